@@ -1,0 +1,276 @@
+package fsync
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Syncer knows what is written and what is safe, has the rest synced as the
+// policy says, and remembers the first failure for ever.
+//
+// What must hold: Durable is never more than a successful sync has said. The
+// sync function runs once at a time, and after it has failed never again. Under
+// Every(d), while Run runs, a sync starts no later than d after the oldest write
+// that is not durable yet.
+//
+// All methods may be called by any number of goroutines at once. The sync
+// function may call those that do not sync themselves.
+type Syncer struct {
+	policy Policy
+	sync   func() (upTo uint64, err error)
+	now    func() time.Time
+	origin time.Time     // moments are counted from here
+	wake   chan struct{} // holds a token when there is a new oldest write
+
+	failure atomic.Pointer[failure] // set once
+
+	syncing sync.Mutex // held around the sync function; locked before mu
+
+	mu       sync.Mutex // guards what follows; the atomics are read without it
+	written  uint64
+	durable  atomic.Uint64
+	oldest   atomic.Int64 // a moment: no write that is not durable is older; nothingUnsynced under Always and Never
+	lastSync time.Time
+	lastTook time.Duration
+}
+
+type failure struct{ err error }
+
+// moment is a time as nanoseconds behind Syncer.origin.
+type moment = int64
+
+// nothingUnsynced is no moment.
+const nothingUnsynced moment = -1 << 63
+
+// lateness is how far syncs may fall behind, on top of two intervals, before
+// writers wait.
+const lateness = time.Second
+
+// errPanicked: a sync that did not return has not said that anything is safe.
+var errPanicked = errors.New("fsync: the sync panicked")
+
+// NewSyncer makes a Syncer. The sync function makes everything durable that had
+// been written when it was called, and says up to which sequence number that is.
+// now is the clock.
+func NewSyncer(p Policy, sync func() (upTo uint64, err error), now func() time.Time) *Syncer {
+	s := &Syncer{policy: p, sync: sync, now: now, origin: now(), wake: make(chan struct{}, 1)}
+	s.oldest.Store(nothingUnsynced)
+	return s
+}
+
+// Written notes that everything up to seq is written. It is called before the
+// write is acknowledged.
+func (s *Syncer) Written(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.written = max(s.written, seq)
+	if s.oldest.Load() != nothingUnsynced || s.written <= s.durable.Load() || s.policy.Interval() == 0 {
+		return
+	}
+	s.oldest.Store(s.moment())
+	select {
+	case s.wake <- struct{}{}:
+	default: // a token is there already
+	}
+}
+
+// MarkDurable notes that everything up to seq has been made durable by somebody
+// else: recovery, a leader under Always, sealing.
+func (s *Syncer) MarkDurable(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.markDurableLocked(seq)
+}
+
+func (s *Syncer) markDurableLocked(seq uint64) {
+	if seq > s.durable.Load() {
+		s.durable.Store(seq)
+	}
+	if s.written <= s.durable.Load() {
+		s.oldest.Store(nothingUnsynced)
+	}
+}
+
+// Durable is the highest sequence number up to which everything is durable.
+func (s *Syncer) Durable() uint64 { return s.durable.Load() }
+
+// SyncTo returns nil once everything up to seq, which must be written, is
+// durable, and otherwise the failure that prevents it. Concurrent callers share
+// a sync.
+func (s *Syncer) SyncTo(seq uint64) error {
+	durable := func() bool { return s.durable.Load() >= seq }
+	if durable() {
+		return nil
+	}
+	if _, err := s.syncUnless(durable); err != nil {
+		return err
+	}
+	if !durable() {
+		return fmt.Errorf("fsync: asked to sync up to %d, which is not written: the log ends at %d", seq, s.durable.Load())
+	}
+	return nil
+}
+
+// Throttle is called before a write, with no lock held. It returns the failure,
+// if there is one, and otherwise waits while syncs are late: while the oldest
+// write that is not durable is older than two intervals and a second. waited is
+// how long that took. The waiting is done by syncing, or by waiting for him who
+// does.
+func (s *Syncer) Throttle() (waited time.Duration, err error) {
+	if err := s.Err(); err != nil {
+		return 0, err
+	}
+	if !s.late() {
+		return 0, nil
+	}
+	began := s.now()
+	_, err = s.syncUnless(func() bool { return !s.late() })
+	return s.now().Sub(began), err
+}
+
+// Step has the log synced when it is time to under Every, and tells whether it
+// did. Under Always and Never it does nothing.
+func (s *Syncer) Step() (did bool, err error) {
+	if s.policy.Interval() == 0 {
+		return false, nil
+	}
+	if err := s.Err(); err != nil {
+		return false, err
+	}
+	if !s.due() {
+		return false, nil
+	}
+	return s.syncUnless(func() bool { return !s.due() })
+}
+
+// Run takes a Step whenever one is due, until stop is closed or a sync fails.
+// Under Always and Never it returns at once.
+func (s *Syncer) Run(stop <-chan struct{}) {
+	if s.policy.Interval() == 0 {
+		return
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		var due <-chan time.Time // never, unless something is unsynced
+		if wait, unsynced := s.untilDue(); unsynced {
+			timer.Reset(wait)
+			due = timer.C
+		}
+		select {
+		case <-stop:
+			return
+		case <-s.wake:
+		case <-due:
+			if _, err := s.Step(); err != nil {
+				return // for ever: it is in Err
+			}
+		}
+	}
+}
+
+// Fail stops all syncing and throttled writing for good. The first failure
+// stays.
+func (s *Syncer) Fail(err error) {
+	s.failure.CompareAndSwap(nil, &failure{err})
+}
+
+// Err is the first failure, nil when there is none.
+func (s *Syncer) Err() error {
+	if f := s.failure.Load(); f != nil {
+		return f.err
+	}
+	return nil
+}
+
+// LastSync is when the last successful sync ended and how long it took; zero
+// when there was none.
+func (s *Syncer) LastSync() (at time.Time, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastSync, s.lastTook
+}
+
+// syncUnless waits for the sync that is running, if one is, and runs one itself
+// unless it is superfluous then.
+func (s *Syncer) syncUnless(superfluous func() bool) (did bool, err error) {
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
+	if superfluous() {
+		return false, nil
+	}
+	if err := s.Err(); err != nil {
+		return false, err
+	}
+	began, beganAt := s.now(), s.moment()
+	upTo, err := s.callSync()
+	if err != nil {
+		s.Fail(err)
+		return true, s.Err()
+	}
+	ended := s.now()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastSync, s.lastTook = ended, ended.Sub(began)
+	// What it did not cover was written after it had begun.
+	if s.oldest.Load() != nothingUnsynced {
+		s.oldest.Store(beganAt)
+	}
+	s.markDurableLocked(upTo)
+	return true, nil
+}
+
+// callSync calls the sync function; one that panics has failed.
+func (s *Syncer) callSync() (upTo uint64, err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			s.Fail(errPanicked)
+		}
+	}()
+	upTo, err = s.sync()
+	returned = true
+	return upTo, err
+}
+
+// late tells whether writers have to wait.
+func (s *Syncer) late() bool {
+	oldest := s.oldest.Load()
+	if oldest == nothingUnsynced {
+		return false
+	}
+	// Halved, since twice an interval may be more than a Duration holds.
+	return (time.Duration(s.moment()-oldest)-lateness)/2 > s.policy.Interval()
+}
+
+// due tells whether Step has something to do.
+func (s *Syncer) due() bool {
+	wait, unsynced := s.untilDue()
+	return unsynced && wait <= 0
+}
+
+// untilDue is how long the next sync can wait, when there is something to sync.
+func (s *Syncer) untilDue() (wait time.Duration, unsynced bool) {
+	oldest := s.oldest.Load()
+	if oldest == nothingUnsynced {
+		return 0, false
+	}
+	age := time.Duration(s.moment() - oldest)
+	if age < 0 {
+		return 0, true // the clock went back, so the age is unknown
+	}
+	return s.policy.Interval() - margin(s.policy.Interval()) - age, true
+}
+
+// margin is how much earlier than at its interval's end a sync is started, so
+// that a timer that is late does not break the promise.
+func margin(interval time.Duration) time.Duration {
+	return min(interval/8, 25*time.Millisecond)
+}
+
+// moment is the present.
+func (s *Syncer) moment() moment { return moment(s.now().Sub(s.origin)) }

@@ -1,0 +1,384 @@
+package index
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// The keys of these tests: steady ones that are there throughout, and passing ones that come and go around them so that
+// pages split, wear out and are rebuilt. The tests end after a count of steps, never after a time.
+const (
+	steadyKeys  = 400
+	passingKeys = 1 << 32 // the first number of a passing key
+)
+
+// churn grows the KeyDir by keys of its own, takes them out again, and goes on with half of them and as many new ones.
+// A key always has the same location, so that readers can tell it from another's. at is the first
+// number of the round.
+func churn(d *KeyDir, at *atomic.Uint64, worker, rounds, keys int) {
+	base := uint64(passingKeys * (worker + 1))
+	for range rounds {
+		at.Store(base)
+		for n := range uint64(keys) {
+			d.Put(number(base+n), place(base+n))
+		}
+		for n := range uint64(keys) {
+			d.Delete(number(base + n))
+		}
+		base += uint64(keys) / 2
+	}
+}
+
+// steps scales a test's length: under the race detector everything is ten times slower.
+func steps(n int) int {
+	if raceEnabled {
+		return n / 8
+	}
+	return n
+}
+
+func TestReadersMissNoKeyWhilePagesChange(t *testing.T) {
+	d := New(Options{PageSlots: 8})
+	for n := range uint64(steadyKeys) {
+		d.Put(number(n), place(0))
+	}
+	// One goroutine overwrites each steady key with rising locations, and says afterwards how far it is: a read that
+	// starts later must see that location or a greater one.
+	var promised [steadyKeys]atomic.Uint64
+	var stop atomic.Bool
+	var at [2]atomic.Uint64
+	var writers, readers sync.WaitGroup
+	for worker := range 2 {
+		at[worker].Store(passingKeys)
+		writers.Go(func() { churn(d, &at[worker], worker, steps(160), 3000) })
+	}
+	writers.Go(func() {
+		for round := uint64(1); round < uint64(steps(2000)); round++ {
+			for n := range uint64(steadyKeys) {
+				d.Put(number(n), place(round))
+				promised[n].Store(round)
+			}
+		}
+	})
+	var reads atomic.Int64
+	for reader := range 2 {
+		readers.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(reader), 1))
+			for !stop.Load() {
+				n := random.Uint64() % steadyKeys
+				least := place(promised[n].Load())
+				c := d.Find(number(n).Hash)
+				location, ok := c.Next()
+				if !ok || location < least {
+					t.Errorf("key %d: got %#x %v, after %#x was promised", n, location, ok, least)
+					return
+				}
+				if got := d.Get(number(n)); got < location {
+					t.Errorf("key %d: went back from %#x to %#x", n, location, got)
+					return
+				}
+				passing := at[reader].Load() + random.Uint64()%3000
+				c = d.Find(number(passing).Hash)
+				if location, ok := c.Next(); ok && location != place(passing) {
+					t.Errorf("key %d: got %#x, which is another's", passing, location)
+					return
+				}
+				reads.Add(1)
+			}
+		})
+	}
+	writers.Wait()
+	stop.Store(true)
+	readers.Wait()
+	checkPages(t, d)
+	if d.Len() != steadyKeys {
+		t.Errorf("Len is %d, want %d", d.Len(), steadyKeys)
+	}
+	pages, splits, rebuilds := d.Stats()
+	t.Logf("%d reads, %d pages, %d splits, %d rebuilds", reads.Load(), pages, splits, rebuilds)
+}
+
+// Most splits happen early, so this grows many small KeyDirs under their readers.
+func TestReadersMissNoKeyWhileBucketsSplit(t *testing.T) {
+	for range steps(240) {
+		d := New(Options{PageSlots: 8})
+		const keys = 3000
+		var written atomic.Uint64
+		var group sync.WaitGroup
+		for reader := range 2 {
+			group.Go(func() {
+				random := rand.New(rand.NewPCG(uint64(reader), 2))
+				for {
+					upTo := written.Load()
+					if upTo == keys {
+						return
+					}
+					if upTo == 0 {
+						continue
+					}
+					n := random.Uint64() % upTo
+					c := d.Find(number(n).Hash)
+					if location, ok := c.Next(); !ok || location != place(n) {
+						t.Errorf("key %d of %d: got %#x %v", n, upTo, location, ok)
+						return
+					}
+				}
+			})
+		}
+		for n := range uint64(keys) {
+			d.Put(number(n), place(n))
+			written.Store(n + 1)
+		}
+		group.Wait()
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// No reader has to wait for a split: the page without the keys that moved is never there before the count that says so.
+func TestSplitPublishesTheCountFirst(t *testing.T) {
+	for range steps(240) {
+		d := New(Options{PageSlots: 8})
+		var done atomic.Bool
+		var group sync.WaitGroup
+		group.Go(func() {
+			for !done.Load() {
+				count := d.buckets.Load()
+				brother := bucket(count ^ 1<<(bits.Len64(count)-1))
+				p, _ := d.pages.Load(brother)
+				if mask := p.mask; d.buckets.Load() == count && mask > maskOf(brother, count) {
+					t.Errorf("bucket %d of %d was replaced by one with mask %#x", brother, count, mask)
+					return
+				}
+			}
+		})
+		for n := range uint64(3000) {
+			d.Put(number(n), place(n))
+		}
+		done.Store(true)
+		group.Wait()
+	}
+}
+
+func TestRangeYieldsOnceWhilePagesChange(t *testing.T) {
+	d := New(Options{PageSlots: 8})
+	for n := range uint64(steadyKeys) {
+		d.Put(number(n), place(n))
+	}
+	var stop atomic.Bool
+	var at [2]atomic.Uint64
+	var writers, walkers sync.WaitGroup
+	for worker := range 2 {
+		writers.Go(func() { churn(d, &at[worker], worker, steps(160), 3000) })
+	}
+	walkers.Go(func() {
+		for !stop.Load() {
+			got := map[Fingerprint]Location{}
+			d.Range(func(fp Fingerprint, location Location) bool {
+				if _, twice := got[fp]; twice {
+					t.Errorf("%+v came twice", fp)
+				}
+				got[fp] = location
+				return true
+			})
+			for n := range uint64(steadyKeys) {
+				if got[number(n)] != place(n) {
+					t.Errorf("key %d came as %#x", n, got[number(n)])
+				}
+			}
+			if t.Failed() {
+				return
+			}
+		}
+	})
+	writers.Wait()
+	stop.Store(true)
+	walkers.Wait()
+	checkPages(t, d)
+}
+
+// A split between any two pages of a walk: the callback itself grows the KeyDir.
+func TestRangeYieldsOnceAcrossSplits(t *testing.T) {
+	for growth := range uint64(8) {
+		d := New(Options{PageSlots: 8})
+		const keys = 300
+		for n := range uint64(keys) {
+			d.Put(number(n), place(n))
+		}
+		more := uint64(passingKeys)
+		got := map[Fingerprint]int{}
+		d.Range(func(fp Fingerprint, _ Location) bool {
+			got[fp]++
+			if more < passingKeys+5000 {
+				for range growth {
+					d.Put(number(more), place(1))
+					more++
+				}
+			}
+			return true
+		})
+		for n := range uint64(keys) {
+			if got[number(n)] != 1 {
+				t.Fatalf("growth %d: key %d came %d times", growth, n, got[number(n)])
+			}
+		}
+		for fp, times := range got {
+			if times != 1 {
+				t.Fatalf("growth %d: %+v came %d times", growth, fp, times)
+			}
+		}
+	}
+}
+
+// Whatever the order, the greatest location of each key stays, and every other one loses exactly once.
+func TestPutNewerInAnyOrder(t *testing.T) {
+	const keys, versions, workers = 500, 12, 4
+	for seed := range uint64(steps(16)) {
+		d := New(Options{PageSlots: 8})
+		var losers [workers]map[[2]uint64]int
+		var group sync.WaitGroup
+		for worker := range workers {
+			losers[worker] = map[[2]uint64]int{}
+			group.Go(func() {
+				random := rand.New(rand.NewPCG(seed, uint64(worker)))
+				for _, task := range random.Perm(keys * versions) {
+					if task%workers != worker {
+						continue
+					}
+					key, version := uint64(task/versions), uint64(task%versions)
+					loser, replaced := d.PutNewer(number(key), place(version))
+					if replaced && loser >= place(version) {
+						t.Errorf("key %d: %#x was replaced by %#x", key, loser, place(version))
+					}
+					if loser != NoLocation {
+						losers[worker][[2]uint64{key, uint64(loser)}]++
+					}
+				}
+			})
+		}
+		group.Wait()
+		checkPages(t, d)
+		lost := map[[2]uint64]int{}
+		for _, some := range losers {
+			for which, times := range some {
+				lost[which] += times
+			}
+		}
+		if len(lost) != keys*(versions-1) {
+			t.Fatalf("seed %d: %d locations lost, want %d", seed, len(lost), keys*(versions-1))
+		}
+		for which, times := range lost {
+			if times != 1 || Location(which[1]) == place(versions-1) {
+				t.Fatalf("seed %d: key %d lost %#x %d times", seed, which[0], which[1], times)
+			}
+		}
+		for key := range uint64(keys) {
+			if got := d.Get(number(key)); got != place(versions-1) {
+				t.Fatalf("seed %d: key %d is at %#x", seed, key, got)
+			}
+		}
+	}
+}
+
+// Each success of CompareAndSwap moves a key one step, so no step may be lost or taken twice.
+func TestCompareAndSwapLosesNoStep(t *testing.T) {
+	const keys, workers = 16, 3
+	swaps := steps(40_000)
+	d := New(Options{PageSlots: 8})
+	for n := range uint64(keys) {
+		d.Put(number(n), place(0))
+	}
+	var group sync.WaitGroup
+	for worker := range workers {
+		group.Go(func() {
+			random := rand.New(rand.NewPCG(5, uint64(worker)))
+			for range swaps {
+				fp := number(random.Uint64() % keys)
+				for {
+					old := d.Get(fp)
+					step := uint64(old.Offset()/8-8) + 1
+					if d.CompareAndSwap(fp, old, place(step)) {
+						break
+					}
+				}
+			}
+		})
+	}
+	var at atomic.Uint64
+	group.Go(func() { churn(d, &at, 0, swaps/400, 500) })
+	group.Wait()
+	checkPages(t, d)
+	sum := int64(0)
+	for n := range uint64(keys) {
+		sum += d.Get(number(n)).Offset()/8 - 8
+	}
+	if sum != int64(workers*swaps) || d.Len() != keys {
+		t.Errorf("%d steps of %d, Len %d", sum, workers*swaps, d.Len())
+	}
+}
+
+// Of several that delete or insert the same key at a time, exactly one finds it there, or not there.
+func TestDeleteAndInsertHaveOneWinner(t *testing.T) {
+	const workers = 4
+	keys := uint64(steps(20_000))
+	d := New(Options{PageSlots: 8})
+	for round := range 3 {
+		var inserted, deleted atomic.Int64
+		var group sync.WaitGroup
+		for range workers {
+			group.Go(func() {
+				for n := range keys {
+					if d.CompareAndSwap(number(n), NoLocation, place(n)) {
+						inserted.Add(1)
+					}
+				}
+			})
+		}
+		group.Wait()
+		if d.Len() != int(keys) {
+			t.Fatalf("round %d: Len %d of %d", round, d.Len(), keys)
+		}
+		for range workers {
+			group.Go(func() {
+				for n := range keys {
+					if d.Delete(number(n)) != NoLocation {
+						deleted.Add(1)
+					}
+				}
+			})
+		}
+		group.Wait()
+		if inserted.Load() != int64(keys) || deleted.Load() != int64(keys) || d.Len() != 0 {
+			t.Fatalf("round %d: %d inserted, %d deleted, Len %d", round, inserted.Load(), deleted.Load(), d.Len())
+		}
+		checkPages(t, d)
+	}
+}
+
+// Sweep beside writers: what they put stays as long as drop does not want it.
+func TestSweepBesideWriters(t *testing.T) {
+	d := New(Options{PageSlots: 8})
+	keys := uint64(steps(40_000))
+	for n := range keys {
+		d.Put(number(n), MakeLocation(1, 64, 0))
+	}
+	var group sync.WaitGroup
+	group.Go(func() {
+		for n := range keys / 2 {
+			d.Put(number(2*n), MakeLocation(2, 64, 8))
+		}
+	})
+	group.Go(func() { d.Sweep(Location.Tombstone) })
+	group.Wait()
+	d.Sweep(Location.Tombstone)
+	checkPages(t, d)
+	for n := range keys {
+		if got := d.Get(number(n)); (n%2 == 0) != (got != NoLocation) {
+			t.Fatalf("key %d is at %#x", n, got)
+		}
+	}
+}

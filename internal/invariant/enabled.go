@@ -1,0 +1,6 @@
+//go:build invariants
+
+package invariant
+
+// Enabled says whether the assertions are on.
+const Enabled = true

@@ -1,0 +1,145 @@
+//go:build linux || darwin || freebsd
+
+package vfs
+
+import (
+	"errors"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/edsrzf/mmap-go"
+	"golang.org/x/sys/unix"
+)
+
+// Mappings are counted, because a process that uses up vm.max_map_count dies in
+// the Go runtime. And the address range of one that has ended is kept for a
+// while, inaccessible: a slice that somebody kept beyond its time then faults,
+// where it would otherwise read whatever file the kernel maps there next.
+const (
+	quarantineRanges = 16
+	quarantineTime   = time.Minute
+)
+
+var mappings struct {
+	mu         sync.Mutex
+	count      int // mapped or in quarantine
+	limit      int // 0: not yet read
+	quarantine []quarantined
+	now        func() time.Time // nil: time.Now
+}
+
+type quarantined struct {
+	memory mmap.MMap
+	since  time.Time
+}
+
+// SetMappingLimit sets how many mappings this process may have, for a test, and
+// returns what sets it back.
+func SetMappingLimit(n int) (restore func()) {
+	mappings.mu.Lock()
+	defer mappings.mu.Unlock()
+	old := mappings.limit
+	mappings.limit = n
+	return func() {
+		mappings.mu.Lock()
+		defer mappings.mu.Unlock()
+		mappings.limit = old
+	}
+}
+
+// SetQuarantineClock sets the clock that ends quarantines, for a test, and
+// returns what sets it back.
+func SetQuarantineClock(now func() time.Time) (restore func()) {
+	mappings.mu.Lock()
+	defer mappings.mu.Unlock()
+	old := mappings.now
+	mappings.now = now
+	return func() {
+		mappings.mu.Lock()
+		defer mappings.mu.Unlock()
+		mappings.now = old
+	}
+}
+
+// ReleaseExpired gives back the address ranges whose quarantine is over. Every
+// Unmap does so too.
+func ReleaseExpired() error {
+	mappings.mu.Lock()
+	defer mappings.mu.Unlock()
+	return releaseExpiredLocked()
+}
+
+func releaseExpiredLocked() error {
+	now := time.Now
+	if mappings.now != nil {
+		now = mappings.now
+	}
+	var errs error
+	for len(mappings.quarantine) > 0 {
+		oldest := mappings.quarantine[0]
+		if len(mappings.quarantine) <= quarantineRanges && now().Sub(oldest.since) < quarantineTime {
+			break
+		}
+		mappings.quarantine = mappings.quarantine[1:]
+		mappings.count--
+		errs = errors.Join(errs, oldest.memory.Unmap())
+	}
+	return errs
+}
+
+// spareMapping counts one more mapping, if there is one to spare.
+func spareMapping() bool {
+	mappings.mu.Lock()
+	defer mappings.mu.Unlock()
+	if mappings.limit == 0 {
+		mappings.limit = systemMappings() / 2
+	}
+	if mappings.count >= mappings.limit {
+		return false
+	}
+	mappings.count++
+	return true
+}
+
+func unspareMapping() {
+	mappings.mu.Lock()
+	defer mappings.mu.Unlock()
+	mappings.count--
+}
+
+type osMapping struct{ memory mmap.MMap }
+
+func mapRegion(f *osFile, size int64) (Mapping, error) {
+	if !spareMapping() {
+		return nil, ErrMappingLimit
+	}
+	memory, err := mmap.MapRegion(f.file, int(size), mmap.RDONLY, 0, 0)
+	if err != nil {
+		unspareMapping()
+		return nil, err
+	}
+	advise(memory)
+	return &osMapping{memory}, nil
+}
+
+func (m *osMapping) Bytes() []byte { return m.memory }
+
+func (m *osMapping) Unmap() error {
+	// The same addresses, showing nothing: no gap in which another mapping could
+	// take them.
+	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData([]byte(m.memory))), uintptr(len(m.memory)),
+		unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED)
+	if err != nil {
+		unspareMapping()
+		return errors.Join(err, m.memory.Unmap())
+	}
+	mappings.mu.Lock()
+	defer mappings.mu.Unlock()
+	since := time.Now()
+	if mappings.now != nil {
+		since = mappings.now()
+	}
+	mappings.quarantine = append(mappings.quarantine, quarantined{m.memory, since})
+	return releaseExpiredLocked()
+}

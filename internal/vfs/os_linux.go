@@ -1,0 +1,39 @@
+package vfs
+
+import (
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+func allocate(fd int, size int64) error { return unix.Fallocate(fd, 0, 0, size) }
+
+func datasync(fd int) error { return unix.Fdatasync(fd) }
+
+func syncDir(fd int) error {
+	_, err := retry(func() (int, error) { return 0, unix.Fsync(fd) })
+	return err
+}
+
+// advise keeps users' data out of core files, and mappings out of children. A
+// kernel that takes no such advice does no harm.
+func advise(memory []byte) {
+	_ = unix.Madvise(memory, unix.MADV_DONTDUMP)
+	_ = unix.Madvise(memory, unix.MADV_DONTFORK)
+}
+
+// systemMappings is how many mappings the system grants a process.
+func systemMappings() int {
+	const usual = 65_530
+	content, err := os.ReadFile("/proc/sys/vm/max_map_count")
+	if err != nil {
+		return usual
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(content)))
+	if err != nil || n < 2 {
+		return usual
+	}
+	return n
+}

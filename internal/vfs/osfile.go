@@ -1,0 +1,105 @@
+//go:build linux || darwin || freebsd
+
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// osFile is an open file. The mappings of a race build must see what is written
+// through it; see mirror.
+type osFile struct {
+	file   *os.File
+	fd     int
+	path   string
+	mirror mirror
+}
+
+func newOSFile(fd int, path string) *osFile {
+	return &osFile{file: os.NewFile(uintptr(fd), path), fd: fd, path: path, mirror: newMirror(fd)}
+}
+
+func (f *osFile) fail(op string, err error) error {
+	return &fs.PathError{Op: op, Path: f.path, Err: err}
+}
+
+func (f *osFile) ReadAt(p []byte, offset int64) (read int, err error) {
+	for read < len(p) {
+		n, err := retry(func() (int, error) { return unix.Pread(f.fd, p[read:], offset+int64(read)) })
+		if err != nil {
+			return read, f.fail("read", err)
+		}
+		if n == 0 {
+			return read, io.EOF
+		}
+		read += n
+	}
+	return read, nil
+}
+
+func (f *osFile) WriteAt(p []byte, offset int64) (int, error) {
+	n, err := retry(func() (int, error) { return unix.Pwrite(f.fd, p, offset) })
+	if err != nil {
+		return max(n, 0), f.fail("write", err)
+	}
+	f.mirror.wrote(p[:n], offset)
+	return n, nil
+}
+
+func (f *osFile) Size() (int64, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(f.fd, &stat); err != nil {
+		return 0, f.fail("stat", err)
+	}
+	return stat.Size, nil
+}
+
+func (f *osFile) Truncate(size int64) error {
+	if _, err := retry(func() (int, error) { return 0, unix.Ftruncate(f.fd, size) }); err != nil {
+		return f.fail("truncate", err)
+	}
+	return nil
+}
+
+func (f *osFile) Allocate(size int64) error {
+	_, err := retry(func() (int, error) { return 0, allocate(f.fd, size) })
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		err = f.extend(size)
+	}
+	if err != nil {
+		return f.fail("allocate", err)
+	}
+	return nil
+}
+
+// extend is what Allocate can do where the file system grants no room ahead: a
+// full disk then shows as a short write.
+func (f *osFile) extend(size int64) error {
+	old, err := f.Size()
+	if err != nil || old >= size {
+		return err
+	}
+	return f.Truncate(size)
+}
+
+func (f *osFile) Datasync() error {
+	if _, err := retry(func() (int, error) { return 0, datasync(f.fd) }); err != nil {
+		return f.fail("sync", err)
+	}
+	return nil
+}
+
+func (f *osFile) Map(size int64) (Mapping, error) {
+	m, err := f.mirror.mapFile(f, size)
+	if err != nil && !errors.Is(err, ErrMappingLimit) {
+		return nil, f.fail("map", err)
+	}
+	return m, err
+}
+
+func (f *osFile) Close() error { return f.file.Close() }

@@ -1,0 +1,70 @@
+// Package mmapkv is an embedded key-value store for services that care about
+// the slowest read: a Bitcask-style log of segments, memory-mapped, with an
+// index of where each key lies. A read takes no lock, makes no copy unless
+// asked, and never waits for a writer.
+//
+//	store, err := mmapkv.Open("data", nil)
+//	if err != nil {
+//		return err
+//	}
+//	defer store.Close()
+//	err = store.Put([]byte("user:1"), []byte("alice"))
+//	...
+//	value, err := store.Get([]byte("user:1"))
+//
+// All methods of a Store may be called by many goroutines at once, also from
+// inside the callbacks that they take.
+//
+// # What is promised
+//
+// Visibility: a write that returned nil is seen by every read that starts
+// afterwards. Under fsync.Always nobody sees it before it is on disk.
+//
+// Process crash: what was acknowledged survives SIGKILL under every policy.
+//
+// Power loss: under fsync.Always nothing acknowledged is lost; under
+// fsync.Every(d) at most what was acknowledged in the last d and during the sync
+// then running; under fsync.Never whatever the kernel had not written. What
+// survives is a prefix of the order of commits, and a batch is there whole or
+// not at all. What a reopened store has shown once stays.
+//
+// Reads: a value that was written to that key, whole, or an error. Damage is
+// ErrCorrupt, never data and never ErrNotFound.
+//
+// Failure: the first failed sync or write error stops writing for good
+// (ErrFailed) until the store is opened again; reads go on. A write that does
+// not fit on a full disk fails with an error that wraps syscall.ENOSPC, nothing
+// of it is ever visible, and writing works again once there is room.
+//
+// # How it holds together
+//
+// New bytes are safe, then the index moves, then the old file goes: never
+// another order. The steps of a write are in write.go, of a read in read.go, of
+// the change to a new file in rotate.go, of opening in open.go and recovery.go.
+//
+// The read path takes no mutex and makes no atomic read-modify-write on shared
+// memory: it loads the published set (Store.live), hashes the key, walks the
+// index (loads only), reads the segment's published end (a load) and decodes the
+// record from mapped memory. The set, the index pages and the segments are Go
+// objects: what a reader holds stays mapped until it is collected, so there is no
+// count to keep and no moment at which memory becomes invalid under it.
+//
+// Every read of mapped memory runs under the fault guard: a page that cannot be
+// read becomes an error if, and only if, it lies in the segment being read and
+// cannot be read a second time. A callback's own panic passes through unchanged.
+// A value that a callback hands to another goroutine is outside the guard.
+//
+// # Locks
+//
+// In the order in which they may be taken; a later one is never held while an
+// earlier one is wanted:
+//
+//  1. leadership of Store.group: one writer at a time, from the place in the
+//     file through publishing; guards Store.tail.
+//  2. Store.maintenance: sealing and preparing files, one step at a time;
+//     guards Store.prepared, Store.spare and the reserve.
+//  3. manifestLog.mu: edits of the manifest, each on the current list.
+//  4. fileSet.mu: the list of files and the publishing of Store.live.
+//
+// The index's page locks and the locks inside package fsync are leaves.
+package mmapkv

@@ -1,0 +1,131 @@
+package mmapkv
+
+import (
+	"iter"
+
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/guard"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// Keys yields a copy of every key, in no order. A key that is there throughout
+// comes exactly once; one that is written or deleted meanwhile may come. Keys
+// whose record's header is damaged cannot be told and are left out; Range and
+// Stats().Recovery report damage. After Close there are none.
+func (s *Store) Keys() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		l := s.live.Load()
+		if l == nil {
+			return
+		}
+		l.keys.Range(func(print index.Fingerprint, loc index.Location) bool {
+			key, ok := s.keyAt(print, loc)
+			return !ok || yield(key)
+		})
+	}
+}
+
+// keyAt copies the key of the record at a location; where the record has moved,
+// or can no longer be read, that of the place where the index has it now.
+func (s *Store) keyAt(print index.Fingerprint, loc index.Location) (key []byte, ok bool) {
+	for {
+		l := s.live.Load()
+		if l == nil {
+			return nil, false
+		}
+		key, expired, err := s.copyKey(l, loc)
+		if err == nil {
+			return key, !expired
+		}
+		now := l.keys.Get(print)
+		if now == index.NoLocation || now == loc {
+			return nil, false
+		}
+		loc = now
+	}
+}
+
+func (s *Store) copyKey(l *live, loc index.Location) (key []byte, expired bool, err error) {
+	var f found
+	old := guard.Enter()
+	defer func() {
+		guard.Leave(old)
+		if r := recover(); r != nil {
+			var ok bool
+			if err, ok = f.fault(r); !ok {
+				panic(r)
+			}
+		}
+		f.release()
+	}()
+	if err := f.load(l, loc); err != nil {
+		return nil, false, err
+	}
+	return append([]byte{}, f.record.Key...), f.record.Expired(s.now().UnixMilli()), nil
+}
+
+// Range calls fn with the live pairs in the order of the files, without copying
+// them; both slices can be read until fn returns and must not be written. It ends
+// with the first error of fn, which it returns, and with the first damage, an
+// error that wraps ErrCorrupt. A pair that is overwritten meanwhile may come with
+// either value, with both, or, overwritten again and again, not at all.
+func (s *Store) Range(fn func(key, value []byte) error) error {
+	l := s.live.Load()
+	if l == nil {
+		return ErrClosed
+	}
+	for _, f := range l.order {
+		if err := s.rangeFile(f, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rangeFile shows the live records of one file.
+func (s *Store) rangeFile(f *file, fn func(key, value []byte) error) error {
+	for offset := f.dataStart; offset < f.Limit(); {
+		next, err := s.rangeRecord(f, offset, fn)
+		if err != nil {
+			return err
+		}
+		offset = next
+	}
+	return nil
+}
+
+// rangeRecord shows the record at an offset, if it is live, and returns where the
+// next one is.
+func (s *Store) rangeRecord(f *file, offset int64, fn func(key, value []byte) error) (next int64, err error) {
+	in := found{file: f}
+	old := guard.Enter()
+	defer func() {
+		guard.Leave(old)
+		if r := recover(); r != nil {
+			var ok bool
+			if err, ok = in.fault(r); !ok {
+				panic(r)
+			}
+		}
+		in.release()
+	}()
+	l := s.live.Load()
+	if l == nil {
+		return 0, ErrClosed
+	}
+	if err := in.loadAt(offset, -1); err != nil {
+		return 0, err
+	}
+	r := &in.record
+	next = offset + r.Size
+	if r.Flags&segment.Tombstone != 0 || r.Expired(s.now().UnixMilli()) {
+		return next, nil
+	}
+	if !pointsTo(l, s.hasher.Hash(r.Key), index.MakeLocation(f.slot, offset, r.Size)) {
+		return next, nil
+	}
+	if !s.options.SkipReadChecksum && !r.ValueOK() {
+		return 0, f.corrupt(offset, "the value does not match its checksum")
+	}
+	return next, fn(r.Key[:len(r.Key):len(r.Key)], r.Value[:len(r.Value):len(r.Value)])
+}

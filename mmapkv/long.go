@@ -1,0 +1,107 @@
+package mmapkv
+
+import (
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// longMin is the size in bytes below which no record gets a file of its own,
+// however small the segments are.
+const longMin = 4 << 10
+
+// longChunk is how many bytes of a long value are copied and written at a time.
+const longChunk = 1 << 20
+
+// longSize is the size above which a record gets a file of its own, so that it
+// neither holds up the group nor leaves a segment half empty.
+func (s *Store) longSize() int64 { return s.options.SegmentSize / 4 }
+
+// longWrite is a value that is written, in chunks, to a file of its own before
+// its writer joins the group. There only its header is written, last, which
+// makes the value exist.
+type longWrite struct {
+	file     *file
+	key      []byte
+	size     int64 // of the value
+	sum      uint32
+	expiry   int64
+	recorded int64 // bytes of the whole record
+}
+
+func (s *Store) putLong(key, value []byte, expiry int64) (err error) {
+	flags := segment.HasWatermark | segment.HasPrevious
+	if expiry != 0 {
+		flags |= segment.Expires
+	}
+	size := segment.RecordSize(len(key), int64(len(value)), flags)
+	f, err := s.createFile(segment.HeaderSize + size)
+	if err != nil {
+		return s.writeFailed(err)
+	}
+	w := writes.Get().(*write)
+	defer w.discard()
+	defer func() {
+		if w.err != nil || err != nil {
+			s.dropUnlisted(f)
+		}
+	}()
+	if err := f.active.Reserve(f.capacity, f.capacity, f.capacity); err != nil {
+		return s.writeFailed(err)
+	}
+	body := segment.HeaderSize + segment.LongLayout(len(key), flags)
+	sum, err := segment.WriteLongValue(f.File(), body, value, make([]byte, min(longChunk, len(value))))
+	if err != nil {
+		return s.writeFailed(err)
+	}
+	if err := s.syncNewFile(f); err != nil {
+		return err
+	}
+	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recorded: size}
+	w.prints = append(w.prints, s.hasher.Fingerprint(key))
+	return s.do(w)
+}
+
+// commitLong makes a long value's file the next of the log and writes the
+// record's header.
+func (s *Store) commitLong(w *write) error {
+	t, long := &s.tail, w.long
+	if err := s.enlist(long.file, false); err != nil {
+		return err
+	}
+	s.startFile(long.file)
+	t.seq++
+	s.lastGiven.Store(t.seq)
+	header := segment.LongHeader(long.key, long.size, long.sum, long.expiry, segment.Placement{
+		Salt: long.file.Salt, Offset: t.end.Offset, Seq: t.seq,
+		Watermark: s.syncer.Durable(), HasWatermark: true, Previous: &t.previous})
+	start := t.end
+	if _, err := vfs.WriteFull(long.file.File(), header, start.Offset); err != nil {
+		s.files.finish(long.file, start)
+		if voidErr := long.file.active.Void(); voidErr != nil {
+			return s.syncFailed(voidErr)
+		}
+		return s.writeFailed(err)
+	}
+	long.file.active.Advance(long.recorded)
+	t.end = segment.End{Offset: start.Offset + long.recorded, Seq: t.seq}
+	t.empty = false
+	if s.always {
+		if err := long.file.active.Sync(); err != nil {
+			return s.syncFailed(err)
+		}
+		s.syncer.MarkDurable(t.seq)
+	}
+	s.files.finish(long.file, t.end)
+
+	long.file.SetLimit(t.end.Offset)
+	long.file.liveBytes.Add(long.recorded)
+	old := s.live.Load().keys.Put(w.prints[0], index.MakeLocation(long.file.slot, start.Offset, long.recorded))
+	s.markDead(old)
+	s.acknowledged.Store(t.seq)
+	if !s.always {
+		s.syncer.Written(t.seq)
+	}
+	s.wakeMaintenance()
+	return nil
+}

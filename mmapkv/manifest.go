@@ -1,0 +1,92 @@
+package mmapkv
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// manifestLog is the current manifest. It changes only by an edit that is
+// applied to the current list under the mutex, so that no two parts of the store
+// can each publish their own idea of it.
+type manifestLog struct {
+	mu      sync.Mutex // guards current
+	current segment.Manifest
+}
+
+// edit publishes a changed manifest. On a nil return it is durable. mayReserve
+// lets it use the reserve on a full disk; the caller then holds the maintenance
+// lock.
+func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest)) error {
+	if err := s.syncer.Err(); err != nil {
+		return &failure{err}
+	}
+	s.manifest.mu.Lock()
+	defer s.manifest.mu.Unlock()
+	next := s.manifest.current
+	next.Segments = slices.Clone(next.Segments)
+	next.Edit++
+	next.Watermark = max(next.Watermark, s.syncer.Durable())
+	next.LastSeq = max(next.LastSeq, s.lastGiven.Load())
+	change(&next)
+	content := next.Append(nil)
+
+	err := fsync.Publish(s.dir, segment.ManifestName, content)
+	if mayReserve && isFull(err) && !publishFailed(err) && s.reserve.release() {
+		err = fsync.Publish(s.dir, segment.ManifestName, content)
+	}
+	if err != nil {
+		return s.writeFailed(err)
+	}
+	s.manifest.current = next
+	return nil
+}
+
+// nextID gives a file number that no file of this store ever had.
+func (s *Store) nextID() segment.ID {
+	s.manifest.mu.Lock()
+	defer s.manifest.mu.Unlock()
+	id := s.manifest.current.NextID
+	s.manifest.current.NextID++
+	return id
+}
+
+// writeFailed decides what an error on the writing side means. An I/O error, and
+// any failure of a sync or of a rename, is final: what the disk holds is no
+// longer known, and asking again proves nothing. Others, such as a full disk or
+// too many open files, leave the store as it was.
+func (s *Store) writeFailed(err error) error {
+	if errors.Is(err, syscall.EIO) || publishFailed(err) {
+		s.fail(err)
+		return &failure{s.syncer.Err()}
+	}
+	return err
+}
+
+// syncFailed is writeFailed for a sync, after which nothing is known.
+func (s *Store) syncFailed(err error) error {
+	s.fail(err)
+	return &failure{s.syncer.Err()}
+}
+
+func (s *Store) fail(err error) {
+	if s.syncer.Err() == nil {
+		s.log.Error("mmapkv: a write or sync failed; the store takes no more writes until it is opened again", "error", err)
+	}
+	s.syncer.Fail(err)
+}
+
+// publishFailed says whether publishing a file failed where it cannot be undone.
+func publishFailed(err error) bool {
+	var publish *fsync.PublishError
+	return errors.As(err, &publish) && (publish.Tried || publish.SyncFailed)
+}
+
+// isFull says whether an error means that there is no room.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}

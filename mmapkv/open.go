@@ -1,0 +1,359 @@
+package mmapkv
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// recover brings the store to where the files say it was: the manifest decides
+// which files count, recovery decides how far the unsealed ones go, and the hints
+// fill the index. A ReadOnly store changes nothing on disk.
+func (s *Store) recover() error {
+	began := s.now()
+	names, err := s.dir.Names()
+	if err != nil {
+		return err
+	}
+	m, err := s.readManifest(names)
+	if err != nil {
+		return err
+	}
+	m.NextID = max(m.NextID, firstFreeID(names))
+	s.manifest.current = *m
+	s.syncer.MarkDurable(m.Watermark)
+	s.lastGiven.Store(m.LastSeq)
+	s.recovery.Clean = m.Clean
+
+	s.reserve.held = slices.Contains(names, segment.ReserveName)
+	if err := s.openFiles(m); err != nil {
+		return err
+	}
+	if !m.Clean {
+		if err := s.recoverLog(); err != nil {
+			return err
+		}
+	}
+	s.files.publish()
+	if err := s.loadIndex(); err != nil {
+		return err
+	}
+	s.continueLog()
+	if !s.options.ReadOnly {
+		s.removeOrphans(names)
+		s.reserve.hold()
+	}
+	s.recovery.Duration = s.now().Sub(began)
+	s.reportRecovery()
+	return nil
+}
+
+// readManifest reads the manifest, or makes that of a new store.
+func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
+	content, err := readFile(s.dir, segment.ManifestName)
+	switch {
+	case err == nil:
+		m, err := segment.ParseManifest(content)
+		if errors.Is(err, segment.ErrVersion) {
+			return nil, fmt.Errorf("%w: %s: %w", ErrVersion, segment.ManifestName, err)
+		}
+		if err != nil {
+			return nil, refused(&CorruptError{File: segment.ManifestName, Reason: err.Error()})
+		}
+		return m, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	for _, name := range names {
+		if _, kind, ours := segment.ParseFileName(name); ours && (kind == segment.SegmentFile || kind == segment.HintFile) {
+			return nil, refused(&CorruptError{File: segment.ManifestName, Reason: "it is missing, but there are segments, such as " + name})
+		}
+	}
+	if s.options.ReadOnly {
+		return nil, fmt.Errorf("mmapkv: there is no store: %w", err)
+	}
+	// The manifest comes before the first segment, so that a directory without
+	// one has never held data.
+	s.manifest.current = segment.Manifest{NextID: 1}
+	if err := s.edit(false, func(m *segment.Manifest) { m.Clean = true }); err != nil {
+		return nil, err
+	}
+	m := s.manifest.current
+	return &m, nil
+}
+
+func readFile(dir vfs.Dir, name string) ([]byte, error) {
+	f, err := dir.OpenReadOnly(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	content := make([]byte, size)
+	n, err := f.ReadAt(content, 0)
+	if err == io.EOF {
+		err = nil
+	}
+	return content[:n], err
+}
+
+// firstFreeID is a file number above all that the directory shows: one that was
+// made and never listed is not reused either.
+func firstFreeID(names []string) segment.ID {
+	var free segment.ID = 1
+	for _, name := range names {
+		if id, _, ours := segment.ParseFileName(name); ours {
+			free = max(free, id+1)
+		}
+	}
+	return free
+}
+
+// openFiles opens every file that the manifest names.
+func (s *Store) openFiles(m *segment.Manifest) error {
+	for i, info := range m.Segments {
+		known := info.Sealed || m.Clean && i == len(m.Segments)-1
+		f, err := s.openFile(info, known)
+		if err != nil {
+			return err
+		}
+		s.files.addLocked(f)
+	}
+	return nil
+}
+
+// openFile opens a listed file. Where it ends is known of a sealed one and of
+// the last one after a clean close.
+func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
+	name := segment.FileName(info.ID)
+	open := s.dir.Open
+	if info.Sealed || s.options.ReadOnly {
+		open = s.dir.OpenReadOnly
+	}
+	handle, err := open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, refused(&CorruptError{File: name, Reason: "the manifest names it, and it is missing"})
+	}
+	if err != nil {
+		return nil, err
+	}
+	size, header, err := inspect(handle, info)
+	if err != nil {
+		err = errors.Join(err, handle.Close())
+		if errors.Is(err, segment.ErrVersion) {
+			return nil, fmt.Errorf("%w: %s: %w", ErrVersion, name, err)
+		}
+		return nil, refused(&CorruptError{File: name, Reason: err.Error()})
+	}
+	f := &file{dataStart: header.Size(), capacity: s.options.SegmentSize}
+	mapped := size
+	if known {
+		mapped = info.End.Offset
+		if size < info.End.Offset {
+			s.noteDamage(name, size, fmt.Sprintf("the file ends here and not at %d", info.End.Offset))
+		}
+	}
+	if !info.Sealed {
+		mapped = max(mapped, s.options.SegmentSize)
+	}
+	if f.Segment, err = segment.OpenSegment(handle, header, mapped); err != nil {
+		return nil, err
+	}
+	if known {
+		f.end, f.ended = info.End, true
+	}
+	f.SetLimit(f.end.Offset)
+	if !info.Sealed {
+		f.active = segment.Reopen(f.Segment, max(f.end.Offset, f.dataStart))
+		// Nothing is appended to a file that is not exactly what was left.
+		f.ended = !known || size != info.End.Offset || info.End.Seq != s.lastGiven.Load()
+	}
+	return f, nil
+}
+
+// inspect checks that a file is the one that the manifest means.
+func inspect(handle vfs.File, info segment.SegmentInfo) (size int64, header segment.Header, err error) {
+	if size, err = handle.Size(); err != nil {
+		return 0, header, err
+	}
+	if header, err = segment.ReadHeader(handle, size); err != nil {
+		return 0, header, err
+	}
+	if header.ID != info.ID || header.Salt != info.Salt || header.Kind != info.Kind {
+		return 0, header, errors.New("its header is that of another file")
+	}
+	return size, header, nil
+}
+
+// continueLog makes the tail go on where the files end.
+func (s *Store) continueLog() {
+	t := &s.tail
+	t.seq = s.lastGiven.Load()
+	t.clean = s.manifest.current.Clean
+	order := s.files.order
+	if n := len(order); n > 0 {
+		last := order[n-1]
+		t.end = last.end
+		if last.active != nil && !last.ended && !s.options.ReadOnly {
+			t.file = last
+			t.empty = t.end.Offset == last.dataStart
+			if n > 1 {
+				t.previous = order[n-2].end
+			}
+		}
+	}
+	s.acknowledged.Store(t.end.Seq)
+	s.syncer.MarkDurable(t.end.Seq)
+}
+
+// loadIndex fills the index from the hints, several files at a time. Which file
+// is younger decides between two records of a key, whoever comes first; a
+// tombstone or an expired record holds its key's place until all are in.
+func (s *Store) loadIndex() error {
+	workers := min(runtime.GOMAXPROCS(0), len(s.files.order))
+	if seams := s.options.seams; seams != nil && seams.Manual {
+		workers = min(1, workers)
+	}
+	var (
+		next   = make(chan *file)
+		group  sync.WaitGroup
+		mu     sync.Mutex // guards failed and s.recovery while the workers run
+		failed error
+	)
+	for range workers {
+		group.Go(func() {
+			for f := range next {
+				if err := s.loadFile(f, &mu); err != nil {
+					mu.Lock()
+					failed = errors.Join(failed, err)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for _, f := range s.files.order {
+		next <- f
+	}
+	close(next)
+	group.Wait()
+	s.files.keys.Sweep(index.Location.Tombstone)
+	return failed
+}
+
+// loadFile puts one file's records into the index.
+func (s *Store) loadFile(f *file, mu *sync.Mutex) error {
+	name := segment.FileName(f.ID)
+	hint, err := s.readHint(f)
+	if err != nil {
+		hint, err = s.rebuildHint(f)
+		if err != nil {
+			return refused(&CorruptError{File: name, Reason: err.Error()})
+		}
+		mu.Lock()
+		s.recovery.HintsRebuilt++
+		mu.Unlock()
+	}
+	now := s.now().UnixMilli()
+	l := s.live.Load()
+	for e := range hint.Entries {
+		size := e.Size
+		if e.Flags&segment.Tombstone != 0 || e.Flags&segment.Expires != 0 && e.Expiry <= now {
+			size = 0
+		}
+		loc := index.MakeLocation(f.slot, e.Offset, size)
+		f.liveBytes.Add(size)
+		loser, _ := l.keys.PutNewer(s.hasher.Fingerprint(e.Key), loc)
+		switch {
+		case loser == loc:
+			f.liveBytes.Add(-size)
+		case loser != index.NoLocation && !loser.Tombstone():
+			older := l.file(loser)
+			older.liveBytes.Add(-older.recordSize(loser))
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, d := range hint.Damages() {
+		s.noteDamage(name, d.Offset, fmt.Sprintf("%d bytes cannot be read", d.Length))
+	}
+	return nil
+}
+
+// readHint reads the hint of a file, if it is whole and covers just what counts.
+func (s *Store) readHint(f *file) (*segment.Hint, error) {
+	content, err := readFile(s.dir, segment.HintName(f.ID))
+	if err != nil {
+		return nil, err
+	}
+	hint, err := segment.ParseHint(content, f.ID, f.Salt)
+	if err != nil {
+		return nil, err
+	}
+	if hint.Covers != f.end {
+		return nil, fmt.Errorf("mmapkv: the hint covers %d bytes of %d", hint.Covers.Offset, f.end.Offset)
+	}
+	return hint, nil
+}
+
+// rebuildHint makes the hint from the records themselves, checking each of them,
+// and writes it down for the next time.
+func (s *Store) rebuildHint(f *file) (*segment.Hint, error) {
+	builder, err := segment.BuildHint(f.File(), f.Salt, f.dataStart, f.end.Offset)
+	if err != nil {
+		return nil, err
+	}
+	content := builder.Encode(f.ID, f.Salt, f.end, f.end.Seq)
+	if !s.options.ReadOnly && f.active == nil {
+		if err := fsync.Publish(s.dir, segment.HintName(f.ID), content); err != nil {
+			if err := s.writeFailed(err); errors.Is(err, ErrFailed) {
+				return nil, err
+			}
+		}
+	}
+	return segment.ParseHint(content, f.ID, f.Salt)
+}
+
+// removeOrphans unlinks files of ours that the manifest does not name: what a
+// crash left between making a file and listing it, or between delisting and
+// unlinking it.
+func (s *Store) removeOrphans(names []string) {
+	listed := map[string]bool{}
+	for _, f := range s.files.order {
+		listed[segment.FileName(f.ID)] = true
+		listed[segment.HintName(f.ID)] = true
+	}
+	for _, name := range names {
+		_, kind, ours := segment.ParseFileName(name)
+		if !ours || listed[name] {
+			continue
+		}
+		if kind == segment.SegmentFile || kind == segment.HintFile || kind == segment.TemporaryFile {
+			s.remove(name)
+		}
+	}
+}
+
+func (s *Store) noteDamage(name string, offset int64, reason string) {
+	s.recovery.Damages = append(s.recovery.Damages, CorruptError{File: name, Offset: offset, Reason: reason})
+}
+
+func (s *Store) reportRecovery() {
+	r := &s.recovery
+	s.log.Info("mmapkv: opened", "keys", s.files.keys.Len(), "segments", len(s.files.order), "clean", r.Clean,
+		"recovered", r.RecordsRecovered, "hintsRebuilt", r.HintsRebuilt, "took", r.Duration)
+	for i := range r.Damages {
+		s.log.Error("mmapkv: damage", "file", r.Damages[i].File, "offset", r.Damages[i].Offset, "reason", r.Damages[i].Reason)
+	}
+}

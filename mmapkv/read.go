@@ -1,0 +1,286 @@
+package mmapkv
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/guard"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// found is a record that a read has in hand.
+type found struct {
+	file   *file
+	loc    index.Location
+	record segment.Record
+	copied []byte // the record's bytes, when the file is not mapped
+}
+
+// release gives back what the read used and keeps the segment mapped until here.
+func (f *found) release() {
+	if f.copied != nil {
+		buffer := f.copied // so that only this one moves to the heap
+		copies.Put(&buffer)
+	}
+	runtime.KeepAlive(f.file)
+}
+
+// copies are buffers for records of files that are not mapped.
+var copies sync.Pool
+
+// fault turns a panic that is a fault in the record's segment into an error, and
+// says whether it was one.
+func (f *found) fault(recovered any) (error, bool) {
+	if f.file == nil {
+		return nil, false
+	}
+	offset, ok := faultOffset(recovered, f.file.Memory())
+	if !ok {
+		return nil, false
+	}
+	return f.file.corrupt(offset, "the page cannot be read"), true
+}
+
+func faultOffset(recovered any, memory []byte) (int64, bool) {
+	if len(memory) == 0 {
+		return 0, false
+	}
+	address, ok := guard.Catch(recovered, memory)
+	if !ok {
+		return 0, false
+	}
+	return int64(address - addressOf(memory)), true
+}
+
+func (f *file) corrupt(offset int64, reason string) error {
+	return &CorruptError{File: segment.FileName(f.ID), Offset: offset, Reason: reason}
+}
+
+// Get returns a copy of the key's value that the caller owns, not nil even when
+// the value is empty. ErrNotFound when the key has none.
+func (s *Store) Get(key []byte) ([]byte, error) {
+	return s.AppendGet([]byte{}, key)
+}
+
+// AppendGet appends the key's value to dst and returns the longer slice; it
+// allocates only when dst has no room. On an error dst comes back unchanged.
+func (s *Store) AppendGet(dst, key []byte) (out []byte, err error) {
+	var f found
+	old := guard.Enter()
+	defer func() {
+		guard.Leave(old)
+		if r := recover(); r != nil {
+			var ok bool
+			if err, ok = f.fault(r); !ok {
+				panic(r)
+			}
+			out = dst
+		}
+		f.release()
+	}()
+	if err := s.lookup(key, &f, !s.options.SkipReadChecksum); err != nil {
+		return dst, err
+	}
+	return append(dst, f.record.Value...), nil
+}
+
+// View calls fn with the key's value, without copying it. The value can be read
+// until fn returns and must not be written; fn is called at most once, may call
+// any method of the store, and its error is returned. A page of the value that
+// cannot be read makes View return an error that wraps ErrCorrupt, unless fn
+// recovers from the fault itself.
+func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
+	var f found
+	old := guard.Enter()
+	defer func() {
+		guard.Leave(old)
+		if r := recover(); r != nil {
+			var ok bool
+			if err, ok = f.fault(r); !ok {
+				panic(r)
+			}
+		}
+		f.release()
+	}()
+	if err := s.lookup(key, &f, !s.options.SkipReadChecksum); err != nil {
+		return err
+	}
+	return show(f.record.Value, fn)
+}
+
+// Has says whether the key has a value, without reading it.
+func (s *Store) Has(key []byte) (has bool, err error) {
+	var f found
+	old := guard.Enter()
+	defer func() {
+		guard.Leave(old)
+		if r := recover(); r != nil {
+			var ok bool
+			if err, ok = f.fault(r); !ok {
+				panic(r)
+			}
+			has = false
+		}
+		f.release()
+	}()
+	switch err := s.lookup(key, &f, false); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, ErrNotFound):
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
+// TTL returns how long the key has still to live, never more than it was given;
+// ok is false when it never expires. ErrNotFound when it has no value.
+func (s *Store) TTL(key []byte) (ttl time.Duration, ok bool, err error) {
+	var f found
+	old := guard.Enter()
+	defer func() {
+		guard.Leave(old)
+		if r := recover(); r != nil {
+			var fault bool
+			if err, fault = f.fault(r); !fault {
+				panic(r)
+			}
+			ttl, ok = 0, false
+		}
+		f.release()
+	}()
+	if err := s.lookup(key, &f, false); err != nil {
+		return 0, false, err
+	}
+	if f.record.Flags&segment.Expires == 0 {
+		return 0, false, nil
+	}
+	left := time.UnixMilli(f.record.Expiry).Sub(s.now())
+	return max(left, 1), true, nil // it was not expired a moment ago
+}
+
+// Len is the number of keys. Expired ones count until they are swept out; after
+// Close it is 0.
+func (s *Store) Len() int {
+	l := s.live.Load()
+	if l == nil {
+		return 0
+	}
+	return l.keys.Len()
+}
+
+// lookup finds the key's record. The caller has entered the fault guard and
+// releases f.
+func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
+	hash := s.hasher.Hash(key)
+	for {
+		l := s.live.Load()
+		if l == nil {
+			return ErrClosed
+		}
+		err := s.search(l, hash, key, f, checkValue)
+		if err == nil || err == ErrNotFound {
+			return err
+		}
+		// What a record says against the read counts only if the index still
+		// points to it; otherwise the key was moved between two steps.
+		if f.loc == index.NoLocation || pointsTo(s.live.Load(), hash, f.loc) {
+			if err == errExpired {
+				return ErrNotFound
+			}
+			return err
+		}
+	}
+}
+
+var errExpired = errors.New("mmapkv: the record has expired")
+
+// search goes through the records that the index has for the hash. A damaged one
+// may be another key's, so it counts only when no other record has the key.
+func (s *Store) search(l *live, hash uint64, key []byte, f *found, checkValue bool) error {
+	var damage error
+	var damaged index.Location
+	candidates := l.keys.Find(hash)
+	for {
+		loc, ok := candidates.Next()
+		if !ok {
+			f.loc = damaged
+			if damage != nil {
+				return damage
+			}
+			return ErrNotFound
+		}
+		f.loc = loc
+		if err := f.load(l, loc); err != nil {
+			damage, damaged = err, loc
+			continue
+		}
+		if string(f.record.Key) != string(key) {
+			continue
+		}
+		if f.record.Flags&segment.Expires != 0 && f.record.Expired(s.now().UnixMilli()) {
+			return errExpired
+		}
+		if checkValue && !f.record.ValueOK() {
+			return f.file.corrupt(loc.Offset(), "the value does not match its checksum")
+		}
+		return nil
+	}
+}
+
+// load decodes the record at a location; its header's checksum decides.
+func (f *found) load(l *live, loc index.Location) error {
+	f.file = l.file(loc)
+	if f.file == nil {
+		return &CorruptError{File: "index", Offset: loc.Offset(), Reason: "the segment is gone"}
+	}
+	size, known := loc.Size()
+	if !known {
+		size = -1
+	}
+	return f.loadAt(loc.Offset(), size)
+}
+
+// loadAt decodes the record at an offset; size is -1 when it is not known.
+func (f *found) loadAt(offset, size int64) error {
+	var err error
+	if f.file.Memory() != nil {
+		err = f.file.Record(&f.record, offset, size)
+	} else {
+		if f.copied == nil {
+			f.copied = borrowCopy()
+		}
+		f.copied, err = f.file.Load(&f.record, f.copied, offset, size)
+	}
+	if err != nil {
+		return f.file.corrupt(offset, err.Error())
+	}
+	return nil
+}
+
+func borrowCopy() []byte {
+	if b, ok := copies.Get().(*[]byte); ok {
+		return *b
+	}
+	return make([]byte, 0, 4<<10)
+}
+
+// pointsTo says whether the index still has the location for the hash.
+func pointsTo(l *live, hash uint64, loc index.Location) bool {
+	if l == nil {
+		return false
+	}
+	candidates := l.keys.Find(hash)
+	for {
+		other, ok := candidates.Next()
+		if !ok {
+			return false
+		}
+		if other == loc {
+			return true
+		}
+	}
+}

@@ -1,0 +1,311 @@
+package mmapkv
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// A file's life: created and synced with nothing but its header, listed in the
+// manifest, then the tail of the log, then ended, then sealed. At most two files
+// are unsealed: the tail and either the one before it, until it is sealed, or
+// the next, prepared ahead.
+
+// createFile makes a file for the log that is not listed yet.
+func (s *Store) createFile(capacity int64) (*file, error) {
+	h := segment.Header{ID: s.nextID(), Salt: s.random(), Kind: segment.Log}
+	active, err := segment.Create(s.dir, h, capacity)
+	if err != nil {
+		return nil, err
+	}
+	active.SetLimit(h.Size())
+	return &file{Segment: active.Segment, active: active, dataStart: h.Size(), capacity: capacity}, nil
+}
+
+// syncNewFile makes a new file's bytes and its name durable.
+func (s *Store) syncNewFile(f *file) error {
+	err := f.active.Sync()
+	if err == nil {
+		err = s.dir.Sync()
+	}
+	if err != nil {
+		return s.syncFailed(err)
+	}
+	return nil
+}
+
+// dropUnlisted removes a file that was not listed in the end.
+func (s *Store) dropUnlisted(f *file) {
+	if !s.files.has(f) {
+		s.remove(segment.FileName(f.ID))
+	}
+}
+
+// remove unlinks a file that the manifest does not name. Where that fails, the
+// next Open does it. After a failure nothing is unlinked: it is not known which
+// manifest the disk holds.
+func (s *Store) remove(name string) {
+	if s.syncer.Err() != nil {
+		return
+	}
+	if err := s.dir.Remove(name); err != nil {
+		s.log.Warn("mmapkv: a file that is no longer needed could not be removed", "file", name, "error", err)
+	}
+}
+
+// enlist makes a file, durably, the youngest of the log, behind the tail. A
+// prepared file gives way and comes later.
+func (s *Store) enlist(f *file, mayReserve bool) error {
+	s.maintenance.Lock()
+	defer s.maintenance.Unlock()
+	return s.enlistLocked(f, mayReserve)
+}
+
+func (s *Store) enlistLocked(f *file, mayReserve bool) error {
+	for {
+		// The tail may stay unsealed, nothing before it.
+		sealed, err := s.sealOldestLocked(1)
+		if err != nil {
+			return err
+		}
+		if !sealed {
+			break
+		}
+	}
+	displaced := s.prepared
+	err := s.edit(mayReserve, func(m *segment.Manifest) {
+		if displaced != nil {
+			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == displaced.ID })
+		}
+		m.Clean = false
+		m.Segments = append(m.Segments, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind})
+	})
+	if err != nil {
+		return err
+	}
+	if displaced != nil {
+		s.files.remove(displaced)
+		s.prepared = nil
+		s.dropSpareLocked()
+		s.spare = displaced
+	}
+	s.files.add(f)
+	return nil
+}
+
+// dropSpareLocked removes the file that was prepared and is not listed any more.
+func (s *Store) dropSpareLocked() {
+	if s.spare != nil {
+		s.remove(segment.FileName(s.spare.ID))
+		s.spare = nil
+	}
+}
+
+// startFile makes a listed file the tail.
+func (s *Store) startFile(f *file) {
+	t := &s.tail
+	if t.file != nil {
+		s.files.finish(t.file, t.end)
+	}
+	t.file, t.previous, t.empty = f, t.end, true
+	t.end = segment.End{Offset: f.dataStart, Seq: t.end.Seq}
+}
+
+// rotate makes a new file with room for size bytes of records the tail.
+func (s *Store) rotate(size int64, mayReserve bool) error {
+	s.maintenance.Lock()
+	defer s.maintenance.Unlock()
+	capacity := max(s.options.SegmentSize, segment.HeaderSize+size)
+	if s.prepared == nil || s.prepared.capacity < capacity {
+		if err := s.prepareLocked(capacity, mayReserve); err != nil {
+			return err
+		}
+	}
+	f := s.prepared
+	s.prepared = nil
+	s.startFile(f)
+	s.wakeMaintenance()
+	return nil
+}
+
+// prepareLocked creates and lists the file in which the log goes on.
+func (s *Store) prepareLocked(capacity int64, mayReserve bool) error {
+	f := s.spare
+	if f != nil && f.capacity >= capacity {
+		s.spare = nil
+	} else {
+		var err error
+		f, err = s.createFile(capacity)
+		if mayReserve && isFull(err) && s.reserve.release() {
+			f, err = s.createFile(capacity)
+		}
+		if err != nil {
+			return s.writeFailed(err)
+		}
+		if err := s.syncNewFile(f); err != nil {
+			return err
+		}
+	}
+	if err := s.enlistLocked(f, mayReserve); err != nil {
+		if s.syncer.Err() == nil {
+			s.remove(segment.FileName(f.ID))
+		}
+		return err
+	}
+	s.prepared = f
+	return nil
+}
+
+// sealOldestLocked seals the oldest unsealed file, if it has ended and more than
+// `most` files in front of the prepared one are unsealed.
+func (s *Store) sealOldestLocked(most int) (did bool, err error) {
+	unsealed := s.files.unsealed()
+	if s.prepared != nil {
+		unsealed = slices.DeleteFunc(unsealed, func(f *file) bool { return f == s.prepared })
+	}
+	if len(unsealed) <= most {
+		return false, nil
+	}
+	f := unsealed[0]
+	end, ended := s.files.isEnded(f)
+	if !ended {
+		return false, nil
+	}
+	if end.Offset <= f.dataStart {
+		return true, s.dropEmptyLocked(f)
+	}
+	return true, s.sealLocked(f, end)
+}
+
+// sealLocked makes an ended file immutable: sync, hint, manifest, in this order.
+func (s *Store) sealLocked(f *file, end segment.End) error {
+	if err := s.syncer.SyncTo(end.Seq); err != nil {
+		return &failure{s.syncer.Err()}
+	}
+	if err := f.active.Trim(); err != nil {
+		return s.writeFailed(err)
+	}
+	if err := s.writeHint(f, end); err != nil {
+		return err
+	}
+	err := s.edit(true, func(m *segment.Manifest) {
+		for i := range m.Segments {
+			if m.Segments[i].ID == f.ID {
+				m.Segments[i].Sealed, m.Segments[i].End = true, end
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	s.files.sealed(f)
+	return nil
+}
+
+// writeHint publishes the hint of a file that ends at end. A hint that does not
+// fit on the disk is left out: it costs time at the next Open, nothing else.
+func (s *Store) writeHint(f *file, end segment.End) error {
+	hint, err := segment.BuildHint(f.File(), f.Salt, f.dataStart, end.Offset)
+	if err != nil {
+		s.log.Warn("mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
+		return nil
+	}
+	err = fsync.Publish(s.dir, segment.HintName(f.ID), hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()))
+	if err == nil {
+		return nil
+	}
+	if err := s.writeFailed(err); errors.Is(err, ErrFailed) {
+		return err
+	}
+	s.log.Warn("mmapkv: a hint could not be written", "file", segment.HintName(f.ID), "error", err)
+	return nil
+}
+
+// dropEmptyLocked takes out an ended file that has no records.
+func (s *Store) dropEmptyLocked(f *file) error {
+	err := s.edit(true, func(m *segment.Manifest) {
+		m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == f.ID })
+	})
+	if err != nil {
+		return err
+	}
+	s.files.sealed(f)
+	s.files.remove(f)
+	s.remove(segment.FileName(f.ID))
+	return nil
+}
+
+// syncLog makes everything written so far durable, oldest file first. It is the
+// syncer's sync: one call at a time.
+func (s *Store) syncLog() (upTo uint64, err error) {
+	upTo = s.acknowledged.Load()
+	for _, f := range s.files.unsealed() {
+		if err := f.File().Datasync(); err != nil {
+			return 0, err
+		}
+	}
+	return upTo, nil
+}
+
+// stepSeal seals one ended file.
+func (s *Store) stepSeal() (did bool, err error) {
+	s.maintenance.Lock()
+	defer s.maintenance.Unlock()
+	if s.syncer.Err() != nil {
+		return false, nil
+	}
+	return s.sealOldestLocked(0)
+}
+
+// stepPrepare creates the next file once the tail is half full.
+func (s *Store) stepPrepare() (did bool, err error) {
+	s.maintenance.Lock()
+	defer s.maintenance.Unlock()
+	if s.syncer.Err() != nil || s.prepared != nil {
+		return false, nil
+	}
+	unsealed := s.files.unsealed()
+	if len(unsealed) != 1 {
+		return false, nil
+	}
+	tail := unsealed[0]
+	if _, ended := s.files.isEnded(tail); !ended && tail.Limit() < tail.capacity/2 {
+		return false, nil
+	}
+	s.reserve.hold()
+	return true, s.prepareLocked(s.options.SegmentSize, false)
+}
+
+// wakeMaintenance has the background goroutine look for something to do.
+func (s *Store) wakeMaintenance() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// maintain is the goroutine that seals and prepares files, so that writers find
+// that done. Open starts it, Close stops it by closing s.stop.
+func (s *Store) maintain() {
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.wake:
+		}
+		for _, step := range []func() (bool, error){s.stepSeal, s.stepPrepare} {
+			for {
+				did, err := step()
+				if err != nil {
+					s.log.Warn("mmapkv: background work failed; it is tried again", "error", err)
+					break
+				}
+				if !did {
+					break
+				}
+			}
+		}
+	}
+}

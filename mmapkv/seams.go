@@ -1,0 +1,69 @@
+package mmapkv
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+)
+
+// newStore makes a Store of checked options, with the parts that a test may have
+// put in the place of the real ones.
+func newStore(options Options) *Store {
+	s := &Store{
+		options: options,
+		always:  options.Sync == fsync.Always,
+		log:     options.Logger,
+		now:     time.Now,
+		random:  randomNumber,
+		hasher:  index.NewHasher(),
+		wake:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+	}
+	pages := 0
+	if seams := options.seams; seams != nil {
+		pages = seams.PageSlots
+		if seams.Now != nil {
+			s.now = seams.Now
+		}
+		if seams.Random != nil {
+			s.random = seams.Random
+		}
+		if seams.Hash != nil {
+			s.hasher = index.NewHasherFrom(seams.Hash)
+		}
+	}
+	s.files.keys = index.New(index.Options{PageSlots: pages, ExpectedKeys: options.ExpectedKeys})
+	s.files.live = &s.live
+	s.group = fsync.NewGroup(s.commit)
+	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
+	return s
+}
+
+func (s *Store) fileSystem() vfs.FS {
+	if seams := s.options.seams; seams != nil && seams.FS != nil {
+		return seams.FS
+	}
+	return vfs.OS()
+}
+
+// steps are what the goroutines do, for a test that does it in their place.
+func (s *Store) steps() []inject.Step {
+	return []inject.Step{
+		{Name: "sync", Run: s.syncer.Step},
+		{Name: "seal", Run: s.stepSeal},
+		{Name: "prepare", Run: s.stepPrepare},
+	}
+}
+
+// randomNumber draws the salt of a file. It cannot be guessed, so that nobody
+// can store a value that validates as a record.
+func randomNumber() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}

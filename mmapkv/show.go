@@ -1,0 +1,27 @@
+package mmapkv
+
+import (
+	"unsafe"
+
+	"github.com/mmapkv/mmapkv/internal/invariant"
+)
+
+// show calls fn with a value. Under the invariants tag it shows a copy and
+// poisons it afterwards, so that a test which keeps the slice sees it.
+func show(value []byte, fn func(value []byte) error) error {
+	if !invariant.Enabled {
+		return fn(value[:len(value):len(value)])
+	}
+	shown := append(make([]byte, 0, len(value)), value...)
+	defer func() {
+		for i := range shown {
+			shown[i] = 0xdb
+		}
+	}()
+	return fn(shown)
+}
+
+// addressOf is the address of the first byte.
+func addressOf(memory []byte) uintptr {
+	return uintptr(unsafe.Pointer(unsafe.SliceData(memory)))
+}

@@ -1,0 +1,230 @@
+package mmapkv
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// Store is an open store. Open makes one; Close ends it.
+type Store struct {
+	options Options
+	always  bool // Options.Sync is fsync.Always
+	log     *slog.Logger
+	now     func() time.Time
+	random  func() uint64
+	hasher  index.Hasher
+
+	dir  vfs.Dir
+	lock vfs.Lock // nil when read-only media has no lock file
+
+	live     atomic.Pointer[live] // what readers use; nil after Close
+	files    fileSet
+	manifest manifestLog
+	recovery RecoveryStats
+
+	group  *fsync.Group[*write]
+	syncer *fsync.Syncer
+	tail   tail // guarded by leadership of group
+	shut   bool // guarded by leadership of group: no write follows
+
+	lastGiven    atomic.Uint64 // the highest sequence number that may be on disk
+	acknowledged atomic.Uint64 // the highest one that is published
+	stalled      atomic.Int64  // nanoseconds that writers waited for syncs
+
+	maintenance sync.Mutex // guards prepared, spare, reserve
+	prepared    *file      // listed, and the next tail
+	spare       *file      // prepared once, then displaced by a long value's file
+	reserve     reserve
+
+	closed     atomic.Bool
+	closing    sync.Once
+	closeError error
+	wake       chan struct{} // holds one token when maintain has something to do
+	stop       chan struct{} // closed to stop the goroutines
+	running    sync.WaitGroup
+}
+
+// start starts the goroutines: maintain, and the syncer's under fsync.Every.
+// Close stops them.
+func (s *Store) start() {
+	s.running.Go(s.maintain)
+	s.running.Go(func() { s.syncer.Run(s.stop) })
+}
+
+// Close finishes the writes in flight, syncs, and releases the store; reads in
+// flight complete. Every call that starts afterwards is ErrClosed; a second Close
+// returns what the first one did. The error is that of the last sync or of a
+// failure before; what is on disk is safe to open again in any case.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.closed.Store(true)
+		close(s.stop)
+		s.running.Wait()
+		if !s.options.ReadOnly {
+			s.group.Exclusive(func() {
+				s.shut = true
+				s.closeError = s.finish()
+			})
+		}
+		s.closeError = errors.Join(s.closeError, s.release())
+	})
+	return s.closeError
+}
+
+// finish brings everything to the disk and says in the manifest that it did, so
+// that the next Open has nothing to scan. It runs as the last leader.
+func (s *Store) finish() error {
+	s.maintenance.Lock()
+	defer s.maintenance.Unlock()
+	if err := s.syncer.Err(); err != nil {
+		return &failure{err}
+	}
+	if err := s.syncer.SyncTo(s.acknowledged.Load()); err != nil {
+		return s.syncFailed(err)
+	}
+	if s.tail.clean {
+		return nil // nothing was written
+	}
+	s.dropSpareLocked()
+	prepared := s.prepared
+	s.prepared = nil
+	for {
+		sealed, err := s.sealOldestLocked(0)
+		if err != nil {
+			return err
+		}
+		if !sealed {
+			break
+		}
+	}
+	if err := s.finishTail(); err != nil {
+		return err
+	}
+	err := s.edit(true, func(m *segment.Manifest) {
+		if prepared != nil {
+			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == prepared.ID })
+		}
+		m.Clean = true
+		if n := len(m.Segments); n > 0 && !m.Segments[n-1].Sealed {
+			m.Segments[n-1].End = s.tail.end
+		}
+	})
+	if err == nil && prepared != nil {
+		s.remove(segment.FileName(prepared.ID))
+	}
+	return err
+}
+
+// finishTail trims the tail, syncs the new length and writes the hint.
+func (s *Store) finishTail() error {
+	f := s.tail.file
+	if f == nil || f.active == nil {
+		return nil
+	}
+	if err := f.active.Trim(); err != nil {
+		return s.writeFailed(err)
+	}
+	if err := f.active.Sync(); err != nil {
+		return s.syncFailed(err)
+	}
+	return s.writeHint(f, s.tail.end)
+}
+
+// release lets go of everything, so that a closed Store in a variable holds
+// neither mappings nor the index.
+func (s *Store) release() error {
+	s.live.Store(nil)
+	s.files.drop()
+	s.tail.file, s.prepared, s.spare = nil, nil, nil
+	var err error
+	if s.lock != nil {
+		err = s.lock.Unlock()
+	}
+	return errors.Join(err, s.dir.Close())
+}
+
+// Open opens the store in a directory, making it and its parents when it is
+// absent, and recovers what a crash left. A nil o means all defaults.
+//
+// ErrLocked when another opener has the store; ErrVersion when its files are of
+// another version; an error that wraps ErrCorrupt when the manifest or a segment
+// is missing or unreadable. Damage that Open can work around is reported in
+// Stats().Recovery and to the Logger.
+func Open(dir string, o *Options) (_ *Store, err error) {
+	options, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := newStore(options)
+	if err := s.enterDir(dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.release())
+		}
+	}()
+	if err := s.recover(); err != nil {
+		return nil, err
+	}
+	if seams := options.seams; seams != nil && seams.OnOpen != nil {
+		seams.OnOpen(s.steps())
+	}
+	if !options.ReadOnly && (options.seams == nil || !options.seams.Manual) {
+		s.start()
+	}
+	return s, nil
+}
+
+// enterDir opens the directory and takes the lock.
+func (s *Store) enterDir(path string) (err error) {
+	fsys := s.fileSystem()
+	if !s.options.ReadOnly {
+		if _, err := vfs.MkdirAll(fsys, path); err != nil {
+			return err
+		}
+	}
+	if s.dir, err = fsys.OpenDir(path); err != nil {
+		return err
+	}
+	if s.lock, err = s.takeLock(); err != nil {
+		return errors.Join(err, s.dir.Close())
+	}
+	s.reserve.dir = s.dir
+	return nil
+}
+
+// lockPoll is how long Open waits before it asks for the lock again.
+const lockPoll = 5 * time.Millisecond
+
+func (s *Store) takeLock() (vfs.Lock, error) {
+	mode := vfs.Exclusive
+	if s.options.ReadOnly {
+		mode = vfs.Shared
+	}
+	deadline := time.Now().Add(s.options.LockTimeout)
+	for {
+		lock, err := s.dir.Lock(segment.LockName, mode)
+		switch {
+		case err == nil:
+			return lock, nil
+		case s.options.ReadOnly && errors.Is(err, fs.ErrNotExist):
+			return nil, nil // no writer has ever been here, or it is read-only media
+		case !errors.Is(err, vfs.ErrLocked):
+			return nil, err
+		case !time.Now().Before(deadline):
+			return nil, errors.Join(ErrLocked, err)
+		}
+		time.Sleep(lockPoll)
+	}
+}

@@ -1,0 +1,421 @@
+package mmapkv
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/invariant"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// groupBytes is how much one group writes at most, in one pwrite.
+const groupBytes = 4 << 20
+
+// write is one Put, Delete or Batch on its way to the disk.
+type write struct {
+	draft   *segment.Draft
+	prints  []index.Fingerprint // of the draft's keys
+	deletes bool                // nothing but deletes: may use the reserve
+	long    *longWrite          // the value has a file of its own
+	err     error
+
+	own segment.Draft // what draft points to, but for a Batch
+}
+
+var writes = sync.Pool{New: func() any { return new(write) }}
+
+// discard gives w back for reuse.
+func (w *write) discard() {
+	w.own.Reset()
+	w.draft, w.long, w.err, w.deletes = nil, nil, nil, false
+	w.prints = w.prints[:0]
+	if cap(w.prints) > 4096 {
+		w.prints = nil
+	}
+	writes.Put(w)
+}
+
+// Put gives the key a value. Both may be reused at once; the value may be one
+// that View is showing.
+func (s *Store) Put(key, value []byte) error {
+	return s.put(key, value, 0)
+}
+
+// PutWithTTL gives the key a value that is gone after ttl; ErrInvalid when ttl
+// is not positive. The wall clock counts, in whole milliseconds, rounded down.
+func (s *Store) PutWithTTL(key, value []byte, ttl time.Duration) error {
+	if err := checkTTL(ttl); err != nil {
+		return err
+	}
+	return s.put(key, value, expiryAfter(s.now(), ttl))
+}
+
+// expiryAfter is when a time to live ends, in Unix milliseconds.
+func expiryAfter(now time.Time, ttl time.Duration) int64 {
+	return max(now.Add(ttl).UnixMilli(), 1)
+}
+
+func (s *Store) put(key, value []byte, expiry int64) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if err := checkSizes(key, value); err != nil {
+		return err
+	}
+	if size := segment.RecordSize(len(key), int64(len(value)), 0); size > s.longSize() && size > longMin {
+		return s.putLong(key, value, expiry)
+	}
+	w := writes.Get().(*write)
+	defer w.discard()
+	w.draft = &w.own
+	w.own.Put(key, value, expiry)
+	w.prints = append(w.prints, s.hasher.Fingerprint(key))
+	return s.do(w)
+}
+
+// Delete removes the key's value; an absent key is no error. On a full disk it
+// still works.
+func (s *Store) Delete(key []byte) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if err := checkSizes(key, nil); err != nil {
+		return err
+	}
+	print := s.hasher.Fingerprint(key)
+	l := s.live.Load()
+	if l == nil {
+		return ErrClosed
+	}
+	if l.keys.Get(print) == index.NoLocation {
+		return nil
+	}
+	w := writes.Get().(*write)
+	defer w.discard()
+	w.draft, w.deletes = &w.own, true
+	w.own.Delete(key)
+	w.prints = append(w.prints, print)
+	return s.do(w)
+}
+
+// Write makes all of the batch's changes or, on an error, none. Of several
+// entries for a key the last one counts. An empty batch is nil.
+func (s *Store) Write(b *Batch) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if b.err != nil {
+		return b.err
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	now := s.now()
+	for _, t := range b.ttls {
+		b.draft.SetExpiry(t.entry, expiryAfter(now, t.ttl))
+	}
+	w := writes.Get().(*write)
+	defer w.discard()
+	w.draft, w.deletes = &b.draft, true
+	for i := range b.Len() {
+		w.prints = append(w.prints, s.hasher.Fingerprint(b.draft.Key(i)))
+		w.deletes = w.deletes && b.draft.IsDelete(i)
+	}
+	return s.do(w)
+}
+
+// Sync returns once everything acknowledged before it is on disk.
+func (s *Store) Sync() error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	if s.options.ReadOnly {
+		return nil
+	}
+	if err := s.syncer.SyncTo(s.acknowledged.Load()); err != nil {
+		return &failure{s.syncer.Err()}
+	}
+	return nil
+}
+
+// writable says why the store takes no writes, nil when it does.
+func (s *Store) writable() error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	if s.options.ReadOnly {
+		return ErrReadOnly
+	}
+	if err := s.syncer.Err(); err != nil {
+		return &failure{err}
+	}
+	return nil
+}
+
+// do commits a write together with others that come at the same time.
+func (s *Store) do(w *write) error {
+	stalled, err := s.syncer.Throttle()
+	if stalled > 0 {
+		s.stalled.Add(int64(stalled))
+	}
+	if err != nil {
+		return &failure{err}
+	}
+	s.group.Do(w)
+	return w.err
+}
+
+// tail is where the log goes on. Only the leader of the group touches it.
+type tail struct {
+	file     *file       // the file being written; nil before the first write
+	seq      uint64      // the highest sequence number ever given
+	end      segment.End // where the log ends: offset in file, last number in the log
+	previous segment.End // where the log ended in the file before this one
+	empty    bool        // the file has no record yet
+	clean    bool        // the manifest still says that the last close was clean
+	buffer   []byte      // for groups of several writes
+}
+
+// commit writes a group. It is called by one writer at a time.
+func (s *Store) commit(members []*write) {
+	for len(members) > 0 {
+		n := s.commitSome(members)
+		members = members[n:]
+	}
+}
+
+// commitSome writes as many of the members, in order, as go into the file
+// together, at least one, and returns how many it has dealt with.
+func (s *Store) commitSome(members []*write) int {
+	first := members[0]
+	if err := s.beforeWrite(first.deletes); err != nil {
+		return fail(members, err)
+	}
+	if first.long != nil {
+		first.err = s.commitLong(first)
+		return 1
+	}
+	if err := s.findRoom(first); err != nil {
+		return fail(members[:1], err)
+	}
+	n, size := s.fit(members)
+	err := s.reserveTail(size, first.deletes && n == 1)
+	if err != nil && n > 1 {
+		// Not enough for all of them; perhaps for one.
+		n, size = 1, first.draft.EncodedSize(true, s.tail.empty)
+		err = s.reserveTail(size, first.deletes)
+	}
+	if err != nil {
+		return fail(members[:1], s.writeFailed(err))
+	}
+	start := s.tail.end.Offset
+	if err := s.appendTail(members[:n]); err != nil {
+		return fail(members[:n], err)
+	}
+	s.publish(members[:n], start)
+	return n
+}
+
+func fail(members []*write, err error) int {
+	for _, w := range members {
+		w.err = err
+	}
+	return len(members)
+}
+
+// beforeWrite checks that writing may go on, and takes back the manifest's word
+// that the store was closed cleanly before the first record makes it a lie.
+func (s *Store) beforeWrite(mayReserve bool) error {
+	if s.shut {
+		return ErrClosed
+	}
+	if err := s.syncer.Err(); err != nil {
+		return &failure{err}
+	}
+	if !s.tail.clean {
+		return nil
+	}
+	s.maintenance.Lock()
+	defer s.maintenance.Unlock()
+	err := s.edit(mayReserve, func(m *segment.Manifest) { m.Clean = false })
+	if err == nil {
+		s.tail.clean = false
+	}
+	return err
+}
+
+// findRoom makes the tail a file that can take the write.
+func (s *Store) findRoom(w *write) error {
+	t := &s.tail
+	if t.file != nil {
+		if _, ended := s.files.isEnded(t.file); !ended && s.fitsTail(w.draft.EncodedSize(true, t.empty)) {
+			return nil
+		}
+	}
+	return s.rotate(w.draft.EncodedSize(true, true), w.deletes)
+}
+
+func (s *Store) fitsTail(size int64) bool {
+	return size <= s.tail.file.capacity-s.tail.end.Offset
+}
+
+// fit says how many members go into the tail file in one write, and how many
+// bytes they take together.
+func (s *Store) fit(members []*write) (n int, size int64) {
+	size = members[0].draft.EncodedSize(true, s.tail.empty)
+	for n = 1; n < len(members); n++ {
+		w := members[n]
+		if w.long != nil {
+			break
+		}
+		more := w.draft.EncodedSize(false, false)
+		if size+more > groupBytes || !s.fitsTail(size+more) {
+			break
+		}
+		size += more
+	}
+	return n, size
+}
+
+// reserveTail makes sure that the disk has room for size more bytes of the tail.
+func (s *Store) reserveTail(size int64, mayReserve bool) error {
+	t := &s.tail
+	end := t.end.Offset + size
+	if end <= t.file.active.Allocated() {
+		return nil
+	}
+	err := t.file.active.Reserve(end, growthStep, t.file.capacity)
+	if mayReserve && isFull(err) {
+		s.maintenance.Lock()
+		defer s.maintenance.Unlock()
+		if s.reserve.release() {
+			err = t.file.active.Reserve(end, growthStep, t.file.capacity)
+		}
+	}
+	return err
+}
+
+// growthStep is the first step, in bytes, in which a file is preallocated.
+const growthStep = 64 << 10
+
+// appendTail gives the members their sequence numbers and writes them, and syncs
+// them if the policy says so. On an error nothing of them counts.
+func (s *Store) appendTail(members []*write) error {
+	t := &s.tail
+	p := segment.Placement{Salt: t.file.Salt, Offset: t.end.Offset, Seq: t.seq + 1,
+		Watermark: s.syncer.Durable(), HasWatermark: true}
+	if t.empty && t.previous != (segment.End{}) {
+		p.Previous = &t.previous
+	}
+	firstSeq := p.Seq
+	if !t.empty {
+		// Within a file numbers have no gaps, so that a missing record is noticed.
+		invariant.Check(p.Seq == t.end.Seq+1, "record %d follows %d in one file", p.Seq, t.end.Seq)
+	}
+	var data []byte
+	if len(members) == 1 {
+		data = members[0].draft.Finish(p)
+		p.Seq += uint64(members[0].draft.Len())
+	} else {
+		t.buffer = t.buffer[:0]
+		for _, w := range members {
+			encoded := w.draft.Finish(p)
+			t.buffer = append(t.buffer, encoded...)
+			p = segment.Placement{Salt: p.Salt, Offset: p.Offset + int64(len(encoded)), Seq: p.Seq + uint64(w.draft.Len())}
+		}
+		data = t.buffer
+	}
+	before := t.seq
+	t.seq = p.Seq - 1
+	s.lastGiven.Store(t.seq)
+
+	if written, err := s.writeTail(data); err != nil {
+		if written == 0 {
+			t.seq = before // these numbers were never written anywhere
+		}
+		return err
+	}
+	t.end = segment.End{Offset: t.end.Offset + int64(len(data)), Seq: t.seq}
+	t.empty = false
+	invariant.Check(t.end.Seq >= firstSeq, "a group of no records")
+	return nil
+}
+
+// writeTail appends the bytes to the tail file and syncs them under Always.
+func (s *Store) writeTail(data []byte) (written int, err error) {
+	t := &s.tail
+	written, err = t.file.active.Append(data)
+	if err != nil {
+		if written > 0 {
+			// Records of the group may lie behind the end now: the log goes on in
+			// another file, whose first record says that this one ends here.
+			s.files.finish(t.file, t.end)
+			if voidErr := t.file.active.Void(); voidErr != nil {
+				return written, s.syncFailed(errors.Join(err, voidErr))
+			}
+		}
+		return written, s.writeFailed(err)
+	}
+	if !s.always {
+		return written, nil
+	}
+	if err := t.file.active.Sync(); err != nil {
+		return written, s.syncFailed(err)
+	}
+	s.syncer.MarkDurable(t.seq)
+	return written, nil
+}
+
+// publish lets the readers see the members, in order, whose records start at the
+// offset in the tail file.
+func (s *Store) publish(members []*write, start int64) {
+	t := &s.tail
+	t.file.SetLimit(t.end.Offset)
+	keys := s.live.Load().keys
+	for _, w := range members {
+		for i, print := range w.prints {
+			offset, size := w.draft.Position(i, start)
+			var old index.Location
+			if w.draft.IsDelete(i) {
+				old = keys.Delete(print)
+			} else {
+				old = keys.Put(print, index.MakeLocation(t.file.slot, offset, size))
+				t.file.liveBytes.Add(size)
+			}
+			s.markDead(old)
+			if i == len(w.prints)-1 {
+				start = offset + size // where the next member begins
+			}
+		}
+	}
+	s.acknowledged.Store(t.seq)
+	if !s.always {
+		s.syncer.Written(t.seq)
+	}
+	if t.file.capacity-t.end.Offset < t.file.capacity/2 {
+		s.wakeMaintenance()
+	}
+}
+
+// markDead counts the record at a location that the index no longer points to.
+func (s *Store) markDead(old index.Location) {
+	if old == index.NoLocation {
+		return
+	}
+	f := s.live.Load().file(old)
+	f.liveBytes.Add(-f.recordSize(old))
+}
+
+// recordSize is the size of the record at a location of the index.
+func (f *file) recordSize(loc index.Location) int64 {
+	if size, known := loc.Size(); known {
+		return size
+	}
+	size, err := segment.ReadRecordSize(f.File(), loc.Offset(), f.Limit())
+	if err != nil {
+		return 0 // damaged meanwhile; every read of it says so
+	}
+	return size
+}

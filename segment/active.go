@@ -1,0 +1,182 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/mmapkv/mmapkv/internal/vfs"
+)
+
+// blockSize is what a nearly full disk is asked for, rather than a whole step.
+const blockSize = 4 << 10
+
+// Active is the file being written, together with the Segment that readers have
+// of it. What must hold: End never moves back; all bytes in front of it are
+// written; Limit <= End <= Allocated. Publishing is not done here: whoever
+// appended calls SetLimit when the policy allows readers to see it.
+//
+// One goroutine at a time writes. End and Allocated may be asked by anybody.
+type Active struct {
+	*Segment
+	end       atomic.Int64
+	allocated atomic.Int64
+}
+
+// Create makes the file of a new segment with its header written and synced, and
+// maps mapSize bytes of it. Syncing the directory is the caller's. On an error
+// the file is removed again.
+func Create(dir vfs.Dir, h Header, mapSize int64) (_ *Active, err error) {
+	name := FileName(h.ID)
+	f, err := dir.Create(name)
+	if err != nil {
+		return nil, fmt.Errorf("segment: creating %s: %w", name, err)
+	}
+	opened := false
+	defer func() {
+		if err == nil {
+			return
+		}
+		if !opened {
+			err = errors.Join(err, f.Close())
+		}
+		err = errors.Join(err, dir.Remove(name))
+	}()
+
+	header := h.Append(nil)
+	if _, err := vfs.WriteFull(f, header, 0); err != nil {
+		return nil, fmt.Errorf("segment: writing the header of %s: %w", name, err)
+	}
+	if err := f.Datasync(); err != nil {
+		return nil, fmt.Errorf("segment: syncing the header of %s: %w", name, err)
+	}
+	opened = true // OpenSegment closes f when it fails
+	s, err := OpenSegment(f, h, mapSize)
+	if err != nil {
+		return nil, err
+	}
+	return Reopen(s, int64(len(header))), nil
+}
+
+// Reopen goes on in a cleanly closed file whose last record ends at end. The
+// bytes in front of end are published.
+func Reopen(s *Segment, end int64) *Active {
+	a := &Active{Segment: s}
+	a.end.Store(end)
+	a.allocated.Store(end)
+	s.SetLimit(end)
+	return a
+}
+
+// End is where the next byte goes.
+func (a *Active) End() int64 { return a.end.Load() }
+
+// Allocated is the length up to which the file system has granted room.
+func (a *Active) Allocated() int64 { return a.allocated.Load() }
+
+// Reserve has the file system grant room up to end, so that writing there cannot
+// meet a full disk. Room is taken in growing steps, first step bytes, then twice
+// that and so on up to most, or just what end needs when more than that is not
+// to be had. An error means that not even that fits; nothing is changed then.
+func (a *Active) Reserve(end, step, most int64) error {
+	allocated := a.allocated.Load()
+	if end <= allocated {
+		return nil
+	}
+	defer runtime.KeepAlive(a.Segment)
+
+	wanted := max(end, min(most, growth(end, allocated, step)))
+	err := a.file.Allocate(wanted)
+	if err != nil && isFull(err) {
+		needed := max(end, min(most, roundUp(end, blockSize)))
+		if needed < wanted {
+			wanted, err = needed, a.file.Allocate(needed)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("segment: reserving %s up to %d: %w", FileName(a.ID), end, err)
+	}
+	a.allocated.Store(wanted)
+	return nil
+}
+
+// growth is the first of step, 2*step, 4*step … that is behind allocated and
+// holds end.
+func growth(end, allocated, step int64) int64 {
+	size := max(step, blockSize)
+	for size <= allocated || size < end {
+		size *= 2
+	}
+	return size
+}
+
+func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
+
+// isFull tells the errors that mean "not so much": no room, no quota, a limit on
+// the size of files.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}
+
+// Append writes p, for which room is reserved, at End and moves End behind it.
+// On an error End stays, and written says how many bytes of p lie behind it:
+// Void takes away what they could be read as.
+func (a *Active) Append(p []byte) (written int, err error) {
+	end := a.end.Load()
+	if allocated := a.allocated.Load(); int64(len(p)) > allocated-end {
+		panic(fmt.Sprintf("segment: %d bytes at %d of %s, where only %d are reserved", len(p), end, FileName(a.ID), allocated-end))
+	}
+	written, err = vfs.WriteFull(a.file, p, end)
+	runtime.KeepAlive(a.Segment)
+	if err != nil {
+		return written, fmt.Errorf("segment: writing %d bytes at %d of %s, %d done: %w", len(p), end, FileName(a.ID), written, err)
+	}
+	a.end.Store(end + int64(len(p)))
+	return written, nil
+}
+
+// Advance moves End over n bytes that were written by other means than Append.
+func (a *Active) Advance(n int64) { a.end.Add(n) }
+
+// Void zeroes a record header's worth of bytes at End, so that nothing that a
+// failed Append left there validates. It is durable after Sync. Where less than
+// a header is reserved no record can be, and nothing is done.
+func (a *Active) Void() error {
+	end := a.end.Load()
+	var zeros [RecordHeaderSize]byte
+	if a.allocated.Load()-end < RecordHeaderSize {
+		return nil
+	}
+	_, err := vfs.WriteFull(a.file, zeros[:], end)
+	runtime.KeepAlive(a.Segment)
+	if err != nil {
+		return fmt.Errorf("segment: voiding %s at %d: %w", FileName(a.ID), end, err)
+	}
+	return nil
+}
+
+// Sync makes everything in front of End durable. After an error nothing written
+// since the last success may be relied on, and Sync is not called again.
+func (a *Active) Sync() error {
+	err := a.file.Datasync()
+	runtime.KeepAlive(a.Segment)
+	if err != nil {
+		return fmt.Errorf("segment: syncing %s: %w", FileName(a.ID), err)
+	}
+	return nil
+}
+
+// Trim cuts the file at End, and with it the room reserved behind. Sync makes
+// that durable.
+func (a *Active) Trim() error {
+	end := a.end.Load()
+	err := a.file.Truncate(end)
+	runtime.KeepAlive(a.Segment)
+	if err != nil {
+		return fmt.Errorf("segment: trimming %s to %d: %w", FileName(a.ID), end, err)
+	}
+	a.allocated.Store(end)
+	return nil
+}

@@ -1,0 +1,158 @@
+package segment
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// Limits and sizes of the format, in bytes.
+const (
+	MaxKeySize       = 1<<16 - 1
+	MaxValueSize     = 1<<32 - 1
+	MaxOffset        = 1<<32 - Alignment // of a record in its file
+	Alignment        = 8                 // of every record
+	RecordHeaderSize = 24
+
+	// MaxExtra is what the first record of a group may carry beyond its own.
+	MaxExtra = watermarkSize + previousSize
+
+	expirySize    = 8
+	watermarkSize = 8
+	previousSize  = 16
+)
+
+const (
+	headerSumAt = 0
+	valueSumAt  = 4
+	seqAt       = 8
+	valueSizeAt = 16
+	keySizeAt   = 20
+	flagsAt     = 22
+	zeroAt      = 23
+)
+
+// Flags say what a record is and which extensions it has.
+type Flags uint8
+
+const (
+	Tombstone    Flags = 1 << iota // the key has no value from here on
+	Expires                        // an expiry follows the header
+	BatchGoesOn                    // the next record belongs to the same batch
+	HasWatermark                   // a watermark follows
+	HasPrevious                    // the end of the file before follows
+
+	knownFlags = Tombstone | Expires | BatchGoesOn | HasWatermark | HasPrevious
+)
+
+// extension is the size of the extensions that the flags announce.
+func (f Flags) extension() int {
+	return expirySize*int(f>>1&1) + watermarkSize*int(f>>3&1) + previousSize*int(f>>4&1)
+}
+
+// End is where a file of the log ends: the offset behind its last record, and
+// the sequence number that the log has reached there.
+type End struct {
+	Offset int64
+	Seq    uint64
+}
+
+// RecordSize is what a record takes in the file.
+func RecordSize(keySize int, valueSize int64, flags Flags) int64 {
+	return RecordHeaderSize + int64(flags.extension()) + padded(int64(keySize)+valueSize)
+}
+
+func padded(n int64) int64 { return (n + Alignment - 1) &^ (Alignment - 1) }
+
+// Record is one decoded record. Key and Value alias the bytes that it was
+// decoded from.
+type Record struct {
+	Seq        uint64
+	Flags      Flags
+	Expiry     int64  // Unix milliseconds, with Expires
+	Watermark  uint64 // all up to it was on disk before, with HasWatermark
+	Previous   End    // where the file before ends, with HasPrevious
+	Key, Value []byte
+	Size       int64 // in the file, with padding
+
+	valueSum uint32
+	salt     uint64
+	offset   int64
+}
+
+// Decode decodes the record at the start of data, which may be longer, into r.
+// It checks every length against what there is, and the header's checksum, which
+// covers the key and everything but the value; see ValueOK.
+func Decode(r *Record, data []byte, salt uint64, offset int64) error {
+	if len(data) < RecordHeaderSize {
+		return ErrBounds
+	}
+	header := data[:RecordHeaderSize]
+	flags := Flags(header[flagsAt])
+	keySize := int(binary.LittleEndian.Uint16(header[keySizeAt:]))
+	valueSize := int64(binary.LittleEndian.Uint32(header[valueSizeAt:]))
+	if flags&^knownFlags != 0 {
+		return ErrChecksum
+	}
+	head := RecordHeaderSize + flags.extension() + keySize
+	if head > len(data) || valueSize > int64(len(data)-head) {
+		return ErrBounds
+	}
+	stored := binary.LittleEndian.Uint32(header[headerSumAt:])
+	if stored == 0 || stored != seal(crc32.Update(0, castagnoli, data[valueSumAt:head]), salt, offset, roleHeader) {
+		return ErrChecksum
+	}
+	seq := binary.LittleEndian.Uint64(header[seqAt:])
+	size := RecordSize(keySize, valueSize, flags)
+	if seq == 0 || header[zeroAt] != 0 || size > int64(len(data)) || flags&Tombstone != 0 && valueSize != 0 {
+		return ErrBounds
+	}
+	r.Seq, r.Flags, r.Size = seq, flags, size
+	r.valueSum = binary.LittleEndian.Uint32(header[valueSumAt:])
+	r.salt, r.offset = salt, offset
+	r.Expiry, r.Watermark, r.Previous = 0, 0, End{}
+	if head-keySize != RecordHeaderSize {
+		r.decodeExtensions(data[RecordHeaderSize : head-keySize])
+	}
+	r.Key = data[head-keySize : head]
+	r.Value = data[head:][:valueSize]
+	return nil
+}
+
+// decodeExtensions takes apart the extensions, which Flags has announced.
+func (r *Record) decodeExtensions(b []byte) {
+	if r.Flags&Expires != 0 {
+		r.Expiry, b = int64(binary.LittleEndian.Uint64(b)), b[expirySize:]
+	}
+	if r.Flags&HasWatermark != 0 {
+		r.Watermark, b = binary.LittleEndian.Uint64(b), b[watermarkSize:]
+	}
+	if r.Flags&HasPrevious != 0 {
+		r.Previous = End{int64(binary.LittleEndian.Uint64(b)), binary.LittleEndian.Uint64(b[8:])}
+	}
+}
+
+// ValueOK says whether the value is what was written.
+func (r *Record) ValueOK() bool {
+	return r.valueSum == seal(crc32.Update(0, castagnoli, r.Value), r.salt, r.offset, roleValue)
+}
+
+// Expired says whether the record has an expiry that has come.
+func (r *Record) Expired(nowMillis int64) bool {
+	return r.Flags&Expires != 0 && r.Expiry <= nowMillis
+}
+
+// ReadRecordSize reads how large the record at an offset is, of a file whose
+// records end at the limit. It checks nothing but that it fits.
+func ReadRecordSize(f interface {
+	ReadAt(p []byte, offset int64) (int, error)
+}, offset, limit int64) (int64, error) {
+	var header [RecordHeaderSize]byte
+	if err := readFull(f, header[:], offset); err != nil {
+		return 0, err
+	}
+	size := sizeFromHeader(header[:])
+	if size > limit-offset {
+		return 0, ErrBounds
+	}
+	return size, nil
+}

@@ -1,0 +1,190 @@
+package segment
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+)
+
+// Entry is one record as a scan sees it.
+type Entry struct {
+	Offset, Size int64
+	Seq          uint64
+	Flags        Flags
+	Expiry       int64
+	Watermark    uint64
+	Previous     End
+	Key          []byte // valid until the next call
+	ValueSize    int64
+	ValueOK      bool // the value matches its checksum
+}
+
+// Scanner reads the records of a file in order, through a window of bounded size:
+// a value is checked piece by piece and never held whole. Not for concurrent use.
+type Scanner struct {
+	r      io.ReaderAt
+	salt   uint64
+	offset int64 // of the next record
+	to     int64
+
+	window   []byte
+	windowAt int64
+}
+
+// scanWindow is how many bytes are read at a time. It holds any header with its
+// key.
+const scanWindow = 1 << 20
+
+// NewScanner scans the bytes [from, to) of a file.
+func NewScanner(r io.ReaderAt, salt uint64, from, to int64) *Scanner {
+	return &Scanner{r: r, salt: salt, offset: from, to: to}
+}
+
+// Offset is where Next looks.
+func (s *Scanner) Offset() int64 { return s.offset }
+
+// Next returns the record at Offset and moves behind it; io.EOF at the end, and
+// ErrBadRecord, without moving, where there is no valid one. A record whose value
+// alone is damaged is returned, with ValueOK false. Other errors are those of
+// reading.
+func (s *Scanner) Next() (Entry, error) {
+	if s.offset >= s.to {
+		return Entry{}, io.EOF
+	}
+	e, err := s.parse(s.offset)
+	if err == nil {
+		s.offset += e.Size
+	}
+	return e, err
+}
+
+// Resync looks behind Offset, at every place where a record can begin, for the
+// next one that validates and whose number is not below minSeq, and moves behind
+// it; io.EOF if there is none.
+func (s *Scanner) Resync(minSeq uint64) (Entry, error) {
+	for at := s.offset + Alignment; s.to-at >= RecordHeaderSize; at += Alignment {
+		b, err := s.bytes(at, RecordHeaderSize)
+		if err != nil {
+			return Entry{}, err
+		}
+		if len(b) < RecordHeaderSize {
+			break
+		}
+		if binary.LittleEndian.Uint64(b) == 0 || !plausible(b, s.to-at, minSeq) {
+			continue
+		}
+		e, err := s.parse(at)
+		if errors.Is(err, ErrBadRecord) {
+			continue
+		}
+		if err != nil {
+			return Entry{}, err
+		}
+		s.offset = at + e.Size
+		return e, nil
+	}
+	s.offset = s.to
+	return Entry{}, io.EOF
+}
+
+// plausible sorts out, without a checksum, what cannot be a record's header.
+func plausible(header []byte, left int64, minSeq uint64) bool {
+	flags := Flags(header[flagsAt])
+	return flags&^knownFlags == 0 && header[zeroAt] == 0 &&
+		binary.LittleEndian.Uint64(header[seqAt:]) >= max(minSeq, 1) &&
+		binary.LittleEndian.Uint32(header[headerSumAt:]) != 0 &&
+		sizeFromHeader(header) <= left
+}
+
+// parse reads the record at an offset.
+func (s *Scanner) parse(at int64) (Entry, error) {
+	header, err := s.bytes(at, RecordHeaderSize)
+	if err != nil {
+		return Entry{}, err
+	}
+	if len(header) < RecordHeaderSize || !plausible(header, s.to-at, 1) {
+		return Entry{}, ErrBadRecord
+	}
+	flags := Flags(header[flagsAt])
+	keySize := int(binary.LittleEndian.Uint16(header[keySizeAt:]))
+	valueSize := int64(binary.LittleEndian.Uint32(header[valueSizeAt:]))
+	size := sizeFromHeader(header)
+	headSize := RecordHeaderSize + flags.extension() + keySize
+	head, err := s.bytes(at, headSize)
+	if err != nil {
+		return Entry{}, err
+	}
+	if len(head) < headSize || flags&Tombstone != 0 && valueSize != 0 ||
+		binary.LittleEndian.Uint32(head[headerSumAt:]) != seal(crc32.Update(0, castagnoli, head[valueSumAt:]), s.salt, at, roleHeader) {
+		return Entry{}, ErrBadRecord
+	}
+	r := Record{Flags: flags}
+	r.decodeExtensions(head[RecordHeaderSize : headSize-keySize])
+	e := Entry{
+		Offset: at, Size: size, Seq: binary.LittleEndian.Uint64(head[seqAt:]), Flags: flags,
+		Expiry: r.Expiry, Watermark: r.Watermark, Previous: r.Previous, Key: head[headSize-keySize:], ValueSize: valueSize,
+	}
+	stored := binary.LittleEndian.Uint32(head[valueSumAt:])
+	if valueSize > int64(scanWindow-headSize) {
+		e.Key = append([]byte(nil), e.Key...) // the window moves on
+	}
+	sum, complete, err := s.sum(at+int64(headSize), valueSize, headSize)
+	if err != nil {
+		return Entry{}, err
+	}
+	e.ValueOK = complete && stored == seal(sum, s.salt, at, roleValue)
+	return e, nil
+}
+
+// sum is the CRC-32C of a value. The head in front of it, whose key the caller
+// still uses, stays in the window when the value fits behind it.
+func (s *Scanner) sum(at, size int64, headSize int) (sum uint32, complete bool, err error) {
+	if size <= int64(scanWindow-headSize) {
+		b, err := s.bytes(at-int64(headSize), headSize+int(size))
+		if err != nil || len(b) < headSize+int(size) {
+			return 0, false, err
+		}
+		return crc32.Update(0, castagnoli, b[headSize:]), true, nil
+	}
+	for size > 0 {
+		b, err := s.bytes(at, int(min(size, scanWindow)))
+		if err != nil {
+			return 0, false, err
+		}
+		if len(b) == 0 {
+			return 0, false, nil
+		}
+		sum = crc32.Update(sum, castagnoli, b)
+		at, size = at+int64(len(b)), size-int64(len(b))
+	}
+	return sum, true, nil
+}
+
+// bytes returns n bytes of the file, n at most scanWindow, fewer where it ends.
+func (s *Scanner) bytes(at int64, n int) ([]byte, error) {
+	n = int(min(int64(n), s.to-at))
+	if at < s.windowAt || at+int64(n) > s.windowAt+int64(len(s.window)) {
+		if err := s.fill(at); err != nil {
+			return nil, err
+		}
+	}
+	b := s.window[at-s.windowAt:]
+	return b[:min(n, len(b))], nil
+}
+
+// fill moves the window to an offset. A key that was returned from the old window
+// stays as it was only until then.
+func (s *Scanner) fill(at int64) error {
+	size := min(scanWindow, s.to-at)
+	if int64(cap(s.window)) < size {
+		s.window = make([]byte, size)
+	}
+	s.window, s.windowAt = s.window[:size], at
+	n, err := s.r.ReadAt(s.window, at)
+	s.window = s.window[:n]
+	if err == nil || errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
