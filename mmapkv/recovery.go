@@ -334,7 +334,7 @@ func (s *Store) adopt(files []*unsealedFile, kept, copies []*file) {
 	order := s.files.order[:len(s.files.order)-len(files)]
 	for _, f := range kept {
 		// Behind the sealed end lies only what was copied or never counted.
-		if err := f.active.Trim(); err != nil {
+		if err := f.File().Truncate(f.end.Offset); err != nil {
 			s.log.Warn("mmapkv: a recovered segment could not be trimmed", "file", segment.FileName(f.ID), "error", err)
 		}
 		f.active = nil

@@ -1,0 +1,132 @@
+package mmapkv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) != "" {
+		runChild()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// tiny makes rotation, hints and recovery happen hundreds of times.
+func tiny() *Options { return &Options{SegmentSize: minSegmentSize} }
+
+func open(t testing.TB, dir string, o *Options) *Store {
+	t.Helper()
+	s, err := Open(dir, o)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func put(t testing.TB, s *Store, key, value string) {
+	t.Helper()
+	if err := s.Put([]byte(key), []byte(value)); err != nil {
+		t.Fatalf("Put(%q): %v", key, err)
+	}
+}
+
+func wantValue(t testing.TB, s *Store, key, want string) {
+	t.Helper()
+	got, err := s.Get([]byte(key))
+	if err != nil || string(got) != want {
+		t.Fatalf("Get(%q) = %.40q, %v; want %.40q", key, got, err, want)
+	}
+}
+
+func wantAbsent(t testing.TB, s *Store, key string) {
+	t.Helper()
+	if got, err := s.Get([]byte(key)); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("Get(%q) = %.40q, %v; want ErrNotFound", key, got, err)
+	}
+}
+
+func closeStore(t testing.TB, s *Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+}
+
+// numbered is the i-th key and its value of size bytes.
+func numbered(i, size int) (key, value []byte) {
+	key = fmt.Appendf(nil, "key-%07d", i)
+	value = bytes.Repeat(fmt.Appendf(nil, "%07d ", i), size/8+1)[:size]
+	return key, value
+}
+
+func fill(t testing.TB, s *Store, from, to, size int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		key, value := numbered(i, size)
+		if err := s.Put(key, value); err != nil {
+			t.Fatalf("Put %d: %v", i, err)
+		}
+	}
+}
+
+func wantFilled(t testing.TB, s *Store, from, to, size int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		key, value := numbered(i, size)
+		if got, err := s.Get(key); err != nil || !bytes.Equal(got, value) {
+			t.Fatalf("key %d: %d bytes, %v; want %d bytes", i, len(got), err, len(value))
+		}
+	}
+}
+
+func diskUse(t testing.TB, dir string) (bytes int64, files int) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes += info.Size()
+		files++
+	}
+	return bytes, files
+}
+
+func segmentFiles(t testing.TB, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.seg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// checkAccounts compares the live bytes that are kept with those counted anew.
+func checkAccounts(t testing.TB, s *Store) {
+	t.Helper()
+	live := s.live.Load()
+	want := map[string]int64{}
+	for key := range s.Keys() {
+		loc := live.keys.Get(s.hasher.Fingerprint(key))
+		f := live.file(loc)
+		want[fmt.Sprint(f.slot)] += f.recordSize(loc)
+	}
+	for _, f := range live.order {
+		if got := f.liveBytes.Load(); got != want[fmt.Sprint(f.slot)] {
+			t.Errorf("segment %d has %d live bytes by its account, %d by counting", f.ID, got, want[fmt.Sprint(f.slot)])
+		}
+	}
+}

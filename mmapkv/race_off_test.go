@@ -1,0 +1,5 @@
+//go:build !race
+
+package mmapkv
+
+const raceEnabled = false
