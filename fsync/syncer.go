@@ -27,7 +27,9 @@ type Syncer struct {
 
 	failure atomic.Pointer[failure] // set once
 
-	syncing sync.Mutex // held around the sync function; locked before mu
+	// syncing holds a token while the sync function runs; taken before mu. It is
+	// no mutex, because testing/synctest takes who waits for one for busy.
+	syncing chan struct{}
 
 	mu       sync.Mutex // guards what follows; the atomics are read without it
 	written  uint64
@@ -56,7 +58,10 @@ var errPanicked = errors.New("fsync: the sync panicked")
 // been written when it was called, and says up to which sequence number that is.
 // now is the clock.
 func NewSyncer(p Policy, sync func() (upTo uint64, err error), now func() time.Time) *Syncer {
-	s := &Syncer{policy: p, sync: sync, now: now, origin: now(), wake: make(chan struct{}, 1)}
+	s := &Syncer{
+		policy: p, sync: sync, now: now, origin: now(),
+		wake: make(chan struct{}, 1), syncing: make(chan struct{}, 1),
+	}
 	s.oldest.Store(nothingUnsynced)
 	return s
 }
@@ -197,8 +202,8 @@ func (s *Syncer) LastSync() (at time.Time, took time.Duration) {
 // syncUnless waits for the sync that is running, if one is, and runs one itself
 // unless it is superfluous then.
 func (s *Syncer) syncUnless(superfluous func() bool) (did bool, err error) {
-	s.syncing.Lock()
-	defer s.syncing.Unlock()
+	s.syncing <- struct{}{}
+	defer func() { <-s.syncing }()
 	if superfluous() {
 		return false, nil
 	}

@@ -124,32 +124,6 @@ func TestLongValues(t *testing.T) {
 	}
 }
 
-func TestValueOf256MiB(t *testing.T) {
-	if testing.Short() || raceEnabled {
-		t.Skip("memory") // covered by the plain run
-	}
-	dir := t.TempDir()
-	s := open(t, dir, &Options{Sync: fsync.Never})
-	value := make([]byte, 256<<20)
-	for i := range value {
-		value[i] = byte(i >> 12)
-	}
-	if err := s.Put([]byte("large"), value); err != nil {
-		t.Fatal(err)
-	}
-	closeStore(t, s)
-	s = open(t, dir, nil)
-	err := s.View([]byte("large"), func(got []byte) error {
-		if !bytes.Equal(got, value) {
-			t.Error("the value has changed")
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestBatch(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, tiny())

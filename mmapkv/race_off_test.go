@@ -1,5 +1,0 @@
-//go:build !race
-
-package mmapkv
-
-const raceEnabled = false
