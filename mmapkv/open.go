@@ -81,8 +81,11 @@ func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
 	if s.options.ReadOnly {
 		return nil, fmt.Errorf("mmapkv: there is no store: %w", err)
 	}
-	// The manifest comes before the first segment, so that a directory without
-	// one has never held data.
+	// The directory's own name comes before the manifest, and the manifest before
+	// the first segment, so that a directory without one has never held data.
+	if err := vfs.SyncParents(s.fileSystem(), s.path); err != nil {
+		return nil, err
+	}
 	s.manifest.current = segment.Manifest{NextID: 1}
 	if err := s.edit(false, func(m *segment.Manifest) { m.Clean = true }); err != nil {
 		return nil, err

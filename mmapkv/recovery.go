@@ -124,12 +124,6 @@ func (s *Store) walkLog(files []*unsealedFile, start segment.End) {
 		if !goesOn {
 			continue
 		}
-		// A sealed predecessor is on disk up to its end, which is what the first
-		// record named; an unsealed one must have been followed to there.
-		if i > 0 && u.hasFirst && u.previous != reached && u.previous.Seq > s.syncer.Durable() {
-			goesOn = false
-			continue
-		}
 		var next *unsealedFile
 		if i+1 < len(files) {
 			next = files[i+1]

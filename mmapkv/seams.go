@@ -40,6 +40,7 @@ func newStore(options Options) *Store {
 	s.files.keys = index.New(index.Options{PageSlots: pages, ExpectedKeys: options.ExpectedKeys})
 	s.files.live = &s.live
 	s.group = fsync.NewGroup(s.commit)
+	s.group.SetLinger(s.always)
 	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
 	return s
 }

@@ -24,6 +24,7 @@ type Store struct {
 	random  func() uint64
 	hasher  index.Hasher
 
+	path string
 	dir  vfs.Dir
 	lock vfs.Lock // nil when read-only media has no lock file
 
@@ -125,7 +126,8 @@ func (s *Store) finish() error {
 	return err
 }
 
-// finishTail trims the tail, syncs the new length and writes the hint.
+// finishTail trims the tail and writes its hint. Should a power loss bring the
+// old length back, the next Open leaves the file alone and goes on in another.
 func (s *Store) finishTail() error {
 	f := s.tail.file
 	if f == nil || f.active == nil {
@@ -133,9 +135,6 @@ func (s *Store) finishTail() error {
 	}
 	if err := f.active.Trim(); err != nil {
 		return s.writeFailed(err)
-	}
-	if err := f.active.Sync(); err != nil {
-		return s.syncFailed(err)
 	}
 	return s.writeHint(f, s.tail.end)
 }
@@ -188,6 +187,7 @@ func Open(dir string, o *Options) (_ *Store, err error) {
 
 // enterDir opens the directory and takes the lock.
 func (s *Store) enterDir(path string) (err error) {
+	s.path = path
 	fsys := s.fileSystem()
 	if !s.options.ReadOnly {
 		if _, err := vfs.MkdirAll(fsys, path); err != nil {

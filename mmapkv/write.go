@@ -163,9 +163,13 @@ func (s *Store) do(w *write) error {
 	if err != nil {
 		return &failure{err}
 	}
+	w.err = errUncommitted
 	s.group.Do(w)
 	return w.err
 }
+
+// errUncommitted is the error of a write whose leader did not come to it.
+var errUncommitted = errors.New("mmapkv: the write was not committed")
 
 // tail is where the log goes on. Only the leader of the group touches it.
 type tail struct {
@@ -389,6 +393,7 @@ func (s *Store) publish(members []*write, start int64) {
 				start = offset + size // where the next member begins
 			}
 		}
+		w.err = nil
 	}
 	s.acknowledged.Store(t.seq)
 	if !s.always {

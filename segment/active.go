@@ -25,9 +25,9 @@ type Active struct {
 	allocated atomic.Int64
 }
 
-// Create makes the file of a new segment with its header written and synced, and
-// maps mapSize bytes of it. Syncing the directory is the caller's. On an error
-// the file is removed again.
+// Create makes the file of a new segment with its header written, and maps
+// mapSize bytes of it. Syncing both it and the directory, before anything relies
+// on the file, is the caller's. On an error the file is removed again.
 func Create(dir vfs.Dir, h Header, mapSize int64) (_ *Active, err error) {
 	name := FileName(h.ID)
 	f, err := dir.Create(name)
@@ -48,9 +48,6 @@ func Create(dir vfs.Dir, h Header, mapSize int64) (_ *Active, err error) {
 	header := h.Append(nil)
 	if _, err := vfs.WriteFull(f, header, 0); err != nil {
 		return nil, fmt.Errorf("segment: writing the header of %s: %w", name, err)
-	}
-	if err := f.Datasync(); err != nil {
-		return nil, fmt.Errorf("segment: syncing the header of %s: %w", name, err)
 	}
 	opened = true // OpenSegment closes f when it fails
 	s, err := OpenSegment(f, h, mapSize)

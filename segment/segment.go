@@ -93,9 +93,9 @@ func (s *Segment) Record(r *Record, offset, size int64) error {
 	if uint64(offset) >= uint64(len(memory)) {
 		return ErrBounds
 	}
-	// One load decides for the whole record.
+	// One load decides for the whole record: Decode takes nothing behind it.
 	left := s.limit.Load() - offset
-	if left < RecordHeaderSize || size > left {
+	if left < RecordHeaderSize {
 		return ErrBounds
 	}
 	memory = memory[offset:][:left]

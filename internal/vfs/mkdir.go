@@ -30,3 +30,25 @@ func MkdirAll(fsys FS, path string) (made []string, err error) {
 	}
 	return append(made, path), errors.Join(dir.Sync(), dir.Close())
 }
+
+// SyncParents makes the names durable that lead to a path. MkdirAll has done so
+// for what it made; one that was killed in the middle has not.
+func SyncParents(fsys FS, path string) error {
+	for {
+		parent := filepath.Dir(path)
+		if parent == path {
+			return nil
+		}
+		dir, err := fsys.OpenDir(parent)
+		if errors.Is(err, fs.ErrPermission) {
+			return nil // nobody could have made anything there
+		}
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+			return err
+		}
+		path = parent
+	}
+}

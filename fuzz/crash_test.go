@@ -1,0 +1,451 @@
+package fuzz
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/memdisk"
+	"github.com/mmapkv/mmapkv/internal/oracle"
+	"github.com/mmapkv/mmapkv/mmapkv"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+var (
+	crashStates = flag.Int("crash.states", 30_000, "how many distinct crash states TestCrashStates visits, for each policy")
+	crashSeed   = flag.Uint64("crash.seed", 0, "the seed of TestCrashStates; 0 draws one. The same seed visits the same states")
+)
+
+// TestCrashStates cuts the power, or kills the process, at every file call of
+// random scripts, opens what may be left, cuts that again in the middle of its
+// recovery, writes on, and cuts once more. Each time the oracle decides.
+func TestCrashStates(t *testing.T) {
+	seed := *crashSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed %d; to replay: go test ./fuzz -run TestCrashStates -crash.seed=%d -crash.states=%d", seed, seed, *crashStates)
+	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(200 * time.Millisecond), fsync.Never} {
+		t.Run(policy.String(), func(t *testing.T) {
+			t.Parallel()
+			c := &census{seen: map[uint64]bool{}}
+			for script := uint64(0); c.states.Load() < int64(*crashStates) && !t.Failed(); script++ {
+				life := newLife(t, c, policy, rand.New(rand.NewPCG(seed, script)))
+				life.name = fmt.Sprintf("seed %d, script %d", seed, script)
+				life.run(10+int(script%20), true)
+			}
+			t.Logf("%d distinct states, %d of them behind a second end, %d opens", c.states.Load(), c.nested.Load(), c.opens.Load())
+		})
+	}
+}
+
+// census counts the states, each once.
+type census struct {
+	mu                    sync.Mutex
+	seen                  map[uint64]bool
+	states, nested, opens atomic.Int64
+}
+
+// first says whether a state, with what is expected of it, is new.
+func (c *census) first(state uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen[state] {
+		return false
+	}
+	c.seen[state] = true
+	c.states.Add(1)
+	return true
+}
+
+// life is one run of a script on one disk.
+type life struct {
+	t      *testing.T
+	name   string
+	census *census
+	policy fsync.Policy
+	rng    *rand.Rand
+	disk   *memdisk.Disk
+	oracle *oracle.Oracle
+	store  *mmapkv.Store
+	steps  []inject.Step
+	now    int64 // Unix milliseconds
+	ended  string
+
+	readOnly bool // how open opens
+}
+
+func newLife(t *testing.T, c *census, policy fsync.Policy, rng *rand.Rand) *life {
+	return &life{t: t, census: c, policy: policy, rng: rng, disk: memdisk.New(), oracle: oracle.New(nil), now: 1_000_000}
+}
+
+func (l *life) fail(format string, args ...any) {
+	l.t.Helper()
+	l.t.Fatalf("%s%s: %s", l.name, l.ended, fmt.Sprintf(format, args...))
+}
+
+// openReadOnly is what a read-only store shows of the disk, which it must not
+// change. nil where there is no store yet.
+func (l *life) openReadOnly() map[string]string {
+	hook, calls := l.disk.OnCall, l.disk.Calls()
+	l.disk.OnCall = nil
+	defer func() { l.disk.OnCall = hook }()
+	l.readOnly = true
+	defer func() { l.readOnly = false }()
+	store, err := l.open(l.disk)
+	if errors.Is(err, fs.ErrNotExist) {
+		return map[string]string{}
+	}
+	if err != nil {
+		l.fail("open read-only: %v", err)
+	}
+	shown := l.content(store)
+	if err := store.Close(); err != nil {
+		l.fail("close read-only: %v", err)
+	}
+	if l.disk.Calls() != calls {
+		l.fail("a read-only store has changed the disk")
+	}
+	return shown
+}
+
+// open opens the store of a disk with everything that is random or in the
+// background in the life's hands.
+func (l *life) open(disk *memdisk.Disk) (*mmapkv.Store, error) {
+	l.census.opens.Add(1)
+	o := &mmapkv.Options{SegmentSize: 4 << 10, Sync: l.policy, ReadOnly: l.readOnly}
+	inject.Into(o, &inject.Seams{
+		FS:        disk,
+		Now:       func() time.Time { return time.UnixMilli(l.now) },
+		Random:    l.rng.Uint64,
+		PageSlots: 8,
+		Manual:    true,
+		OnOpen:    func(steps []inject.Step) { l.steps = steps },
+	})
+	return mmapkv.Open("/store", o)
+}
+
+// run opens the store and takes n random actions. When cutting, every file call
+// on the way is a place to end.
+func (l *life) run(n int, cutting bool) {
+	if cutting {
+		l.disk.OnCall = func(int) { l.endHere() }
+	}
+	var err error
+	if l.store, err = l.open(l.disk); err != nil {
+		l.fail("open: %v", err)
+	}
+	for range n {
+		l.act()
+		if l.rng.IntN(8) == 0 {
+			l.compare(l.store, l.oracle.Current().Visible(l.now))
+		}
+	}
+	l.disk.OnCall = nil
+}
+
+// act takes one random action and tells the oracle.
+func (l *life) act() {
+	switch p := l.rng.IntN(100); {
+	case p < 50:
+		l.write([]oracle.Op{l.randomOp()}, func(ops []oracle.Op) error {
+			op := ops[0]
+			switch {
+			case op.Delete:
+				return l.store.Delete([]byte(op.Key))
+			case op.Expiry != 0:
+				return l.store.PutWithTTL([]byte(op.Key), []byte(op.Value), time.Duration(op.Expiry-l.now)*time.Millisecond)
+			}
+			return l.store.Put([]byte(op.Key), []byte(op.Value))
+		})
+	case p < 65:
+		var ops []oracle.Op
+		for range 2 + l.rng.IntN(4) {
+			ops = append(ops, l.randomOp())
+		}
+		l.write(ops, l.writeBatch)
+	case p < 75:
+		if err := l.store.Sync(); err != nil {
+			l.fail("Sync: %v", err)
+		}
+		l.oracle.Synced()
+	case p < 90:
+		l.step(l.steps[l.rng.IntN(len(l.steps))])
+	case p < 95:
+		l.now += int64(l.rng.IntN(300))
+	default:
+		if err := l.store.Close(); err != nil {
+			l.fail("Close: %v", err)
+		}
+		l.oracle.Synced()
+		var err error
+		if l.store, err = l.open(l.disk); err != nil {
+			l.fail("open after Close: %v", err)
+		}
+	}
+}
+
+func (l *life) step(s inject.Step) {
+	did, err := s.Run()
+	if err != nil {
+		l.fail("step %s: %v", s.Name, err)
+	}
+	if did && s.Name == "sync" {
+		l.oracle.Synced()
+	}
+}
+
+func (l *life) write(ops []oracle.Op, do func([]oracle.Op) error) {
+	l.oracle.Begin(ops)
+	if err := do(ops); err != nil {
+		l.fail("a write: %v", err)
+	}
+	l.oracle.Acknowledge()
+	if l.policy == fsync.Always {
+		l.oracle.Synced()
+	}
+}
+
+func (l *life) writeBatch(ops []oracle.Op) error {
+	var b mmapkv.Batch
+	for _, op := range ops {
+		switch {
+		case op.Delete:
+			b.Delete([]byte(op.Key))
+		case op.Expiry != 0:
+			b.PutWithTTL([]byte(op.Key), []byte(op.Value), time.Duration(op.Expiry-l.now)*time.Millisecond)
+		default:
+			b.Put([]byte(op.Key), []byte(op.Value))
+		}
+	}
+	return l.store.Write(&b)
+}
+
+func (l *life) randomOp() oracle.Op {
+	op := oracle.Op{Key: strings.Repeat("k", l.rng.IntN(3)) + string(rune('a'+l.rng.IntN(4)))}
+	switch p := l.rng.IntN(20); {
+	case p < 4:
+		op.Delete = true
+		return op
+	case p < 6:
+		op.Expiry = l.now + 1 + int64(l.rng.IntN(400))
+	}
+	size := l.rng.IntN(60)
+	switch l.rng.IntN(12) {
+	case 0:
+		size = 600 + l.rng.IntN(900)
+	case 1:
+		if l.rng.IntN(3) == 0 {
+			size = 5000 // has a file of its own
+		}
+	}
+	op.Value = string(slices.Repeat([]byte{byte('A' + l.rng.IntN(26))}, size)) + fmt.Sprint(l.rng.Uint32())
+	return op
+}
+
+// endHere ends the life at this call, in several ways, and goes on with what is
+// left on copies of the disk.
+func (l *life) endHere() {
+	killed := l.disk.Kill()
+	l.examine(killed, false, " killed at call "+fmt.Sprint(l.disk.Calls()), 0)
+	for _, c := range []memdisk.Chooser{memdisk.KeepNothing, memdisk.KeepAll, chooser{l.rng}, chooser{l.rng}} {
+		l.examine(l.disk.PowerCut(c), true, " power cut at call "+fmt.Sprint(l.disk.Calls()), 0)
+	}
+}
+
+// chooser decides at random what survives a power cut.
+type chooser struct{ *rand.Rand }
+
+func (c chooser) Intn(n int) int { return c.IntN(n) }
+
+var hashSeed = maphash.MakeSeed()
+
+// expectation identifies what is expected of a state.
+func expectation(disk *memdisk.Disk, o *oracle.Oracle, powerLost bool) uint64 {
+	return maphash.Comparable(hashSeed, struct {
+		disk      uint64
+		want      string
+		powerLost bool
+		durable   int
+	}{disk.Hash(), fmt.Sprint(o.Current()), powerLost, o.Durable()})
+}
+
+// maxDepth is how often a recovery is cut.
+const maxDepth = 2
+
+// nestedOneIn: of the calls that a recovery makes, one in so many is a place to
+// end it.
+const nestedOneIn = 40
+
+// examine opens what is left and has the oracle judge it, ends some of the
+// recoveries halfway, and lets the store live on for a little.
+func (l *life) examine(disk *memdisk.Disk, powerLost bool, ended string, depth int) {
+	if !l.census.first(expectation(disk, l.oracle, powerLost)) {
+		return
+	}
+	if depth > 0 {
+		l.census.nested.Add(1)
+	}
+	after := &life{t: l.t, name: l.name, ended: l.ended + ended, census: l.census, policy: l.policy, rng: l.rng, oracle: l.oracle, now: l.now, disk: disk}
+	if depth < maxDepth {
+		disk.OnCall = func(n int) {
+			if l.rng.IntN(nestedOneIn) != 0 {
+				return
+			}
+			// Nothing has been shown yet, so the same is expected again.
+			again := fmt.Sprint(", its recovery at call ", n)
+			after.examine(disk.PowerCut(chooser{l.rng}), true, again+" by power", depth+1)
+			if l.rng.IntN(4) == 0 {
+				after.examine(disk.Kill(), powerLost, again+" by kill", depth+1)
+			}
+		}
+	}
+	readOnly := after.openReadOnly()
+	store, err := after.open(disk)
+	disk.OnCall = nil
+	if err != nil {
+		after.fail("open: %v", err)
+	}
+	if damages := store.Stats().Recovery.Damages; len(damages) > 0 {
+		after.fail("open reports damage: %v", damages)
+	}
+	shown := after.content(store)
+	if !maps.Equal(readOnly, shown) {
+		after.fail("read-only it shows %v, and then %v", readOnly, shown)
+	}
+	check := l.oracle.CheckKill
+	if powerLost {
+		check = l.oracle.CheckPowerLoss
+	}
+	state, err := check(shown, l.now)
+	if err != nil {
+		after.fail("%v", err)
+	}
+	after.checkDirectory(store)
+	if depth == 0 {
+		after.store = store
+		after.liveOn(state)
+	}
+}
+
+// liveOn writes to a recovered store, with steps between, and cuts the power
+// again: what it has shown, and what it acknowledges now, must not be lost.
+func (l *life) liveOn(state oracle.State) {
+	l.oracle = oracle.New(state)
+	for range 1 + l.rng.IntN(4) {
+		l.act()
+	}
+	l.ended += ", written on"
+	l.examine(l.disk.Kill(), false, ", killed", maxDepth)
+	l.examine(l.disk.PowerCut(chooser{l.rng}), true, ", power cut", maxDepth)
+	l.examine(l.disk.PowerCut(memdisk.KeepNothing), true, ", power cut", maxDepth)
+}
+
+// content is all that a store shows; every way to read must agree.
+func (l *life) content(store *mmapkv.Store) map[string]string {
+	shown := map[string]string{}
+	err := store.Range(func(key, value []byte) error {
+		if _, again := shown[string(key)]; again {
+			return fmt.Errorf("%q comes twice", key)
+		}
+		shown[string(key)] = string(value)
+		return nil
+	})
+	if err != nil {
+		l.fail("Range: %v", err)
+	}
+	l.compare(store, shown)
+	return shown
+}
+
+// compare checks that reads find just the content.
+func (l *life) compare(store *mmapkv.Store, want map[string]string) {
+	l.t.Helper()
+	keys := map[string]bool{}
+	for key := range store.Keys() {
+		keys[string(key)] = true
+		got, err := store.Get(key)
+		if value, ok := want[string(key)]; !ok || err != nil || string(got) != value {
+			l.fail("Get(%q) = %.30q, %v; want %.30q, there %v", key, got, err, value, ok)
+		}
+	}
+	if len(keys) != len(want) {
+		l.fail("Keys yields %d keys of %d", len(keys), len(want))
+	}
+	for _, key := range []string{"a", "ka", "kkd", "never"} {
+		_, there := want[key]
+		if has, err := store.Has([]byte(key)); err != nil || has != there {
+			l.fail("Has(%q) = %v, %v", key, has, err)
+		}
+		if _, err := store.Get([]byte(key)); there != (err == nil) || !there && !errors.Is(err, mmapkv.ErrNotFound) {
+			l.fail("Get(%q): %v", key, err)
+		}
+	}
+}
+
+// checkDirectory checks that a freshly opened store has left no orphan.
+func (l *life) checkDirectory(store *mmapkv.Store) {
+	listed := map[string]bool{}
+	for _, s := range store.Stats().Segments {
+		listed[s.File] = true
+	}
+	dir, err := l.disk.OpenDir("/store")
+	if err != nil {
+		l.fail("%v", err)
+	}
+	defer dir.Close()
+	names, err := dir.Names()
+	if err != nil {
+		l.fail("%v", err)
+	}
+	for _, name := range names {
+		id, kind, ours := segment.ParseFileName(name)
+		switch {
+		case !ours || kind == segment.TemporaryFile:
+			l.fail("%s is left over", name)
+		case (kind == segment.SegmentFile || kind == segment.HintFile) && !listed[segment.FileName(id)]:
+			l.fail("%s is left over beside %v", name, slices.Sorted(maps.Keys(listed)))
+		}
+	}
+}
+
+// TestSameSeedSameCalls shows that nothing about a store is left to chance but
+// what a test puts in.
+func TestSameSeedSameCalls(t *testing.T) {
+	sum := func(seed uint64) (uint64, int) {
+		l := newLife(t, &census{seen: map[uint64]bool{}}, fsync.Every(time.Second), rand.New(rand.NewPCG(seed, 1)))
+		l.run(300, false)
+		return l.disk.LogHash(), l.disk.Calls()
+	}
+	for seed := range uint64(20) {
+		first, calls := sum(seed)
+		if again, _ := sum(seed); again != first {
+			t.Fatalf("seed %d makes different calls", seed)
+		}
+		if calls < 100 {
+			t.Errorf("seed %d makes only %d calls", seed, calls)
+		}
+	}
+	one, _ := sum(1)
+	if other, _ := sum(2); other == one {
+		t.Error("different seeds make the same calls")
+	}
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(m.Run())
+}

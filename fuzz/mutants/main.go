@@ -1,0 +1,112 @@
+// Command mutants plants bugs in the engine, one at a time, and runs the tests
+// that must notice: a test suite is worth what it catches. It fails when a mutant
+// survives, no longer applies, or does not compile.
+//
+//	go run ./fuzz/mutants          all of them
+//	go run ./fuzz/mutants -only N  those whose name contains N
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// mutant is a search-and-replace pair in one file of the repository.
+type mutant struct {
+	name, file, search, replace string
+}
+
+func main() {
+	only := flag.String("only", "", "run the mutants whose name contains this")
+	states := flag.Int("states", 15_000, "crash states for each policy")
+	flag.Parse()
+	survived, ran := 0, 0
+	for _, m := range mutants {
+		if !strings.Contains(m.name, *only) {
+			continue
+		}
+		ran++
+		began := time.Now()
+		verdict, err := try(m, *states)
+		if err != nil {
+			fmt.Printf("BROKEN    %s: %v\n", m.name, err)
+			survived++
+			continue
+		}
+		if verdict == "" {
+			fmt.Printf("SURVIVED  %s\n", m.name)
+			survived++
+			continue
+		}
+		fmt.Printf("caught    %-60s %5.1fs  %s\n", m.name, time.Since(began).Seconds(), verdict)
+	}
+	fmt.Printf("%d mutants, %d not caught\n", ran, survived)
+	if survived > 0 || ran == 0 {
+		os.Exit(1)
+	}
+}
+
+// try runs the crash simulator on the mutant and returns the first complaint,
+// "" when there is none.
+func try(m mutant, states int) (verdict string, err error) {
+	dir, err := os.MkdirTemp("", "mutant")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	binary, err := build(m, dir)
+	if err != nil {
+		return "", err
+	}
+	test := exec.Command(binary, "-test.run", "TestCrashStates", "-test.timeout", "5m", fmt.Sprint("-crash.states=", states))
+	test.Dir = "fuzz"
+	out, err := test.CombinedOutput()
+	if err == nil {
+		return "", nil
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "seed ") && !strings.Contains(line, "to replay") || strings.Contains(line, "panic:") {
+			return strings.TrimSpace(line), nil
+		}
+	}
+	return "", fmt.Errorf("the tests failed without a complaint: %w\n%s", err, out)
+}
+
+// build compiles the simulator with the mutant in the place of the real file.
+func build(m mutant, dir string) (binary string, err error) {
+	source, err := os.ReadFile(m.file)
+	if err != nil {
+		return "", err
+	}
+	if n := strings.Count(string(source), m.search); n != 1 {
+		return "", fmt.Errorf("it applies %d times to %s", n, m.file)
+	}
+	mutated := filepath.Join(dir, "mutated.go")
+	if err := os.WriteFile(mutated, []byte(strings.Replace(string(source), m.search, m.replace, 1)), 0o600); err != nil {
+		return "", err
+	}
+	original, err := filepath.Abs(m.file)
+	if err != nil {
+		return "", err
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {original: mutated}})
+	if err != nil {
+		return "", err
+	}
+	overlayFile := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
+		return "", err
+	}
+	binary = filepath.Join(dir, "fuzz.test")
+	out, err := exec.Command("go", "test", "-c", "-overlay", overlayFile, "-o", binary, "./fuzz").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("it does not compile: %s", out)
+	}
+	return binary, nil
+}

@@ -1,0 +1,63 @@
+package oracle
+
+import "testing"
+
+func put(key, value string) []Op { return []Op{{Key: key, Value: value}} }
+
+// TestOracleTellsViolations shows that every promise can be broken and is seen.
+func TestOracleTellsViolations(t *testing.T) {
+	make2 := func() *Oracle {
+		o := New(State{"base": {Bytes: "0"}})
+		o.Begin(put("a", "1"))
+		o.Acknowledge()
+		o.Synced()
+		o.Begin([]Op{{Key: "b", Value: "2"}, {Key: "base", Delete: true}})
+		o.Acknowledge()
+		o.Begin(put("c", "3"))
+		return o
+	}
+	type content = map[string]string
+	for name, c := range map[string]struct {
+		shown       content
+		kill, power bool
+	}{
+		"all acknowledged":      {content{"a": "1", "b": "2"}, true, true},
+		"with the one in doubt": {content{"a": "1", "b": "2", "c": "3"}, true, true},
+		"only what was synced":  {content{"base": "0", "a": "1"}, false, true},
+		"less than was synced":  {content{"base": "0"}, false, false},
+		"half a batch":          {content{"base": "0", "a": "1", "b": "2"}, false, false},
+		"a gap":                 {content{"base": "0", "a": "1", "c": "3"}, false, false},
+		"an old value":          {content{"a": "0", "b": "2"}, false, false},
+		"a value from nowhere":  {content{"a": "1", "b": "2", "x": "y"}, false, false},
+	} {
+		if _, err := make2().CheckKill(c.shown, 0); (err == nil) != c.kill {
+			t.Errorf("%s after a kill: %v", name, err)
+		}
+		if _, err := make2().CheckPowerLoss(c.shown, 0); (err == nil) != c.power {
+			t.Errorf("%s after a power loss: %v", name, err)
+		}
+	}
+	o := make2()
+	o.Refuse()
+	if _, err := o.CheckKill(content{"a": "1", "b": "2", "c": "3"}, 0); err == nil {
+		t.Error("a refused write was let through")
+	}
+	if _, err := make2().CheckKill(content{"a": "1", "b": "2"}, 0); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExpiredValuesAreNotVisible(t *testing.T) {
+	o := New(State{"a": {Bytes: "old"}})
+	o.Begin([]Op{{Key: "a", Value: "new", Expiry: 100}})
+	o.Acknowledge()
+	if _, err := o.CheckKill(map[string]string{"a": "new"}, 99); err != nil {
+		t.Error(err)
+	}
+	if _, err := o.CheckKill(map[string]string{}, 100); err != nil {
+		t.Error(err)
+	}
+	if _, err := o.CheckKill(map[string]string{"a": "old"}, 100); err == nil {
+		t.Error("the older value under an expired one was let through")
+	}
+}

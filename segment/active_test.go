@@ -1,0 +1,246 @@
+package segment
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"syscall"
+	"testing"
+)
+
+func TestCreateMakesAFileWithItsHeader(t *testing.T) {
+	dir := newTestDir(t)
+	h := Header{ID: 9, Salt: 5, Kind: Merged, Replaces: []ID{3, 4}}
+	a, err := Create(dir, h, testMapSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.ID != 9 || a.Salt != 5 || a.Kind != Merged || a.End() != h.Size() || a.Limit() != h.Size() || a.Allocated() != h.Size() {
+		t.Errorf("segment %d of kind %d with salt %d: end %d, limit %d, allocated %d", a.ID, a.Kind, a.Salt, a.End(), a.Limit(), a.Allocated())
+	}
+	size, err := a.File().Size()
+	if err != nil || size != h.Size() {
+		t.Errorf("the file has %d bytes, %v", size, err)
+	}
+	if got, err := ReadHeader(a.File(), size); err != nil || fmt.Sprint(got) != fmt.Sprint(h) {
+		t.Errorf("the header is %v, %v", got, err)
+	}
+	if _, err := Create(dir, h, testMapSize); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second Create: %v", err)
+	}
+	if names, err := dir.Names(); err != nil || !slices.Equal(names, []string{FileName(9)}) {
+		t.Errorf("a refused Create left %q, %v", names, err)
+	}
+}
+
+func TestCreateLeavesNothingWhenAStepFails(t *testing.T) {
+	for _, step := range []string{"create", "write", "map"} {
+		for _, short := range []int{0, 10} {
+			dir := newTestDir(t)
+			dir.refuse[step], dir.short = syscall.EIO, short
+			held := Held()
+			if _, err := Create(dir, testHeader, testMapSize); !errors.Is(err, syscall.EIO) {
+				t.Errorf("%s: %v", step, err)
+			}
+			if names, err := dir.Names(); err != nil || len(names) != 0 {
+				t.Errorf("%s: the directory has %q, %v", step, names, err)
+			}
+			if dir.open.Load() != 0 || Held() > held {
+				t.Errorf("%s: %d files open, %d segments more held", step, dir.open.Load(), Held()-held)
+			}
+		}
+	}
+}
+
+func TestReserveGrowsInSteps(t *testing.T) {
+	const step, most = 64 << 10, 1 << 20
+	dir := newTestDir(t)
+	a := newTestActive(t, dir, testMapSize)
+	dir.calls = nil
+	for _, test := range []struct{ end, want int64 }{
+		{HeaderSize + 1, step},
+		{step, step},
+		{step + 1, 2 * step},
+		{5 * step, 8 * step},
+		{8*step + 1, most},
+		{most, most},
+		{most + 1, most + 1}, // one record that is larger than the file should be
+	} {
+		if err := a.Reserve(test.end, step, most); err != nil || a.Allocated() != test.want {
+			t.Errorf("Reserve(%d): %v, %d allocated, want %d", test.end, err, a.Allocated(), test.want)
+		}
+		if size, err := a.File().Size(); err != nil || size != test.want {
+			t.Errorf("the file has %d bytes, %v", size, err)
+		}
+	}
+	want := []string{"allocate 65536", "allocate 131072", "allocate 524288", "allocate 1048576", "allocate 1048577"}
+	if !slices.Equal(dir.calls, want) {
+		t.Errorf("calls %q, want %q", dir.calls, want)
+	}
+}
+
+func TestReserveTakesLessFromAFullDisk(t *testing.T) {
+	const step, most = 64 << 10, 1 << 20
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		dir := newTestDir(t)
+		a := newTestActive(t, dir, testMapSize)
+		dir.calls = nil
+		dir.refuse["allocate 65536"] = full
+		if err := a.Reserve(5000, step, most); err != nil || a.Allocated() != 8192 {
+			t.Errorf("%v: Reserve: %v, %d allocated", full, err, a.Allocated())
+		}
+		dir.refuse["allocate"] = full
+		if err := a.Reserve(8193, step, most); !errors.Is(err, full) || a.Allocated() != 8192 {
+			t.Errorf("%v: Reserve: %v, %d allocated", full, err, a.Allocated())
+		}
+		if err := a.Reserve(8192, step, most); err != nil {
+			t.Errorf("%v: what is reserved is not any more: %v", full, err)
+		}
+		want := []string{"allocate 65536", "allocate 8192", "allocate 65536", "allocate 12288"}
+		if !slices.Equal(dir.calls, want) {
+			t.Errorf("%v: calls %q, want %q", full, dir.calls, want)
+		}
+	}
+}
+
+func TestReserveDoesNotInsistAfterAnError(t *testing.T) {
+	dir := newTestDir(t)
+	a := newTestActive(t, dir, testMapSize)
+	dir.calls = nil
+	dir.refuse["allocate"] = syscall.EIO
+	if err := a.Reserve(5000, 64<<10, 1<<20); !errors.Is(err, syscall.EIO) || len(dir.calls) != 1 {
+		t.Errorf("Reserve: %v after %q", err, dir.calls)
+	}
+}
+
+func TestFailedAppendLeavesNothingThatValidates(t *testing.T) {
+	key, value := []byte("key"), bytes.Repeat([]byte("v"), 100)
+	for _, short := range []int{0, 1, 24, 25, 80, 127} {
+		dir := newTestDir(t)
+		a := newTestActive(t, dir, testMapSize)
+		put(t, a, 1, key, value)
+		end := a.End()
+
+		var d Draft
+		d.Put(key, value, 0)
+		record := d.Finish(Placement{Salt: a.Salt, Offset: end, Seq: 2})
+		if err := a.Reserve(end+int64(len(record)), 64<<10, testMapSize); err != nil {
+			t.Fatal(err)
+		}
+		dir.refuse["write"], dir.short = syscall.ENOSPC, short
+		written, err := a.Append(record)
+		if !errors.Is(err, syscall.ENOSPC) || written != short {
+			t.Errorf("Append wrote %d, want %d: %v", written, short, err)
+		}
+		if a.End() != end || a.Limit() != end {
+			t.Errorf("the end moved from %d to %d, the limit to %d", end, a.End(), a.Limit())
+		}
+		if err := a.Void(); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("Void: %v", err)
+		}
+		delete(dir.refuse, "write")
+		if err := a.Void(); err != nil {
+			t.Errorf("Void: %v", err)
+		}
+		a.SetLimit(end + int64(len(record)))
+		if _, err := read(t, a.Segment, end, -1); err == nil {
+			t.Error("what was voided is read")
+		}
+		a.SetLimit(end)
+		if offset, size := put(t, a, 3, key, value); offset != end {
+			t.Errorf("the next record is at %d, not at %d", offset, end)
+		} else if r, err := read(t, a.Segment, offset, size); err != nil || r.Seq != 3 {
+			t.Errorf("the next record has number %d, %v", r.Seq, err)
+		}
+	}
+}
+
+func TestVoidTakesAWholeRecordAway(t *testing.T) {
+	a := newTestActive(t, newTestDir(t), testMapSize)
+	offset, size := put(t, a, 1, []byte("key"), []byte("value"))
+	b := Reopen(a.Segment, offset)
+	if err := b.Reserve(offset+size, 4096, testMapSize); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Void(); err != nil {
+		t.Fatal(err)
+	}
+	b.SetLimit(offset + size)
+	if _, err := read(t, b.Segment, offset, size); !errors.Is(err, ErrChecksum) {
+		t.Errorf("a voided record: %v", err)
+	}
+}
+
+func TestVoidNeverExtendsTheFile(t *testing.T) {
+	dir := newTestDir(t)
+	a := newTestActive(t, dir, testMapSize)
+	if err := a.Void(); err != nil {
+		t.Fatal(err)
+	}
+	if size, err := a.File().Size(); err != nil || size != a.End() {
+		t.Errorf("the file has %d bytes, %v", size, err)
+	}
+}
+
+func TestAppendBeyondTheReservationPanics(t *testing.T) {
+	a := newTestActive(t, newTestDir(t), testMapSize)
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	a.Append(make([]byte, 8))
+}
+
+func TestErrorsNameTheFile(t *testing.T) {
+	dir := newTestDir(t)
+	a := newTestActive(t, dir, testMapSize)
+	put(t, a, 1, []byte("key"), []byte("value"))
+	for _, op := range []string{"allocate", "write", "datasync", "truncate"} {
+		dir.refuse[op] = syscall.EIO
+	}
+	_, appendErr := a.Append(make([]byte, 8))
+	for name, err := range map[string]error{
+		"Reserve": a.Reserve(1<<18, 64<<10, 1<<20), "Append": appendErr, "Void": a.Void(), "Sync": a.Sync(), "Trim": a.Trim(),
+	} {
+		if !errors.Is(err, syscall.EIO) || !bytes.Contains([]byte(err.Error()), []byte(FileName(a.ID))) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestTrimmedFileIsReopened(t *testing.T) {
+	dir := newTestDir(t)
+	a := newTestActive(t, dir, testMapSize)
+	first, size := put(t, a, 1, []byte("a"), []byte("one"))
+	if a.Allocated() <= a.End() {
+		t.Fatal("nothing to trim")
+	}
+	if err := errors.Join(a.Sync(), a.Trim(), a.Sync()); err != nil {
+		t.Fatal(err)
+	}
+	if length, err := a.File().Size(); err != nil || length != a.End() || a.Allocated() != a.End() {
+		t.Errorf("trimmed to %d at %d, %d allocated, %v", length, a.End(), a.Allocated(), err)
+	}
+
+	f, err := dir.Open(FileName(a.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := OpenSegment(f, testHeader, testMapSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := Reopen(s, a.End())
+	second, _ := put(t, b, 2, []byte("b"), []byte("two"))
+	if second != first+size {
+		t.Errorf("the second record is at %d, the first ends at %d", second, first+size)
+	}
+	for offset, want := range map[int64]string{first: "one", second: "two"} {
+		if r, err := read(t, s, offset, -1); err != nil || string(r.Value) != want {
+			t.Errorf("%q at %d, %v, want %q", r.Value, offset, err, want)
+		}
+	}
+}
