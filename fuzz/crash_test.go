@@ -18,7 +18,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/inject"
-	"github.com/mmapkv/mmapkv/internal/memdisk"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
 	"github.com/mmapkv/mmapkv/internal/oracle"
 	"github.com/mmapkv/mmapkv/mmapkv"
 	"github.com/mmapkv/mmapkv/segment"
@@ -78,7 +78,7 @@ type life struct {
 	census *census
 	policy fsync.Policy
 	rng    *rand.Rand
-	disk   *memdisk.Disk
+	disk   *forgetful.Disk
 	oracle *oracle.Oracle
 	store  *mmapkv.Store
 	steps  []inject.Step
@@ -89,7 +89,7 @@ type life struct {
 }
 
 func newLife(t *testing.T, c *census, policy fsync.Policy, rng *rand.Rand) *life {
-	return &life{t: t, census: c, policy: policy, rng: rng, disk: memdisk.New(), oracle: oracle.New(nil), now: 1_000_000}
+	return &life{t: t, census: c, policy: policy, rng: rng, disk: forgetful.New(), oracle: oracle.New(nil), now: 1_000_000}
 }
 
 func (l *life) fail(format string, args ...any) {
@@ -124,7 +124,7 @@ func (l *life) openReadOnly() map[string]string {
 
 // open opens the store of a disk with everything that is random or in the
 // background in the life's hands.
-func (l *life) open(disk *memdisk.Disk) (*mmapkv.Store, error) {
+func (l *life) open(disk *forgetful.Disk) (*mmapkv.Store, error) {
 	l.census.opens.Add(1)
 	o := &mmapkv.Options{SegmentSize: 4 << 10, Sync: l.policy, ReadOnly: l.readOnly}
 	inject.Into(o, &inject.Seams{
@@ -261,7 +261,7 @@ func (l *life) randomOp() oracle.Op {
 func (l *life) endHere() {
 	killed := l.disk.Kill()
 	l.examine(killed, false, " killed at call "+fmt.Sprint(l.disk.Calls()), 0)
-	for _, c := range []memdisk.Chooser{memdisk.KeepNothing, memdisk.KeepAll, chooser{l.rng}, chooser{l.rng}} {
+	for _, c := range []forgetful.Chooser{forgetful.KeepNothing, forgetful.KeepAll, chooser{l.rng}, chooser{l.rng}} {
 		l.examine(l.disk.PowerCut(c), true, " power cut at call "+fmt.Sprint(l.disk.Calls()), 0)
 	}
 }
@@ -274,7 +274,7 @@ func (c chooser) Intn(n int) int { return c.IntN(n) }
 var hashSeed = maphash.MakeSeed()
 
 // expectation identifies what is expected of a state.
-func expectation(disk *memdisk.Disk, o *oracle.Oracle, powerLost bool) uint64 {
+func expectation(disk *forgetful.Disk, o *oracle.Oracle, powerLost bool) uint64 {
 	return maphash.Comparable(hashSeed, struct {
 		disk      uint64
 		want      string
@@ -292,7 +292,7 @@ const nestedOneIn = 40
 
 // examine opens what is left and has the oracle judge it, ends some of the
 // recoveries halfway, and lets the store live on for a little.
-func (l *life) examine(disk *memdisk.Disk, powerLost bool, ended string, depth int) {
+func (l *life) examine(disk *forgetful.Disk, powerLost bool, ended string, depth int) {
 	if !l.census.first(expectation(disk, l.oracle, powerLost)) {
 		return
 	}
@@ -351,7 +351,7 @@ func (l *life) liveOn(state oracle.State) {
 	l.ended += ", written on"
 	l.examine(l.disk.Kill(), false, ", killed", maxDepth)
 	l.examine(l.disk.PowerCut(chooser{l.rng}), true, ", power cut", maxDepth)
-	l.examine(l.disk.PowerCut(memdisk.KeepNothing), true, ", power cut", maxDepth)
+	l.examine(l.disk.PowerCut(forgetful.KeepNothing), true, ", power cut", maxDepth)
 }
 
 // content is all that a store shows; every way to read must agree.

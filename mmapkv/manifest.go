@@ -19,8 +19,7 @@ type manifestLog struct {
 }
 
 // edit publishes a changed manifest. On a nil return it is durable. mayReserve
-// lets it use the reserve on a full disk; the caller then holds the maintenance
-// lock.
+// lets it use the reserve on a full disk.
 func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest)) error {
 	if err := s.syncer.Err(); err != nil {
 		return &failure{err}

@@ -50,7 +50,9 @@ func (s *Store) recover() error {
 	s.continueLog()
 	if !s.options.ReadOnly {
 		s.removeOrphans(names)
-		s.reserve.hold()
+		if err := s.reserve.hold(); err != nil && !isFull(err) {
+			return err
+		}
 	}
 	s.recovery.Duration = s.now().Sub(began)
 	s.reportRecovery()

@@ -3,6 +3,7 @@ package mmapkv
 import (
 	"errors"
 	"io/fs"
+	"sync"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -12,33 +13,37 @@ import (
 // manifests when the disk is full: emptying a store must always be possible.
 const reserveSize = 32 << 10
 
-// reserve is a file that occupies room to be given back in need. Guarded by the
-// maintenance lock.
+// reserve is a file that occupies room to be given back in need.
 type reserve struct {
-	dir  vfs.Dir
+	dir vfs.Dir
+
+	mu   sync.Mutex // guards held
 	held bool
 }
 
-// hold takes the room, again if it was given back. Failing is no error: a disk
-// that is full already has nothing to keep.
-func (r *reserve) hold() bool {
+// hold takes the room, again if it was given back.
+func (r *reserve) hold() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.held {
-		return true
+		return nil
 	}
 	f, err := r.dir.Open(segment.ReserveName)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = r.dir.Create(segment.ReserveName)
 	}
 	if err != nil {
-		return false
+		return err
 	}
-	defer f.Close()
-	r.held = f.Allocate(reserveSize) == nil
-	return r.held
+	err = errors.Join(f.Allocate(reserveSize), f.Close())
+	r.held = err == nil
+	return err
 }
 
 // release gives the room back and says whether there was any.
 func (r *reserve) release() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !r.held {
 		return false
 	}

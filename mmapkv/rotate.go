@@ -66,7 +66,7 @@ func (s *Store) enlist(f *file, mayReserve bool) error {
 func (s *Store) enlistLocked(f *file, mayReserve bool) error {
 	for {
 		// The tail may stay unsealed, nothing before it.
-		sealed, err := s.sealOldestLocked(1)
+		sealed, err := s.sealOldestLocked(1, mayReserve)
 		if err != nil {
 			return err
 		}
@@ -149,9 +149,7 @@ func (s *Store) prepareLocked(capacity int64, mayReserve bool) error {
 		}
 	}
 	if err := s.enlistLocked(f, mayReserve); err != nil {
-		if s.syncer.Err() == nil {
-			s.remove(segment.FileName(f.ID))
-		}
+		s.remove(segment.FileName(f.ID))
 		return err
 	}
 	s.prepared = f
@@ -160,7 +158,7 @@ func (s *Store) prepareLocked(capacity int64, mayReserve bool) error {
 
 // sealOldestLocked seals the oldest unsealed file, if it has ended and more than
 // `most` files in front of the prepared one are unsealed.
-func (s *Store) sealOldestLocked(most int) (did bool, err error) {
+func (s *Store) sealOldestLocked(most int, mayReserve bool) (did bool, err error) {
 	unsealed := s.files.unsealed()
 	if s.prepared != nil {
 		unsealed = slices.DeleteFunc(unsealed, func(f *file) bool { return f == s.prepared })
@@ -174,13 +172,13 @@ func (s *Store) sealOldestLocked(most int) (did bool, err error) {
 		return false, nil
 	}
 	if end.Offset <= f.dataStart {
-		return true, s.dropEmptyLocked(f)
+		return true, s.dropEmptyLocked(f, mayReserve)
 	}
-	return true, s.sealLocked(f, end)
+	return true, s.sealLocked(f, end, mayReserve)
 }
 
 // sealLocked makes an ended file immutable: sync, hint, manifest, in this order.
-func (s *Store) sealLocked(f *file, end segment.End) error {
+func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 	if err := s.syncer.SyncTo(end.Seq); err != nil {
 		return &failure{s.syncer.Err()}
 	}
@@ -190,7 +188,7 @@ func (s *Store) sealLocked(f *file, end segment.End) error {
 	if err := s.writeHint(f, end); err != nil {
 		return err
 	}
-	err := s.edit(true, func(m *segment.Manifest) {
+	err := s.edit(mayReserve, func(m *segment.Manifest) {
 		for i := range m.Segments {
 			if m.Segments[i].ID == f.ID {
 				m.Segments[i].Sealed, m.Segments[i].End = true, end
@@ -224,8 +222,8 @@ func (s *Store) writeHint(f *file, end segment.End) error {
 }
 
 // dropEmptyLocked takes out an ended file that has no records.
-func (s *Store) dropEmptyLocked(f *file) error {
-	err := s.edit(true, func(m *segment.Manifest) {
+func (s *Store) dropEmptyLocked(f *file, mayReserve bool) error {
+	err := s.edit(mayReserve, func(m *segment.Manifest) {
 		m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == f.ID })
 	})
 	if err != nil {
@@ -256,7 +254,7 @@ func (s *Store) stepSeal() (did bool, err error) {
 	if s.syncer.Err() != nil {
 		return false, nil
 	}
-	return s.sealOldestLocked(0)
+	return s.sealOldestLocked(0, false)
 }
 
 // stepPrepare creates the next file once the tail is half full.
@@ -274,7 +272,9 @@ func (s *Store) stepPrepare() (did bool, err error) {
 	if _, ended := s.files.isEnded(tail); !ended && tail.Limit() < tail.capacity/2 {
 		return false, nil
 	}
-	s.reserve.hold()
+	if err := s.reserve.hold(); err != nil {
+		return false, err
+	}
 	return true, s.prepareLocked(s.options.SegmentSize, false)
 }
 

@@ -42,7 +42,7 @@ type Store struct {
 	acknowledged atomic.Uint64 // the highest one that is published
 	stalled      atomic.Int64  // nanoseconds that writers waited for syncs
 
-	maintenance sync.Mutex // guards prepared, spare, reserve
+	maintenance sync.Mutex // guards prepared and spare
 	prepared    *file      // listed, and the next tail
 	spare       *file      // prepared once, then displaced by a long value's file
 	reserve     reserve
@@ -100,7 +100,7 @@ func (s *Store) finish() error {
 	prepared := s.prepared
 	s.prepared = nil
 	for {
-		sealed, err := s.sealOldestLocked(0)
+		sealed, err := s.sealOldestLocked(0, true)
 		if err != nil {
 			return err
 		}

@@ -241,8 +241,6 @@ func (s *Store) beforeWrite(mayReserve bool) error {
 	if !s.tail.clean {
 		return nil
 	}
-	s.maintenance.Lock()
-	defer s.maintenance.Unlock()
 	err := s.edit(mayReserve, func(m *segment.Manifest) { m.Clean = false })
 	if err == nil {
 		s.tail.clean = false
@@ -284,19 +282,20 @@ func (s *Store) fit(members []*write) (n int, size int64) {
 }
 
 // reserveTail makes sure that the disk has room for size more bytes of the tail.
+// What may use the reserve gives it back on a full disk; what may not has it
+// taken again first, so that room which somebody made is kept for deletes.
 func (s *Store) reserveTail(size int64, mayReserve bool) error {
 	t := &s.tail
 	end := t.end.Offset + size
 	if end <= t.file.active.Allocated() {
 		return nil
 	}
+	if err := s.reserve.hold(); isFull(err) && !mayReserve {
+		return err
+	}
 	err := t.file.active.Reserve(end, growthStep, t.file.capacity)
-	if mayReserve && isFull(err) {
-		s.maintenance.Lock()
-		defer s.maintenance.Unlock()
-		if s.reserve.release() {
-			err = t.file.active.Reserve(end, growthStep, t.file.capacity)
-		}
+	if mayReserve && isFull(err) && s.reserve.release() {
+		err = t.file.active.Reserve(end, growthStep, t.file.capacity)
 	}
 	return err
 }

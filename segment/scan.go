@@ -126,10 +126,10 @@ func (s *Scanner) parse(at int64) (Entry, error) {
 		Expiry: r.Expiry, Watermark: r.Watermark, Previous: r.Previous, Key: head[headSize-keySize:], ValueSize: valueSize,
 	}
 	stored := binary.LittleEndian.Uint32(head[valueSumAt:])
-	if valueSize > int64(scanWindow-headSize) {
-		e.Key = append([]byte(nil), e.Key...) // the window moves on
+	if at+int64(headSize)+valueSize > s.windowAt+int64(len(s.window)) {
+		e.Key = append([]byte(nil), e.Key...) // the value makes the window move
 	}
-	sum, complete, err := s.sum(at+int64(headSize), valueSize, headSize)
+	sum, complete, err := s.sum(at+int64(headSize), valueSize)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -137,16 +137,8 @@ func (s *Scanner) parse(at int64) (Entry, error) {
 	return e, nil
 }
 
-// sum is the CRC-32C of a value. The head in front of it, whose key the caller
-// still uses, stays in the window when the value fits behind it.
-func (s *Scanner) sum(at, size int64, headSize int) (sum uint32, complete bool, err error) {
-	if size <= int64(scanWindow-headSize) {
-		b, err := s.bytes(at-int64(headSize), headSize+int(size))
-		if err != nil || len(b) < headSize+int(size) {
-			return 0, false, err
-		}
-		return crc32.Update(0, castagnoli, b[headSize:]), true, nil
-	}
+// sum is the CRC-32C of a value, which may move the window.
+func (s *Scanner) sum(at, size int64) (sum uint32, complete bool, err error) {
 	for size > 0 {
 		b, err := s.bytes(at, int(min(size, scanWindow)))
 		if err != nil {

@@ -1,4 +1,4 @@
-package memdisk
+package forgetful
 
 import (
 	"fmt"
@@ -107,7 +107,7 @@ func (d *Disk) SetBytes(name string, b []byte) {
 	name = clean(name)
 	parent, errno := d.directoryAt(path.Dir(name))
 	if errno != 0 {
-		panic(fmt.Sprintf("memdisk: SetBytes: no directory %s", path.Dir(name)))
+		panic(fmt.Sprintf("forgetful: SetBytes: no directory %s", path.Dir(name)))
 	}
 	base := path.Base(name)
 	found, ok := parent.current.get(base)
@@ -118,7 +118,7 @@ func (d *Disk) SetBytes(name string, b []byte) {
 	}
 	file := found.file
 	if file == nil {
-		panic(fmt.Sprintf("memdisk: SetBytes: %s is a directory", name))
+		panic(fmt.Sprintf("forgetful: SetBytes: %s is a directory", name))
 	}
 	d.used += int64(len(b)) - file.length
 	file.change(fileOp{kind: pendingTruncate})
@@ -134,7 +134,7 @@ func (d *Disk) Flip(name string, offset int64, mask byte) {
 	defer d.mu.Unlock()
 	found, errno := d.nodeAt(clean(name))
 	if errno != 0 || found.file == nil || offset < 0 || offset >= found.file.length {
-		panic(fmt.Sprintf("memdisk: Flip: no byte %d in %s", offset, name))
+		panic(fmt.Sprintf("forgetful: Flip: no byte %d in %s", offset, name))
 	}
 	file := found.file
 	for _, r := range file.regions {

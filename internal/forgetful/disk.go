@@ -1,4 +1,4 @@
-// Package memdisk is a disk in memory that keeps after a power cut only what
+// Package forgetful is a disk in memory that keeps after a power cut only what
 // was synced, and of the rest whatever a test chooses.
 //
 // It implements vfs.FS for tests. Nothing in it depends on time, on addresses or
@@ -8,7 +8,7 @@
 // or get lost in pieces cut at sector boundaries, each piece for itself even
 // where several share a sector; the room a file takes is its length, holes
 // included; a removed file gives its room back at once, also while it is open.
-package memdisk
+package forgetful
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ import (
 
 // ErrPowerOff is what every state-changing call returns from the moment that
 // StopAfter or StopInside has named. It is an EIO too.
-var ErrPowerOff = fmt.Errorf("memdisk: the power is off: %w", syscall.EIO)
+var ErrPowerOff = fmt.Errorf("forgetful: the power is off: %w", syscall.EIO)
 
 const (
 	sectorSize   = 512

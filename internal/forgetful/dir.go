@@ -1,4 +1,4 @@
-package memdisk
+package forgetful
 
 import (
 	"io/fs"

@@ -1,0 +1,287 @@
+package fuzz
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/oracle"
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+var faults = []faulty.Fault{
+	{Errno: syscall.EIO}, {Errno: syscall.ENOSPC}, {Errno: syscall.EDQUOT}, {Errno: syscall.EMFILE},
+	{Errno: syscall.ENOMEM}, {Errno: syscall.EFBIG}, {Short: true},
+}
+
+// TestEveryCallFails fails each file call of a script with each fault, once and
+// from then on, and goes on: nothing hangs, nothing acknowledged is lost, nothing
+// refused is seen, and once the fault is over the store works again.
+func TestEveryCallFails(t *testing.T) {
+	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(time.Second), fsync.Never} {
+		calls := newFaultRun(t, policy).run(0, faulty.Fault{}, false)
+		if calls < 250 {
+			t.Fatalf("the script makes only %d calls", calls)
+		}
+		for _, fault := range faults {
+			t.Run(fmt.Sprint(policy, " ", fault.Errno, " short ", fault.Short), func(t *testing.T) {
+				t.Parallel()
+				for n := 1; n <= calls; n++ {
+					for _, forever := range []bool{false, true} {
+						newFaultRun(t, policy).run(n, fault, forever)
+					}
+				}
+			})
+		}
+	}
+}
+
+// faultRun is one run of the script.
+type faultRun struct {
+	life
+	faulty *faulty.Disk
+	failed bool // the store has said ErrFailed
+}
+
+func newFaultRun(t *testing.T, policy fsync.Policy) *faultRun {
+	r := &faultRun{life: *newLife(t, &census{}, policy, rand.New(rand.NewPCG(7, 7)))}
+	r.faulty = faulty.New(r.disk)
+	// What the collector closes, it closes at its own time.
+	r.faulty.Only = func(op faulty.Op) bool { return op.Kind != faulty.FileClose && op.Kind != faulty.MappingUnmap }
+	return r
+}
+
+// run takes the script with the n-th call failing, and returns how many calls
+// there were.
+func (r *faultRun) run(n int, fault faulty.Fault, forever bool) (calls int) {
+	r.name = fmt.Sprintf("%v, call %d fails with %v, short %v, forever %v", r.policy, n, fault.Errno, fault.Short, forever)
+	r.faulty.Fail(n, fault, forever)
+	for range 3 {
+		if r.session(40); r.failed {
+			break
+		}
+	}
+	counted := 0
+	for _, op := range r.faulty.Trace() {
+		if r.faulty.Only(op) {
+			counted++
+		}
+	}
+	r.faulty.Fail(0, faulty.Fault{}, false)
+	r.afterwards()
+	return counted
+}
+
+// session is one open, some actions, and a close.
+func (r *faultRun) session(actions int) {
+	store, err := r.openFaulty(r.faulty)
+	if err != nil {
+		return // nothing was shown, and nothing may be lost
+	}
+	if len(store.Stats().Recovery.Damages) > 0 {
+		r.fail("open reports damage: %v", store.Stats().Recovery.Damages)
+	}
+	r.store = store
+	for range actions {
+		r.actFaulty()
+	}
+	r.compare(store, r.oracle.Current().Visible(r.now))
+	if err := store.Close(); err == nil {
+		r.oracle.Synced()
+	}
+}
+
+func (r *faultRun) openFaulty(disk *faulty.Disk) (*mmapkv.Store, error) {
+	o := &mmapkv.Options{SegmentSize: 4 << 10, Sync: r.policy}
+	inject.Into(o, &inject.Seams{
+		FS: disk, Now: func() time.Time { return time.UnixMilli(r.now) }, Random: r.rng.Uint64,
+		PageSlots: 8, Manual: true, OnOpen: func(steps []inject.Step) { r.steps = steps },
+	})
+	return mmapkv.Open("/store", o)
+}
+
+// actFaulty takes one random action, which may fail.
+func (r *faultRun) actFaulty() {
+	switch p := r.rng.IntN(20); {
+	case p < 13:
+		op := r.randomOp()
+		op.Expiry = 0
+		r.tryWrite([]oracle.Op{op}, func() error {
+			if op.Delete {
+				return r.store.Delete([]byte(op.Key))
+			}
+			return r.store.Put([]byte(op.Key), []byte(op.Value))
+		})
+	case p < 16:
+		ops := []oracle.Op{r.randomOp(), r.randomOp(), r.randomOp()}
+		for i := range ops {
+			ops[i].Expiry = 0
+		}
+		r.tryWrite(ops, func() error { return r.writeBatch(ops) })
+	case p < 17:
+		if err := r.store.Sync(); err == nil {
+			r.oracle.Synced()
+		} else {
+			r.wantFailure(err)
+		}
+	default:
+		// A step that fails is tried again, unless the store has failed.
+		_, _ = r.steps[r.rng.IntN(len(r.steps))].Run()
+	}
+}
+
+// tryWrite writes and tells the oracle how it went.
+func (r *faultRun) tryWrite(ops []oracle.Op, write func() error) {
+	if r.failed {
+		if err := write(); err == nil && !onlyDeletes(ops) {
+			r.fail("a write after the store had failed returned nil")
+		}
+		return
+	}
+	r.oracle.Begin(ops)
+	switch err := write(); {
+	case err == nil:
+		r.oracle.Acknowledge()
+		if r.policy == fsync.Always {
+			r.oracle.Synced()
+		}
+	case errors.Is(err, mmapkv.ErrFailed):
+		r.wantFailure(err)
+	default:
+		r.oracle.Refuse()
+	}
+}
+
+// onlyDeletes: deleting what is not there writes nothing and is nil.
+func onlyDeletes(ops []oracle.Op) bool {
+	for _, op := range ops {
+		if !op.Delete {
+			return false
+		}
+	}
+	return true
+}
+
+// wantFailure checks that the store has stopped writing, says why, and still
+// reads.
+func (r *faultRun) wantFailure(err error) {
+	r.failed = true
+	var errno syscall.Errno
+	if !errors.Is(err, mmapkv.ErrFailed) || !errors.As(err, &errno) {
+		r.fail("the error is %v", err)
+	}
+	if err := r.store.Put([]byte("after"), nil); !errors.Is(err, mmapkv.ErrFailed) {
+		r.fail("a write after the failure: %v", err)
+	}
+	if r.store.Stats().Err == nil {
+		r.fail("Stats does not tell of the failure")
+	}
+	r.compare(r.store, r.oracle.Current().Visible(r.now))
+}
+
+// afterwards opens what is there without a fault, after a kill and after power
+// cuts, and writes.
+func (r *faultRun) afterwards() {
+	disks := map[string]*forgetful.Disk{"kill": r.disk.Kill(), "power cut": r.disk.PowerCut(chooser{r.rng}), "hard power cut": r.disk.PowerCut(forgetful.KeepNothing)}
+	for name, disk := range disks {
+		store, err := r.openFaulty(faulty.New(disk))
+		if err != nil {
+			r.fail("open after a %s: %v", name, err)
+		}
+		if damages := store.Stats().Recovery.Damages; len(damages) > 0 {
+			r.fail("open after a %s reports damage: %v", name, damages)
+		}
+		after := r.life
+		after.disk = disk
+		shown := after.content(store)
+		check := r.oracle.CheckPowerLoss
+		if name == "kill" {
+			check = r.oracle.CheckKill
+		}
+		if _, err := check(shown, r.now); err != nil {
+			r.fail("%v", err)
+		}
+		want := maps.Clone(shown)
+		for i := range 20 {
+			key := fmt.Sprint("new", i)
+			if err := store.Put([]byte(key), []byte(key)); err != nil {
+				r.fail("a write after a %s: %v", name, err)
+			}
+			want[key] = key
+		}
+		after.compare(store, want)
+		if err := store.Close(); err != nil {
+			r.fail("close after a %s: %v", name, err)
+		}
+	}
+}
+
+// TestDiskFull fills a disk to the brim: what does not fit is refused, what was
+// there stays, Delete works, and with room writes work again.
+func TestDiskFull(t *testing.T) {
+	for capacity := int64(50 << 10); capacity < 90<<10; capacity += 293 {
+		r := newFaultRun(t, fsync.Always)
+		r.name = fmt.Sprint("capacity ", capacity)
+		r.disk.SetCapacity(capacity)
+		var err error
+		if r.store, err = r.openFaulty(r.faulty); err != nil {
+			t.Fatal(err)
+		}
+		full := 0
+		for i := 0; full < 3; i++ {
+			key, value := fmt.Sprint("key", i), fmt.Sprintf("%0*d", 200+i%300, i)
+			r.oracle.Begin([]oracle.Op{{Key: key, Value: value}})
+			if err := r.store.Put([]byte(key), []byte(value)); err == nil {
+				r.oracle.Acknowledge()
+				continue
+			} else if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, mmapkv.ErrFailed) {
+				r.fail("on a full disk: %v", err)
+			}
+			r.oracle.Refuse()
+			full++
+		}
+		r.compare(r.store, r.oracle.Current().Visible(r.now))
+		for i := range 20 {
+			key := fmt.Sprint("key", i)
+			r.oracle.Begin([]oracle.Op{{Key: key, Delete: true}})
+			if err := r.store.Delete([]byte(key)); err != nil {
+				r.fail("Delete on a full disk: %v", err)
+			}
+			r.oracle.Acknowledge()
+		}
+		r.compare(r.store, r.oracle.Current().Visible(r.now))
+		r.oracle.Synced()
+		r.afterFull()
+	}
+}
+
+// afterFull opens the full disk again, then makes room.
+func (r *faultRun) afterFull() {
+	killed := r.life
+	killed.disk = r.disk.PowerCut(chooser{r.rng})
+	killed.disk.SetCapacity(1 << 30)
+	store, err := killed.open(killed.disk)
+	if err != nil {
+		r.fail("open with room: %v", err)
+	}
+	if _, err := r.oracle.CheckPowerLoss(killed.content(store), r.now); err != nil {
+		r.fail("%v", err)
+	}
+	r.disk.SetCapacity(1 << 30)
+	for i := range 30 {
+		if err := r.store.Put(fmt.Append(nil, "room", i), make([]byte, 300)); err != nil {
+			r.fail("Put once there is room: %v", err)
+		}
+	}
+	if err := r.store.Close(); err != nil {
+		r.fail("Close: %v", err)
+	}
+}
