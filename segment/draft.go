@@ -3,6 +3,9 @@ package segment
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
+
+	"github.com/mmapkv/mmapkv/internal/invariant"
 )
 
 // Draft is one write, a record or a batch, encoded outside every lock. What only
@@ -28,7 +31,7 @@ const keptBuffer = 1 << 20
 
 // Reset empties the draft for reuse.
 func (d *Draft) Reset() {
-	d.buffer, d.entries = d.buffer[:0], d.entries[:0]
+	d.buffer, d.entries, d.start = d.buffer[:0], d.entries[:0], 0
 	if cap(d.buffer) > keptBuffer {
 		d.buffer = nil
 	}
@@ -50,26 +53,28 @@ func (d *Draft) Put(key, value []byte, expiry int64) {
 func (d *Draft) Delete(key []byte) { d.add(key, nil, Tombstone, 0) }
 
 func (d *Draft) add(key, value []byte, flags Flags, expiry int64) {
+	invariant.Check(len(key) <= MaxKeySize && uint64(len(value)) <= MaxValueSize, "a record over the limits")
 	// Room for the header, for the first record with whatever it may carry.
-	room := RecordHeaderSize + flags.extension()
+	keyAt := RecordHeaderSize + flags.extension()
 	if len(d.entries) == 0 {
-		room += MaxExtra
+		keyAt += MaxExtra
 	}
+	valueAt := keyAt + len(key)
+	size := keyAt + int(padded(int64(len(key))+int64(len(value))))
 	at := len(d.buffer)
-	need := room + int(padded(int64(len(key))+int64(len(value))))
-	d.buffer = append(d.buffer, zeros[:room]...)
-	d.buffer = append(d.buffer, key...)
-	valueAt := len(d.buffer)
-	d.buffer = append(d.buffer, value...)
-	// The sum of the copy: the caller's memory may change under our hands.
-	rawSum := crc32.Update(0, castagnoli, d.buffer[valueAt:])
-	d.buffer = append(d.buffer, zeros[:at+need-len(d.buffer)]...)
+	d.buffer = slices.Grow(d.buffer, size)
+	record := d.buffer[at : at+size]
+	// Both may be mapped memory that faults. The draft is then as it was before.
+	copy(record[keyAt:], key)
+	copy(record[valueAt:], value)
+	clear(record[valueAt+len(value):])
+	d.buffer = d.buffer[:at+size]
 	d.entries = append(d.entries, draftEntry{
-		keyAt: at + room, keySize: len(key), valueSize: len(value), rawSum: rawSum, flags: flags, expiry: expiry,
+		keyAt: at + keyAt, keySize: len(key), valueSize: len(value), flags: flags, expiry: expiry,
+		// The sum of the copy: the caller's memory may change under our hands.
+		rawSum: crc32.Update(0, castagnoli, record[valueAt:][:len(value)]),
 	})
 }
-
-var zeros [RecordHeaderSize + MaxExtra + expirySize]byte
 
 // SetExpiry changes the expiry of an entry that was given one.
 func (d *Draft) SetExpiry(i int, expiry int64) { d.entries[i].expiry = expiry }
@@ -82,6 +87,9 @@ func (d *Draft) Size() int64 { return int64(len(d.buffer)) }
 
 // EncodedSize is the length of what Finish returns.
 func (d *Draft) EncodedSize(hasWatermark, hasPrevious bool) int64 {
+	if len(d.entries) == 0 {
+		return 0
+	}
 	size := int64(len(d.buffer) - MaxExtra)
 	if hasWatermark {
 		size += watermarkSize
@@ -97,6 +105,9 @@ func (d *Draft) Key(i int) []byte { return d.buffer[d.entries[i].keyAt:][:d.entr
 
 // IsDelete says whether an entry is a tombstone.
 func (d *Draft) IsDelete(i int) bool { return d.entries[i].flags&Tombstone != 0 }
+
+// Expiry is the expiry of an entry in Unix milliseconds, 0 for never.
+func (d *Draft) Expiry(i int) int64 { return d.entries[i].expiry }
 
 // Placement is where a write goes, and what its first record tells.
 type Placement struct {

@@ -27,6 +27,22 @@ var (
 // formatVersion is the version of all three formats.
 const formatVersion = 1
 
-func versionError(version uint32) error {
-	return fmt.Errorf("%w %d; the highest known is %d", ErrVersion, version, formatVersion)
+// VersionError says which version a file has that this package does not know;
+// errors.Is takes it for ErrVersion.
+type VersionError struct{ Version uint32 }
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("%v %d; the highest known is %d", ErrVersion, e.Version, formatVersion)
+}
+
+// Is makes a VersionError an ErrVersion.
+func (e *VersionError) Is(target error) bool { return target == ErrVersion }
+
+// checkVersion refuses every version but the one that is known. It is asked
+// before any other field is looked at: in another version they may lie elsewhere.
+func checkVersion(version uint32) error {
+	if version != formatVersion {
+		return &VersionError{version}
+	}
+	return nil
 }

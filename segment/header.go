@@ -83,8 +83,8 @@ func ReadHeader(r io.ReaderAt, fileSize int64) (Header, error) {
 	if string(fixed[:len(segmentMagic)]) != segmentMagic {
 		return Header{}, fmt.Errorf("%w: it does not begin like a segment", ErrHeader)
 	}
-	if v := binary.LittleEndian.Uint32(fixed[segVersionAt:]); v != formatVersion {
-		return Header{}, versionError(v)
+	if err := checkVersion(binary.LittleEndian.Uint32(fixed[segVersionAt:])); err != nil {
+		return Header{}, err
 	}
 	replaced := binary.LittleEndian.Uint32(fixed[segReplacedAt:])
 	size := binary.LittleEndian.Uint32(fixed[segHeaderSizeAt:])
@@ -92,7 +92,7 @@ func ReadHeader(r io.ReaderAt, fileSize int64) (Header, error) {
 		return Header{}, fmt.Errorf("%w: its size makes no sense", ErrHeader)
 	}
 	b := make([]byte, size)
-	if err := readFull(r, b, 0); err != nil {
+	if err := readFull(r, b[copy(b, fixed[:]):], HeaderSize); err != nil {
 		return Header{}, err
 	}
 	h := Header{
@@ -106,11 +106,17 @@ func ReadHeader(r io.ReaderAt, fileSize int64) (Header, error) {
 	if binary.LittleEndian.Uint32(b[segSumAt:]) != headerSum(b, h.Salt) {
 		return Header{}, fmt.Errorf("%w: %w", ErrHeader, ErrChecksum)
 	}
+	if h.ID == 0 || h.Kind != Log && h.Kind != Merged {
+		return Header{}, fmt.Errorf("%w: file %d is of kind %d", ErrHeader, h.ID, h.Kind)
+	}
 	return h, nil
 }
 
-// readFull reads all of p. That the file ends too early is damage of the header.
+// readFull reads all of p, of a header. That the file ends too early is damage.
 func readFull(r io.ReaderAt, p []byte, offset int64) error {
+	if len(p) == 0 {
+		return nil
+	}
 	n, err := r.ReadAt(p, offset)
 	switch {
 	case n == len(p):

@@ -24,14 +24,17 @@ const (
 	hintCountAt     = 48
 	hintBytesAt     = 56
 
-	// An entry is offset, size, sequence number, expiry, key size, flags, padding
-	// and the key.
+	// An entry is this, the key, and zeros up to the next multiple of Alignment.
 	entryHeaderSize = 40
 	entrySizeAt     = 8
 	entrySeqAt      = 16
 	entryExpiryAt   = 24
 	entryKeySizeAt  = 32
 	entryFlagsAt    = 34
+	entryZeroAt     = 35
+
+	// hintFlags are the flags that a hint knows: the others concern only recovery.
+	hintFlags = Tombstone | Expires
 
 	directorySize = 8 // of one entry's place
 	damageSize    = 16
@@ -53,37 +56,32 @@ type Damage struct{ Offset, Length int64 }
 
 // HintBuilder collects the records of a file. The zero value is ready.
 type HintBuilder struct {
-	keys    []byte // of all entries, one after the other
-	entries []hintEntry
+	entries []byte // encoded, in the order they were added
 	damages []Damage
-}
-
-type hintEntry struct {
-	prefix       uint64 // the key's first bytes, big-endian, to compare
-	keyAt        int
-	keySize      int
-	offset, size int64
-	seq          uint64
-	expiry       int64
-	flags        Flags
 }
 
 // NewHintBuilder returns an empty builder.
 func NewHintBuilder() *HintBuilder { return &HintBuilder{} }
 
-// Add adds a record; of several of one key, Encode keeps the one with the
-// highest number.
+// Add adds a record, whose key it copies; of several of one key, Encode keeps
+// the one with the highest number.
 func (b *HintBuilder) Add(e Entry) {
-	h := hintEntry{
-		keyAt: len(b.keys), keySize: len(e.Key), offset: e.Offset, size: e.Size,
-		seq: e.Seq, expiry: e.Expiry, flags: e.Flags & (Tombstone | Expires),
-	}
-	var first [8]byte
-	copy(first[:], e.Key)
-	h.prefix = binary.BigEndian.Uint64(first[:])
-	b.keys = append(b.keys, e.Key...)
-	b.entries = append(b.entries, h)
+	at := len(b.entries)
+	size := hintEntrySize(len(e.Key))
+	b.entries = slices.Grow(b.entries, size)[:at+size]
+	out := b.entries[at:]
+	binary.LittleEndian.PutUint64(out, uint64(e.Offset))
+	binary.LittleEndian.PutUint64(out[entrySizeAt:], uint64(e.Size))
+	binary.LittleEndian.PutUint64(out[entrySeqAt:], e.Seq)
+	binary.LittleEndian.PutUint64(out[entryExpiryAt:], uint64(e.Expiry))
+	binary.LittleEndian.PutUint16(out[entryKeySizeAt:], uint16(len(e.Key)))
+	out[entryFlagsAt] = byte(e.Flags & hintFlags)
+	clear(out[entryZeroAt:entryHeaderSize])
+	clear(out[entryHeaderSize+copy(out[entryHeaderSize:], e.Key):])
 }
+
+// hintEntrySize is what an entry takes, with its key and padding.
+func hintEntrySize(keySize int) int { return entryHeaderSize + int(padded(int64(keySize))) }
 
 // AddDamage adds a range that cannot be read.
 func (b *HintBuilder) AddDamage(d Damage) { b.damages = append(b.damages, d) }
@@ -117,27 +115,14 @@ func BuildHint(r io.ReaderAt, salt uint64, from, to int64) (*HintBuilder, error)
 	}
 }
 
-func (b *HintBuilder) key(e *hintEntry) []byte { return b.keys[e.keyAt:][:e.keySize] }
-
 // Encode returns the hint of a file whose records end as covers says.
 func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) []byte {
-	b.sortEntries()
-	size := hintHeaderSize + len(b.damages)*damageSize + hintSumSize
-	for i := range b.entries {
-		size += directorySize + entryHeaderSize + int(padded(int64(b.entries[i].keySize)))
+	sorted := b.sorted()
+	entryBytes := 0
+	for _, s := range sorted {
+		entryBytes += hintEntrySize(len(b.key(s)))
 	}
-	out := make([]byte, hintHeaderSize, size)
-	directory := make([]byte, 0, len(b.entries)*directorySize)
-	for i := range b.entries {
-		directory = binary.LittleEndian.AppendUint64(directory, uint64(len(out)))
-		out = b.appendEntry(out, &b.entries[i])
-	}
-	entryBytes := len(out) - hintHeaderSize
-	out = append(out, directory...)
-	for _, d := range b.damages {
-		out = binary.LittleEndian.AppendUint64(out, uint64(d.Offset))
-		out = binary.LittleEndian.AppendUint64(out, uint64(d.Length))
-	}
+	out := make([]byte, hintHeaderSize, hintHeaderSize+entryBytes+len(sorted)*directorySize+len(b.damages)*damageSize+hintSumSize)
 	copy(out, hintMagic)
 	binary.LittleEndian.PutUint32(out[hintVersionAt:], formatVersion)
 	binary.LittleEndian.PutUint32(out[hintDamagesAt:], uint32(len(b.damages)))
@@ -145,8 +130,20 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	binary.LittleEndian.PutUint64(out[hintCoversAt:], uint64(covers.Offset))
 	binary.LittleEndian.PutUint64(out[hintSeqAt:], covers.Seq)
 	binary.LittleEndian.PutUint64(out[hintWatermarkAt:], watermark)
-	binary.LittleEndian.PutUint64(out[hintCountAt:], uint64(len(b.entries)))
+	binary.LittleEndian.PutUint64(out[hintCountAt:], uint64(len(sorted)))
 	binary.LittleEndian.PutUint64(out[hintBytesAt:], uint64(entryBytes))
+	for _, s := range sorted {
+		out = append(out, b.entries[s.at():][:hintEntrySize(len(b.key(s)))]...)
+	}
+	place := hintHeaderSize
+	for _, s := range sorted {
+		out = binary.LittleEndian.AppendUint64(out, uint64(place))
+		place += hintEntrySize(len(b.key(s)))
+	}
+	for _, d := range b.damages {
+		out = binary.LittleEndian.AppendUint64(out, uint64(d.Offset))
+		out = binary.LittleEndian.AppendUint64(out, uint64(d.Length))
+	}
 	return binary.LittleEndian.AppendUint64(out, uint64(hintSum(out, id, salt)))
 }
 
@@ -154,34 +151,78 @@ func hintSum(content []byte, id ID, salt uint64) uint32 {
 	return seal(crc32.Update(0, castagnoli, content), salt, int64(id), roleHint)
 }
 
-// sortEntries sorts by key and keeps the newest of each.
-func (b *HintBuilder) sortEntries() {
-	slices.SortFunc(b.entries, func(x, y hintEntry) int {
-		if c := cmp.Compare(x.prefix, y.prefix); c != 0 {
+// sortItem stands for an entry of a builder while they are sorted: small, so
+// that moving it is cheap, and mostly enough to compare without the entry.
+type sortItem struct {
+	prefix uint64 // of the key, behind what all keys begin with; big-endian, to compare
+	place  uint32 // of the entry, in units of Alignment, which its size is a multiple of
+}
+
+func (s sortItem) at() int { return int(s.place) * Alignment }
+
+func (b *HintBuilder) key(s sortItem) []byte {
+	e := b.entries[s.at():]
+	return e[entryHeaderSize:][:binary.LittleEndian.Uint16(e[entryKeySizeAt:])]
+}
+
+func (b *HintBuilder) seq(s sortItem) uint64 {
+	return binary.LittleEndian.Uint64(b.entries[s.at()+entrySeqAt:])
+}
+
+// sorted is the newest entry of each key, by key.
+func (b *HintBuilder) sorted() []sortItem {
+	items := b.items()
+	common := b.commonPrefix(items)
+	for i := range items {
+		var first [8]byte
+		copy(first[:], b.key(items[i])[common:])
+		items[i].prefix = binary.BigEndian.Uint64(first[:])
+	}
+	slices.SortFunc(items, func(x, y sortItem) int {
+		if x.prefix != y.prefix {
+			return cmp.Compare(x.prefix, y.prefix)
+		}
+		if c := bytes.Compare(b.key(x), b.key(y)); c != 0 {
 			return c
 		}
-		if c := bytes.Compare(b.key(&x), b.key(&y)); c != 0 {
-			return c
-		}
-		return cmp.Compare(y.seq, x.seq)
+		return cmp.Compare(b.seq(y), b.seq(x))
 	})
-	b.entries = slices.CompactFunc(b.entries, func(x, y hintEntry) bool {
-		return x.prefix == y.prefix && bytes.Equal(b.key(&x), b.key(&y))
+	return slices.CompactFunc(items, func(x, y sortItem) bool {
+		return x.prefix == y.prefix && bytes.Equal(b.key(x), b.key(y))
 	})
 }
 
-func (b *HintBuilder) appendEntry(out []byte, e *hintEntry) []byte {
-	at := len(out)
-	out = append(out, make([]byte, entryHeaderSize)...)
-	head := out[at:]
-	binary.LittleEndian.PutUint64(head, uint64(e.offset))
-	binary.LittleEndian.PutUint64(head[entrySizeAt:], uint64(e.size))
-	binary.LittleEndian.PutUint64(head[entrySeqAt:], e.seq)
-	binary.LittleEndian.PutUint64(head[entryExpiryAt:], uint64(e.expiry))
-	binary.LittleEndian.PutUint16(head[entryKeySizeAt:], uint16(e.keySize))
-	head[entryFlagsAt] = byte(e.flags)
-	out = append(out, b.key(e)...)
-	return append(out, zeros[:padded(int64(e.keySize))-int64(e.keySize)]...)
+// items finds the entries, in the order they were added.
+func (b *HintBuilder) items() []sortItem {
+	count := 0
+	for at := 0; at < len(b.entries); count++ {
+		at += b.entrySize(at)
+	}
+	items := make([]sortItem, 0, count)
+	for at := 0; at < len(b.entries); at += b.entrySize(at) {
+		items = append(items, sortItem{place: uint32(at / Alignment)})
+	}
+	return items
+}
+
+func (b *HintBuilder) entrySize(at int) int {
+	return hintEntrySize(int(binary.LittleEndian.Uint16(b.entries[at+entryKeySizeAt:])))
+}
+
+// commonPrefix is the length of what all keys begin with: often they are of one
+// kind, and their first bytes tell nothing.
+func (b *HintBuilder) commonPrefix(items []sortItem) int {
+	if len(items) == 0 {
+		return 0
+	}
+	common := b.key(items[0])
+	for _, item := range items {
+		key := b.key(item)
+		for !bytes.HasPrefix(key, common) {
+			common = common[:len(common)-1]
+		}
+	}
+	return len(common)
 }
 
 // Hint is a parsed hint, all of whose lengths are checked.
@@ -201,8 +242,8 @@ func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
 	if len(data) < hintHeaderSize+hintSumSize || string(data[:len(hintMagic)]) != hintMagic {
 		return nil, ErrHint
 	}
-	if v := binary.LittleEndian.Uint32(data[hintVersionAt:]); v != formatVersion {
-		return nil, versionError(v)
+	if err := checkVersion(binary.LittleEndian.Uint32(data[hintVersionAt:])); err != nil {
+		return nil, err
 	}
 	body := data[:len(data)-hintSumSize]
 	if binary.LittleEndian.Uint64(data[len(body):]) != uint64(hintSum(body, id, salt)) {
@@ -217,7 +258,7 @@ func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
 	entryBytes := binary.LittleEndian.Uint64(data[hintBytesAt:])
 	damages := uint64(binary.LittleEndian.Uint32(data[hintDamagesAt:]))
 	left := uint64(len(body) - hintHeaderSize)
-	if h.ID != id || entryBytes > left || count > (left-entryBytes)/directorySize ||
+	if h.ID != id || h.Covers.Offset < 0 || entryBytes > left || count > (left-entryBytes)/directorySize ||
 		left-entryBytes-count*directorySize != damages*damageSize {
 		return nil, ErrHint
 	}
@@ -230,29 +271,58 @@ func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
 	return h, nil
 }
 
-// check walks the entries: each begins where the directory says, fits, lies in
-// the covered part of the file, and has a key above the one before.
+// check walks the entries and the damages: each entry begins where the directory
+// says, fits, and has a key above the one before; both lie in the covered part of
+// the file; and nothing is set that no builder sets.
 func (h *Hint) check() bool {
-	at := hintHeaderSize
+	rest := h.entries[hintHeaderSize:]
 	var previous []byte
-	for i := range h.Len() {
-		if binary.LittleEndian.Uint64(h.directory[i*directorySize:]) != uint64(at) || len(h.entries)-at < entryHeaderSize {
+	for directory := h.directory; len(directory) > 0; directory = directory[directorySize:] {
+		at := len(h.entries) - len(rest)
+		if binary.LittleEndian.Uint64(directory) != uint64(at) || len(rest) < entryHeaderSize {
 			return false
 		}
-		keySize := int(binary.LittleEndian.Uint16(h.entries[at+entryKeySizeAt:]))
-		if int(padded(int64(keySize))) > len(h.entries)-at-entryHeaderSize {
+		keySize := int(binary.LittleEndian.Uint16(rest[entryKeySizeAt:]))
+		size := hintEntrySize(keySize)
+		if size > len(rest) || !h.placed(rest) || !tidy(rest[:size], keySize) {
 			return false
 		}
-		e := h.entryAt(at)
-		if e.Offset < HeaderSize || e.Offset%Alignment != 0 || e.Offset > MaxOffset || e.Size < RecordHeaderSize ||
-			e.Size%Alignment != 0 || e.Offset > h.Covers.Offset || e.Size > h.Covers.Offset-e.Offset ||
-			i > 0 && bytes.Compare(previous, e.Key) >= 0 {
+		key := rest[entryHeaderSize:][:keySize]
+		if at > hintHeaderSize && bytes.Compare(previous, key) >= 0 {
 			return false
 		}
-		previous = e.Key
-		at += entryHeaderSize + int(padded(int64(keySize)))
+		previous, rest = key, rest[size:]
 	}
-	return at == len(h.entries)
+	for b := h.damages; len(b) > 0; b = b[damageSize:] {
+		offset, length := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+		if length == 0 || offset > uint64(h.Covers.Offset) || length > uint64(h.Covers.Offset)-offset {
+			return false
+		}
+	}
+	return len(rest) == 0
+}
+
+// placed says whether an entry's record can lie where it says.
+func (h *Hint) placed(entry []byte) bool {
+	covered := uint64(h.Covers.Offset)
+	offset, size := binary.LittleEndian.Uint64(entry), binary.LittleEndian.Uint64(entry[entrySizeAt:])
+	return (offset|size)%Alignment == 0 && offset >= HeaderSize && offset <= min(covered, MaxOffset) &&
+		size >= RecordHeaderSize && size <= covered-offset
+}
+
+// tidy says whether an entry's flags are known and all that means nothing is 0.
+func tidy(entry []byte, keySize int) bool {
+	// The bytes from the key's size on are one word, zeros above the flags.
+	word := binary.LittleEndian.Uint64(entry[entryKeySizeAt:])
+	if word>>(8*(entryZeroAt-entryKeySizeAt)) != 0 || Flags(entry[entryFlagsAt])&^hintFlags != 0 {
+		return false
+	}
+	for _, c := range entry[entryHeaderSize+keySize:] {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Len is the number of keys.
@@ -291,7 +361,7 @@ func (h *Hint) Entries(yield func(HintEntry) bool) {
 		if !yield(e) {
 			return
 		}
-		at += entryHeaderSize + int(padded(int64(len(e.Key))))
+		at += hintEntrySize(len(e.Key))
 	}
 }
 

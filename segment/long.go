@@ -27,7 +27,8 @@ func LongLayout(keySize int, flags Flags) int64 {
 }
 
 // LongHeader is all of a record but its value: what is written last, and makes
-// the record exist.
+// the record exist. What lies behind the value, up to RecordSize, is padding: the
+// file must reach over it.
 func LongHeader(key []byte, valueSize int64, rawSum uint32, expiry int64, p Placement) []byte {
 	flags := p.first()
 	if expiry != 0 {

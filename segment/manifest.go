@@ -124,8 +124,8 @@ func parseBlock(data []byte) (*Manifest, error) {
 	if string(data[:len(manifestMagic)]) != manifestMagic {
 		return nil, fmt.Errorf("%w: it does not begin like one", ErrManifest)
 	}
-	if v := binary.LittleEndian.Uint32(data[blockVersionAt:]); v != formatVersion {
-		return nil, versionError(v)
+	if err := checkVersion(binary.LittleEndian.Uint32(data[blockVersionAt:])); err != nil {
+		return nil, err
 	}
 	header, rest := data[:blockHeaderSize], data[blockHeaderSize:]
 	size := binary.LittleEndian.Uint64(header[blockSizeAt:])
@@ -147,7 +147,13 @@ func parseBlock(data []byte) (*Manifest, error) {
 	if binary.LittleEndian.Uint64(body[bodyCountAt:]) != uint64(len(infos)/infoSize) || len(infos)%infoSize != 0 {
 		return nil, fmt.Errorf("%w: its size makes no sense", ErrManifest)
 	}
+	if binary.LittleEndian.Uint64(body[bodyCleanAt:]) > 1 {
+		return nil, fmt.Errorf("%w: it is neither clean nor not", ErrManifest)
+	}
 	for b := infos; len(b) > 0; b = b[infoSize:] {
+		if binary.LittleEndian.Uint32(b[infoSealedAt:]) > 1 {
+			return nil, fmt.Errorf("%w: a segment is neither sealed nor not", ErrManifest)
+		}
 		m.Segments = append(m.Segments, SegmentInfo{
 			ID:     ID(binary.LittleEndian.Uint64(b)),
 			Salt:   binary.LittleEndian.Uint64(b[infoSaltAt:]),
@@ -164,6 +170,9 @@ func parseBlock(data []byte) (*Manifest, error) {
 
 // check refuses what no store writes, whatever the checksum says.
 func (m *Manifest) check() error {
+	if m.NextID == 0 {
+		return fmt.Errorf("%w: it has used up all ids", ErrManifest)
+	}
 	seen := make(map[ID]bool, len(m.Segments))
 	for i, info := range m.Segments {
 		known := info.Sealed || m.Clean && i == len(m.Segments)-1

@@ -2,7 +2,9 @@ package segment
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
+	"io"
 )
 
 // Limits and sizes of the format, in bytes.
@@ -143,11 +145,13 @@ func (r *Record) Expired(nowMillis int64) bool {
 
 // ReadRecordSize reads how large the record at an offset is, of a file whose
 // records end at the limit. It checks nothing but that it fits.
-func ReadRecordSize(f interface {
-	ReadAt(p []byte, offset int64) (int, error)
-}, offset, limit int64) (int64, error) {
+func ReadRecordSize(r io.ReaderAt, offset, limit int64) (int64, error) {
 	var header [RecordHeaderSize]byte
-	if err := readFull(f, header[:], offset); err != nil {
+	n, err := r.ReadAt(header[:], offset)
+	if n < len(header) {
+		if err == nil || errors.Is(err, io.EOF) {
+			err = ErrBounds
+		}
 		return 0, err
 	}
 	size := sizeFromHeader(header[:])

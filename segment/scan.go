@@ -94,6 +94,8 @@ func plausible(header []byte, left int64, minSeq uint64) bool {
 	return flags&^knownFlags == 0 && header[zeroAt] == 0 &&
 		binary.LittleEndian.Uint64(header[seqAt:]) >= max(minSeq, 1) &&
 		binary.LittleEndian.Uint32(header[headerSumAt:]) != 0 &&
+		binary.LittleEndian.Uint32(header[valueSumAt:]) != 0 &&
+		(flags&Tombstone == 0 || binary.LittleEndian.Uint32(header[valueSizeAt:]) == 0) &&
 		sizeFromHeader(header) <= left
 }
 
@@ -115,7 +117,7 @@ func (s *Scanner) parse(at int64) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	if len(head) < headSize || flags&Tombstone != 0 && valueSize != 0 ||
+	if len(head) < headSize ||
 		binary.LittleEndian.Uint32(head[headerSumAt:]) != seal(crc32.Update(0, castagnoli, head[valueSumAt:]), s.salt, at, roleHeader) {
 		return Entry{}, ErrBadRecord
 	}

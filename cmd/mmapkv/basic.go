@@ -1,0 +1,211 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+func newPut(t *target) *cobra.Command {
+	var ttl time.Duration
+	cmd := &cobra.Command{
+		Use:   "put KEY VALUE",
+		Short: "Give a key a value; - reads the value from standard input",
+		Args:  usage(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			key, err := t.decode(args[0])
+			if err != nil {
+				return err
+			}
+			value, err := t.value(args[1], cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			return t.write(func(s *mmapkv.Store) error {
+				if cmd.Flags().Changed("ttl") {
+					return s.PutWithTTL(key, value, ttl)
+				}
+				return s.Put(key, value)
+			})
+		},
+	}
+	cmd.Flags().DurationVar(&ttl, "ttl", 0, "how long the value lives, such as 90s or 24h")
+	return cmd
+}
+
+// value is the value that an argument means; that of "-" is all of the input, as
+// it is.
+func (t *target) value(argument string, stdin io.Reader) ([]byte, error) {
+	if argument == "-" {
+		return io.ReadAll(stdin)
+	}
+	return t.decode(argument)
+}
+
+func newGet(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use:   "get KEY",
+		Short: "Print a key's value",
+		Args:  usage(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			key, err := t.decode(args[0])
+			if err != nil {
+				return err
+			}
+			return t.read(func(s *mmapkv.Store) error {
+				value, err := s.Get(key)
+				if err != nil {
+					return err
+				}
+				if t.json {
+					line, err := newLine(s, key, value)
+					if err != nil {
+						return err
+					}
+					return printJSON(cmd.OutOrStdout(), line)
+				}
+				_, err = cmd.OutOrStdout().Write(t.encode(value))
+				return err
+			})
+		},
+	}
+}
+
+func newDel(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use:   "del KEY...",
+		Short: "Delete keys, all or none; absent ones are no error",
+		Args:  usage(cobra.MinimumNArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			var batch mmapkv.Batch
+			for _, arg := range args {
+				key, err := t.decode(arg)
+				if err != nil {
+					return err
+				}
+				batch.Delete(key)
+			}
+			return t.write(func(s *mmapkv.Store) error { return s.Write(&batch) })
+		},
+	}
+}
+
+func newHas(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use:   "has KEY",
+		Short: "Exit with 0 when the key has a value, with 1 when not",
+		Args:  usage(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			key, err := t.decode(args[0])
+			if err != nil {
+				return err
+			}
+			return t.read(func(s *mmapkv.Store) error {
+				has, err := s.Has(key)
+				if err == nil && t.json {
+					err = printJSON(cmd.OutOrStdout(), map[string]bool{"has": has})
+				}
+				if err == nil && !has {
+					err = mmapkv.ErrNotFound
+				}
+				return err
+			})
+		},
+	}
+}
+
+func newKeys(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use:   "keys",
+		Short: "Print all keys, one a line, in no order",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			out := cmd.OutOrStdout()
+			return t.read(func(s *mmapkv.Store) error {
+				for key := range s.Keys() {
+					var err error
+					if t.json {
+						err = printJSON(out, keyLine(key))
+					} else {
+						_, err = fmt.Fprintf(out, "%s\n", t.encode(key))
+					}
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func newCount(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use:   "count",
+		Short: "Print the number of keys",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return t.read(func(s *mmapkv.Store) error {
+				if t.json {
+					return printJSON(cmd.OutOrStdout(), map[string]int{"keys": s.Len()})
+				}
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), s.Len())
+				return err
+			})
+		},
+	}
+}
+
+func newInfo(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use:   "info",
+		Short: "Print how the store does: keys, bytes, segments, what the last open found",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return t.read(func(s *mmapkv.Store) error {
+				stats := s.Stats()
+				if t.json {
+					return printJSON(cmd.OutOrStdout(), stats)
+				}
+				return printInfo(cmd.OutOrStdout(), stats)
+			})
+		},
+	}
+}
+
+func printInfo(out io.Writer, stats mmapkv.Stats) error {
+	recovery := stats.Recovery
+	state := "closed cleanly"
+	if !recovery.Clean {
+		state = fmt.Sprintf("not closed; recovery would save %d records and cut %s", recovery.RecordsRecovered, size(recovery.BytesDiscarded))
+	}
+	_, err := fmt.Fprintf(out, "keys      %d\nlive      %s\ndead      %s\non disk   %s\nindex     %s of memory\nstate     %s\n",
+		stats.Keys, size(stats.LiveBytes), size(stats.DeadBytes), size(stats.DiskBytes), size(stats.IndexBytes), state)
+	for _, segment := range stats.Segments {
+		if err == nil {
+			_, err = fmt.Fprintf(out, "segment   %s: %s live, %s dead\n", segment.File, size(segment.LiveBytes), size(segment.DeadBytes))
+		}
+	}
+	for _, damage := range recovery.Damages {
+		if err == nil {
+			_, err = fmt.Fprintf(out, "damage    %v\n", &damage)
+		}
+	}
+	return err
+}
+
+// size prints bytes as a person reads them.
+func size(bytes int64) string {
+	value, units := float64(bytes), []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	for len(units) > 1 && value >= 1024 {
+		value, units = value/1024, units[1:]
+	}
+	if units[0] == "B" {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	return fmt.Sprintf("%.1f %s", value, units[0])
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+func newImport(t *target) *cobra.Command {
+	var files string
+	cmd := &cobra.Command{
+		Use:   "import [FILE]",
+		Short: "Put JSON Lines, or with --files every file below a directory, into the store",
+		Long: `Each line is an object with "key" or "key64" (base64), "value" or "value64", and
+optionally "expires" in Unix milliseconds; what has expired is left out. Without
+a FILE, or with -, the lines are read from standard input. With --files the keys
+are the paths below the directory.`,
+		Args: usage(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if files != "" {
+				if len(args) > 0 {
+					return fmt.Errorf("%w: give either --files or a FILE", errUsage)
+				}
+				return t.write(func(s *mmapkv.Store) error { return importFiles(cmd, s, files) })
+			}
+			in, length, err := input(cmd, args)
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			return t.write(func(s *mmapkv.Store) error {
+				progress := newProgress(cmd.ErrOrStderr(), "importing", length)
+				imported, expired, err := importLines(s, in, progress)
+				progress.finish()
+				fmt.Fprintf(cmd.ErrOrStderr(), "%d pairs imported, %d had expired\n", imported, expired)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&files, "files", "", "import every regular file below this directory")
+	return cmd
+}
+
+// input is where the lines come from, and how many bytes, -1 when not known.
+func input(cmd *cobra.Command, args []string) (io.ReadCloser, int64, error) {
+	if len(args) == 0 || args[0] == "-" {
+		return io.NopCloser(cmd.InOrStdin()), -1, nil
+	}
+	f, err := os.Open(args[0])
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
+func importFiles(cmd *cobra.Command, s *mmapkv.Store, dir string) error {
+	progress := newProgress(cmd.ErrOrStderr(), "importing", -1)
+	b := batcher{store: s}
+	imported := 0
+	err := eachFile(dir, func(key string, content []byte) error {
+		imported++
+		progress.add(int64(len(content)))
+		return b.put([]byte(key), content, 0)
+	})
+	if err == nil {
+		err = b.flush()
+	}
+	progress.finish()
+	fmt.Fprintf(cmd.ErrOrStderr(), "%d files imported\n", imported)
+	return err
+}
+
+// eachFile reads every regular file below a directory, in the order of names.
+func eachFile(dir string, use func(key string, content []byte) error) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		key, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return use(filepath.ToSlash(key), content)
+	})
+}
+
+// progress is a bar on a terminal, and nothing elsewhere.
+type progress struct{ bar *progressbar.ProgressBar }
+
+// newProgress starts a bar that ends at total, -1 when that is not known.
+func newProgress(out io.Writer, what string, total int64) *progress {
+	f, ok := out.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return &progress{}
+	}
+	return &progress{progressbar.NewOptions64(total, progressbar.OptionSetWriter(out),
+		progressbar.OptionSetDescription(what), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100_000_000))}
+}
+
+func (p *progress) add(n int64) {
+	if p.bar != nil {
+		_ = p.bar.Add64(n) // a bar that cannot be drawn is no reason to stop
+	}
+}
+
+func (p *progress) finish() {
+	if p.bar != nil {
+		_ = p.bar.Finish()
+	}
+}

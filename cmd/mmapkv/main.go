@@ -1,0 +1,99 @@
+// Command mmapkv reads and writes stores from the shell. Data goes to standard
+// output, everything else to standard error.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+// Exit codes.
+const (
+	exitOK = iota
+	exitNotFound
+	exitUsage
+	exitLocked
+	exitCorrupt
+	exitIO
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole command, and returns its exit code.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	if err != nil {
+		fmt.Fprintln(stderr, "mmapkv:", strings.TrimPrefix(err.Error(), "mmapkv: "))
+	}
+	return exitCode(err)
+}
+
+// errUsage is the error of a call that makes no sense.
+var errUsage = errors.New("usage")
+
+func exitCode(err error) int {
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, mmapkv.ErrNotFound):
+		return exitNotFound
+	case errors.Is(err, mmapkv.ErrLocked):
+		return exitLocked
+	case errors.Is(err, mmapkv.ErrCorrupt), errors.Is(err, mmapkv.ErrVersion):
+		return exitCorrupt
+	case errors.Is(err, errUsage), errors.Is(err, mmapkv.ErrNamespace), errors.Is(err, mmapkv.ErrTooLarge), errors.Is(err, mmapkv.ErrInvalid):
+		return exitUsage
+	}
+	return exitIO
+}
+
+func newRoot() *cobra.Command {
+	t := &target{}
+	root := &cobra.Command{
+		Use:           "mmapkv",
+		Short:         "Read and write mmapkv stores",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.Join(cmd.Help(), fmt.Errorf("%w: a command is missing", errUsage))
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return t.check() }
+	flags := root.PersistentFlags()
+	flags.StringVar(&t.dir, "dir", "", "directory of the store")
+	flags.StringVar(&t.namespace, "namespace", "", "name of the store below $MMAPKV_DIR")
+	flags.BoolVar(&t.json, "json", false, "print JSON")
+	flags.BoolVar(&t.hex, "hex", false, "keys and values are hexadecimal")
+	flags.BoolVar(&t.base64, "base64", false, "keys and values are base64")
+	root.AddCommand(
+		newPut(t), newGet(t), newDel(t), newHas(t), newKeys(t), newCount(t), newInfo(t),
+		newImport(t), newExport(t), newTour(), newTourWriter(),
+	)
+	return root
+}
+
+// usage makes the errors of an argument check those of usage.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return fmt.Errorf("%w: %w; see mmapkv %s --help", errUsage, err, cmd.Name())
+		}
+		return nil
+	}
+}

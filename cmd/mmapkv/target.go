@@ -1,0 +1,89 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+// target is which store is meant, and how keys and values are written down.
+type target struct {
+	dir, namespace    string
+	json, hex, base64 bool
+}
+
+// check refuses flags that contradict each other.
+func (t *target) check() error {
+	if t.dir != "" && t.namespace != "" {
+		return fmt.Errorf("%w: give either --dir or --namespace", errUsage)
+	}
+	if t.hex && t.base64 {
+		return fmt.Errorf("%w: give either --hex or --base64", errUsage)
+	}
+	return nil
+}
+
+// with opens the store, has it used, and closes it.
+func (t *target) with(o *mmapkv.Options, use func(s *mmapkv.Store) error) (err error) {
+	var s *mmapkv.Store
+	switch {
+	case t.dir != "":
+		s, err = mmapkv.Open(t.dir, o)
+	case t.namespace != "":
+		s, err = mmapkv.OpenNamespace(t.namespace, o)
+	default:
+		err = fmt.Errorf("%w: which store? Give --dir or --namespace", errUsage)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return use(s)
+}
+
+func (t *target) read(use func(s *mmapkv.Store) error) error {
+	return t.with(&mmapkv.Options{ReadOnly: true}, use)
+}
+
+func (t *target) write(use func(s *mmapkv.Store) error) error { return t.with(nil, use) }
+
+// decode is the key or value that an argument means.
+func (t *target) decode(argument string) ([]byte, error) {
+	var b []byte
+	var err error
+	switch {
+	case t.hex:
+		b, err = hex.DecodeString(argument)
+	case t.base64:
+		b, err = base64.StdEncoding.DecodeString(argument)
+	default:
+		b = []byte(argument)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %q: %w", errUsage, argument, err)
+	}
+	return b, nil
+}
+
+// encode is how a key or value is printed.
+func (t *target) encode(b []byte) []byte {
+	switch {
+	case t.hex:
+		return hex.AppendEncode(nil, b)
+	case t.base64:
+		return base64.StdEncoding.AppendEncode(nil, b)
+	}
+	return b
+}
+
+// printJSON prints a value on one line.
+func printJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}

@@ -1,0 +1,108 @@
+package segment
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the golden files of the current format version anew")
+
+// The examples of doc.go.
+func exampleHeader() []byte {
+	return Header{ID: 9, Salt: testSalt, Kind: Merged, Replaces: []ID{3}}.Append(nil)
+}
+
+func exampleRecord() []byte {
+	return encode(Placement{Salt: testSalt, Offset: 64, Seq: 1}, "key", "value", 0)
+}
+
+func exampleHint() []byte {
+	b := NewHintBuilder()
+	b.Add(Entry{Offset: 64, Size: 32, Seq: 1, Key: []byte("key")})
+	b.AddDamage(Damage{Offset: 96, Length: 32})
+	return b.Encode(7, testSalt, End{Offset: 128, Seq: 2}, 1)
+}
+
+func exampleManifest() []byte {
+	m := Manifest{
+		Edit: 3, NextID: 8, LastSeq: 2, Watermark: 1, Clean: true,
+		Segments: []SegmentInfo{{ID: 7, Salt: testSalt, Kind: Log, End: End{Offset: 128, Seq: 2}}},
+	}
+	return m.Append(nil)
+}
+
+func goldenPath(name string) string { return filepath.Join("testdata", "v1", name) }
+
+// golden compares with the bytes that this version of the format has always had.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(goldenPath(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(goldenPath(name), got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := readGolden(t, name); !bytes.Equal(got, want) {
+		t.Errorf("%s is\n%swant\n%s", name, hex.Dump(got), hex.Dump(want))
+	}
+}
+
+func readGolden(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(goldenPath(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+var exampleLine = regexp.MustCompile(`^//\t([0-9a-f]{4})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:  .*)?$`)
+
+func TestDocExamplesAreTheGoldenBytes(t *testing.T) {
+	source, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var examples [][]byte
+	for line := range strings.Lines(string(source)) {
+		match := exampleLine.FindStringSubmatch(strings.TrimRight(line, "\n"))
+		if match == nil {
+			continue
+		}
+		place, err := hex.DecodeString(match[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := hex.DecodeString(strings.ReplaceAll(match[2], " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := int(place[0])<<8 | int(place[1])
+		if at == 0 {
+			examples = append(examples, nil)
+		}
+		last := len(examples) - 1
+		if last < 0 || at != len(examples[last]) {
+			t.Fatalf("%q does not follow the line before", line)
+		}
+		examples[last] = append(examples[last], b...)
+	}
+	names := []string{"header", "record", "hint", "manifest"}
+	if len(examples) != len(names) {
+		t.Fatalf("%d examples, want %d", len(examples), len(names))
+	}
+	examples[3] = bytes.Repeat(examples[3], 2) // the block is shown once
+	for i, name := range names {
+		if want := readGolden(t, name); !bytes.Equal(examples[i], want) {
+			t.Errorf("the example of the %s is\n%swant\n%s", name, hex.Dump(examples[i]), hex.Dump(want))
+		}
+	}
+}

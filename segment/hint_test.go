@@ -1,0 +1,206 @@
+package segment
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"reflect"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+const testHintID = 7
+
+func TestHintGolden(t *testing.T) {
+	golden(t, "hint", exampleHint())
+	h, err := ParseHint(readGolden(t, "hint"), testHintID, testSalt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := HintEntry{Key: []byte("key"), Offset: 64, Size: 32, Seq: 1}
+	if h.Covers != (End{128, 2}) || h.Watermark != 1 || h.Len() != 1 || !reflect.DeepEqual(h.At(0), want) ||
+		!slices.Equal(h.Damages(), []Damage{{96, 32}}) {
+		t.Errorf("%+v, %+v, %v", h, h.At(0), h.Damages())
+	}
+}
+
+func TestHintKeepsTheNewestOfEachKey(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		keys := rapid.SliceOfN(rapid.StringOfN(rapid.RuneFrom([]rune{'a', 'b', 0}), 0, 12, -1), 1, 40).Draw(t, "keys")
+		numbers := rapid.Permutation(keys).Draw(t, "order")
+		b, newest := NewHintBuilder(), make(map[string]HintEntry)
+		for i, key := range numbers {
+			e := Entry{
+				Offset: HeaderSize + 32*int64(i), Size: 32, Seq: rapid.Uint64().Draw(t, "seq"), Key: []byte(key),
+				Flags: Flags(rapid.IntRange(0, int(knownFlags)).Draw(t, "flags")), Expiry: rapid.Int64().Draw(t, "expiry"),
+			}
+			if old, ok := newest[key]; ok && old.Seq == e.Seq {
+				continue
+			}
+			b.Add(e)
+			if old, ok := newest[key]; !ok || old.Seq < e.Seq {
+				newest[key] = HintEntry{Key: e.Key, Offset: e.Offset, Size: e.Size, Seq: e.Seq, Flags: e.Flags & (Tombstone | Expires), Expiry: e.Expiry}
+			}
+		}
+		h, err := ParseHint(b.Encode(testHintID, testSalt, End{1 << 20, 9}, 0), testHintID, testSalt)
+		if err != nil || h.Len() != len(newest) {
+			t.Fatalf("%v, want %d keys", err, len(newest))
+		}
+		i := 0
+		for e := range h.Entries {
+			if !sameEntry(e, newest[string(e.Key)]) || !sameEntry(e, h.At(i)) {
+				t.Fatalf("%+v, want %+v", e, newest[string(e.Key)])
+			}
+			i++
+		}
+		if i != h.Len() {
+			t.Fatalf("%d entries of %d", i, h.Len())
+		}
+		for _, key := range append(keys, "c", "aaaaaaaaaaaaaaaaa") {
+			want, wanted := newest[key]
+			if e, ok := h.Find([]byte(key)); ok != wanted || ok && !sameEntry(e, want) {
+				t.Fatalf("Find(%q): %+v, %v", key, e, ok)
+			}
+		}
+	})
+}
+
+func sameEntry(a, b HintEntry) bool {
+	equal := bytes.Equal(a.Key, b.Key)
+	a.Key, b.Key = nil, nil
+	return equal && reflect.DeepEqual(a, b)
+}
+
+func TestHintRefusesEveryFlippedBitAndTruncation(t *testing.T) {
+	data := exampleHint()
+	for bit := range 8 * len(data) {
+		data[bit/8] ^= 1 << (bit % 8)
+		if _, err := ParseHint(data, testHintID, testSalt); !errors.Is(err, ErrHint) && !errors.Is(err, ErrVersion) {
+			t.Errorf("bit %d flipped: %v", bit, err)
+		}
+		data[bit/8] ^= 1 << (bit % 8)
+	}
+	for n := range data {
+		if _, err := ParseHint(data[:n], testHintID, testSalt); !errors.Is(err, ErrHint) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+func TestHintBelongsToItsSegment(t *testing.T) {
+	if _, err := ParseHint(exampleHint(), testHintID+1, testSalt); !errors.Is(err, ErrHint) {
+		t.Error(err)
+	}
+	if _, err := ParseHint(exampleHint(), testHintID, testSalt+1); !errors.Is(err, ErrHint) {
+		t.Error(err)
+	}
+	data := exampleHint()
+	data[hintVersionAt] = formatVersion + 1
+	if _, err := ParseHint(data, testHintID, testSalt); !errors.Is(err, ErrVersion) {
+		t.Error(err)
+	}
+}
+
+func TestHostileHintIsRefusedWithoutAllocation(t *testing.T) {
+	const entry = hintHeaderSize
+	for _, at := range []int{hintCountAt, hintBytesAt, entry, entry + entrySizeAt, entry + entryKeySizeAt} {
+		for _, n := range []uint64{math.MaxUint64, math.MaxUint64 / 8, 1 << 63, 1<<61 + 1, 1 << 32, 1<<16 - 1} {
+			data := exampleHint()
+			if at == entry+entryKeySizeAt {
+				n |= 1<<16 - 1
+			}
+			binary.LittleEndian.PutUint64(data[at:], n)
+			body := data[:len(data)-hintSumSize]
+			binary.LittleEndian.PutUint64(data[len(body):], uint64(hintSum(body, testHintID, testSalt)))
+			if allocations := testing.AllocsPerRun(1, func() {
+				if _, err := ParseHint(data, testHintID, testSalt); !errors.Is(err, ErrHint) {
+					t.Errorf("%#x at %d: %v", n, at, err)
+				}
+			}); allocations > 1 { // the Hint itself
+				t.Errorf("%#x at %d: %v allocations", n, at, allocations)
+			}
+		}
+	}
+}
+
+func TestBuildHintTellsDamage(t *testing.T) {
+	data, offsets := logOf([]byte("one"), []byte("two"), []byte("three"), []byte("four"))
+	end := int64(len(data))
+	for _, c := range []struct {
+		name    string
+		damaged []int
+		want    []Damage
+	}{
+		{"none", nil, nil},
+		{"middle", []int{1, 2}, []Damage{{offsets[1], offsets[3] - offsets[1]}}},
+		{"trailing", []int{3}, []Damage{{offsets[3], end - offsets[3]}}},
+		{"both", []int{0, 3}, []Damage{{offsets[0], offsets[1] - offsets[0]}, {offsets[3], end - offsets[3]}}},
+		{"all", []int{0, 1, 2, 3}, []Damage{{offsets[0], end - offsets[0]}}},
+	} {
+		damaged := bytes.Clone(data)
+		for _, i := range c.damaged {
+			damaged[offsets[i]] ^= 1
+		}
+		b, err := BuildHint(bytes.NewReader(damaged), testSalt, HeaderSize, end)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := ParseHint(b.Encode(testHintID, testSalt, End{end, 4}, 0), testHintID, testSalt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(h.Damages(), c.want) || h.Len() != len(offsets)-len(c.damaged) {
+			t.Errorf("%s: %d keys, damage %v, want %v", c.name, h.Len(), h.Damages(), c.want)
+		}
+	}
+}
+
+type failingReader struct{ err error }
+
+func (f failingReader) ReadAt([]byte, int64) (int, error) { return 0, f.err }
+
+func TestBuildHintReturnsErrorsOfReading(t *testing.T) {
+	if _, err := BuildHint(failingReader{io.ErrClosedPipe}, testSalt, 64, 1<<20); !errors.Is(err, io.ErrClosedPipe) {
+		t.Error(err)
+	}
+}
+
+// hintOf has n keys, added in no order.
+func hintOf(n int) *HintBuilder {
+	b := NewHintBuilder()
+	for i := range n {
+		key := fmt.Appendf(nil, "user:%016x", uint64(i)*0x9e3779b97f4a7c15)
+		b.Add(Entry{Offset: HeaderSize + 32*int64(i), Size: 32, Seq: uint64(i + 1), Key: key})
+	}
+	return b
+}
+
+func BenchmarkHintEncode1M(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		builder := hintOf(1 << 20)
+		b.StartTimer()
+		builder.Encode(testHintID, testSalt, End{1 << 30, 1}, 0)
+	}
+}
+
+func BenchmarkParseHint1M(b *testing.B) {
+	data := hintOf(1<<20).Encode(testHintID, testSalt, End{1 << 30, 1}, 0)
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		h, err := ParseHint(data, testHintID, testSalt)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for e := range h.Entries {
+			if e.Seq == 0 {
+				b.Fatal("an entry without a number")
+			}
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package segment
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math"
+	"reflect"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestManifestGolden(t *testing.T) {
+	golden(t, "manifest", exampleManifest())
+	m, err := ParseManifest(readGolden(t, "manifest"))
+	want := &Manifest{Edit: 3, NextID: 8, LastSeq: 2, Watermark: 1, Clean: true,
+		Segments: []SegmentInfo{{ID: 7, Salt: testSalt, Kind: Log, End: End{Offset: 128, Seq: 2}}}}
+	if err != nil || !reflect.DeepEqual(m, want) {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+func TestManifestIsReadAsWritten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := &Manifest{
+			Edit: rapid.Uint64().Draw(t, "edit"), NextID: math.MaxUint64, LastSeq: rapid.Uint64().Draw(t, "last"),
+			Watermark: rapid.Uint64().Draw(t, "watermark"), Clean: rapid.Bool().Draw(t, "clean"),
+		}
+		for i := range rapid.IntRange(0, 9).Draw(t, "segments") {
+			m.Segments = append(m.Segments, SegmentInfo{
+				ID: ID(i + 1), Salt: rapid.Uint64().Draw(t, "salt"), Sealed: m.Clean || rapid.Bool().Draw(t, "sealed"),
+				Kind: rapid.SampledFrom([]Kind{Log, Merged}).Draw(t, "kind"),
+				End:  End{Alignment * rapid.Int64Range(8, maxEnd/Alignment).Draw(t, "end"), rapid.Uint64().Draw(t, "seq")},
+			})
+		}
+		if got, err := ParseManifest(m.Append(nil)); err != nil || !reflect.DeepEqual(got, m) {
+			t.Fatalf("%+v, %v, want %+v", got, err, m)
+		}
+	})
+}
+
+func TestManifestNeedsOneGoodBlock(t *testing.T) {
+	data := exampleManifest()
+	want, err := ParseManifest(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := len(data) / 2
+	for bit := range 8 * half {
+		at, mask := bit/8, byte(1)<<(bit%8)
+		for _, copyAt := range []int{0, half} {
+			data[copyAt+at] ^= mask
+			if m, err := ParseManifest(data); err != nil || !reflect.DeepEqual(m, want) {
+				t.Errorf("bit %d of one block: %v", bit, err)
+			}
+			data[copyAt+at] ^= mask
+		}
+		data[at] ^= mask
+		data[half+(at+1)%half] ^= mask
+		if _, err := ParseManifest(data); !errors.Is(err, ErrManifest) && !errors.Is(err, ErrVersion) {
+			t.Errorf("bit %d of both blocks: %v", bit, err)
+		}
+		data[at] ^= mask
+		data[half+(at+1)%half] ^= mask
+	}
+}
+
+func TestManifestTruncated(t *testing.T) {
+	data := exampleManifest()
+	for n := range data {
+		m, err := ParseManifest(data[:n])
+		if whole := n >= len(data)/2; whole != (err == nil) || !whole && (!errors.Is(err, ErrManifest) || m != nil) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+func TestManifestOfAnotherVersion(t *testing.T) {
+	data := exampleManifest()
+	data[blockVersionAt]++
+	data[len(data)/2+blockVersionAt]++
+	if _, err := ParseManifest(data); !errors.Is(err, ErrVersion) {
+		t.Error(err)
+	}
+}
+
+// resealed is a block with a field changed and a checksum that fits.
+func resealed(change func(block []byte)) []byte {
+	data := exampleManifest()
+	block := data[:len(data)/2]
+	change(block)
+	binary.LittleEndian.PutUint32(block[blockSumAt:], blockSum(block[:blockHeaderSize], block[blockHeaderSize:]))
+	return block
+}
+
+func TestManifestRefusesWhatNoStoreWrites(t *testing.T) {
+	info := blockHeaderSize + bodyHeaderSize
+	for name, change := range map[string]func([]byte){
+		"count":           func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyCountAt:], math.MaxUint64) },
+		"count that fits": func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyCountAt:], 1<<61+1) },
+		"size":            func(b []byte) { binary.LittleEndian.PutUint64(b[blockSizeAt:], math.MaxUint64) },
+		"id 0":            func(b []byte) { b[info] = 0 },
+		"id not below":    func(b []byte) { b[info] = 8 },
+		"kind":            func(b []byte) { b[info+infoKindAt] = 3 },
+		"end":             func(b []byte) { binary.LittleEndian.PutUint64(b[info+infoOffsetAt:], math.MaxUint64) },
+		"end in header":   func(b []byte) { b[info+infoOffsetAt] = 8 },
+		"end unaligned":   func(b []byte) { b[info+infoOffsetAt]++ },
+	} {
+		block := resealed(change)
+		if _, err := ParseManifest(bytes.Repeat(block, 2)); !errors.Is(err, ErrManifest) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := ParseManifest(resealed(func([]byte) {})); err != nil {
+		t.Errorf("nothing changed: %v", err)
+	}
+}
