@@ -17,9 +17,9 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-var faults = []faulty.Fault{
-	{Errno: syscall.EIO}, {Errno: syscall.ENOSPC}, {Errno: syscall.EDQUOT}, {Errno: syscall.EMFILE},
-	{Errno: syscall.ENOMEM}, {Errno: syscall.EFBIG}, {Short: true},
+var faults = []faulty.Rule{
+	{Err: syscall.EIO}, {Err: syscall.ENOSPC}, {Err: syscall.EDQUOT}, {Err: syscall.EMFILE},
+	{Err: syscall.ENOMEM}, {Err: syscall.EFBIG}, {Err: syscall.ENOSPC, Short: true},
 }
 
 // TestEveryCallFails fails each file call of a script with each fault, once and
@@ -27,16 +27,18 @@ var faults = []faulty.Fault{
 // refused is seen, and once the fault is over the store works again.
 func TestEveryCallFails(t *testing.T) {
 	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(time.Second), fsync.Never} {
-		calls := newFaultRun(t, policy).run(0, faulty.Fault{}, false)
+		calls := newFaultRun(t, policy).run(faulty.Rule{})
 		if calls < 250 {
 			t.Fatalf("the script makes only %d calls", calls)
 		}
 		for _, fault := range faults {
-			t.Run(fmt.Sprint(policy, " ", fault.Errno, " short ", fault.Short), func(t *testing.T) {
+			t.Run(fmt.Sprint(policy, " ", fault.Err, " short ", fault.Short), func(t *testing.T) {
 				t.Parallel()
-				for n := 1; n <= calls; n++ {
+				for n := 1; n <= calls; n += sampleOneIn {
 					for _, forever := range []bool{false, true} {
-						newFaultRun(t, policy).run(n, fault, forever)
+						rule := fault
+						rule.Nth, rule.Forever = n, forever
+						newFaultRun(t, policy).run(rule)
 					}
 				}
 			})
@@ -54,30 +56,25 @@ type faultRun struct {
 func newFaultRun(t *testing.T, policy fsync.Policy) *faultRun {
 	r := &faultRun{life: *newLife(t, &census{}, policy, rand.New(rand.NewPCG(7, 7)))}
 	r.faulty = faulty.New(r.disk)
-	// What the collector closes, it closes at its own time.
-	r.faulty.Only = func(op faulty.Op) bool { return op.Kind != faulty.FileClose && op.Kind != faulty.MappingUnmap }
 	return r
 }
 
-// run takes the script with the n-th call failing, and returns how many calls
-// there were.
-func (r *faultRun) run(n int, fault faulty.Fault, forever bool) (calls int) {
-	r.name = fmt.Sprintf("%v, call %d fails with %v, short %v, forever %v", r.policy, n, fault.Errno, fault.Short, forever)
-	r.faulty.Fail(n, fault, forever)
+// run takes the script with the rule in force, none when it has no error, and
+// returns how many calls there were.
+func (r *faultRun) run(rule faulty.Rule) (calls int) {
+	r.name = fmt.Sprintf("%v, call %d fails with %v, short %v, forever %v", r.policy, rule.Nth, rule.Err, rule.Short, rule.Forever)
+	if rule.Err != nil {
+		r.faulty.Fail(rule)
+	}
 	for range 3 {
 		if r.session(40); r.failed {
 			break
 		}
 	}
-	counted := 0
-	for _, op := range r.faulty.Trace() {
-		if r.faulty.Only(op) {
-			counted++
-		}
-	}
-	r.faulty.Fail(0, faulty.Fault{}, false)
+	calls = r.faulty.Count()
+	r.faulty.Heal()
 	r.afterwards()
-	return counted
+	return calls
 }
 
 // session is one open, some actions, and a close.

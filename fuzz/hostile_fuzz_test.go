@@ -25,10 +25,10 @@ func FuzzHostileDirectory(f *testing.F) {
 	f.Add(uint64(3), []byte("truncate and flip and swap"))
 	f.Fuzz(func(t *testing.T, seed uint64, edits []byte) {
 		disk := smallStore(t, seed%16)
-		damage(disk, edits)
+		damage(t, disk, edits)
 		var total uint64
-		for _, name := range disk.Names("/store") {
-			total += uint64(len(disk.Bytes("/store/" + name)))
+		for _, name := range disk.Files() {
+			total += uint64(len(disk.Bytes(name)))
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -86,10 +86,10 @@ func smallStore(t testing.TB, seed uint64) *forgetful.Disk {
 }
 
 // damage edits files: each edit is a file, an offset, and what happens there.
-func damage(disk *forgetful.Disk, edits []byte) {
-	names := disk.Names("/store")
+func damage(t *testing.T, disk *forgetful.Disk, edits []byte) {
+	names := disk.Files()
 	for ; len(edits) >= 5; edits = edits[5:] {
-		name := "/store/" + names[int(edits[0])%len(names)]
+		name := names[int(edits[0])%len(names)]
 		content := disk.Bytes(name)
 		if len(content) == 0 {
 			continue
@@ -107,10 +107,12 @@ func damage(disk *forgetful.Disk, edits []byte) {
 		case 4:
 			content = append(content, edits...)
 		case 5:
-			other := disk.Bytes("/store/" + names[int(edits[4])%len(names)])
+			other := disk.Bytes(names[int(edits[4])%len(names)])
 			content = append(content[:at:at], other...)
 		}
-		disk.SetBytes(name, content)
+		if err := disk.SetBytes(name, content); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

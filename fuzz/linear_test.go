@@ -63,7 +63,7 @@ func TestLinearizable(t *testing.T) {
 		t.Run(policy.String(), func(t *testing.T) {
 			n := histories
 			if policy == fsync.Always {
-				n = 20 // real syncs take their time
+				n = 5 // real syncs take their time
 			}
 			o := &mmapkv.Options{SegmentSize: 16 << 10, Sync: policy}
 			inject.Into(o, &inject.Seams{PageSlots: 8})

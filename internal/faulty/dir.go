@@ -1,105 +1,74 @@
 package faulty
 
-import "github.com/mmapkv/mmapkv/internal/vfs"
+import (
+	"path/filepath"
 
+	"github.com/mmapkv/mmapkv/internal/vfs"
+)
+
+// dir is an open directory; Close is the inner one's.
 type dir struct {
-	disk  *Disk
-	inner vfs.Dir
-	path  string
+	vfs.Dir
+	disk *Disk
+	path string
 }
 
-// Create implements vfs.Dir.
+func (d *dir) join(name string) string { return filepath.Join(d.path, name) }
+
 func (d *dir) Create(name string) (vfs.File, error) {
-	return d.open(DirCreate, name, d.inner.Create)
-}
-
-// Open implements vfs.Dir.
-func (d *dir) Open(name string) (vfs.File, error) {
-	return d.open(DirOpen, name, d.inner.Open)
-}
-
-// OpenReadOnly implements vfs.Dir.
-func (d *dir) OpenReadOnly(name string) (vfs.File, error) {
-	return d.open(DirOpenReadOnly, name, d.inner.OpenReadOnly)
-}
-
-func (d *dir) open(kind Kind, name string, open func(string) (vfs.File, error)) (vfs.File, error) {
-	if err := d.disk.call(kind, name); err != nil {
+	var inner vfs.File
+	err := d.disk.count(Op{Kind: Create, Name: d.join(name)}).run(func() (err error) {
+		inner, err = d.Dir.Create(name)
+		return err
+	})
+	if err != nil {
+		if inner != nil {
+			inner.Close()
+		}
 		return nil, err
+	}
+	return &file{inner, d.disk, d.join(name)}, nil
+}
+
+func (d *dir) Open(name string) (vfs.File, error) { return d.open(name, d.Dir.Open) }
+
+func (d *dir) OpenReadOnly(name string) (vfs.File, error) { return d.open(name, d.Dir.OpenReadOnly) }
+
+func (d *dir) open(name string, open func(string) (vfs.File, error)) (vfs.File, error) {
+	if f := d.disk.count(Op{Kind: Open, Name: d.join(name)}); f.err != nil {
+		return nil, f.err
 	}
 	inner, err := open(name)
 	if err != nil {
 		return nil, err
 	}
-	return &file{disk: d.disk, inner: inner, name: name}, nil
+	return &file{inner, d.disk, d.join(name)}, nil
 }
 
-// Rename implements vfs.Dir.
 func (d *dir) Rename(oldName, newName string) error {
-	if err := d.disk.call(DirRename, oldName); err != nil {
-		return err
-	}
-	return d.inner.Rename(oldName, newName)
+	op := Op{Kind: Rename, Name: d.join(oldName), To: d.join(newName)}
+	return d.disk.count(op).run(func() error { return d.Dir.Rename(oldName, newName) })
 }
 
-// Remove implements vfs.Dir.
 func (d *dir) Remove(name string) error {
-	if err := d.disk.call(DirRemove, name); err != nil {
-		return err
-	}
-	return d.inner.Remove(name)
+	op := Op{Kind: Remove, Name: d.join(name)}
+	return d.disk.count(op).run(func() error { return d.Dir.Remove(name) })
 }
 
-// Names implements vfs.Dir.
 func (d *dir) Names() ([]string, error) {
-	if err := d.disk.call(DirNames, d.path); err != nil {
-		return nil, err
+	if f := d.disk.count(Op{Kind: Names, Name: d.path}); f.err != nil {
+		return nil, f.err
 	}
-	return d.inner.Names()
+	return d.Dir.Names()
 }
 
-// Sync implements vfs.Dir.
 func (d *dir) Sync() error {
-	if err := d.disk.call(DirSync, d.path); err != nil {
-		return err
-	}
-	return d.inner.Sync()
+	return d.disk.count(Op{Kind: SyncDir, Name: d.path}).run(d.Dir.Sync)
 }
 
-// Lock implements vfs.Dir.
 func (d *dir) Lock(name string, mode vfs.LockMode) (vfs.Lock, error) {
-	if err := d.disk.call(DirLock, name); err != nil {
-		return nil, err
+	if f := d.disk.count(Op{Kind: Lock, Name: d.join(name)}); f.err != nil {
+		return nil, f.err
 	}
-	inner, err := d.inner.Lock(name, mode)
-	if err != nil {
-		return nil, err
-	}
-	return &lock{disk: d.disk, inner: inner, name: name}, nil
-}
-
-// Close implements vfs.Dir.
-func (d *dir) Close() error {
-	return afterwards(d.disk.call(DirClose, d.path), d.inner.Close)
-}
-
-type lock struct {
-	disk  *Disk
-	inner vfs.Lock
-	name  string
-}
-
-// Unlock implements vfs.Lock.
-func (l *lock) Unlock() error {
-	return afterwards(l.disk.call(LockUnlock, l.name), l.inner.Unlock)
-}
-
-// afterwards releases what has to be released even when the call is to fail,
-// as close(2) does.
-func afterwards(failure error, release func() error) error {
-	err := release()
-	if failure != nil {
-		return failure
-	}
-	return err
+	return d.Dir.Lock(name, mode)
 }

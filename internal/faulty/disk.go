@@ -1,204 +1,238 @@
-// Package faulty makes any vfs.FS fail at a chosen call, the way the operating
-// system fails. It is for tests; without a fault it only counts and traces.
+// Package faulty is a file system that fails on demand: it hands every call to
+// another one, writes it down, and lets those fail that a rule names.
+//
+// What must hold: without a rule it behaves as the file system inside. A call
+// that fails does so the way Linux would let it: the error is a *fs.PathError
+// around an errno; a failed write may have written a part; after a failed
+// Datasync what was written stays visible, later syncs succeed, and a power cut
+// takes it, if the files inside have a method LoseDirty.
+//
+// Closing, unlocking and unmapping cannot be made to fail, and are not counted:
+// the garbage collector says when they happen.
 package faulty
 
 import (
+	"fmt"
 	"io/fs"
 	"slices"
 	"sync"
-	"syscall"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// Fault says how a call fails.
-type Fault struct {
-	// Errno is what the call returns; 0 stands for EIO, and with Short for
-	// ENOSPC. A WriteAt that fails with EIO has written its first half. A
-	// Datasync that fails has lost what was not synced before, if the inner
-	// file has a method LoseDirty. Close, Unlock and Unmap do their work and
-	// fail then.
-	Errno syscall.Errno
-	// Short lets a WriteAt write its first half only and return nil; the next
-	// WriteAt fails with ENOSPC. Other calls, and a WriteAt of less than two
-	// bytes, fail with Errno at once.
-	Short bool
+// Kind says what a call does.
+type Kind uint8
+
+// All calls that are counted.
+const (
+	OpenDir Kind = iota + 1
+	Mkdir
+	Create
+	Open // for writing too, or only for reading
+	Rename
+	Remove
+	Names
+	SyncDir
+	Lock
+	Read
+	Write
+	Size
+	Truncate
+	Allocate
+	Datasync
+	Map
+)
+
+var kindNames = [...]string{
+	OpenDir: "open directory", Mkdir: "mkdir", Create: "create", Open: "open", Rename: "rename",
+	Remove: "remove", Names: "list", SyncDir: "sync directory", Lock: "lock", Read: "read", Write: "write",
+	Size: "stat", Truncate: "truncate", Allocate: "allocate", Datasync: "sync", Map: "map",
 }
 
-// Kind names a call: "Dir.Sync", "File.WriteAt".
-type Kind string
-
-const (
-	OpenDir         Kind = "FS.OpenDir"
-	Mkdir           Kind = "FS.Mkdir"
-	DirCreate       Kind = "Dir.Create"
-	DirOpen         Kind = "Dir.Open"
-	DirOpenReadOnly Kind = "Dir.OpenReadOnly"
-	DirRename       Kind = "Dir.Rename"
-	DirRemove       Kind = "Dir.Remove"
-	DirNames        Kind = "Dir.Names"
-	DirSync         Kind = "Dir.Sync"
-	DirLock         Kind = "Dir.Lock"
-	DirClose        Kind = "Dir.Close"
-	FileReadAt      Kind = "File.ReadAt"
-	FileWriteAt     Kind = "File.WriteAt"
-	FileSize        Kind = "File.Size"
-	FileTruncate    Kind = "File.Truncate"
-	FileAllocate    Kind = "File.Allocate"
-	FileDatasync    Kind = "File.Datasync"
-	FileMap         Kind = "File.Map"
-	FileClose       Kind = "File.Close"
-	MappingUnmap    Kind = "Mapping.Unmap"
-	LockUnlock      Kind = "Lock.Unlock"
-)
-
-// What Disk.callsTo says.
-const (
-	neverFails       = 0
-	firstCallOfFault = 1
-)
+// String is the kind as it stands in errors.
+func (k Kind) String() string {
+	if k == 0 || int(k) >= len(kindNames) {
+		return "unknown call"
+	}
+	return kindNames[k]
+}
 
 // Op is one call.
 type Op struct {
-	Kind Kind
-	Name string // of the file, bare; of the directory, its path, where no file is named
+	Kind   Kind
+	Name   string // path of the file or directory; of Rename, the old one
+	To     string // of Rename: the new path
+	Offset int64  // of Read and Write
+	Length int64  // of Read and Write: bytes; of Truncate, Allocate and Map: the size asked for
 }
 
-// Disk passes every call on to another vfs.FS, but for those that fail. Its
-// methods may be called by several goroutines.
-type Disk struct {
-	// Only limits which calls Fail counts and hits; nil means all. Set it before
-	// the disk is used. It must not call the disk.
-	Only func(Op) bool
+// String says it in words.
+func (o Op) String() string {
+	switch o.Kind {
+	case Rename:
+		return fmt.Sprintf("%v %s to %s", o.Kind, o.Name, o.To)
+	case Read, Write:
+		return fmt.Sprintf("%v %s at %d, %d bytes", o.Kind, o.Name, o.Offset, o.Length)
+	case Truncate, Allocate, Map:
+		return fmt.Sprintf("%v %s to %d", o.Kind, o.Name, o.Length)
+	}
+	return fmt.Sprintf("%v %s", o.Kind, o.Name)
+}
 
+// Rule says which calls fail, and how.
+type Rule struct {
+	// Match picks the calls that the rule is about; nil: all. It is called
+	// once for each call, in order, and must not use the disk.
+	Match func(Op) bool
+	// Nth is the first of these to fail, counted from 1 when the rule was
+	// added; 0 counts as 1.
+	Nth int
+	// Forever lets all of them fail from the Nth on, not it alone.
+	Forever bool
+	// Err is the errno, EIO or ENOSPC for instance.
+	Err error
+	// Short lets the write succeed for half its bytes first, and the disk's next
+	// write fail with Err. Of the calls that match only writes count. A write of
+	// one byte fails at once.
+	Short bool
+	// Through carries the call out as if nothing were wrong, and fails then. It
+	// is for calls that change something other than a file's bytes.
+	Through bool
+}
+
+// Disk is a file system that fails on demand.
+type Disk struct {
 	inner vfs.FS
 
-	mu       sync.Mutex
-	trace    []Op
-	fault    Fault
-	forever  bool
-	callsTo  int  // counts down; the fault hits at firstCallOfFault
-	halfDone bool // a short write went through, so the next one fails
-	fired    int
+	mu    sync.Mutex
+	calls []Op
+	fired int
+	rules []*rule
 }
+
+type rule struct {
+	Rule
+	seen  int  // matching calls
+	owing bool // a short write succeeded: the next one fails
+}
+
+// New wraps a file system.
+func New(inner vfs.FS) *Disk { return &Disk{inner: inner} }
 
 var _ vfs.FS = (*Disk)(nil)
 
-// New wraps a file system; nothing fails yet.
-func New(inner vfs.FS) *Disk { return &Disk{inner: inner} }
-
-// Fail makes the n-th call from now fail, counted from 1 among those that Only
-// lets through, and with forever all after it too. It replaces the fault of an
-// earlier Fail; n = 0 ends all failing.
-func (d *Disk) Fail(n int, fault Fault, forever bool) {
+// Fail adds a rule. When several apply to a call the oldest has it, and the
+// others count it.
+func (d *Disk) Fail(r Rule) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.callsTo, d.fault, d.forever = max(n, neverFails), fault, forever
-	d.halfDone = false
-	d.fired = 0
+	r.Nth = max(r.Nth, 1)
+	d.rules = append(d.rules, &rule{Rule: r})
 }
 
-// Fired counts the calls that failed or fell short since the last Fail.
+// Heal removes all rules.
+func (d *Disk) Heal() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rules = nil
+}
+
+// Calls is all calls so far, those that failed among them.
+func (d *Disk) Calls() []Op {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.calls)
+}
+
+// Count is how many calls there were so far.
+func (d *Disk) Count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.calls)
+}
+
+// Fired is how many calls the rules have failed or cut short.
 func (d *Disk) Fired() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.fired
 }
 
-// Calls counts all calls.
-func (d *Disk) Calls() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.trace)
+// Only returns a Match for calls of the kinds.
+func Only(kinds ...Kind) func(Op) bool {
+	return func(o Op) bool { return slices.Contains(kinds, o.Kind) }
 }
 
-// Trace returns all calls in order.
-func (d *Disk) Trace() []Op {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.trace)
+// fault is what happens to one call.
+type fault struct {
+	err     error // nil: nothing, or a short write
+	short   bool
+	through bool
 }
 
-// OpenDir implements vfs.FS.
+// count writes a call down and asks the rules about it.
+func (d *Disk) count(op Op) fault {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.calls = append(d.calls, op)
+	var f fault
+	for _, r := range d.rules {
+		if g := r.ask(op); f == (fault{}) {
+			f = g
+		}
+	}
+	if f != (fault{}) {
+		d.fired++
+	}
+	if f.err != nil {
+		f.err = &fs.PathError{Op: op.Kind.String(), Path: op.Name, Err: f.err}
+	}
+	return f
+}
+
+func (r *rule) ask(op Op) fault {
+	if r.owing && op.Kind == Write {
+		r.owing = r.Forever
+		return fault{err: r.Err}
+	}
+	if r.Short && op.Kind != Write || r.Match != nil && !r.Match(op) {
+		return fault{}
+	}
+	r.seen++
+	switch {
+	case r.seen < r.Nth, r.seen > r.Nth && !r.Forever:
+		return fault{}
+	case r.Short && op.Length > 1:
+		r.owing = true
+		return fault{short: true}
+	}
+	return fault{err: r.Err, through: r.Through}
+}
+
+// run makes a call that either happens or not.
+func (f fault) run(call func() error) error {
+	if f.err != nil && !f.through {
+		return f.err
+	}
+	if err := call(); err != nil {
+		return err
+	}
+	return f.err
+}
+
+// OpenDir opens a directory.
 func (d *Disk) OpenDir(path string) (vfs.Dir, error) {
-	if err := d.call(OpenDir, path); err != nil {
-		return nil, err
+	if f := d.count(Op{Kind: OpenDir, Name: path}); f.err != nil {
+		return nil, f.err
 	}
 	inner, err := d.inner.OpenDir(path)
 	if err != nil {
 		return nil, err
 	}
-	return &dir{disk: d, inner: inner, path: path}, nil
+	return &dir{inner, d, path}, nil
 }
 
-// Mkdir implements vfs.FS.
+// Mkdir makes a directory.
 func (d *Disk) Mkdir(path string) error {
-	if err := d.call(Mkdir, path); err != nil {
-		return err
-	}
-	return d.inner.Mkdir(path)
-}
-
-type verdict int
-
-const (
-	pass verdict = iota
-	short
-	fail
-)
-
-// call records a call that is no WriteAt and returns its error, if it is to
-// fail.
-func (d *Disk) call(kind Kind, name string) error {
-	v, errno := d.judge(Op{kind, name}, false)
-	if v == pass {
-		return nil
-	}
-	return pathError(Op{kind, name}, errno)
-}
-
-// judge records a call and decides about it; canBeShort says that it is a
-// WriteAt with something to halve.
-func (d *Disk) judge(op Op, canBeShort bool) (verdict, syscall.Errno) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.trace = append(d.trace, op)
-	if d.Only != nil && !d.Only(op) {
-		return pass, 0
-	}
-	if d.halfDone && op.Kind == FileWriteAt {
-		d.halfDone = d.forever
-		d.fired++
-		return fail, syscall.ENOSPC
-	}
-	if d.callsTo == neverFails {
-		return pass, 0
-	}
-	if d.callsTo > firstCallOfFault {
-		d.callsTo--
-		return pass, 0
-	}
-	if !d.forever {
-		d.callsTo = neverFails
-	}
-	d.fired++
-	if d.fault.Short && canBeShort {
-		d.halfDone = true
-		return short, 0
-	}
-	return fail, d.fault.errno()
-}
-
-func (f Fault) errno() syscall.Errno {
-	switch {
-	case f.Errno != 0:
-		return f.Errno
-	case f.Short:
-		return syscall.ENOSPC
-	}
-	return syscall.EIO
-}
-
-func pathError(op Op, errno syscall.Errno) error {
-	return &fs.PathError{Op: string(op.Kind), Path: op.Name, Err: errno}
+	return d.count(Op{Kind: Mkdir, Name: path}).run(func() error { return d.inner.Mkdir(path) })
 }

@@ -1,113 +1,81 @@
 package faulty
 
 import (
+	"errors"
 	"syscall"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
+// file is an open file; Close is the inner one's.
 type file struct {
-	disk  *Disk
-	inner vfs.File
-	name  string
+	vfs.File
+	disk *Disk
+	path string
 }
 
-// dirtyLoser is a file that can behave as Linux does after a failed sync.
-type dirtyLoser interface{ LoseDirty() }
-
-// LoseDirty passes on, so that one faulty disk can wrap another.
-func (f *file) LoseDirty() {
-	if loser, ok := f.inner.(dirtyLoser); ok {
-		loser.LoseDirty()
-	}
-}
-
-// ReadAt implements vfs.File.
 func (f *file) ReadAt(p []byte, offset int64) (int, error) {
-	if err := f.disk.call(FileReadAt, f.name); err != nil {
-		return 0, err
+	fault := f.disk.count(Op{Kind: Read, Name: f.path, Offset: offset, Length: int64(len(p))})
+	if fault.err != nil {
+		return 0, fault.err
 	}
-	return f.inner.ReadAt(p, offset)
+	return f.File.ReadAt(p, offset)
 }
 
-// WriteAt implements vfs.File.
+// WriteAt that is cut short, or fails with EIO, writes half of p. A full disk
+// fails a write before its first byte.
 func (f *file) WriteAt(p []byte, offset int64) (int, error) {
-	op := Op{FileWriteAt, f.name}
-	half := p[:len(p)/2]
-	switch v, errno := f.disk.judge(op, len(half) > 0); {
-	case v == short:
-		return f.inner.WriteAt(half, offset)
-	case v == fail && errno == syscall.EIO:
-		// pwrite(2) does not say how much it wrote before the error, and
-		// whether this half-write fails too makes no difference.
-		_, _ = vfs.WriteFull(f.inner, half, offset)
-		return 0, pathError(op, errno)
-	case v == fail:
-		return 0, pathError(op, errno)
+	fault := f.disk.count(Op{Kind: Write, Name: f.path, Offset: offset, Length: int64(len(p))})
+	switch half := p[:len(p)/2]; {
+	case fault.short:
+		return f.File.WriteAt(half, offset)
+	case errors.Is(fault.err, syscall.EIO):
+		_, err := f.File.WriteAt(half, offset)
+		return 0, errors.Join(fault.err, err)
+	case fault.err != nil:
+		return 0, fault.err
 	}
-	return f.inner.WriteAt(p, offset)
+	return f.File.WriteAt(p, offset)
 }
 
-// Size implements vfs.File.
 func (f *file) Size() (int64, error) {
-	if err := f.disk.call(FileSize, f.name); err != nil {
-		return 0, err
+	if fault := f.disk.count(Op{Kind: Size, Name: f.path}); fault.err != nil {
+		return 0, fault.err
 	}
-	return f.inner.Size()
+	return f.File.Size()
 }
 
-// Truncate implements vfs.File.
 func (f *file) Truncate(size int64) error {
-	if err := f.disk.call(FileTruncate, f.name); err != nil {
-		return err
-	}
-	return f.inner.Truncate(size)
+	op := Op{Kind: Truncate, Name: f.path, Length: size}
+	return f.disk.count(op).run(func() error { return f.File.Truncate(size) })
 }
 
-// Allocate implements vfs.File.
+// Allocate that fails gets half of the way first.
 func (f *file) Allocate(size int64) error {
-	if err := f.disk.call(FileAllocate, f.name); err != nil {
-		return err
+	fault := f.disk.count(Op{Kind: Allocate, Name: f.path, Length: size})
+	if fault.err != nil && !fault.through {
+		old, err := f.File.Size()
+		if err == nil && size > old {
+			err = f.File.Allocate(old + (size-old)/2)
+		}
+		return errors.Join(fault.err, err)
 	}
-	return f.inner.Allocate(size)
+	return fault.run(func() error { return f.File.Allocate(size) })
 }
 
-// Datasync implements vfs.File.
 func (f *file) Datasync() error {
-	if err := f.disk.call(FileDatasync, f.name); err != nil {
-		f.LoseDirty()
-		return err
+	fault := f.disk.count(Op{Kind: Datasync, Name: f.path})
+	if fault.err != nil && !fault.through {
+		if l, ok := f.File.(interface{ LoseDirty() }); ok {
+			l.LoseDirty()
+		}
 	}
-	return f.inner.Datasync()
+	return fault.run(f.File.Datasync)
 }
 
-// Map implements vfs.File.
 func (f *file) Map(size int64) (vfs.Mapping, error) {
-	if err := f.disk.call(FileMap, f.name); err != nil {
-		return nil, err
+	if fault := f.disk.count(Op{Kind: Map, Name: f.path, Length: size}); fault.err != nil {
+		return nil, fault.err
 	}
-	inner, err := f.inner.Map(size)
-	if err != nil {
-		return nil, err
-	}
-	return &mapping{disk: f.disk, inner: inner, name: f.name}, nil
-}
-
-// Close implements vfs.File.
-func (f *file) Close() error {
-	return afterwards(f.disk.call(FileClose, f.name), f.inner.Close)
-}
-
-type mapping struct {
-	disk  *Disk
-	inner vfs.Mapping
-	name  string
-}
-
-// Bytes implements vfs.Mapping.
-func (m *mapping) Bytes() []byte { return m.inner.Bytes() }
-
-// Unmap implements vfs.Mapping.
-func (m *mapping) Unmap() error {
-	return afterwards(m.disk.call(MappingUnmap, m.name), m.inner.Unmap)
+	return f.File.Map(size)
 }

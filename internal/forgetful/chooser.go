@@ -1,44 +1,95 @@
 package forgetful
 
-import "math/bits"
-
-// Chooser decides what survives a power cut. Intn returns a number in [0, n).
-// Always 0 keeps nothing, always n-1 keeps everything.
+// Chooser decides what a power cut leaves: Intn returns a number from 0 up to,
+// not including, n. Always 0 keeps the least, always n-1 the most. A *rand.Rand
+// of math/rand is one.
 type Chooser interface {
 	Intn(n int) int
 }
 
-// KeepAll lets everything arrive that was written.
-var KeepAll Chooser = keepAll{}
+// ChooserFunc makes a Chooser of a function, for instance of a draw from rapid.
+type ChooserFunc func(n int) int
 
-// KeepNothing lets nothing arrive but what was synced.
-var KeepNothing Chooser = keepNothing{}
+// Intn calls the function.
+func (choose ChooserFunc) Intn(n int) int { return choose(n) }
 
-type keepAll struct{}
+// The two ends of what can happen.
+var (
+	KeepNothing Chooser = ChooserFunc(func(int) int { return 0 })       // only what was synced
+	KeepAll     Chooser = ChooserFunc(func(n int) int { return n - 1 }) // everything, as if it had been synced
+)
 
-func (keepAll) Intn(n int) int { return n - 1 }
+// Random returns a Chooser that chooses the same for the same seed.
+func Random(seed uint64) Chooser { return &random{seed} }
 
-type keepNothing struct{}
+type random struct{ state uint64 }
 
-func (keepNothing) Intn(int) int { return 0 }
+func (r *random) Intn(n int) int { return int(r.next() % uint64(n)) }
 
-// Seeded returns a Chooser of random answers, always the same for a seed. The
-// questions are such that per file everything, nothing, a prefix, and all but a
-// hole are each as likely as one chance in six; otherwise it is any subset.
-func Seeded(seed uint64) Chooser { return &seeded{state: seed} }
-
-// seeded is SplitMix64.
-type seeded struct{ state uint64 }
-
-func (s *seeded) Intn(n int) int {
-	high, _ := bits.Mul64(s.next(), uint64(n))
-	return int(high)
-}
-
-func (s *seeded) next() uint64 {
-	s.state += 0x9e3779b97f4a7c15
-	z := s.state
+// next is a step of SplitMix64.
+func (r *random) next() uint64 {
+	r.state += 0x9e3779b97f4a7c15
+	z := r.state
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31
+}
+
+// leastWidth lets an Enumerator come by all the ways in which a file can fare.
+const leastWidth = int(waysCount)
+
+// Enumerator chooses, round after round, everything there is to choose. What is
+// chosen between must depend on nothing but the choices before it in the round.
+//
+//	for e := forgetful.Enumerate(16); e.Next(); {
+//		state := disk.PowerCut(e)
+//		…
+//	}
+type Enumerator struct {
+	width    int
+	branches []branch // the choices of this round
+	at       int      // how many of them were made
+	begun    bool
+}
+
+// branch is a choice of one of n, of which count are tried.
+type branch struct{ n, count, index int }
+
+// Enumerate returns an Enumerator. Of more than width possibilities it takes
+// only width: the first, the last and some between. Less than 7 counts as 7.
+func Enumerate(width int) *Enumerator {
+	return &Enumerator{width: max(width, leastWidth)}
+}
+
+// Next begins a round. It returns false when all are done.
+func (e *Enumerator) Next() bool {
+	e.at = 0
+	if !e.begun {
+		e.begun = true
+		return true
+	}
+	for len(e.branches) > 0 {
+		last := &e.branches[len(e.branches)-1]
+		if last.index++; last.index < last.count {
+			return true
+		}
+		e.branches = e.branches[:len(e.branches)-1]
+	}
+	return false
+}
+
+// Intn makes one choice of the round.
+func (e *Enumerator) Intn(n int) int {
+	if e.at == len(e.branches) {
+		e.branches = append(e.branches, branch{n: n, count: min(n, e.width)})
+	}
+	b := e.branches[e.at]
+	if b.n != n {
+		panic("forgetful: an enumerated choice depends on something else than the choices before it")
+	}
+	e.at++
+	if b.count == n {
+		return b.index
+	}
+	return b.index * (n - 1) / (b.count - 1)
 }

@@ -1,242 +1,238 @@
 package forgetful
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
+	"os"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// Dir is an open directory of a Disk.
-type Dir struct {
-	disk      *Disk
-	directory *directory
-	path      string
-	closed    bool
+// dirHandle is an open directory.
+type dirHandle struct {
+	disk   *Disk
+	dir    *directory
+	path   string
+	closed bool // guarded by the disk's mutex
 }
 
-var _ vfs.Dir = (*Dir)(nil)
-
-// Create implements vfs.Dir.
-func (d *Dir) Create(name string) (vfs.File, error) {
-	d.disk.mu.Lock()
-	defer d.disk.mu.Unlock()
-	if err := d.checkLocked("create", name); err != nil {
-		return nil, err
+func (h *dirHandle) join(name string) string {
+	if h.path == "/" {
+		return "/" + name
 	}
-	file, err := d.createLocked(name)
-	if err != nil {
-		return nil, err
-	}
-	return &File{disk: d.disk, inode: file, path: d.join(name), writable: true}, nil
+	return h.path + "/" + name
 }
 
-func (d *Dir) createLocked(name string) (*inode, error) {
-	if err := d.disk.changeLocked("create", d.join(name)); err != nil {
+var errBadName = errors.New("not a bare file name")
+
+// check says what is wrong with a call; like the three below it needs the lock.
+func (h *dirHandle) check(name string) error {
+	switch {
+	case h.closed:
+		return syscall.EBADF
+	case name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00"):
+		return errBadName
+	}
+	return nil
+}
+
+func (h *dirHandle) findFileLocked(name string) (*inode, error) {
+	if err := h.check(name); err != nil {
 		return nil, err
 	}
-	if d.directory.current.has(name) {
-		return nil, pathError("create", d.join(name), syscall.EEXIST)
+	number, ok := h.dir.find(name)
+	if !ok {
+		return nil, syscall.ENOENT
 	}
-	file := newInode()
-	d.directory.change(entryOp{kind: entrySet, name: name, node: node{file: file}})
-	d.disk.recordLocked(Op{Kind: Create, Name: d.join(name)})
+	file := h.disk.nodes[number].file
+	if file == nil {
+		return nil, syscall.EISDIR
+	}
 	return file, nil
 }
 
-// Open implements vfs.Dir.
-func (d *Dir) Open(name string) (vfs.File, error) { return d.open(name, true) }
-
-// OpenReadOnly implements vfs.Dir.
-func (d *Dir) OpenReadOnly(name string) (vfs.File, error) { return d.open(name, false) }
-
-func (d *Dir) open(name string, writable bool) (vfs.File, error) {
-	d.disk.mu.Lock()
-	defer d.disk.mu.Unlock()
-	if err := d.checkLocked("open", name); err != nil {
+func (h *dirHandle) addFileLocked(name string) (*inode, error) {
+	if err := h.check(name); err != nil {
 		return nil, err
 	}
-	file, err := d.fileLocked("open", name)
-	if err != nil {
-		return nil, err
+	if _, taken := h.dir.find(name); taken {
+		return nil, syscall.EEXIST
 	}
-	return &File{disk: d.disk, inode: file, path: d.join(name), writable: writable}, nil
+	f := &inode{linked: true}
+	number := h.disk.addLocked(node{file: f})
+	h.dir.change(entryChange{kind: addEntry, name: name, node: number})
+	return f, nil
 }
 
-// Rename implements vfs.Dir.
-func (d *Dir) Rename(oldName, newName string) error {
-	d.disk.mu.Lock()
-	defer d.disk.mu.Unlock()
-	if err := d.checkLocked("rename", oldName); err != nil {
-		return err
-	}
-	if err := d.checkLocked("rename", newName); err != nil {
-		return err
-	}
-	if err := d.disk.changeLocked("rename", d.join(oldName)); err != nil {
-		return err
-	}
-	file, err := d.fileLocked("rename", oldName)
-	if err != nil {
-		return err
-	}
-	if replaced, ok := d.directory.current.get(newName); ok && replaced.file != file {
-		if replaced.dir != nil {
-			return pathError("rename", d.join(newName), syscall.EISDIR)
+func (h *dirHandle) Create(name string) (vfs.File, error) {
+	f := &file{disk: h.disk, path: h.join(name), writable: true}
+	err := h.disk.change(Op{Kind: Create, Name: f.path}, 0, func() (err error) {
+		f.inode, err = h.addFileLocked(name)
+		if err == nil && !h.disk.off {
+			h.disk.held++
 		}
-		d.disk.unlinkLocked(replaced.file)
-	}
-	if oldName != newName {
-		d.directory.change(entryOp{kind: entryRename, name: oldName, newName: newName, node: node{file: file}})
-	}
-	d.disk.recordLocked(Op{Kind: Rename, Name: d.join(oldName), Data: []byte(d.join(newName))})
-	return nil
-}
-
-// Remove implements vfs.Dir.
-func (d *Dir) Remove(name string) error {
-	d.disk.mu.Lock()
-	defer d.disk.mu.Unlock()
-	if err := d.checkLocked("remove", name); err != nil {
 		return err
-	}
-	if err := d.disk.changeLocked("remove", d.join(name)); err != nil {
-		return err
-	}
-	file, err := d.fileLocked("remove", name)
-	if err != nil {
-		return err
-	}
-	d.disk.unlinkLocked(file)
-	d.directory.change(entryOp{kind: entryRemove, name: name, node: node{file: file}})
-	d.disk.recordLocked(Op{Kind: Remove, Name: d.join(name)})
-	return nil
-}
-
-// Names implements vfs.Dir.
-func (d *Dir) Names() ([]string, error) {
-	d.disk.mu.Lock()
-	defer d.disk.mu.Unlock()
-	if d.closed {
-		return nil, pathError("readdir", d.path, fs.ErrClosed)
-	}
-	return d.directory.names(), nil
-}
-
-// Sync implements vfs.Dir.
-func (d *Dir) Sync() error {
-	d.disk.mu.Lock()
-	defer d.disk.mu.Unlock()
-	if d.closed {
-		return pathError("sync", d.path, fs.ErrClosed)
-	}
-	if err := d.disk.changeLocked("sync", d.path); err != nil {
-		return err
-	}
-	d.directory.sync()
-	d.disk.recordLocked(Op{Kind: DirSync, Name: d.path})
-	return nil
-}
-
-// Lock implements vfs.Dir.
-func (d *Dir) Lock(name string, mode vfs.LockMode) (vfs.Lock, error) {
-	d.disk.mu.Lock()
-	defer d.disk.mu.Unlock()
-	if err := d.checkLocked("lock", name); err != nil {
-		return nil, err
-	}
-	var file *inode
-	var err error
-	if mode == vfs.Exclusive && !d.directory.current.has(name) {
-		file, err = d.createLocked(name)
-	} else {
-		file, err = d.fileLocked("lock", name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if file.exclusive || mode == vfs.Exclusive && file.sharedLocks > 0 {
-		return nil, pathError("lock", d.join(name), vfs.ErrLocked)
-	}
-	if mode == vfs.Exclusive {
-		file.exclusive = true
-	} else {
-		file.sharedLocks++
-	}
-	return &lock{disk: d.disk, inode: file, mode: mode}, nil
-}
-
-// Close implements vfs.Dir.
-func (d *Dir) Close() error {
-	d.disk.mu.Lock()
-	defer d.disk.mu.Unlock()
-	if d.closed {
-		return pathError("close", d.path, fs.ErrClosed)
-	}
-	d.closed = true
-	return nil
-}
-
-func (d *Dir) checkLocked(operation, name string) error {
-	if d.closed {
-		return pathError(operation, d.path, fs.ErrClosed)
-	}
-	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
-		return pathError(operation, d.join(name), syscall.EINVAL)
-	}
-	return nil
-}
-
-func (d *Dir) fileLocked(operation, name string) (*inode, error) {
-	found, ok := d.directory.current.get(name)
-	if !ok {
-		return nil, pathError(operation, d.join(name), syscall.ENOENT)
-	}
-	if found.file == nil {
-		return nil, pathError(operation, d.join(name), syscall.EISDIR)
-	}
-	return found.file, nil
-}
-
-func (d *Dir) join(name string) string {
-	if d.path == rootPath {
-		return rootPath + name
-	}
-	return d.path + "/" + name
-}
-
-func (d *directory) names() []string {
-	names := make([]string, len(d.current))
-	for i, have := range d.current {
-		names[i] = have.name
-	}
-	return names
-}
-
-func (d *Disk) unlinkLocked(file *inode) {
-	file.linked = false
-	d.used -= file.length
-}
-
-type lock struct {
-	disk    *Disk
-	inode   *inode
-	mode    vfs.LockMode
-	release sync.Once
-}
-
-// Unlock implements vfs.Lock.
-func (l *lock) Unlock() error {
-	l.release.Do(func() {
-		l.disk.mu.Lock()
-		defer l.disk.mu.Unlock()
-		if l.mode == vfs.Exclusive {
-			l.inode.exclusive = false
-		} else {
-			l.inode.sharedLocks--
-		}
 	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "create", Path: f.path, Err: err}
+	}
+	return f, nil
+}
+
+func (h *dirHandle) Open(name string) (vfs.File, error) { return h.open(name, true) }
+
+func (h *dirHandle) OpenReadOnly(name string) (vfs.File, error) { return h.open(name, false) }
+
+func (h *dirHandle) open(name string, writable bool) (vfs.File, error) {
+	f := &file{disk: h.disk, path: h.join(name), writable: writable}
+	err := h.disk.look(func() (err error) {
+		f.inode, err = h.findFileLocked(name)
+		if err == nil {
+			h.disk.held++
+		}
+		return err
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: f.path, Err: err}
+	}
+	return f, nil
+}
+
+func (h *dirHandle) Rename(oldName, newName string) error {
+	op := Op{Kind: Rename, Name: h.join(oldName), To: h.join(newName)}
+	err := h.disk.change(op, 0, func() error {
+		if _, err := h.findFileLocked(oldName); err != nil {
+			return err
+		}
+		replaced, err := h.findFileLocked(newName)
+		switch {
+		case oldName == newName:
+			return nil
+		case err == nil:
+			h.disk.unlinkLocked(replaced)
+		case err != syscall.ENOENT:
+			return err
+		}
+		h.dir.change(entryChange{kind: renameEntry, name: oldName, to: newName})
+		return nil
+	})
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: op.Name, New: op.To, Err: err}
+	}
+	return nil
+}
+
+func (h *dirHandle) Remove(name string) error {
+	op := Op{Kind: Remove, Name: h.join(name)}
+	err := h.disk.change(op, 0, func() error {
+		removed, err := h.findFileLocked(name)
+		if err != nil {
+			return err
+		}
+		h.disk.unlinkLocked(removed)
+		h.dir.change(entryChange{kind: removeEntry, name: name})
+		return nil
+	})
+	if err != nil {
+		return &fs.PathError{Op: "remove", Path: op.Name, Err: err}
+	}
+	return nil
+}
+
+func (h *dirHandle) Names() (names []string, err error) {
+	err = h.disk.look(func() error {
+		if h.closed {
+			return syscall.EBADF
+		}
+		for _, e := range h.dir.entries {
+			names = append(names, e.name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "list", Path: h.path, Err: err}
+	}
+	return names, nil
+}
+
+func (h *dirHandle) Sync() error {
+	err := h.disk.change(Op{Kind: SyncDir, Name: h.path}, 0, func() error {
+		if h.closed {
+			return syscall.EBADF
+		}
+		h.disk.syncDirLocked(h.dir)
+		return nil
+	})
+	if err != nil {
+		return &fs.PathError{Op: "sync directory", Path: h.path, Err: err}
+	}
+	return nil
+}
+
+func (h *dirHandle) Lock(name string, mode vfs.LockMode) (vfs.Lock, error) {
+	l := &lock{disk: h.disk, exclusive: mode == vfs.Exclusive}
+	take := func() (err error) {
+		if l.inode, err = h.findFileLocked(name); err != nil {
+			return err
+		}
+		if !l.inode.lock(l.exclusive) {
+			return vfs.ErrLocked
+		}
+		h.disk.held++
+		return nil
+	}
+	path := h.join(name)
+	err := h.disk.look(take)
+	if l.exclusive && err == syscall.ENOENT {
+		err = h.disk.change(Op{Kind: Create, Name: path}, 0, func() error {
+			if _, err := h.addFileLocked(name); err != nil && err != syscall.EEXIST || h.disk.off {
+				return err
+			}
+			return take()
+		})
+	}
+	switch {
+	case err == vfs.ErrLocked:
+		return nil, fmt.Errorf("%w: %s", vfs.ErrLocked, path)
+	case err != nil:
+		return nil, &fs.PathError{Op: "lock", Path: path, Err: err}
+	}
+	return l, nil
+}
+
+func (h *dirHandle) Close() error {
+	h.disk.mu.Lock()
+	defer h.disk.mu.Unlock()
+	if h.closed {
+		return &fs.PathError{Op: "close directory", Path: h.path, Err: syscall.EBADF}
+	}
+	h.closed = true
+	h.disk.held--
+	return nil
+}
+
+// lock is a held lock.
+type lock struct {
+	disk      *Disk
+	inode     *inode // nil: given back
+	exclusive bool
+}
+
+func (l *lock) Unlock() error {
+	l.disk.mu.Lock()
+	defer l.disk.mu.Unlock()
+	if l.inode == nil {
+		return syscall.EBADF
+	}
+	if l.exclusive {
+		l.inode.exclusiveLock = false
+	} else {
+		l.inode.sharedLocks--
+	}
+	l.inode = nil
+	l.disk.held--
 	return nil
 }

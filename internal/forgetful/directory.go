@@ -5,109 +5,117 @@ import (
 	"strings"
 )
 
-// node is what a name stands for: a file or a directory.
-type node struct {
-	file *inode
-	dir  *directory
+// directory is the names of a directory. Lists of entries and of changes are
+// never changed in place: disks share them.
+type directory struct {
+	entries []entry // as processes see them, sorted by name
+	durable []entry
+	pending []entryChange // what leads from durable to entries, in order
 }
 
 type entry struct {
 	name string
-	node node
+	node int
 }
 
-// entries is a directory's content, sorted by name. It is never changed in
-// place, so that making a directory durable copies nothing.
-type entries []entry
-
-func (e entries) find(name string) (int, bool) {
-	return slices.BinarySearchFunc(e, name, func(have entry, want string) int {
-		return strings.Compare(have.name, want)
-	})
-}
-
-func (e entries) get(name string) (node, bool) {
-	if at, ok := e.find(name); ok {
-		return e[at].node, true
-	}
-	return node{}, false
-}
-
-func (e entries) has(name string) bool {
-	_, ok := e.find(name)
-	return ok
-}
-
-func (e entries) with(name string, n node) entries {
-	at, taken := e.find(name)
-	if taken {
-		changed := slices.Clone(e)
-		changed[at].node = n
-		return changed
-	}
-	changed := make(entries, 0, len(e)+1)
-	changed = append(changed, e[:at]...)
-	changed = append(changed, entry{name, n})
-	return append(changed, e[at:]...)
-}
-
-func (e entries) without(name string) entries {
-	at, ok := e.find(name)
-	if !ok {
-		return e
-	}
-	changed := make(entries, 0, len(e)-1)
-	changed = append(changed, e[:at]...)
-	return append(changed, e[at+1:]...)
-}
-
-type entryKind int
+type entryKind uint8
 
 const (
-	entrySet entryKind = iota // create, mkdir
-	entryRename
-	entryRemove
+	addEntry entryKind = iota
+	renameEntry
+	removeEntry
 )
 
-// entryOp is one change of a directory that is not durable yet.
-type entryOp struct {
-	kind    entryKind
-	name    string
-	newName string
-	node    node
+type entryChange struct {
+	kind entryKind
+	name string
+	to   string // of renameEntry
+	node int    // of addEntry
 }
 
-func (op entryOp) applyTo(e entries) entries {
-	switch op.kind {
-	case entrySet:
-		return e.with(op.name, op.node)
-	case entryRemove:
-		return e.without(op.name)
+func (dir *directory) clone() *directory {
+	dir.pending = slices.Clip(dir.pending)
+	copied := *dir
+	return &copied
+}
+
+func search(entries []entry, name string) (at int, found bool) {
+	return slices.BinarySearchFunc(entries, name, func(e entry, name string) int { return strings.Compare(e.name, name) })
+}
+
+func (dir *directory) find(name string) (number int, ok bool) {
+	at, ok := search(dir.entries, name)
+	if !ok {
+		return 0, false
 	}
-	// A file has one name. Where the renames before this one were lost, it is
-	// still under an older name than op.name.
-	for _, have := range e {
-		if have.node == op.node {
-			e = e.without(have.name)
+	return dir.entries[at].node, true
+}
+
+func (dir *directory) change(c entryChange) {
+	dir.entries = c.apply(dir.entries)
+	dir.pending = append(dir.pending, c)
+}
+
+// apply returns the entries after the change. What renames or removes a name
+// that is not there changes nothing.
+func (c entryChange) apply(entries []entry) []entry {
+	changed := slices.Grow(slices.Clone(entries), 1)
+	if c.kind == addEntry {
+		return put(changed, c.name, c.node)
+	}
+	at, found := search(changed, c.name)
+	if !found {
+		return changed
+	}
+	number := changed[at].node
+	changed = slices.Delete(changed, at, at+1)
+	if c.kind == renameEntry {
+		changed = put(changed, c.to, number)
+	}
+	return changed
+}
+
+// put changes a list that nobody else has yet.
+func put(entries []entry, name string, number int) []entry {
+	at, found := search(entries, name)
+	if found {
+		entries[at].node = number
+		return entries
+	}
+	return slices.Insert(entries, at, entry{name, number})
+}
+
+// touches says whether the change is about one of the names.
+func (c entryChange) touches(names []string) bool {
+	return slices.Contains(names, c.name) || c.kind == renameEntry && slices.Contains(names, c.to)
+}
+
+// names adds the names that the change is about.
+func (c entryChange) names(list []string) []string {
+	if c.kind == renameEntry {
+		list = append(list, c.to)
+	}
+	return append(list, c.name)
+}
+
+// syncDirLocked makes the names durable, and forgets the nodes to which no name
+// and no power cut leads any more.
+func (d *Disk) syncDirLocked(dir *directory) {
+	if len(dir.pending) == 0 {
+		return
+	}
+	forget := func(number int) {
+		if !slices.ContainsFunc(dir.entries, func(e entry) bool { return e.node == number }) {
+			d.nodes[number] = node{}
 		}
 	}
-	return e.without(op.name).with(op.newName, op.node)
-}
-
-// directory holds what a running process sees and what a power cut leaves.
-// current is always durable with all of pending applied.
-type directory struct {
-	current entries
-	durable entries
-	pending []entryOp
-}
-
-func (d *directory) change(op entryOp) {
-	d.pending = append(d.pending, op)
-	d.current = op.applyTo(d.current)
-}
-
-func (d *directory) sync() {
-	d.durable = d.current
-	d.pending = nil
+	for _, e := range dir.durable {
+		forget(e.node)
+	}
+	for _, c := range dir.pending {
+		if c.kind == addEntry {
+			forget(c.node)
+		}
+	}
+	dir.durable, dir.pending = dir.entries, nil
 }

@@ -1,208 +1,285 @@
-// Package forgetful is a disk in memory that keeps after a power cut only what
-// was synced, and of the rest whatever a test chooses.
+// Package forgetful is a file system in memory that forgets, when its power is
+// cut, what was not synced. It is a test disk: it starts no goroutine, asks no
+// clock, and does the same for the same calls.
 //
-// It implements vfs.FS for tests. Nothing in it depends on time, on addresses or
-// on the order of a map: two runs that make the same calls get the same answers.
+// What must hold:
 //
-// Simplifications, all on the harsh or the harmless side: pending writes arrive
-// or get lost in pieces cut at sector boundaries, each piece for itself even
-// where several share a sector; the room a file takes is its length, holes
-// included; a removed file gives its room back at once, also while it is open.
+//   - What Datasync and Dir.Sync made durable is in every state that PowerCut
+//     returns. Of what changed since, any part may be missing and any part may
+//     be there, but nothing that nobody wrote: below what was ever durable a
+//     byte changes only by a change that was pending.
+//   - A rename is there or not; of one name, later changes are not there
+//     without the earlier ones.
+//   - Disks do not share what can change: Clone, Kill and PowerCut return disks
+//     that old handles, mappings and locks cannot reach.
+//
+// Three things are simpler than life. So that equal runs make equal calls, the
+// space of a removed file is free at once, though somebody may have it open. The
+// room a file takes is counted up to its last written or allocated byte, holes
+// included. And what LoseDirty lost stays lost, though a later write beside it
+// would have had the kernel write the whole page again.
 package forgetful
 
 import (
-	"fmt"
+	"errors"
 	"io/fs"
+	"math"
 	"path"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// ErrPowerOff is what every state-changing call returns from the moment that
-// StopAfter or StopInside has named. It is an EIO too.
-var ErrPowerOff = fmt.Errorf("forgetful: the power is off: %w", syscall.EIO)
+// ErrPowerOff is what every call returns once the power is off.
+var ErrPowerOff = errors.New("forgetful: the power is off")
 
-const (
-	sectorSize   = 512
-	maxFileSize  = 1 << 31
-	unlimited    = -1
-	rootPath     = "/"
-	notArmed     = 0
-	firstLogHash = 0x9e3779b97f4a7c15
-)
+// Unlimited is the capacity of a new disk.
+const Unlimited = math.MaxInt64
 
-// Disk is one file system. Paths are absolute; a relative one starts at the
-// root, which always exists. Its methods may be called by several goroutines.
+// Disk is a file system in memory with one directory, "/", to begin with.
+// Relative paths start there too.
 type Disk struct {
-	// OnCall, if not nil, is called before every state-changing call, which it
-	// gets the number of. It may copy and cut the disk, and must not change it.
-	OnCall func(call int)
+	// OnCall, if not nil, is called before each call that changes the disk
+	// takes effect, with the number of the call, from 1. It may use the disk:
+	// take a PowerCut or a Kill of it, or switch it off with PowerOff, and the
+	// call fails. Set it while no call runs.
+	OnCall func(n int, op Op)
 
-	mu       sync.Mutex
-	root     *directory
+	mu       sync.Mutex // guards everything below and all that hangs on it
+	nodes    []node     // by number; empty where nothing leads any more
 	capacity int64
-	used     int64
+	used     int64 // allocated bytes of all files that have a name
+	held     int   // open directories and files, mappings and locks
 
-	calls      int
-	stopAtCall int
-	stopInside bool
-	off        bool
+	calls   int
+	log     []Entry
+	off     bool
+	stopAt  int // the call that ends it; 0: none
+	partial int // how many bytes that call still writes; negative: it does nothing
+}
 
-	log     []Op
-	logHash uint64
+// node is a file or a directory.
+type node struct {
+	file *inode
+	dir  *directory
+}
+
+// root is the number of the node of "/".
+const root = 0
+
+// New makes an empty disk.
+func New() *Disk {
+	return &Disk{capacity: Unlimited, nodes: []node{{dir: &directory{}}}}
 }
 
 var _ vfs.FS = (*Disk)(nil)
 
-// New returns an empty disk without a limit.
-func New() *Disk {
-	return &Disk{root: &directory{}, capacity: unlimited, logHash: firstLogHash}
-}
-
-// StopAfter turns the power off at the n-th state-changing call from now: it and
-// every state-changing call after it fail and do nothing. Reading goes on.
-// StopAfter(0) turns the power on again.
-func (d *Disk) StopAfter(n int) { d.stop(n, false) }
-
-// StopInside is StopAfter, but when the n-th call is a WriteAt, its bytes up to
-// some sector boundary are written (and not synced) before the power goes.
-func (d *Disk) StopInside(n int) { d.stop(n, true) }
-
-func (d *Disk) stop(n int, inside bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.off = false
-	d.stopInside = inside
-	d.stopAtCall = notArmed
-	if n > 0 {
-		d.stopAtCall = d.calls + n
-	}
-}
-
-// Calls counts the state-changing calls that were made with the power on, the
-// one that met the end of it included.
+// Calls is how many calls that change the disk there were: the number of the
+// latest.
 func (d *Disk) Calls() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.calls
 }
 
-// SetCapacity limits the sum of all file lengths; a negative number lifts the
-// limit.
+// Log is the calls so far that changed the disk, or would have but for an error.
+func (d *Disk) Log() []Entry {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.log)
+}
+
+// StopAt switches the power off before the n-th call that changes the disk: it
+// and every call after it, of any kind, fails with ErrPowerOff and does nothing.
+func (d *Disk) StopAt(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stopAt, d.partial = n, -1
+}
+
+// StopDuring switches the power off within the n-th call. It fails like all
+// after it, but has done its work, so that PowerCut may keep any part of it: a
+// write has written that many of its bytes at most, a sync has synced nothing.
+func (d *Disk) StopDuring(n, written int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stopAt, d.partial = n, max(written, 0)
+}
+
+// PowerOff switches the power off now.
+func (d *Disk) PowerOff() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.off = true
+}
+
+// SetCapacity limits the bytes that all files together may have allocated. What
+// is more than that already stays.
 func (d *Disk) SetCapacity(bytes int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.capacity = bytes
 }
 
-// OpenDir implements vfs.FS.
-func (d *Disk) OpenDir(name string) (vfs.Dir, error) {
+// Used is how many bytes of the capacity are taken.
+func (d *Disk) Used() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	name = clean(name)
-	found, errno := d.directoryAt(name)
-	if errno != 0 {
-		return nil, pathError("open", name, errno)
-	}
-	return &Dir{disk: d, directory: found, path: name}, nil
+	return d.used
 }
 
-// Mkdir implements vfs.FS.
-func (d *Disk) Mkdir(name string) error {
+// Held is how many directories, files, mappings and locks are open: 0 when
+// everybody has cleaned up.
+func (d *Disk) Held() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	name = clean(name)
-	if err := d.changeLocked("mkdir", name); err != nil {
-		return err
-	}
-	parent, errno := d.directoryAt(path.Dir(name))
-	if errno != 0 {
-		return pathError("mkdir", name, errno)
-	}
-	base := path.Base(name)
-	if name == rootPath || parent.current.has(base) {
-		return pathError("mkdir", name, syscall.EEXIST)
-	}
-	parent.change(entryOp{kind: entrySet, name: base, node: node{dir: &directory{}}})
-	d.recordLocked(Op{Kind: Mkdir, Name: name})
-	return nil
+	return d.held
 }
 
-// changeLocked counts one state-changing call and refuses it when the power is
-// off. Every such call asks here before it does anything else.
-func (d *Disk) changeLocked(operation, name string) error {
+// Kill is the disk as a new process sees it after the one that used this disk
+// was killed: all it wrote is there, nothing more is synced, its locks are gone.
+// The old disk and its handles go on working, for themselves.
+func (d *Disk) Kill() *Disk { return d.Clone() }
+
+// Clone copies the disk with what is pending on it. Handles, mappings and locks
+// stay with the old one; the copy has its power on, and no calls yet.
+func (d *Disk) Clone() *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	copied := &Disk{capacity: d.capacity, used: d.used, nodes: make([]node, len(d.nodes))}
+	for i, n := range d.nodes {
+		switch {
+		case n.file != nil:
+			copied.nodes[i].file = n.file.clone()
+		case n.dir != nil:
+			copied.nodes[i].dir = n.dir.clone()
+		}
+	}
+	return copied
+}
+
+// change runs a call that changes the disk: numbered, announced, logged, and not
+// at all once the power is off.
+func (d *Disk) change(op Op, content uint64, do func() error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.off {
-		return pathError(operation, name, ErrPowerOff)
+		return ErrPowerOff
 	}
 	d.calls++
+	n := d.calls
 	if d.OnCall != nil {
-		d.announceLocked()
+		d.announceLocked(n, op)
+		if d.off {
+			return ErrPowerOff
+		}
 	}
-	if d.calls == d.stopAtCall {
+	if d.stopAt != 0 && n >= d.stopAt {
 		d.off = true
-		return pathError(operation, name, ErrPowerOff)
+		if d.partial < 0 || op.Kind == Datasync || op.Kind == SyncDir {
+			return ErrPowerOff
+		}
+	}
+	d.logLocked(op, content)
+	err := do()
+	if d.off {
+		return ErrPowerOff
+	}
+	return err
+}
+
+// announceLocked calls the hook without the lock, and has it again however the
+// hook ends.
+func (d *Disk) announceLocked(n int, op Op) {
+	d.mu.Unlock()
+	defer d.mu.Lock()
+	d.OnCall(n, op)
+}
+
+// look runs a call that changes nothing.
+func (d *Disk) look(do func() error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.off {
+		return ErrPowerOff
+	}
+	return do()
+}
+
+// OpenDir opens a directory.
+func (d *Disk) OpenDir(name string) (vfs.Dir, error) {
+	h := &dirHandle{disk: d, path: clean(name)}
+	err := d.look(func() error {
+		n, err := d.findLocked(h.path)
+		switch {
+		case err != nil:
+			return err
+		case n.dir == nil:
+			return syscall.ENOTDIR
+		}
+		h.dir = n.dir
+		d.held++
+		return nil
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open directory", Path: name, Err: err}
+	}
+	return h, nil
+}
+
+// Mkdir makes a directory in an existing one.
+func (d *Disk) Mkdir(name string) error {
+	full := clean(name)
+	err := d.change(Op{Kind: Mkdir, Name: full}, 0, func() error {
+		parent, err := d.findLocked(path.Dir(full))
+		switch {
+		case err != nil:
+			return err
+		case parent.dir == nil:
+			return syscall.ENOTDIR
+		case full == "/":
+			return syscall.EEXIST
+		}
+		base := path.Base(full)
+		if _, taken := parent.dir.find(base); taken {
+			return syscall.EEXIST
+		}
+		number := d.addLocked(node{dir: &directory{}})
+		parent.dir.change(entryChange{kind: addEntry, name: base, node: number})
+		return nil
+	})
+	if err != nil {
+		return &fs.PathError{Op: "mkdir", Path: name, Err: err}
 	}
 	return nil
 }
 
-// announceLocked calls the hook without the lock.
-func (d *Disk) announceLocked() {
-	call := d.calls
-	d.mu.Unlock()
-	defer d.mu.Lock()
-	d.OnCall(call)
+func clean(name string) string { return path.Clean("/" + name) }
+
+// addLocked takes a node into the table and returns its number.
+func (d *Disk) addLocked(n node) int {
+	d.nodes = append(d.nodes, n)
+	return len(d.nodes) - 1
 }
 
-// roomLocked is how many bytes files may still grow by.
-func (d *Disk) roomLocked() int64 {
-	if d.capacity < 0 {
-		return 1 << 62
-	}
-	return max(0, d.capacity-d.used)
-}
-
-func (d *Disk) directoryAt(name string) (*directory, syscall.Errno) {
-	found, errno := d.nodeAt(name)
-	if errno != 0 {
-		return nil, errno
-	}
-	if found.dir == nil {
-		return nil, syscall.ENOTDIR
-	}
-	return found.dir, 0
-}
-
-// nodeAt follows a cleaned path from the root.
-func (d *Disk) nodeAt(name string) (node, syscall.Errno) {
-	at := node{dir: d.root}
-	for rest := name[1:]; rest != ""; {
-		if at.dir == nil {
+// findLocked finds what a clean path leads to.
+func (d *Disk) findLocked(full string) (node, error) {
+	n := d.nodes[root]
+	for name := range strings.SplitSeq(strings.TrimPrefix(full, "/"), "/") {
+		if name == "" {
+			break
+		}
+		if n.dir == nil {
 			return node{}, syscall.ENOTDIR
 		}
-		var step string
-		step, rest = cutPath(rest)
-		next, ok := at.dir.current.get(step)
+		number, ok := n.dir.find(name)
 		if !ok {
 			return node{}, syscall.ENOENT
 		}
-		at = next
+		n = d.nodes[number]
 	}
-	return at, 0
-}
-
-func cutPath(name string) (first, rest string) {
-	for i := range len(name) {
-		if name[i] == '/' {
-			return name[:i], name[i+1:]
-		}
-	}
-	return name, ""
-}
-
-func clean(name string) string { return path.Clean(rootPath + name) }
-
-func pathError(operation, name string, cause error) error {
-	return &fs.PathError{Op: operation, Path: name, Err: cause}
+	return n, nil
 }

@@ -9,229 +9,200 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// File is an open file of a Disk.
-type File struct {
+// file is an open file.
+type file struct {
 	disk     *Disk
 	inode    *inode
-	path     string // at the time it was opened
+	path     string
 	writable bool
-	closed   bool
+	closed   bool // guarded by the disk's mutex
 }
 
-var _ vfs.File = (*File)(nil)
+func (f *file) fail(op string, err error) error {
+	return &fs.PathError{Op: op, Path: f.path, Err: err}
+}
 
-// ReadAt implements vfs.File.
-func (f *File) ReadAt(p []byte, offset int64) (int, error) {
-	f.disk.mu.Lock()
-	defer f.disk.mu.Unlock()
-	if err := f.readableLocked("read", offset); err != nil {
-		return 0, err
+// checkLocked says what is wrong with a call and its offset or length.
+func (f *file) checkLocked(changes bool, number int64) error {
+	switch {
+	case f.closed || changes && !f.writable:
+		return syscall.EBADF
+	case number < 0:
+		return syscall.EINVAL
 	}
-	if offset >= f.inode.length {
-		if len(p) == 0 {
-			return 0, nil
+	return nil
+}
+
+func (f *file) ReadAt(p []byte, offset int64) (n int, err error) {
+	err = f.disk.look(func() error {
+		if err := f.checkLocked(false, offset); err != nil {
+			return err
 		}
-		return 0, io.EOF
-	}
-	n := copy(p, f.inode.bytes()[offset:])
-	if n < len(p) {
+		n = int(min(int64(len(p)), max(f.inode.size-offset, 0)))
+		f.inode.read(p[:n], offset)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return 0, f.fail("read", err)
+	case n < len(p):
 		return n, io.EOF
 	}
 	return n, nil
 }
 
-// WriteAt implements vfs.File.
-func (f *File) WriteAt(p []byte, offset int64) (int, error) {
-	f.disk.mu.Lock()
-	defer f.disk.mu.Unlock()
-	if err := f.writableLocked("write", offset); err != nil {
-		return 0, err
-	}
-	wasOff := f.disk.off
-	if err := f.disk.changeLocked("write", f.path); err != nil {
-		if wasOff || !f.disk.stopInside {
-			return 0, err
+func (f *file) WriteAt(p []byte, offset int64) (n int, err error) {
+	op := Op{Kind: Write, Name: f.path, Offset: offset, Length: int64(len(p))}
+	sum := sumBytes(p)
+	err = f.disk.change(op, sum, func() error {
+		if err := f.checkLocked(true, offset); err != nil {
+			return err
 		}
-		p = p[:partWritten(offset, int64(len(p)), f.disk.calls)]
-		return f.writeLocked(p, offset), err
-	}
-	if offset+int64(len(p)) > maxFileSize {
-		return 0, pathError("write", f.path, syscall.EFBIG)
-	}
-	if len(p) == 0 {
-		return 0, nil
-	}
-	n := f.writeLocked(p, offset)
-	if n == 0 {
-		return 0, pathError("write", f.path, syscall.ENOSPC)
+		wanted := len(p)
+		if f.disk.off {
+			wanted = min(wanted, f.disk.partial)
+		}
+		if wanted == 0 {
+			return nil
+		}
+		granted := f.disk.grantLocked(f.inode, offset+int64(wanted))
+		if granted <= offset {
+			return syscall.ENOSPC
+		}
+		n = int(granted - offset)
+		if n < len(p) {
+			sum = sumBytes(p[:n])
+		}
+		f.inode.write(p[:n], offset, sum)
+		return nil
+	})
+	if err != nil {
+		return 0, f.fail("write", err)
 	}
 	return n, nil
 }
 
-// writeLocked writes what there is room for.
-func (f *File) writeLocked(p []byte, offset int64) int {
-	if f.inode.linked {
-		end := f.inode.length + f.disk.roomLocked()
-		p = p[:max(0, min(int64(len(p)), end-offset))]
+func (f *file) Size() (size int64, err error) {
+	err = f.disk.look(func() error {
+		size = f.inode.size
+		return f.checkLocked(false, 0)
+	})
+	if err != nil {
+		return 0, f.fail("stat", err)
 	}
-	if len(p) == 0 {
-		return 0
-	}
-	data := slices.Clone(p)
-	f.changeLocked(fileOp{kind: pendingWrite, offset: offset, data: data})
-	f.disk.recordLocked(Op{Kind: Write, Name: f.path, Offset: offset, Data: data})
-	return len(data)
+	return size, nil
 }
 
-// partWritten is how much of a write gets through when the power goes inside
-// it: up to one of the sector boundaries in it, which one depends on the call.
-func partWritten(offset, size int64, call int) int64 {
-	first := offset/sectorSize + 1
-	inside := (offset+size-1)/sectorSize - first + 1
-	if size == 0 || inside <= 0 {
-		return 0
+func (f *file) Truncate(size int64) error {
+	err := f.disk.change(Op{Kind: Truncate, Name: f.path, Length: size}, 0, func() error {
+		if err := f.checkLocked(true, size); err != nil {
+			return err
+		}
+		f.disk.cutAllocationLocked(f.inode, size)
+		f.inode.truncate(size)
+		return nil
+	})
+	if err != nil {
+		return f.fail("truncate", err)
 	}
-	return (first+int64(call)%inside)*sectorSize - offset
-}
-
-// Size implements vfs.File.
-func (f *File) Size() (int64, error) {
-	f.disk.mu.Lock()
-	defer f.disk.mu.Unlock()
-	if err := f.readableLocked("stat", 0); err != nil {
-		return 0, err
-	}
-	return f.inode.length, nil
-}
-
-// Truncate implements vfs.File.
-func (f *File) Truncate(size int64) error {
-	return f.setLength("truncate", fileOp{kind: pendingTruncate, offset: size}, Truncate)
-}
-
-// Allocate implements vfs.File.
-func (f *File) Allocate(size int64) error {
-	return f.setLength("allocate", fileOp{kind: pendingAllocate, offset: size}, Allocate)
-}
-
-func (f *File) setLength(operation string, op fileOp, kind Kind) error {
-	f.disk.mu.Lock()
-	defer f.disk.mu.Unlock()
-	if err := f.writableLocked(operation, op.offset); err != nil {
-		return err
-	}
-	if err := f.disk.changeLocked(operation, f.path); err != nil {
-		return err
-	}
-	if op.offset > maxFileSize {
-		return pathError(operation, f.path, syscall.EFBIG)
-	}
-	growth := op.lengthAfter(f.inode.length) - f.inode.length
-	if f.inode.linked && growth > 0 && growth > f.disk.roomLocked() {
-		return pathError(operation, f.path, syscall.ENOSPC)
-	}
-	f.changeLocked(op)
-	f.disk.recordLocked(Op{Kind: kind, Name: f.path, Offset: op.offset})
 	return nil
 }
 
-func (f *File) changeLocked(op fileOp) {
-	before := f.inode.length
-	f.inode.change(op)
-	if f.inode.linked {
-		f.disk.used += f.inode.length - before
+func (f *file) Allocate(size int64) error {
+	err := f.disk.change(Op{Kind: Allocate, Name: f.path, Length: size}, 0, func() error {
+		if err := f.checkLocked(true, size); err != nil {
+			return err
+		}
+		if f.inode.linked && size-f.inode.allocated > f.disk.freeLocked() {
+			return syscall.ENOSPC
+		}
+		f.disk.grantLocked(f.inode, size)
+		if size > f.inode.size {
+			f.inode.extend(size)
+		}
+		return nil
+	})
+	if err != nil {
+		return f.fail("allocate", err)
 	}
-}
-
-// Datasync implements vfs.File.
-func (f *File) Datasync() error {
-	f.disk.mu.Lock()
-	defer f.disk.mu.Unlock()
-	if err := f.readableLocked("datasync", 0); err != nil {
-		return err
-	}
-	if err := f.disk.changeLocked("datasync", f.path); err != nil {
-		return err
-	}
-	f.inode.sync()
-	f.disk.recordLocked(Op{Kind: Datasync, Name: f.path})
 	return nil
 }
 
-// LoseDirty is what Linux does when a sync fails: the pages count as clean from
-// now on. Reads show the lost writes, the next Datasync returns nil, and no
-// power cut leaves them. Whoever makes a Datasync fail calls it.
-func (f *File) LoseDirty() {
+func (f *file) Datasync() error {
+	err := f.disk.change(Op{Kind: Datasync, Name: f.path}, 0, func() error {
+		if err := f.checkLocked(false, 0); err != nil {
+			return err
+		}
+		f.inode.sync()
+		return nil
+	})
+	if err != nil {
+		return f.fail("sync", err)
+	}
+	return nil
+}
+
+// LoseDirty is what Linux does when it could not write a file's pages: what was
+// written since the last sync stays visible, later syncs succeed, and after a
+// power cut it is gone. Lengths may have come through.
+func (f *file) LoseDirty() {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	f.inode.loseDirty()
 }
 
-// Map implements vfs.File.
-func (f *File) Map(size int64) (vfs.Mapping, error) {
-	f.disk.mu.Lock()
-	defer f.disk.mu.Unlock()
-	if err := f.readableLocked("map", size); err != nil {
-		return nil, err
+func (f *file) Map(size int64) (vfs.Mapping, error) {
+	m := &mapping{disk: f.disk, inode: f.inode}
+	err := f.disk.look(func() error {
+		if err := f.checkLocked(false, size-1); err != nil {
+			return err
+		}
+		f.inode.reserve(size)
+		m.memory = f.inode.live
+		m.memory.maps++
+		m.bytes = m.memory.bytes[:size:size]
+		f.disk.held++
+		return nil
+	})
+	if err != nil {
+		return nil, f.fail("map", err)
 	}
-	if size == 0 {
-		return nil, pathError("map", f.path, syscall.EINVAL)
-	}
-	if size > maxFileSize {
-		return nil, pathError("map", f.path, syscall.ENOMEM)
-	}
-	r := f.inode.mapRegion(size)
-	return &mapping{file: f, region: r, bytes: r.bytes[:size:size]}, nil
+	return m, nil
 }
 
-// Close implements vfs.File.
-func (f *File) Close() error {
+func (f *file) Close() error {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	if f.closed {
-		return pathError("close", f.path, fs.ErrClosed)
+		return f.fail("close", syscall.EBADF)
 	}
 	f.closed = true
+	f.disk.held--
 	return nil
 }
 
-func (f *File) readableLocked(operation string, offset int64) error {
-	if f.closed {
-		return pathError(operation, f.path, fs.ErrClosed)
-	}
-	if offset < 0 {
-		return pathError(operation, f.path, syscall.EINVAL)
-	}
-	return nil
-}
-
-func (f *File) writableLocked(operation string, offset int64) error {
-	if err := f.readableLocked(operation, offset); err != nil {
-		return err
-	}
-	if !f.writable {
-		return pathError(operation, f.path, syscall.EBADF)
-	}
-	return nil
-}
-
+// mapping shows a file's memory. Behind the file's end it reads as zeros, where
+// a real one would fault.
 type mapping struct {
-	file   *File
-	region *region
+	disk   *Disk
+	inode  *inode
+	memory *memory // nil: unmapped
 	bytes  []byte
 }
 
-// Bytes implements vfs.Mapping.
 func (m *mapping) Bytes() []byte { return m.bytes }
 
-// Unmap implements vfs.Mapping.
 func (m *mapping) Unmap() error {
-	m.file.disk.mu.Lock()
-	defer m.file.disk.mu.Unlock()
-	if m.region == nil {
-		return pathError("unmap", m.file.path, syscall.EINVAL)
+	m.disk.mu.Lock()
+	defer m.disk.mu.Unlock()
+	if m.memory == nil {
+		return syscall.EINVAL
 	}
-	m.file.inode.unmapRegion(m.region)
-	m.region = nil
+	m.disk.held--
+	m.memory.maps--
+	if m.memory.maps == 0 {
+		m.inode.outgrown = slices.DeleteFunc(m.inode.outgrown, func(o *memory) bool { return o == m.memory })
+	}
+	m.memory = nil
 	return nil
 }

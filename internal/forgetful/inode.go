@@ -2,189 +2,224 @@ package forgetful
 
 import "slices"
 
-type writeKind int
+// inode is a file, whatever its name.
+type inode struct {
+	durable     image
+	everDurable int64    // the greatest length that was ever durable
+	pending     []change // since the last sync, in order; clones have it too, so nothing in it is changed in place
+
+	// The content as processes see it: durable's while live is nil.
+	live     *memory
+	outgrown []*memory // older memory that mappings still show
+	size     int64
+	lost     bool // live shows what is neither durable nor pending
+
+	linked    bool  // has a name, so that its room counts
+	allocated int64 // bytes of the disk's capacity, if linked
+
+	sharedLocks   int
+	exclusiveLock bool
+}
+
+// memory is where content lives. Mappings show it, so it never moves: a file
+// that outgrows it takes other memory, and writes to both.
+type memory struct {
+	bytes []byte // zeros behind the file's end
+	maps  int
+}
+
+type changeKind uint8
 
 const (
-	pendingWrite writeKind = iota
-	pendingTruncate
-	pendingAllocate
+	wrote     changeKind = iota
+	setLength            // truncate
+	extended             // allocate, or a write whose data was lost
 )
 
-// fileOp is one change of a file that is not durable yet. For a write, offset
-// and data; for the others the offset is the size asked for. data is never
-// changed, so that clones and the log share it.
-type fileOp struct {
-	kind   writeKind
-	offset int64
+// change is one change of a file that is not durable.
+type change struct {
+	kind   changeKind
+	at     int64 // of wrote: offset; else: length
 	data   []byte
+	sum    uint64 // of data
+	length int64  // of the file afterwards
 }
 
-// lengthAfter is the file's length after the operation.
-func (op fileOp) lengthAfter(length int64) int64 {
-	switch op.kind {
-	case pendingTruncate:
-		return op.offset
-	case pendingAllocate:
-		return max(length, op.offset)
+// end is the offset behind what was written.
+func (c change) end() int64 { return c.at + int64(len(c.data)) }
+
+func (f *inode) clone() *inode {
+	f.pending = slices.Clip(f.pending)
+	copied := &inode{
+		durable: f.durable.share(), everDurable: f.everDurable, pending: f.pending,
+		size: f.size, lost: f.lost, linked: f.linked, allocated: f.allocated,
 	}
-	return max(length, op.offset+int64(len(op.data)))
-}
-
-// region is memory that shows the file from its first byte on; what lies behind
-// the file's end is zero.
-type region struct {
-	bytes    []byte
-	mappings int
-}
-
-// inode is a file's content: what a running process sees, what is durable, and
-// the changes between the two.
-type inode struct {
-	length int64
-	// regions holds the largest region last. The others exist because they are
-	// mapped still; every change goes to all of them.
-	regions []*region
-
-	// durable is shared with clones while durableShared; nil with
-	// durableIsCurrent, which saves the copy of files that nobody changes.
-	durable          []byte
-	durableShared    bool
-	durableIsCurrent bool
-	pending          []fileOp
-
-	linked      bool
-	exclusive   bool
-	sharedLocks int
-}
-
-func newInode() *inode {
-	return &inode{regions: []*region{{}}, linked: true}
-}
-
-// inodeOf takes over memory whose first length bytes are the durable content
-// and the rest zeros.
-func inodeOf(memory []byte, length int64) *inode {
-	return &inode{
-		length:           length,
-		regions:          []*region{{bytes: memory}},
-		durableIsCurrent: true,
-		linked:           true,
+	if f.lost || len(f.pending) > 0 {
+		copied.live = &memory{bytes: slices.Clone(f.visible())}
 	}
-}
-
-func (i *inode) memory() []byte { return i.regions[len(i.regions)-1].bytes }
-
-func (i *inode) bytes() []byte { return i.memory()[:i.length] }
-
-func (i *inode) durableBytes() []byte {
-	if i.durableIsCurrent {
-		return i.bytes()
-	}
-	return i.durable
-}
-
-// change performs the operation and remembers that it is not durable.
-func (i *inode) change(op fileOp) {
-	if i.durableIsCurrent {
-		i.durable = slices.Clone(i.bytes())
-		i.durableIsCurrent, i.durableShared = false, false
-	}
-	i.pending = append(i.pending, op)
-	length := op.lengthAfter(i.length)
-	i.grow(length, 2*int64(len(i.memory())))
-	for _, r := range i.regions {
-		if length < i.length && length < int64(len(r.bytes)) {
-			clear(r.bytes[length:min(i.length, int64(len(r.bytes)))])
-		}
-		if op.kind == pendingWrite && op.offset < int64(len(r.bytes)) {
-			copy(r.bytes[op.offset:], op.data)
-		}
-	}
-	i.length = length
-}
-
-// grow makes the memory at least size long, and comfortable if it must move.
-func (i *inode) grow(size, comfortable int64) {
-	largest := i.regions[len(i.regions)-1]
-	if size <= int64(len(largest.bytes)) {
-		return
-	}
-	moved := &region{bytes: make([]byte, max(size, comfortable))}
-	copy(moved.bytes, largest.bytes[:i.length])
-	if largest.mappings == 0 {
-		i.regions[len(i.regions)-1] = moved
-		return
-	}
-	i.regions = append(i.regions, moved)
-}
-
-// mapRegion returns a region of at least size bytes with one more mapping.
-func (i *inode) mapRegion(size int64) *region {
-	i.grow(size, size)
-	r := i.regions[len(i.regions)-1]
-	r.mappings++
-	return r
-}
-
-func (i *inode) unmapRegion(r *region) {
-	r.mappings--
-	at := slices.Index(i.regions, r)
-	if r.mappings == 0 && at < len(i.regions)-1 {
-		i.regions = slices.Delete(i.regions, at, at+1)
-	}
-}
-
-func (i *inode) sync() {
-	if len(i.pending) == 0 {
-		return
-	}
-	if i.durableShared {
-		i.durable = slices.Clone(i.durable)
-		i.durableShared = false
-	}
-	for _, op := range i.pending {
-		old := int64(len(i.durable))
-		i.durable = resize(i.durable, op.lengthAfter(old))
-		if op.kind == pendingWrite {
-			copy(i.durable[op.offset:], op.data)
-		}
-	}
-	i.pending = nil
-}
-
-// resize cuts b or extends it with zeros.
-func resize(b []byte, length int64) []byte {
-	old := int64(len(b))
-	if length <= old {
-		return b[:length]
-	}
-	b = slices.Grow(b, int(length-old))[:length]
-	clear(b[old:])
-	return b
-}
-
-// loseDirty forgets that the pending writes have to reach the disk: reads go on
-// showing them, and no sync will bring them there.
-func (i *inode) loseDirty() {
-	kept := make([]fileOp, 0, len(i.pending))
-	for _, op := range i.pending {
-		if op.kind != pendingWrite {
-			kept = append(kept, op)
-		}
-	}
-	i.pending = kept
-}
-
-// clone copies all but the mappings and the locks.
-func (i *inode) clone() *inode {
-	memory := make([]byte, len(i.memory()))
-	copy(memory, i.bytes())
-	i.durableShared = !i.durableIsCurrent
-	copied := inodeOf(memory, i.length)
-	copied.durable = i.durable
-	copied.durableShared = i.durableShared
-	copied.durableIsCurrent = i.durableIsCurrent
-	copied.pending = slices.Clip(i.pending)
-	copied.linked = i.linked
 	return copied
+}
+
+// visible is the content; behind it, up to size, are zeros.
+func (f *inode) visible() []byte {
+	if f.live == nil {
+		return f.durable.bytes
+	}
+	return f.live.bytes[:min(f.size, int64(len(f.live.bytes)))]
+}
+
+// read copies content that lies below the file's end.
+func (f *inode) read(p []byte, offset int64) {
+	n := 0
+	if visible := f.visible(); offset < int64(len(visible)) {
+		n = copy(p, visible[offset:])
+	}
+	clear(p[n:])
+}
+
+// reserve gives the file memory of its own, for n bytes at least.
+func (f *inode) reserve(n int64) {
+	var old int64
+	if f.live != nil {
+		old = int64(len(f.live.bytes))
+		if n <= old {
+			return
+		}
+	}
+	visible := f.visible()
+	grown := &memory{bytes: make([]byte, max(n, 2*old, int64(len(visible))))}
+	copy(grown.bytes, visible)
+	if f.live != nil && f.live.maps > 0 {
+		f.outgrown = append(f.outgrown, f.live)
+	}
+	f.live = grown
+}
+
+// show puts bytes into everything that shows the file.
+func (f *inode) show(p []byte, offset int64) {
+	f.reserve(offset + int64(len(p)))
+	copy(f.live.bytes[offset:], p)
+	for _, m := range f.outgrown {
+		if offset < int64(len(m.bytes)) {
+			copy(m.bytes[offset:], p)
+		}
+	}
+}
+
+// showLength cuts or extends what is seen.
+func (f *inode) showLength(size int64) {
+	if size < f.size {
+		f.reserve(0)
+		f.live.clear(size, f.size)
+		for _, m := range f.outgrown {
+			m.clear(size, f.size)
+		}
+	}
+	f.size = size
+}
+
+func (m *memory) clear(from, to int64) {
+	if to = min(to, int64(len(m.bytes))); from < to {
+		clear(m.bytes[from:to])
+	}
+}
+
+// write is a pwrite.
+func (f *inode) write(p []byte, offset int64, sum uint64) {
+	f.show(p, offset)
+	f.size = max(f.size, offset+int64(len(p)))
+	f.pending = append(f.pending, change{kind: wrote, at: offset, data: slices.Clone(p), sum: sum, length: f.size})
+}
+
+func (f *inode) truncate(size int64) {
+	f.showLength(size)
+	f.pending = append(f.pending, change{kind: setLength, at: size, length: size})
+}
+
+func (f *inode) extend(size int64) {
+	f.showLength(size)
+	f.pending = append(f.pending, change{kind: extended, at: size, length: size})
+}
+
+func (f *inode) sync() {
+	for _, c := range f.pending {
+		f.durable.apply(c)
+	}
+	f.everDurable = max(f.everDurable, f.durable.size)
+	f.pending = nil
+}
+
+// loseDirty forgets the pending data and keeps showing it. The lengths stay:
+// they are the file system's own data, not the file's.
+func (f *inode) loseDirty() {
+	lengths := make([]change, 0, len(f.pending))
+	length := f.durable.size
+	for _, c := range f.pending {
+		if c.kind == wrote {
+			f.lost = true
+			c = change{kind: extended, at: c.end(), length: c.length}
+		}
+		if c.length != length {
+			lengths = append(lengths, c)
+		}
+		length = c.length
+	}
+	f.pending = lengths
+}
+
+// hash covers what is durable and what is pending, and with them what is seen,
+// unless something was lost.
+func (f *inode) hash() uint64 {
+	sum := f.durable.hash()
+	for _, c := range f.pending {
+		sum = mix(mix(mix(sum, uint64(c.kind)+1), uint64(c.at)), c.sum)
+	}
+	if f.lost {
+		seen := image{bytes: f.visible(), size: f.size}
+		sum = mix(sum, seen.hash())
+	}
+	return sum
+}
+
+// lock takes a lock on the file if nobody's excludes it.
+func (f *inode) lock(exclusive bool) bool {
+	if f.exclusiveLock || exclusive && f.sharedLocks > 0 {
+		return false
+	}
+	if exclusive {
+		f.exclusiveLock = true
+	} else {
+		f.sharedLocks++
+	}
+	return true
+}
+
+// grantLocked takes room for a file's bytes up to end, or up to where the disk
+// is full.
+func (d *Disk) grantLocked(f *inode, end int64) (granted int64) {
+	if !f.linked || end <= f.allocated {
+		return end
+	}
+	more := min(end-f.allocated, d.freeLocked())
+	f.allocated += more
+	d.used += more
+	return f.allocated
+}
+
+func (d *Disk) freeLocked() int64 { return max(d.capacity-d.used, 0) }
+
+// cutAllocationLocked gives back the room behind a length.
+func (d *Disk) cutAllocationLocked(f *inode, size int64) {
+	if cut := f.allocated - size; cut > 0 {
+		f.allocated = size
+		if f.linked {
+			d.used -= cut
+		}
+	}
+}
+
+// unlinkLocked gives back the room of a file that has lost its name.
+func (d *Disk) unlinkLocked(f *inode) {
+	f.linked = false
+	d.used -= f.allocated
 }

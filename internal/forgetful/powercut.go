@@ -2,220 +2,158 @@ package forgetful
 
 import (
 	"encoding/binary"
-	"slices"
+	"iter"
 )
 
-// PowerCut returns a state the disk may be in after a power loss now. All that
-// Datasync and Dir.Sync made durable is there; of the rest, what the chooser
-// says:
-//
-//   - Of a directory's pending changes nothing, a prefix, a subset or all. A
-//     rename is there or not, never half.
-//   - A file's length is the durable one or one it had since, also in the middle
-//     of a write. Its pending writes arrive in pieces cut at sector boundaries:
-//     none, a prefix, all but a hole, any subset, or all.
-//   - What did not arrive is as it was before, or zero where nothing was. A
-//     sector wholly behind the durable length may hold garbage instead.
-//
-// In the result everything is durable; the log and the calls start anew.
-func (d *Disk) PowerCut(c Chooser) *Disk {
+// PowerCut returns the disk as it may be after its power was cut now: durable is
+// what was synced, and of what was pending what the Chooser kept. The old disk
+// stays as it is.
+func (d *Disk) PowerCut(choose Chooser) *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	left := New()
-	left.capacity = d.capacity
-	left.root = left.cutDirectory(d.root, c)
-	return left
+	after := &Disk{capacity: d.capacity, nodes: make([]node, len(d.nodes))}
+	after.takeLocked(d, root, choose)
+	return after
 }
 
-// The answers to "how much survives?" have the same order everywhere: the first
-// is nothing, the last is everything, so that a chooser that knows no more than
-// the number of answers can ask for either.
-const (
-	directoryNothing = iota
-	directoryPrefix
-	directorySubset
-	directoryEverything
-	directoryAnswers
-)
+// PowerCuts yields every different disk that there may be after a power cut now,
+// as far as Enumerate(width) comes by it. A disk with more than a handful of
+// pending writes has more than anybody can wait for.
+func (d *Disk) PowerCuts(width int) iter.Seq[*Disk] {
+	return func(yield func(*Disk) bool) {
+		seen := map[uint64]bool{}
+		for e := Enumerate(width); e.Next(); {
+			after := d.PowerCut(e)
+			if sum := after.Hash(); !seen[sum] {
+				seen[sum] = true
+				if !yield(after) {
+					return
+				}
+			}
+		}
+	}
+}
 
-const (
-	fileNothing = iota
-	filePrefix
-	fileHole
-	fileSubset
-	fileSubsetToo // twice as likely as the others
-	fileEverything
-	fileAnswers
-)
+// takeLocked takes over what is left of a node of another disk, and of all that
+// can still be reached from it.
+func (d *Disk) takeLocked(before *Disk, number int, choose Chooser) {
+	old := before.nodes[number]
+	if old.file != nil {
+		f := before.cutFileLocked(old.file, choose)
+		d.nodes[number].file = f
+		d.used += f.allocated
+		return
+	}
+	entries := old.dir.cut(choose)
+	d.nodes[number].dir = &directory{entries: entries, durable: entries}
+	for _, e := range entries {
+		d.takeLocked(before, e.node, choose)
+	}
+}
 
-func (d *Disk) cutDirectory(source *directory, c Chooser) *directory {
-	survivors := slices.Clone(survivingEntries(source, c))
-	for i, have := range survivors {
-		if have.node.dir != nil {
-			survivors[i].node.dir = d.cutDirectory(have.node.dir, c)
+// cut keeps the first changes of a directory, as a journal does; or also some of
+// the later ones, if they are not about a name of which a change was lost.
+func (dir *directory) cut(choose Chooser) []entry {
+	entries, n := dir.durable, len(dir.pending)
+	if n == 0 {
+		return entries
+	}
+	first := choose.Intn(n + 1)
+	for _, c := range dir.pending[:first] {
+		entries = c.apply(entries)
+	}
+	if first+1 >= n || choose.Intn(2) == 0 {
+		return entries
+	}
+	lost := dir.pending[first].names(nil)
+	for _, c := range dir.pending[first+1:] {
+		if c.touches(lost) || choose.Intn(2) == 0 {
+			lost = c.names(lost)
 			continue
 		}
-		file := cutFile(have.node.file, c)
-		d.used += file.length
-		survivors[i].node.file = file
+		entries = c.apply(entries)
 	}
-	return &directory{current: survivors, durable: survivors}
+	return entries
 }
 
-func survivingEntries(source *directory, c Chooser) entries {
-	if len(source.pending) == 0 {
-		return source.current
-	}
-	answer := c.Intn(directoryAnswers)
-	prefix := 0
-	switch answer {
-	case directoryNothing:
-		return source.durable
-	case directoryEverything:
-		return source.current
-	case directoryPrefix:
-		prefix = c.Intn(len(source.pending) + 1)
-	}
-	survivors := source.durable
-	for i, op := range source.pending {
-		if i < prefix || answer == directorySubset && c.Intn(2) == 1 {
-			survivors = op.applyTo(survivors)
-		}
-	}
-	return survivors
-}
-
-// step is the smallest thing that happens to a file: one sector of a write, or
-// a change of its length.
-type step struct {
-	op          fileOp // a write holds only the bytes of its sector
-	lengthAfter int64
-	arrives     bool
-}
-
-func cutFile(source *inode, c Chooser) *inode {
-	memory := make([]byte, len(source.memory()))
-	durable := source.durableBytes()
-	if len(source.pending) == 0 {
-		copy(memory, durable)
-		return inodeOf(memory, int64(len(durable)))
-	}
-	steps := stepsOf(source.pending, int64(len(durable)))
-	reached := chooseSteps(steps, c)
-	length := int64(len(durable))
-	if reached > 0 {
-		length = steps[reached-1].lengthAfter
-	}
-	content := memory[:length]
-	copy(content, durable)
-	apply(content, steps, reached)
-	spoil(content, steps, int64(len(durable)), c)
-	return inodeOf(memory, length)
-}
-
-func stepsOf(pending []fileOp, length int64) []step {
-	steps := make([]step, 0, 2*len(pending))
-	for _, op := range pending {
-		for {
-			part := op
-			if op.kind == pendingWrite {
-				part.data = op.data[:min(int64(len(op.data)), sectorSize-op.offset%sectorSize)]
-				op.data = op.data[len(part.data):]
-				op.offset += int64(len(part.data))
+// cutFileLocked is what is left of a file.
+func (d *Disk) cutFileLocked(f *inode, choose Chooser) *inode {
+	content := f.durable.share()
+	if len(f.pending) > 0 {
+		switch w := way(choose.Intn(int(waysCount))); w {
+		case keepNothing:
+		case keepEverything:
+			for _, c := range f.pending {
+				content.apply(c)
 			}
-			length = part.lengthAfter(length)
-			steps = append(steps, step{op: part, lengthAfter: length})
-			if len(op.data) == 0 {
-				break
-			}
+		default:
+			d.cutChangesLocked(&content, f, newKeeper(w, f.pending, choose), choose)
 		}
 	}
-	return steps
+	return &inode{
+		durable: content, everDurable: content.size, size: content.size,
+		linked: true, allocated: min(f.allocated, content.size),
+	}
 }
 
-// chooseSteps marks what arrives and returns how many of the steps the file's
-// length has gone through.
-func chooseSteps(steps []step, c Chooser) (reached int) {
-	all := len(steps)
-	holeStart, holeEnd := 0, 0
-	switch c.Intn(fileAnswers) {
-	case fileNothing:
-		return 0
-	case filePrefix:
-		reached = c.Intn(all + 1)
-		holeStart, holeEnd = reached, all
-	case fileHole:
-		reached = all
-		holeStart = c.Intn(all + 1)
-		holeEnd = holeStart + c.Intn(all-holeStart+1)
-	case fileEverything:
-		reached = all
-	default:
-		for i := range steps {
-			steps[i].arrives = c.Intn(2) == 1
-		}
-		return c.Intn(all + 1)
+// cutChangesLocked applies to the durable content what is kept of the changes,
+// and chooses a length.
+func (d *Disk) cutChangesLocked(content *image, f *inode, keep *keeper, choose Chooser) {
+	length := content.size
+	shortest, longest := length, length
+	for _, c := range f.pending {
+		shortest, longest = min(shortest, c.length), max(longest, c.length)
 	}
-	for i := range steps {
-		steps[i].arrives = i < holeStart || i >= holeEnd
+	// Until the length is chosen the content is as long as it can become.
+	content.setSize(longest)
+	if f.everDurable < longest {
+		d.fillLocked(content, f, longest, choose)
 	}
-	return reached
-}
-
-// apply lets the steps happen to content, which has its final length already.
-func apply(content []byte, steps []step, reached int) {
-	end := int64(len(content))
-	for i, s := range steps {
+	for i, c := range f.pending {
 		switch {
-		case s.op.kind == pendingTruncate && i < reached:
-			if s.op.offset < int64(len(content)) {
-				clear(content[s.op.offset:])
-			}
-		case s.op.kind == pendingTruncate:
-			// The blocks behind the cut are other ones for the writes that
-			// follow, and the file does not have them yet.
-			end = min(end, s.op.offset)
-		case s.arrives && s.op.kind == pendingWrite && s.op.offset < end:
-			copy(content[s.op.offset:end], s.op.data)
+		case c.kind == wrote:
+			length = max(length, keep.sectors(content, i, c))
+		case !keep.piece(i, noSector):
+		case c.kind == extended:
+			length = max(length, c.at)
+		case c.kind == setLength:
+			content.setSize(c.at)
+			content.setSize(longest)
+			length = c.at
 		}
 	}
+	if shortest < longest {
+		switch choose.Intn(4) {
+		case 1:
+			length = f.pending[choose.Intn(len(f.pending))].length
+		case 2:
+			length = shortest + int64(choose.Intn(int(longest-shortest)+1))
+		case 3:
+			length = longest
+		}
+	}
+	content.setSize(length)
 }
 
-// spoil fills sectors that were never durable and that no write reached.
-func spoil(content []byte, steps []step, durableLength int64, c Chooser) {
-	firstSector := (durableLength + sectorSize - 1) / sectorSize
-	sectors := (int64(len(content))+sectorSize-1)/sectorSize - firstSector
-	if sectors <= 0 {
-		return
-	}
-	written := make([]bool, sectors)
-	missing := sectors
-	for _, s := range steps {
-		at := s.op.offset/sectorSize - firstSector
-		if s.arrives && s.op.kind == pendingWrite && at >= 0 && at < sectors && !written[at] {
-			written[at] = true
-			missing--
+// fillLocked chooses what the part of a file shows that was granted to it and
+// perhaps never written: zeros, noise, or what another file has there.
+func (d *Disk) fillLocked(content *image, f *inode, end int64, choose Chooser) {
+	start := f.everDurable
+	switch choose.Intn(4) {
+	case 1:
+		noise := random{uint64(choose.Intn(4))}
+		filling := make([]byte, 0, end-start+7)
+		for int64(len(filling)) < end-start {
+			filling = binary.LittleEndian.AppendUint64(filling, noise.next())
 		}
-	}
-	// Garbage is neither the first nor the last answer: where all or nothing
-	// survives, there is none.
-	if missing == 0 || c.Intn(4) != 1 {
-		return
-	}
-	seed := uint64(c.Intn(256))
-	for i := range sectors {
-		if !written[i] && c.Intn(3) == 1 {
-			start := (firstSector + i) * sectorSize
-			fillGarbage(content[start:min(start+sectorSize, int64(len(content)))], mix(seed, uint64(i)))
+		content.write(filling[:end-start], start)
+	case 2:
+		other := d.nodes[choose.Intn(len(d.nodes))].file
+		if other == nil || other == f {
+			return
 		}
-	}
-}
-
-func fillGarbage(sector []byte, seed uint64) {
-	random := seeded{state: seed}
-	var word [8]byte
-	for len(sector) > 0 {
-		binary.LittleEndian.PutUint64(word[:], random.next())
-		sector = sector[copy(sector, word[:]):]
+		if stale := other.durable.bytes[:min(end, int64(len(other.durable.bytes)))]; start < int64(len(stale)) {
+			content.write(stale[start:], start)
+		}
 	}
 }
