@@ -2,41 +2,68 @@ package fuzz
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 
 	"github.com/mmapkv/mmapkv/segment"
 )
 
+const fuzzHintID = 7
+
+// sealHintBytes gives a hint the checksum that fits.
+func sealHintBytes(data []byte) []byte {
+	data = bytes.Clone(data)
+	if body := len(data) - 8; body >= 0 {
+		binary.LittleEndian.PutUint64(data[body:], uint64(sealed(data[:body], fuzzSalt, fuzzHintID, sealHint)))
+	}
+	return data
+}
+
 // FuzzHint: what ParseHint accepts can be walked and searched, and encodes to
 // itself.
 func FuzzHint(f *testing.F) {
-	const id = 7
+	add := func(data []byte) {
+		f.Add(data, false)
+		f.Add(data, true)
+	}
 	end := segment.End{Offset: 1 << 20, Seq: 9}
 	empty := segment.NewHintBuilder()
-	f.Add(empty.Encode(id, fuzzSalt, end, 0))
+	add(empty.Encode(fuzzHintID, fuzzSalt, end, 0))
 	b := segment.NewHintBuilder()
 	b.Add(segment.Entry{Offset: 64, Size: 32, Seq: 1, Key: []byte("key")})
 	b.Add(segment.Entry{Offset: 96, Size: 32, Seq: 2, Key: []byte("gone"), Flags: segment.Tombstone})
 	b.AddDamage(segment.Damage{Offset: 128, Length: 64})
-	f.Add(b.Encode(id, fuzzSalt, end, 1))
-	f.Add([]byte("MMKVHNT\x00"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		h, err := segment.ParseHint(data, id, fuzzSalt)
-		if err != nil {
-			return
+	add(b.Encode(fuzzHintID, fuzzSalt, end, 1))
+	add([]byte("MMKVHNT\x00"))
+	f.Fuzz(func(t *testing.T, data []byte, honest bool) {
+		if honest {
+			data = sealHintBytes(data)
 		}
-		again := segment.NewHintBuilder()
-		for e := range h.Entries {
-			if found, ok := h.Find(e.Key); !ok || found.Offset != e.Offset {
-				t.Fatalf("%q is not found", e.Key)
-			}
-			again.Add(segment.Entry{Offset: e.Offset, Size: e.Size, Seq: e.Seq, Expiry: e.Expiry, Flags: e.Flags, Key: e.Key})
-		}
-		for _, d := range h.Damages() {
-			again.AddDamage(d)
-		}
-		if encoded := again.Encode(id, fuzzSalt, h.Covers, h.Watermark); !bytes.Equal(encoded, data) {
-			t.Fatalf("%x encodes to %x", data, encoded)
-		}
+		boundMemory(t, len(data), func() { readHint(t, data) })
 	})
+}
+
+func readHint(t *testing.T, data []byte) {
+	h, err := segment.ParseHint(data, fuzzHintID, fuzzSalt)
+	if err != nil {
+		return
+	}
+	again := segment.NewHintBuilder()
+	i := 0
+	for e := range h.Entries {
+		if found, ok := h.Find(e.Key); !ok || found.Offset != e.Offset || h.At(i).Offset != e.Offset {
+			t.Fatalf("%q is not found", e.Key)
+		}
+		again.Add(segment.Entry{Offset: e.Offset, Size: e.Size, Seq: e.Seq, Expiry: e.Expiry, Flags: e.Flags, Key: e.Key})
+		i++
+	}
+	if i != h.Len() {
+		t.Fatalf("%d entries of %d", i, h.Len())
+	}
+	for _, d := range h.Damages() {
+		again.AddDamage(d)
+	}
+	if encoded := again.Encode(fuzzHintID, fuzzSalt, h.Covers, h.Watermark); !bytes.Equal(encoded, data) {
+		t.Fatalf("%x encodes to %x", data, encoded)
+	}
 }

@@ -1,6 +1,9 @@
 package segment
 
-import "hash/crc32"
+import (
+	"hash/crc32"
+	"sync"
+)
 
 // castagnoli is CRC-32C, for which processors have an instruction.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -11,7 +14,7 @@ type role uint64
 const (
 	roleHeader role = 0x9ae16a3b2f90404f
 	roleValue  role = 0xc3a5c85c97cb3127
-	roleHint   role = 0xb492b66fbe98f273
+	roleHint   role = 0xb492b66fbe98f273 // with the id as offset
 	roleBody   role = 0x9ddfea08eb382d69
 )
 
@@ -31,4 +34,71 @@ func seal(sum uint32, salt uint64, offset int64, r role) uint32 {
 		return 1
 	}
 	return sum
+}
+
+// pieceSums gives the CRC-32C of many overlapping pieces of one buffer, each in
+// about the same short time however long it is: with A in front of B,
+// crc(AB) = movedOn(crc(A), len(B)) ^ crc(B), so the sums of the buffer's
+// beginnings tell that of every piece. A scan needs it where bytes that look like
+// headers with long keys overlap.
+type pieceSums struct {
+	data []byte
+	sums []uint32 // of data[:0], data[:pieceStride] and so on, as far as asked for
+}
+
+// pieceStride is how many bytes lie between two sums that are kept.
+const pieceStride = 64
+
+// reset makes it give sums of data, and keeps the memory.
+func (p *pieceSums) reset(data []byte) { p.data, p.sums = data, append(p.sums[:0], 0) }
+
+// sum is the CRC-32C of data[from:to].
+func (p *pieceSums) sum(from, to int) uint32 {
+	return p.beginning(to) ^ movedOn(p.beginning(from), to-from)
+}
+
+// beginning is the CRC-32C of data[:n].
+func (p *pieceSums) beginning(n int) uint32 {
+	for i := len(p.sums); i <= n/pieceStride; i++ {
+		p.sums = append(p.sums, crc32.Update(p.sums[i-1], castagnoli, p.data[(i-1)*pieceStride:i*pieceStride]))
+	}
+	kept := n / pieceStride
+	return crc32.Update(p.sums[kept], castagnoli, p.data[kept*pieceStride:n])
+}
+
+// movedOn is what a CRC contributes to that of a text that goes on for n bytes
+// more: the product with x to the power of 8n. n is below 1<<24.
+func movedOn(sum uint32, n int) uint32 {
+	powers := shiftPowers()
+	for digit := 0; n > 0; digit++ {
+		if low := n & 0xff; low != 0 {
+			sum = product(powers[digit][low], sum)
+		}
+		n >>= 8
+	}
+	return sum
+}
+
+// shiftPowers holds, for each base-256 digit of n, x to the power of 8n.
+var shiftPowers = sync.OnceValue(func() *[3][256]uint32 {
+	const one, xTo8 = 1 << 31, 1 << 23 // the highest bit is x to the power of 0
+	powers := new([3][256]uint32)
+	step := uint32(xTo8)
+	for digit := range powers {
+		powers[digit][0] = one
+		for i := 1; i < len(powers[digit]); i++ {
+			powers[digit][i] = product(step, powers[digit][i-1])
+		}
+		step = product(step, powers[digit][255])
+	}
+	return powers
+})
+
+// product multiplies two polynomials modulo that of CRC-32C.
+func product(a, b uint32) (p uint32) {
+	for ; a != 0; a <<= 1 {
+		p ^= b & -(a >> 31)
+		b = b>>1 ^ crc32.Castagnoli&-(b&1)
+	}
+	return p
 }

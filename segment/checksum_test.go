@@ -1,6 +1,8 @@
 package segment
 
 import (
+	"hash/crc32"
+	"math/rand/v2"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -31,4 +33,23 @@ func TestSealDependsOnPlaceSaltAndRole(t *testing.T) {
 	if len(seen) != 3*4*4 {
 		t.Errorf("%d different checksums of %d", len(seen), 3*4*4)
 	}
+}
+
+func TestPieceSumsAreThoseOfThePieces(t *testing.T) {
+	var p pieceSums
+	rapid.Check(t, func(t *rapid.T) {
+		data := make([]byte, rapid.IntRange(0, 1<<18).Draw(t, "size"))
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		for i := range data {
+			data[i] = byte(rng.Uint32())
+		}
+		p.reset(data)
+		for range 20 {
+			to := rapid.IntRange(0, len(data)).Draw(t, "to")
+			from := rapid.IntRange(0, to).Draw(t, "from")
+			if got, want := p.sum(from, to), crc32.Checksum(data[from:to], castagnoli); got != want {
+				t.Fatalf("[%d:%d] of %d bytes: %#x, want %#x", from, to, len(data), got, want)
+			}
+		}
+	})
 }

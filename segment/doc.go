@@ -1,138 +1,213 @@
-// Package segment reads and writes the files of a store: segments, which hold
-// records, their hints, and the manifest. It knows the bytes and what makes them
-// valid; which file counts, and what is alive, is decided above it.
+// Package segment is the bytes: how a record, a segment file, a hint and a
+// manifest are laid out, how they are written, and how they are read back from a
+// disk that may have torn, lost, mixed up or changed any of them.
 //
-// What must hold:
+// It knows nothing of which file counts, what a key's newest record is, or when
+// to sync: that is policy, and lies above.
 //
-//   - A record lies at a multiple of 8, and validates only there and in its file:
-//     its checksums depend on the file's salt and on the offset.
-//   - Zeros, which a file is preallocated with, never validate: no stored checksum
-//     of a record is 0, and no sequence number either.
-//   - No length is believed before it was compared with what there is.
-//   - In a file of the log, sequence numbers have no gaps, batches are not split.
-//   - A sealed file never changes. A hint covers no byte that was not synced.
-//   - A version above the known one is refused, never guessed at.
+// # What must hold
 //
-// All numbers are little-endian. Every checksum is a CRC-32C with a mask from the
-// salt, the offset and the role (see seal); where nothing else is said, the offset
-// is 0. The worked examples use the salt 0x0123456789abcdef.
+//   - All numbers are little-endian, and everything begins at a multiple of 8.
+//   - A length from a disk is compared with what is left, by subtraction, before
+//     it is used; nothing is allocated by one that was not. Reading a damaged or
+//     hostile file costs memory and time in proportion to the file.
+//   - The version is looked at before any field behind it. A newer one is
+//     [ErrVersion], whatever else the file holds.
+//   - What validates was written by this package for this place. Zeros, blocks of
+//     ones, leftovers of another file and bytes that a user stored do not.
+//   - A header vouches for its key and for everything else but the value, whose
+//     own checksum it covers. So damage in a value leaves the key known.
+//   - [Decode], [Record.ValueOK] and a reused [Draft] allocate nothing.
 //
-// # Segment header
+// # Checksums
 //
-// A segment begins with 64 bytes, and the ids of the files that it replaces, 8
-// bytes each. Records follow up to the end that the manifest names.
+// A checksum is a CRC-32C, sealed: xored with 32 bits that a non-linear mixer
+// makes of the file's salt, the offset and the checksum's role, and then 1 if it
+// would be 0 (seal, in checksum.go, has the arithmetic). A stored 0 is never
+// right, because the CRC of nothing is 0, and zeros are just what a lost write
+// leaves behind. The seeds keep apart what a CRC alone would take for the same:
 //
-//	+-------+---------+------+----+------+------+----------+------+----------+----------+
-//	| magic | version | size | id | salt | kind | replaced | zero | checksum | ids      |
-//	| 8     | 4       | 4    | 8  | 8    | 4    | 4        | 20   | 4        | 8 * each |
-//	+-------+---------+------+----+------+------+----------+------+----------+----------+
+//   - the salt, 64 random bits drawn for each file: a block that an older or
+//     another store left on the disk, and a record that somebody who knows this
+//     page stores inside a value, to be found by a scan behind some damage;
+//   - the offset: a record that was written, copied or read elsewhere in its file;
+//   - the role: a value that is the image of a header, and a hint of a record.
 //
-// The header of merged segment 9, which replaces segment 3:
+// The offset of a write is known late, in the leader's hands. Because the seal is
+// put on last, the long part, the CRC of the value, is computed before, outside
+// every lock. A hint is sealed with its segment's salt and id, and so belongs to
+// that file only. A manifest has no salt, since it is where the salts are found.
 //
-//	0000  4d 4d 4b 56 53 45 47 00   magic "MMKVSEG\0"
-//	0008  01 00 00 00               version
-//	000c  48 00 00 00               size of this header, 72
-//	0010  09 00 00 00 00 00 00 00   id, 9
-//	0018  ef cd ab 89 67 45 23 01   salt
-//	0020  02 00 00 00               kind, 2: Merged; a Log is 1
-//	0024  01 00 00 00               number of replaced files
-//	0028  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  zero
-//	0038  00 00 00 00
-//	003c  38 3e 58 3a               checksum, of bytes 0 to 60 and 64 on
-//	0040  03 00 00 00 00 00 00 00   id of a replaced file, 3
+// None of this withstands somebody who can write to the files.
 //
-// # Record
+// # A segment file
 //
-//	+------------+-----------+-----+------------+----------+-------+------+
-//	| header sum | value sum | seq | value size | key size | flags | zero |
-//	| 4          | 4         | 8   | 4          | 2        | 1     | 1    |
-//	+------------+-----------+-----+------------+----------+-------+------+
-//	| expiry 8? | watermark 8? | previous offset 8, seq 8? | key | value | padding |
-//	+-----------+--------------+---------------------------+-----+-------+---------+
+// A header, then records without gaps between them. What a file may hold behind
+// its last record, preallocated zeros or what a crash left, has no meaning. The
+// header, [Header], is 64 bytes and the ids of the files that this one replaced:
 //
-// The header checksum covers all from the value checksum to the end of the key,
-// the value checksum the value; both with the record's offset. The padding, to a
-// multiple of 8, is not covered. Flags, from bit 0: tombstone; expiry follows (Unix
-// milliseconds); the batch goes on with the next record; watermark follows (all up
-// to that number was on disk before); previous follows (where the file before
-// ends). A tombstone has no value.
+//	       0       1       2       3       4       5       6       7
+//	   +-------+-------+-------+-------+-------+-------+-------+-------+
+//	 0 |  M       M       K       V       S       E       G       0    |
+//	 8 |         version, 1            |          header's size        |
+//	16 |                              id                               |
+//	24 |                             salt                              |
+//	32 |  kind: 1 log, 2 merged        |  number of ids at the end     |
+//	40 |                             zeros                             |
+//	48 |                             zeros                             |
+//	56 |            zeros              |  checksum                     |
+//	64 |  ids of the replaced files, 8 bytes each ...                  |
+//	   +---------------------------------------------------------------+
 //
-// "key" with "value", as record 1 at offset 64:
+// The checksum covers all bytes but its own four; its offset is 0. File 9, merged
+// in place of file 3, begins like this:
 //
-//	0000  8a 9a 72 a4               header checksum
-//	0004  b4 84 82 9c               value checksum
-//	0008  01 00 00 00 00 00 00 00   sequence number, 1
-//	0010  05 00 00 00               size of the value
-//	0014  03 00                     size of the key
-//	0016  00                        flags, none
-//	0017  00                        zero
-//	0018  6b 65 79                  "key"
-//	001b  76 61 6c 75 65            "value"
+//	0000  4d 4d 4b 56 53 45 47 00  "MMKVSEG", 0
+//	0008  01 00 00 00 48 00 00 00  version 1, 72 bytes
+//	0010  09 00 00 00 00 00 00 00  id 9
+//	0018  ef cd ab 89 67 45 23 01  salt 0x0123456789abcdef
+//	0020  02 00 00 00 01 00 00 00  merged, of 1 file
+//	0028  00 00 00 00 00 00 00 00
+//	0030  00 00 00 00 00 00 00 00
+//	0038  00 00 00 00 38 3e 58 3a  checksum
+//	0040  03 00 00 00 00 00 00 00  in place of file 3
 //
-// # Hint
+// # A record
 //
-// The newest record of each key of a segment, by key.
+// A header of 24 bytes, the extensions that its flags announce, the key, the
+// value, and padding up to the next multiple of 8:
 //
-//	+-----------+---------+-----------+--------+-------------+
-//	| header 64 | entries | directory | damage | checksum, 0 |
-//	|           |         | 8 * each  | 16 *   | 4 + 4       |
-//	+-----------+---------+-----------+--------+-------------+
+//	       0       1       2       3       4       5       6       7
+//	   +-------+-------+-------+-------+-------+-------+-------+-------+
+//	 0 |  checksum of the header       |  checksum of the value        |
+//	 8 |                       sequence number                         |
+//	16 |        value's size           |  key's size   | flags |   0   |
+//	   +---------------------------------------------------------------+
+//	   |  expiry, Unix milliseconds, signed              if Expires    |
+//	   |  watermark                                     if HasWatermark|
+//	   |  where the file before ends: offset             if HasPrevious|
+//	   |                              sequence number                  |
+//	   +---------------------------------------------------------------+
+//	   |  key, value, padding ...                                      |
+//	   +---------------------------------------------------------------+
 //
-// An entry is 40 bytes and the key, padded to a multiple of 8. The directory has
-// the place of each in the hint. Damage lists ranges of the segment that cannot be
-// read. The checksum takes the id of the segment as its offset.
+// The header's checksum covers bytes 4 to 24, the extensions and the key; both
+// checksums have the offset of the record. The padding is written as zeros,
+// belongs to the record, and is covered by none. The flags are bits:
 //
-// The hint of segment 7, one record and one damaged range:
+//	 1  Tombstone     the key has no value from here on; the value's size is 0
+//	 2  Expires       the key has no value from the expiry on
+//	 4  BatchGoesOn   the next record belongs to the same batch
+//	 8  HasWatermark  all records up to the watermark were on disk before this one
+//	16  HasPrevious   in a file's first record: where the log left the file before
 //
-//	0000  4d 4d 4b 56 48 4e 54 00   magic "MMKVHNT\0"
-//	0008  01 00 00 00               version
-//	000c  01 00 00 00               number of damaged ranges
-//	0010  07 00 00 00 00 00 00 00   id of the segment, 7
-//	0018  80 00 00 00 00 00 00 00   covers: offset, 128
-//	0020  02 00 00 00 00 00 00 00   covers: sequence number, 2
-//	0028  01 00 00 00 00 00 00 00   watermark, 1
-//	0030  01 00 00 00 00 00 00 00   number of entries
-//	0038  30 00 00 00 00 00 00 00   bytes of entries, 48
-//	0040  40 00 00 00 00 00 00 00   entry: offset, 64
-//	0048  20 00 00 00 00 00 00 00   size, 32
-//	0050  01 00 00 00 00 00 00 00   sequence number, 1
-//	0058  00 00 00 00 00 00 00 00   expiry
-//	0060  03 00                     size of the key
-//	0062  00                        flags: tombstone, expiry
-//	0063  00 00 00 00 00            zero
-//	0068  6b 65 79 00 00 00 00 00   "key", padded
-//	0070  40 00 00 00 00 00 00 00   directory: the entry is at 0x40
-//	0078  60 00 00 00 00 00 00 00   damage: offset, 96
-//	0080  20 00 00 00 00 00 00 00   length, 32
-//	0088  b4 8d a6 60 00 00 00 00   checksum, of all before it
+// Other bits do not validate, nor does sequence number 0. In a file of kind log
+// the numbers have no gaps. The record number 1 of "key" and "value", at offset
+// 64 of a file with the salt above:
 //
-// # Manifest
+//	0000  8a 9a 72 a4 b4 84 82 9c  checksums of header and value
+//	0008  01 00 00 00 00 00 00 00  sequence number 1
+//	0010  05 00 00 00 03 00 00 00  value of 5 bytes, key of 3, no flags
+//	0018  6b 65 79 76 61 6c 75 65  "key", "value", no padding needed
 //
-// The same block twice, one of which is enough: a header of 32 bytes, a body of
-// 48, and 40 for each segment, in the order of the log. Its checksum has no salt.
+// # A hint
 //
-//	+-------+---------+----------+------+------+------+----------+--- - -
-//	| magic | version | checksum | size | zero | body | segments | again
-//	| 8     | 4       | 4        | 8    | 8    | 48   | 40 each  |
-//	+-------+---------+----------+------+------+------+----------+--- - -
+// The newest record of each key of one file, sorted by key, so that opening a
+// store need not read the records: a header, the entries, a directory of where
+// each entry begins, for binary search, the damages, and the checksum of all that.
 //
-// The block of a store with one segment, closed:
+//	       0       1       2       3       4       5       6       7
+//	   +-------+-------+-------+-------+-------+-------+-------+-------+
+//	 0 |  M       M       K       V       H       N       T       0    |
+//	 8 |         version, 1            |       number of damages       |
+//	16 |                       id of the segment                       |
+//	24 |   where its records ended when this was written: offset       |
+//	32 |                                                  sequence n.  |
+//	40 |         watermark, all up to it was on disk then              |
+//	48 |                      number of entries                        |
+//	56 |               size of all entries in this file                |
+//	   +---------------------------------------------------------------+
+//	   |  entries:       offset of the record in its segment           |
+//	   |                 size of the record                            |
+//	   |                 sequence number                               |
+//	   |                 expiry                                        |
+//	   |  key's size     | flags |             zeros                   |
+//	   |  key, zeros up to the next multiple of 8                      |
+//	   +---------------------------------------------------------------+
+//	   |  directory:     place of each entry in this file              |
+//	   +---------------------------------------------------------------+
+//	   |  damages:       offset in the segment                         |
+//	   |                 length                                        |
+//	   +---------------------------------------------------------------+
+//	   |       checksum                |             zeros             |
+//	   +---------------------------------------------------------------+
 //
-//	0000  4d 4d 4b 56 4d 41 4e 00   magic "MMKVMAN\0"
-//	0008  01 00 00 00               version
-//	000c  53 e5 66 df               checksum, of all behind it
-//	0010  58 00 00 00 00 00 00 00   size of the body, 88
-//	0018  00 00 00 00 00 00 00 00   zero
-//	0020  03 00 00 00 00 00 00 00   body: edit, 3
-//	0028  08 00 00 00 00 00 00 00   next id, 8
-//	0030  02 00 00 00 00 00 00 00   last sequence number, 2
-//	0038  01 00 00 00 00 00 00 00   watermark, 1
-//	0040  01 00 00 00 00 00 00 00   clean, 1 for yes
-//	0048  01 00 00 00 00 00 00 00   number of segments
-//	0050  07 00 00 00 00 00 00 00   segment: id, 7
-//	0058  ef cd ab 89 67 45 23 01   salt
-//	0060  01 00 00 00               kind, 1: Log
-//	0064  00 00 00 00               sealed, 0 for no
-//	0068  80 00 00 00 00 00 00 00   end: offset, 128
-//	0070  02 00 00 00 00 00 00 00   end: sequence number, 2
+// A damage is a range that once was written and synced and that cannot be read
+// any more. Of the flags only Tombstone and Expires are kept. A hint that covers
+// another end than the manifest names is as good as none. The hint of segment 7,
+// which has the record above and 32 bytes of damage behind it:
+//
+//	0000  4d 4d 4b 56 48 4e 54 00  "MMKVHNT", 0
+//	0008  01 00 00 00 01 00 00 00  version 1, 1 damage
+//	0010  07 00 00 00 00 00 00 00  segment 7
+//	0018  80 00 00 00 00 00 00 00  its records ended at 128
+//	0020  02 00 00 00 00 00 00 00  and at sequence number 2
+//	0028  01 00 00 00 00 00 00 00  watermark 1
+//	0030  01 00 00 00 00 00 00 00  1 entry
+//	0038  30 00 00 00 00 00 00 00  of 48 bytes
+//	0040  40 00 00 00 00 00 00 00  the record at 64
+//	0048  20 00 00 00 00 00 00 00  has 32 bytes
+//	0050  01 00 00 00 00 00 00 00  and sequence number 1
+//	0058  00 00 00 00 00 00 00 00  no expiry
+//	0060  03 00 00 00 00 00 00 00  key of 3 bytes, no flags
+//	0068  6b 65 79 00 00 00 00 00  "key"
+//	0070  40 00 00 00 00 00 00 00  the entry is at 64 of this file
+//	0078  60 00 00 00 00 00 00 00  damage at 96
+//	0080  20 00 00 00 00 00 00 00  of 32 bytes
+//	0088  b4 8d a6 60 00 00 00 00  checksum
+//
+// # The manifest
+//
+// The same block twice, so that a bad sector in one does no harm. A block is a
+// header of 32 bytes, and a body of 48 bytes and 40 for each segment:
+//
+//	       0       1       2       3       4       5       6       7
+//	   +-------+-------+-------+-------+-------+-------+-------+-------+
+//	 0 |  M       M       K       V       M       A       N       0    |
+//	 8 |         version, 1            |  checksum of all behind it    |
+//	16 |                        size of the body                       |
+//	24 |                             zeros                             |
+//	   +---------------------------------------------------------------+
+//	32 |                        number of edits                        |
+//	40 |                    lowest id never used yet                   |
+//	48 |       highest sequence number ever given, as far as known     |
+//	56 |                           watermark                           |
+//	64 |              1 after a clean close, otherwise 0               |
+//	72 |                       number of segments                      |
+//	   +---------------------------------------------------------------+
+//	   |  segments, oldest first:  id                                  |
+//	   |                           salt                                |
+//	   |            kind               |     1 if sealed, otherwise 0  |
+//	   |          where its records end:  offset                       |
+//	   |                                  sequence number              |
+//	   +---------------------------------------------------------------+
+//
+// The end of a segment is known if it is sealed, and for all after a clean close.
+// A store with the segment of the hint above, cleanly closed, has this twice:
+//
+//	0000  4d 4d 4b 56 4d 41 4e 00  "MMKVMAN", 0
+//	0008  01 00 00 00 53 e5 66 df  version 1, checksum
+//	0010  58 00 00 00 00 00 00 00  body of 88 bytes
+//	0018  00 00 00 00 00 00 00 00
+//	0020  03 00 00 00 00 00 00 00  3 edits
+//	0028  08 00 00 00 00 00 00 00  the next id is 8
+//	0030  02 00 00 00 00 00 00 00  last sequence number 2
+//	0038  01 00 00 00 00 00 00 00  watermark 1
+//	0040  01 00 00 00 00 00 00 00  clean
+//	0048  01 00 00 00 00 00 00 00  1 segment
+//	0050  07 00 00 00 00 00 00 00  id 7
+//	0058  ef cd ab 89 67 45 23 01  its salt
+//	0060  01 00 00 00 00 00 00 00  log, not sealed
+//	0068  80 00 00 00 00 00 00 00  ends at 128
+//	0070  02 00 00 00 00 00 00 00  and at sequence number 2
 package segment

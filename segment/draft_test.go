@@ -3,6 +3,8 @@ package segment
 import (
 	"bytes"
 	"io"
+	"runtime/debug"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -101,7 +103,7 @@ func checkDraft(t *rapid.T, d *Draft, ops []testOp, p Placement, data []byte) {
 			e.ValueSize != int64(len(r.Value)) || !e.ValueOK {
 			t.Fatalf("record %d: the scanner has %+v, %v, Decode %+v", i, e, err, r)
 		}
-		if !bytes.Equal(d.Key(i), op.key) || d.IsDelete(i) != op.deletes {
+		if !bytes.Equal(d.Key(i), op.key) || d.IsDelete(i) != op.deletes || d.Expiry(i) != op.expiry {
 			t.Fatalf("the draft forgot entry %d", i)
 		}
 	}
@@ -155,5 +157,49 @@ func BenchmarkDraft(b *testing.B) {
 		d.Reset()
 		d.Put(key, value, 0)
 		d.Finish(Placement{Salt: testSalt, Offset: 64, Seq: 1})
+	}
+}
+
+func TestDraftSurvivesAFaultWhileCopying(t *testing.T) {
+	memory, err := syscall.Mmap(-1, 0, 4096, syscall.PROT_NONE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Munmap(memory); err != nil {
+			t.Error(err)
+		}
+	}()
+	var d, want Draft
+	faulty := func(key, value []byte) {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		defer func() {
+			if recover() == nil {
+				t.Error("no fault")
+			}
+		}()
+		d.Put(key, value, 7)
+	}
+	faulty([]byte("first"), memory)
+	for _, draft := range []*Draft{&d, &want} {
+		draft.Put([]byte("a"), []byte("1"), 0)
+		if draft == &d {
+			faulty(memory, nil)
+			faulty([]byte("b"), memory)
+		}
+		draft.Delete([]byte("c"))
+	}
+	if d.Len() != 2 || !bytes.Equal(d.Finish(fullPlacement), want.Finish(fullPlacement)) {
+		t.Errorf("%d entries; or other bytes", d.Len())
+	}
+}
+
+func TestEmptyDraftIsNothing(t *testing.T) {
+	var d Draft
+	d.Put([]byte("key"), nil, 0)
+	d.Finish(fullPlacement)
+	d.Reset()
+	if d.Len() != 0 || d.Size() != 0 || d.EncodedSize(true, true) != 0 || len(d.Finish(fullPlacement)) != 0 {
+		t.Errorf("%d entries, %d bytes", d.Len(), d.EncodedSize(true, true))
 	}
 }

@@ -3,6 +3,7 @@ package segment
 import (
 	"bytes"
 	"errors"
+	"io"
 	"math"
 	"reflect"
 	"testing"
@@ -60,8 +61,17 @@ func TestHeaderRefusesEveryFlippedBitAndTruncation(t *testing.T) {
 func TestHeaderOfAnotherVersion(t *testing.T) {
 	data := exampleHeader()
 	data[segVersionAt] = formatVersion + 1
-	if _, err := readHeader(data); !errors.Is(err, ErrVersion) {
-		t.Error(err)
+	for range 2 {
+		_, err := readHeader(data)
+		var version *VersionError
+		if !errors.Is(err, ErrVersion) || !errors.As(err, &version) || version.Version != formatVersion+1 {
+			t.Error(err)
+		} else if want := "segment: unknown format version 2; the highest known is 1"; err.Error() != want {
+			t.Errorf("%q, want %q", err, want)
+		}
+		for i := segVersionAt + 4; i < len(data); i++ {
+			data[i] = 0xff // all behind the version may mean something else
+		}
 	}
 }
 
@@ -71,6 +81,25 @@ func TestHostileHeaderAllocatesLittle(t *testing.T) {
 		data[segReplacedAt+i], data[segHeaderSizeAt+i] = 0xff, 0xff
 	}
 	if _, err := ReadHeader(bytes.NewReader(data), math.MaxInt64); !errors.Is(err, ErrHeader) {
+		t.Error(err)
+	}
+}
+
+func TestHeaderRefusesWhatNoStoreWrites(t *testing.T) {
+	for name, data := range map[string][]byte{
+		"zeros":        make([]byte, 1<<10),
+		"ones":         bytes.Repeat([]byte{0xff}, 1<<10),
+		"id 0":         Header{Salt: testSalt, Kind: Log}.Append(nil),
+		"unknown kind": Header{ID: 1, Salt: testSalt, Kind: Merged + 1}.Append(nil),
+	} {
+		if _, err := readHeader(data); !errors.Is(err, ErrHeader) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestHeaderReturnsErrorsOfReading(t *testing.T) {
+	if _, err := ReadHeader(failingReader{io.ErrClosedPipe}, 1<<10); !errors.Is(err, io.ErrClosedPipe) {
 		t.Error(err)
 	}
 }

@@ -356,12 +356,10 @@ func (h *Hint) Find(key []byte) (HintEntry, bool) {
 
 // Entries yields all entries by key.
 func (h *Hint) Entries(yield func(HintEntry) bool) {
-	for at := hintHeaderSize; at < len(h.entries); {
-		e := h.entryAt(at)
-		if !yield(e) {
+	for directory := h.directory; len(directory) > 0; directory = directory[directorySize:] {
+		if !yield(h.entryAt(int(binary.LittleEndian.Uint64(directory)))) {
 			return
 		}
-		at += hintEntrySize(len(e.Key))
 	}
 }
 

@@ -110,13 +110,7 @@ func TestHostileHintIsRefusedWithoutAllocation(t *testing.T) {
 	const entry = hintHeaderSize
 	for _, at := range []int{hintCountAt, hintBytesAt, entry, entry + entrySizeAt, entry + entryKeySizeAt} {
 		for _, n := range []uint64{math.MaxUint64, math.MaxUint64 / 8, 1 << 63, 1<<61 + 1, 1 << 32, 1<<16 - 1} {
-			data := exampleHint()
-			if at == entry+entryKeySizeAt {
-				n |= 1<<16 - 1
-			}
-			binary.LittleEndian.PutUint64(data[at:], n)
-			body := data[:len(data)-hintSumSize]
-			binary.LittleEndian.PutUint64(data[len(body):], uint64(hintSum(body, testHintID, testSalt)))
+			data := resealedHint(func(b []byte) { binary.LittleEndian.PutUint64(b[at:], n) })
 			if allocations := testing.AllocsPerRun(1, func() {
 				if _, err := ParseHint(data, testHintID, testSalt); !errors.Is(err, ErrHint) {
 					t.Errorf("%#x at %d: %v", n, at, err)
@@ -191,7 +185,6 @@ func BenchmarkHintEncode1M(b *testing.B) {
 
 func BenchmarkParseHint1M(b *testing.B) {
 	data := hintOf(1<<20).Encode(testHintID, testSalt, End{1 << 30, 1}, 0)
-	b.SetBytes(int64(len(data)))
 	for b.Loop() {
 		h, err := ParseHint(data, testHintID, testSalt)
 		if err != nil {
@@ -203,4 +196,96 @@ func BenchmarkParseHint1M(b *testing.B) {
 			}
 		}
 	}
+	b.ReportMetric(float64(b.N)*float64(1<<20)/b.Elapsed().Seconds(), "keys/s")
+}
+
+// resealedHint is the example with a change and a checksum that fits.
+func resealedHint(change func(data []byte)) []byte {
+	data := exampleHint()
+	change(data)
+	body := data[:len(data)-hintSumSize]
+	binary.LittleEndian.PutUint64(data[len(body):], uint64(hintSum(body, testHintID, testSalt)))
+	return data
+}
+
+func TestHintRefusesWhatNoStoreWrites(t *testing.T) {
+	const (
+		entry  = hintHeaderSize
+		damage = entry + entryHeaderSize + 8 + directorySize
+	)
+	for name, change := range map[string]func([]byte){
+		"zeros":                    func(b []byte) { clear(b) },
+		"ones":                     func(b []byte) { copy(b, bytes.Repeat([]byte{0xff}, len(b))) },
+		"another id":               func(b []byte) { b[hintIDAt]++ },
+		"covers nothing":           func(b []byte) { b[hintCoversAt] = 0 },
+		"covers a negative length": func(b []byte) { b[hintCoversAt+7] = 0x80 },
+		"record in the header":     func(b []byte) { b[entry] = 56 },
+		"record unaligned":         func(b []byte) { b[entry]++ },
+		"record behind the end":    func(b []byte) { b[entry] = 128 },
+		"size unaligned":           func(b []byte) { b[entry+entrySizeAt]++ },
+		"size too small":           func(b []byte) { b[entry+entrySizeAt] = 16 },
+		"size over the end":        func(b []byte) { b[entry+entrySizeAt] = 72 },
+		"flag":                     func(b []byte) { b[entry+entryFlagsAt] = byte(BatchGoesOn) },
+		"reserved":                 func(b []byte) { b[entry+entryHeaderSize-1] = 1 },
+		"padding":                  func(b []byte) { b[entry+entryHeaderSize+7] = 1 },
+		"directory":                func(b []byte) { b[damage-directorySize] = 72 },
+		"damage behind the end":    func(b []byte) { b[damage] = 136 },
+		"damage over the end":      func(b []byte) { b[damage+8] = 33 },
+		"damage of nothing":        func(b []byte) { b[damage+8] = 0 },
+	} {
+		if _, err := ParseHint(resealedHint(change), testHintID, testSalt); !errors.Is(err, ErrHint) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := ParseHint(resealedHint(func([]byte) {}), testHintID, testSalt); err != nil {
+		t.Errorf("nothing changed: %v", err)
+	}
+}
+
+func TestHintRefusesKeysOutOfOrder(t *testing.T) {
+	for _, keys := range [][2]string{{"b", "a"}, {"a", "a"}} {
+		b := NewHintBuilder()
+		b.Add(Entry{Offset: 64, Size: 32, Seq: 1, Key: []byte("1")})
+		b.Add(Entry{Offset: 96, Size: 32, Seq: 2, Key: []byte("2")})
+		data := b.Encode(testHintID, testSalt, End{128, 2}, 0)
+		for i, key := range keys {
+			copy(data[hintHeaderSize+i*hintEntrySize(1)+entryHeaderSize:], key)
+		}
+		body := data[:len(data)-hintSumSize]
+		binary.LittleEndian.PutUint64(data[len(body):], uint64(hintSum(body, testHintID, testSalt)))
+		if _, err := ParseHint(data, testHintID, testSalt); !errors.Is(err, ErrHint) {
+			t.Errorf("%q: %v", keys, err)
+		}
+	}
+}
+
+func TestHintCanBeEncodedTwice(t *testing.T) {
+	b := hintOf(100)
+	first := b.Encode(testHintID, testSalt, End{1 << 20, 1}, 0)
+	b.Add(Entry{Offset: 64, Size: 32, Seq: 101, Key: []byte("another")})
+	second := b.Encode(testHintID, testSalt, End{1 << 20, 1}, 0)
+	if h, err := ParseHint(second, testHintID, testSalt); err != nil || h.Len() != 101 || len(second) <= len(first) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestHintOfAnyBytesWithACommonPrefix(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		common := rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(t, "common")
+		b, want := NewHintBuilder(), make(map[string]bool)
+		for i, rest := range rapid.SliceOfN(rapid.SliceOfN(rapid.Byte(), 0, 12), 0, 30).Draw(t, "rests") {
+			key := append(bytes.Clone(common), rest...)
+			want[string(key)] = true
+			b.Add(Entry{Offset: 64 + 32*int64(i), Size: 32, Seq: uint64(i + 1), Key: key})
+		}
+		h, err := ParseHint(b.Encode(testHintID, testSalt, End{1 << 20, 99}, 0), testHintID, testSalt)
+		if err != nil || h.Len() != len(want) {
+			t.Fatalf("%v, want %d keys", err, len(want))
+		}
+		for e := range h.Entries {
+			if !want[string(e.Key)] {
+				t.Fatalf("%q", e.Key)
+			}
+		}
+	})
 }

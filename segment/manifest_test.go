@@ -106,6 +106,9 @@ func TestManifestRefusesWhatNoStoreWrites(t *testing.T) {
 		"end":             func(b []byte) { binary.LittleEndian.PutUint64(b[info+infoOffsetAt:], math.MaxUint64) },
 		"end in header":   func(b []byte) { b[info+infoOffsetAt] = 8 },
 		"end unaligned":   func(b []byte) { b[info+infoOffsetAt]++ },
+		"no id left":      func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyNextIDAt:], 0) },
+		"clean":           func(b []byte) { b[blockHeaderSize+bodyCleanAt] = 2 },
+		"sealed":          func(b []byte) { b[info+infoSealedAt] = 2 },
 	} {
 		block := resealed(change)
 		if _, err := ParseManifest(bytes.Repeat(block, 2)); !errors.Is(err, ErrManifest) {
@@ -114,5 +117,23 @@ func TestManifestRefusesWhatNoStoreWrites(t *testing.T) {
 	}
 	if _, err := ParseManifest(resealed(func([]byte) {})); err != nil {
 		t.Errorf("nothing changed: %v", err)
+	}
+}
+
+func TestManifestOfUniformBytes(t *testing.T) {
+	for _, c := range []byte{0, 0xff} {
+		if _, err := ParseManifest(bytes.Repeat([]byte{c}, 1<<10)); !errors.Is(err, ErrManifest) {
+			t.Errorf("%#x: %v", c, err)
+		}
+	}
+}
+
+func TestManifestRefusesAnIDTwice(t *testing.T) {
+	m := Manifest{NextID: 9}
+	for range 2 {
+		m.Segments = append(m.Segments, SegmentInfo{ID: 7, Kind: Log, Sealed: true, End: End{Offset: 64}})
+	}
+	if _, err := ParseManifest(m.Append(nil)); !errors.Is(err, ErrManifest) {
+		t.Error(err)
 	}
 }

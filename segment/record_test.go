@@ -3,6 +3,7 @@ package segment
 import (
 	"bytes"
 	"errors"
+	"io"
 	"math"
 	"testing"
 
@@ -152,6 +153,27 @@ func benchmarkDecode(b *testing.B, keySize, valueSize int) {
 		var r Record
 		if Decode(&r, data, testSalt, 64) != nil || !r.ValueOK() {
 			b.Fatal("the record does not validate")
+		}
+	}
+}
+
+func TestReadRecordSize(t *testing.T) {
+	data := encode(fullPlacement, "key", "value", 7)
+	end := int64(len(data))
+	if size, err := ReadRecordSize(bytes.NewReader(data), 0, end); err != nil || size != end {
+		t.Errorf("%d, %v, want %d", size, err, end)
+	}
+	for name, c := range map[string]struct {
+		r     io.ReaderAt
+		limit int64
+		want  error
+	}{
+		"limit in the record": {bytes.NewReader(data), end - 1, ErrBounds},
+		"file in the header":  {bytes.NewReader(data[:RecordHeaderSize-1]), end, ErrBounds},
+		"read error":          {failingReader{io.ErrClosedPipe}, end, io.ErrClosedPipe},
+	} {
+		if _, err := ReadRecordSize(c.r, 0, c.limit); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

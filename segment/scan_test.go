@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 )
@@ -161,6 +162,35 @@ func BenchmarkScanner(b *testing.B) {
 			if _, err := s.Next(); err != nil {
 				b.Fatal(err)
 			}
+		}
+	}
+}
+
+// hostileWord, repeated, looks at every offset like the header of a record with
+// a key of 65,535 bytes.
+var hostileWord = []byte{1, 0, 0, 0, 0xff, 0xff, 0, 0}
+
+func TestResyncFindsALongKeyBehindFalseHeaders(t *testing.T) {
+	key := strings.Repeat(string(hostileWord), MaxKeySize/len(hostileWord))
+	data := bytes.Repeat(hostileWord, 3*scanWindow/2/len(hostileWord))
+	offset := int64(len(data))
+	data = append(data, encode(Placement{Salt: testSalt, Offset: offset, Seq: 1 << 60}, key, "value", 0)...)
+	data = append(data, bytes.Repeat(hostileWord, 1<<10)...)
+	s := scan(data)
+	if e, err := s.Resync(1); err != nil || e.Offset != offset || string(e.Key) != key || !e.ValueOK {
+		t.Errorf("at %d, want %d: %v", e.Offset, offset, err)
+	}
+	if _, err := s.Resync(1); err != io.EOF {
+		t.Error(err)
+	}
+}
+
+func BenchmarkResyncFalseHeaders(b *testing.B) {
+	data := bytes.Repeat(hostileWord, 16<<20/len(hostileWord))
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		if _, err := scan(data).Resync(1); err != io.EOF {
+			b.Fatal(err)
 		}
 	}
 }

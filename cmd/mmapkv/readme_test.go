@@ -1,0 +1,136 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// fence is a fenced block of the README: its language and its text.
+var fence = regexp.MustCompile("(?s)```([a-z]+)\n(.*?)```")
+
+func readme(t *testing.T) (root string, blocks [][2]string) {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
+		blocks = append(blocks, [2]string{m[1], m[2]})
+	}
+	if len(blocks) < 7 {
+		t.Fatalf("the README has only %d blocks", len(blocks))
+	}
+	return root, blocks
+}
+
+// offline runs a shell script, with modules from what is at hand only.
+func offline(t *testing.T, dir, script string, environment ...string) string {
+	t.Helper()
+	cmd := exec.Command("sh", "-ec", script)
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), "GOPROXY=off", "GOSUMDB=off", "GOWORK=off"), environment...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s\n%v:\n%s", script, err, out)
+	}
+	return string(out)
+}
+
+// TestReadmeCommands runs every command of the README, in the order in which it
+// has them, but for the test command, which is what is running.
+func TestReadmeCommands(t *testing.T) {
+	root, blocks := readme(t)
+	work := t.TempDir()
+	first := filepath.Join(work, "first")
+	if err := os.Mkdir(first, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, b := range blocks {
+		language, text := b[0], b[1]
+		switch {
+		case language == "go" && strings.HasPrefix(text, "package main"):
+			if err := os.WriteFile(filepath.Join(first, "main.go"), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		case language != "sh" || strings.Contains(text, "go test ./..."):
+			continue
+		case strings.Contains(text, "tour"):
+			out := offline(t, root, strings.TrimSpace(text)+" --files "+filepath.Join(root, "segment")+" --kill-after 50ms")
+			if !strings.Contains(out, "Every check passed") {
+				t.Errorf("the tour says %s", out)
+			}
+		case strings.Contains(text, "go mod init"):
+			if out := offline(t, first, text, "MMAPKV="+root); !strings.Contains(out, "alice <nil>") {
+				t.Errorf("the first program says %s", out)
+			}
+		default:
+			text = strings.Replace(text, "go build -o mmapkv ./cmd/mmapkv", "(cd "+root+" && go build -o "+work+"/mmapkv ./cmd/mmapkv)", 1)
+			if out := offline(t, work, text); !strings.Contains(out, "alice") {
+				t.Errorf("the shell says %s", out)
+			}
+		}
+		ran++
+	}
+	if ran != 4 {
+		t.Errorf("%d blocks ran", ran)
+	}
+}
+
+// TestReadmeSnippets compiles and runs the pieces of a program that the README
+// shows, inside a function that has a store.
+func TestReadmeSnippets(t *testing.T) {
+	root, blocks := readme(t)
+	body := ""
+	for _, b := range blocks {
+		if b[0] == "go" && !strings.HasPrefix(b[1], "package main") {
+			body += b[1]
+		}
+	}
+	program := `package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Println("failed:", err)
+	}
+}
+
+func run() error {
+	store, err := mmapkv.Open("snippets", nil)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if err := store.Put([]byte("user:1"), []byte("alice\n")); err != nil {
+		return err
+	}
+` + body + `	return err
+}
+`
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := offline(t, dir, "go mod init example.com/snippets\n"+
+		"go mod edit -require=github.com/mmapkv/mmapkv@v0.0.0 -replace=github.com/mmapkv/mmapkv=$MMAPKV\ngo mod tidy\ngo run .", "MMAPKV="+root)
+	if !strings.Contains(out, "alice\nuser:2\n") {
+		t.Errorf("the snippets print %s", out)
+	}
+}
