@@ -18,6 +18,12 @@ func readme(t *testing.T) (root string, blocks [][2]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The modules that the offline commands need are those of all the tests.
+	list := exec.Command("go", "list", "-deps", "-test", "./...")
+	list.Dir = root
+	if out, err := list.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	text, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)
