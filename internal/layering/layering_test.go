@@ -24,7 +24,6 @@ var allowed = map[string][]string{
 	"internal/inject":    {"internal/vfs"},
 	"internal/forgetful": {"internal/vfs"},
 	"internal/faulty":    {"internal/vfs"},
-	"internal/noskip":    {},
 	"internal/oracle":    {},
 }
 
