@@ -24,7 +24,7 @@ type mutant struct {
 
 func main() {
 	only := flag.String("only", "", "run the mutants whose name contains this")
-	states := flag.Int("states", 15_000, "crash states for each policy")
+	states := flag.Int("states", 40_000, "crash states for each policy")
 	flag.Parse()
 	survived, ran := 0, 0
 	for _, m := range mutants {
