@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -124,23 +126,27 @@ func newKeys(t *target) *cobra.Command {
 		Short: "Print all keys, one a line, in no order",
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			out := cmd.OutOrStdout()
 			return t.read(func(s *mmapkv.Store) error {
-				for key := range s.Keys() {
-					var err error
-					if t.json {
-						err = printJSON(out, keyLine(key))
-					} else {
-						_, err = fmt.Fprintf(out, "%s\n", t.encode(key))
-					}
-					if err != nil {
-						return err
-					}
-				}
-				return nil
+				out := bufio.NewWriter(cmd.OutOrStdout())
+				return errors.Join(t.printKeys(out, s), out.Flush())
 			})
 		},
 	}
+}
+
+func (t *target) printKeys(out io.Writer, s *mmapkv.Store) error {
+	for key := range s.Keys() {
+		var err error
+		if t.json {
+			err = printJSON(out, keyLine(key))
+		} else {
+			_, err = fmt.Fprintf(out, "%s\n", t.encode(key))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func newCount(t *target) *cobra.Command {

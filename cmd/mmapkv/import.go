@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -28,6 +29,9 @@ are the paths below the directory.`,
 			if files != "" {
 				if len(args) > 0 {
 					return fmt.Errorf("%w: give either --files or a FILE", errUsage)
+				}
+				if err := checkDirectory(files); err != nil {
+					return err
 				}
 				return t.write(func(s *mmapkv.Store) error { return importFiles(cmd, s, files) })
 			}
@@ -60,30 +64,42 @@ func input(cmd *cobra.Command, args []string) (io.ReadCloser, int64, error) {
 	}
 	info, err := f.Stat()
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, errors.Join(err, f.Close())
 	}
 	return f, info.Size(), nil
+}
+
+// checkDirectory refuses what is not a directory before a store is made for it.
+func checkDirectory(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%w: %s is not a directory", errUsage, path)
+	}
+	return err
 }
 
 func importFiles(cmd *cobra.Command, s *mmapkv.Store, dir string) error {
 	progress := newProgress(cmd.ErrOrStderr(), "importing", -1)
 	b := batcher{store: s}
-	imported := 0
 	err := eachFile(dir, func(key string, content []byte) error {
-		imported++
 		progress.add(int64(len(content)))
-		return b.put([]byte(key), content, 0)
+		return b.put([]byte(key), content)
 	})
 	if err == nil {
 		err = b.flush()
 	}
 	progress.finish()
-	fmt.Fprintf(cmd.ErrOrStderr(), "%d files imported\n", imported)
+	fmt.Fprintf(cmd.ErrOrStderr(), "%d files imported\n", b.written)
 	return err
 }
 
-// eachFile reads every regular file below a directory, in the order of names.
+// eachFile reads every regular file below a directory, in the order of names. The
+// directory itself may be a link, as Go's source tree is on some systems.
 func eachFile(dir string, use func(key string, content []byte) error) error {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
 			return err

@@ -49,12 +49,12 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.Is(err, errCheck), errors.Is(err, mmapkv.ErrCorrupt), errors.Is(err, mmapkv.ErrVersion):
+		return exitCorrupt
 	case errors.Is(err, mmapkv.ErrNotFound):
 		return exitNotFound
 	case errors.Is(err, mmapkv.ErrLocked):
 		return exitLocked
-	case errors.Is(err, mmapkv.ErrCorrupt), errors.Is(err, mmapkv.ErrVersion):
-		return exitCorrupt
 	case errors.Is(err, errUsage), errors.Is(err, mmapkv.ErrNamespace), errors.Is(err, mmapkv.ErrTooLarge), errors.Is(err, mmapkv.ErrInvalid):
 		return exitUsage
 	}

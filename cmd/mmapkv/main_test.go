@@ -1,15 +1,19 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -17,7 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mmapkv": main})
+	testscript.Main(m, map[string]func(){"mmapkv": main, "hold": hold})
 }
 
 func TestScripts(t *testing.T) {
@@ -60,16 +64,106 @@ func flip(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(names[0], content, 0o600))
 }
 
+// hold is a process of its own that keeps the store in a directory open until its
+// input ends.
+func hold() {
+	s, err := mmapkv.Open(os.Args[1], nil)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("held")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	if err := s.Close(); err != nil {
+		os.Exit(1)
+	}
+}
+
+// TestLockedStoreExitsWith3 has another process hold the store. Readers and
+// writers find it locked; the lock goes with the process when it is killed.
 func TestLockedStoreExitsWith3(t *testing.T) {
 	dir := t.TempDir()
-	s, err := mmapkv.Open(dir, nil)
+	holder := exec.Command("hold", dir)
+	stdin, err := holder.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer stdin.Close()
+	stdout, err := holder.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end := sync.OnceFunc(func() {
+		_ = holder.Process.Kill()
+		_ = holder.Wait()
+	})
+	defer end()
+	if word, err := bufio.NewReader(stdout).ReadString('\n'); word != "held\n" {
+		t.Fatalf("the holder says %q, %v", word, err)
+	}
+	for _, args := range [][]string{{"get", "k"}, {"count"}, {"put", "k", "v"}} {
+		var stderr bytes.Buffer
+		if code := run(append([]string{"--dir", dir}, args...), nil, io.Discard, &stderr); code != exitLocked || stderr.Len() == 0 {
+			t.Errorf("%v: exit code %d, %q", args, code, stderr.String())
+		}
+	}
+	end()
+	if code := run([]string{"--dir", dir, "put", "k", "v"}, nil, io.Discard, io.Discard); code != exitOK {
+		t.Errorf("after the holder was killed: exit code %d", code)
+	}
+}
+
+// TestExpiryIsTheSameAfterImport sends values that expire through export and
+// import, with their batches waiting for the rest of the input meanwhile.
+func TestExpiryIsTheSameAfterImport(t *testing.T) {
+	var lines strings.Builder
+	for i := range int64(200) {
+		fmt.Fprintf(&lines, "{\"key\":\"%03d\",\"value\":\"v\",\"expires\":%d}\n", i, time.Now().Add(time.Hour).UnixMilli()+i)
+	}
+	var input io.Reader = strings.NewReader(lines.String())
+	for range 3 {
+		dir := t.TempDir()
+		var out, stderr bytes.Buffer
+		if code := run([]string{"--dir", dir, "import"}, input, io.Discard, &stderr); code != exitOK {
+			t.Fatalf("import: %d, %s", code, stderr.String())
+		}
+		if code := run([]string{"--dir", dir, "export"}, nil, &out, &stderr); code != exitOK {
+			t.Fatalf("export: %d, %s", code, stderr.String())
+		}
+		if out.String() != lines.String() {
+			t.Fatalf("out comes\n%sand not\n%s", out.String(), lines.String())
+		}
+		input = &out
+	}
+}
+
+// TestImportTakesNoBytesAsText: the decoder would put U+FFFD in their place.
+func TestImportTakesNoBytesAsText(t *testing.T) {
+	lines := strings.NewReader("{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\"\xff\",\"value\":\"2\"}\n")
 	var stderr bytes.Buffer
-	if code := run([]string{"--dir", dir, "get", "k"}, nil, io.Discard, &stderr); code != exitLocked || stderr.Len() == 0 {
+	code := run([]string{"--dir", t.TempDir(), "import"}, lines, io.Discard, &stderr)
+	if code != exitUsage || !strings.Contains(stderr.String(), "line 2: the text is not Unicode") {
 		t.Errorf("exit code %d, %q", code, stderr.String())
+	}
+}
+
+// TestImportFailureIsNoBadInput closes the store under an import: that is not the
+// line's fault, and nothing counts as imported.
+func TestImportFailureIsNoBadInput(t *testing.T) {
+	s, err := mmapkv.Open(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Repeat("{\"key\":\"k\",\"value\":\"v\"}\n", 2*batchPairs)
+	imported, _, err := importLines(s, strings.NewReader(lines), &progress{})
+	if imported != 0 || !errors.Is(err, mmapkv.ErrClosed) || exitCode(err) != exitIO {
+		t.Errorf("%d pairs imported, exit code %d, %v", imported, exitCode(err), err)
 	}
 }
 
@@ -115,25 +209,34 @@ func TestExportImportIsByteForByte(t *testing.T) {
 // TestTourChecksCanFail shows that the tour would notice a store that loses,
 // tears, invents or brings back.
 func TestTourChecksCanFail(t *testing.T) {
-	content := map[string][]byte{"a": []byte("file a"), "b": []byte("file b"), "c": []byte("file c")}
-	plan := slices.Sorted(maps.Keys(content))
-	const n = 7 // 1 and 4 are deleted by 3 and 6, 7 is there
+	files := map[string][]byte{}
+	for _, name := range strings.Split("abcdefgh", "") {
+		files[name] = []byte("file " + name)
+	}
+	acknowledged := []int{8, 5, 0, 6} // the first writer's next one is a delete
+	first, second, last := plans(files)[0], plans(files)[1], plans(files)[3]
+	put := func(p plan, n int) step { d := p.step(n); d.isDelete = false; return d }
+	remove := func(p plan, n int) step { return step{key: p.step(n).key, isDelete: true} }
+	torn := func(p plan, n int) step { d := p.step(n); d.value = d.value[:len(d.value)/2]; return d }
 	for name, c := range map[string]struct {
-		spoil func(s *mmapkv.Store) error
+		spoil []step
 		fails bool
 	}{
-		"nothing":               {func(*mmapkv.Store) error { return nil }, false},
-		"the one in flight":     {func(s *mmapkv.Store) error { return putPlanned(s, plan, content, 8) }, false},
-		"one behind it":         {func(s *mmapkv.Store) error { return putPlanned(s, plan, content, 10) }, false}, // beyond what is looked at
-		"a missing one":         {func(s *mmapkv.Store) error { return deletePlanned(s, plan, content, 5) }, true},
-		"the last one missing":  {func(s *mmapkv.Store) error { return deletePlanned(s, plan, content, 7) }, true},
-		"a deleted one is back": {func(s *mmapkv.Store) error { return putPlanned(s, plan, content, 4) }, true},
-		"a torn one":            {func(s *mmapkv.Store) error { return tearPlanned(s, plan, content, 2) }, true},
-		"one in flight, torn":   {func(s *mmapkv.Store) error { return tearPlanned(s, plan, content, 8) }, true},
-		"the stale value of one": {func(s *mmapkv.Store) error {
-			key, _, _ := planned(plan, content, 0, 5)
-			return s.Put(key, []byte("old"))
-		}, true},
+		"nothing":                      {nil, false},
+		"the ones in flight":           {[]step{first.step(9), second.step(6)}, false},
+		"one behind those in flight":   {[]step{first.step(10)}, true},
+		"two of one writer":            {[]step{first.step(9), first.step(10)}, true},
+		"one far behind":               {[]step{first.step(100)}, true},
+		"an acknowledged one missing":  {[]step{remove(first, 4)}, true},
+		"the last one missing":         {[]step{remove(first, 8)}, true},
+		"a deleted one is back":        {[]step{put(first, 1)}, true},
+		"a deleted file is back":       {[]step{last.step(5)}, true},
+		"a torn one":                   {[]step{torn(first, 4)}, true},
+		"one in flight, torn":          {[]step{torn(last, 7)}, true},
+		"an overwritten one is old":    {[]step{{key: second.own[0], value: files[second.own[0]]}}, true},
+		"an untouched file is missing": {[]step{{key: "g", isDelete: true}}, true},
+		"an untouched file is changed": {[]step{{key: "g", value: []byte("file")}}, true},
+		"an invented key":              {[]step{{key: "nobody's"}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := mmapkv.Open(t.TempDir(), nil)
@@ -141,35 +244,24 @@ func TestTourChecksCanFail(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			for i := 1; i <= n; i++ {
-				if err := putPlanned(s, plan, content, i); err != nil {
+			steps := []step{}
+			for key, value := range files {
+				steps = append(steps, step{key: key, value: value})
+			}
+			for w, p := range plans(files) {
+				for n := 1; n <= acknowledged[w]; n++ {
+					steps = append(steps, p.step(n))
+				}
+			}
+			for _, d := range append(steps, c.spoil...) {
+				if err := d.do(s); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if err := c.spoil(s); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := checkWriter(s, plan, content, 0, n); (err != nil) != c.fails {
+			_, err = checkKilled(s, files, maps.Clone(files), acknowledged)
+			if (err != nil) != c.fails || err != nil && exitCode(err) != exitCorrupt {
 				t.Errorf("the check says %v", err)
 			}
 		})
 	}
-}
-
-func putPlanned(s *mmapkv.Store, plan []string, content map[string][]byte, i int) error {
-	key, value, isDelete := planned(plan, content, 0, i)
-	if isDelete {
-		return s.Delete(key)
-	}
-	return s.Put(key, value)
-}
-
-func deletePlanned(s *mmapkv.Store, plan []string, content map[string][]byte, i int) error {
-	key, _, _ := planned(plan, content, 0, i)
-	return s.Delete(key)
-}
-
-func tearPlanned(s *mmapkv.Store, plan []string, content map[string][]byte, i int) error {
-	key, value, _ := planned(plan, content, 0, i)
-	return s.Put(key, value[:len(value)/2])
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,14 +74,15 @@ func (t *tour) say(format string, args ...any) { fmt.Fprintf(t.out, format+"\n",
 func (t *tour) run() error {
 	t.say("%s, %d cores, %s", cpuid.CPU.BrandName, runtime.NumCPU(), runtime.Version())
 	t.say("Files from %s, store in %s\n", t.files, t.store)
-	content, err := t.readFiles()
+	files, err := t.readFiles()
 	if err != nil {
 		return err
 	}
-	if err := t.inOneProcess(content); err != nil {
+	want := maps.Clone(files)
+	if err := t.inOneProcess(want); err != nil {
 		return err
 	}
-	if err := t.withAKill(); err != nil {
+	if err := t.withAKill(files, want); err != nil {
 		return err
 	}
 	t.say("\nEvery check passed.")
@@ -108,7 +110,8 @@ func (t *tour) readFiles() (map[string][]byte, error) {
 	return content, nil
 }
 
-// inOneProcess loads, reads back, changes, and opens again.
+// inOneProcess loads the content, reads it back, changes it, and opens again. The
+// content is then what the store holds.
 func (t *tour) inOneProcess(content map[string][]byte) error {
 	s, err := mmapkv.Open(t.store, nil)
 	if err != nil {
@@ -185,21 +188,24 @@ func change(s *mmapkv.Store, content map[string][]byte) (changed int, err error)
 	return changed, nil
 }
 
+// errCheck is a check of the tour that failed: the store is not what it should be.
+var errCheck = errors.New("the store fails a check of the tour")
+
 // compare checks that the store holds the content and nothing else.
 func compare(s *mmapkv.Store, content map[string][]byte) error {
 	for key, data := range content {
 		err := s.View([]byte(key), func(value []byte) error {
 			if !bytes.Equal(value, data) {
-				return fmt.Errorf("tour: the value of %q, %d bytes, is not the file, %d bytes", key, len(value), len(data))
+				return fmt.Errorf("a value of %d bytes, and not the %d bytes that were written", len(value), len(data))
 			}
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("tour: reading %q: %w", key, err)
+			return fmt.Errorf("%w: reading %q: %w", errCheck, key, err)
 		}
 	}
 	if s.Len() != len(content) {
-		return fmt.Errorf("tour: the store has %d keys, and there should be %d", s.Len(), len(content))
+		return fmt.Errorf("%w: it has %d keys, and there should be %d", errCheck, s.Len(), len(content))
 	}
 	return nil
 }

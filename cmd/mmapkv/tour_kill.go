@@ -7,13 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,43 +24,57 @@ import (
 const writers = 4
 
 // withAKill has a child process write, kills it in the middle, opens the store
-// and checks what is there against what the child had acknowledged.
-func (t *tour) withAKill() error {
-	content, err := t.readFiles() // as the child reads them
-	if err != nil {
-		return err
-	}
+// and checks what is there against what the child had acknowledged. The files
+// are what the child reads too; want is what the store holds before.
+func (t *tour) withAKill(files, want map[string][]byte) error {
 	acknowledged, err := t.killedChild()
 	if err != nil {
 		return err
 	}
-	s, err := mmapkv.Open(t.store, nil)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
 	total := 0
 	for _, n := range acknowledged {
 		total += n
 	}
 	if total == 0 {
-		return errors.New("tour: the child was killed before it had acknowledged a write")
+		return fmt.Errorf("%w: the child was killed before it had acknowledged a write", errCheck)
 	}
-	t.say("\nKilled       a process with %d writers by SIGKILL, after %d acknowledged writes", writers, total)
-	extra := 0
-	plan := slices.Sorted(maps.Keys(content))
-	for w, n := range acknowledged {
-		more, err := checkWriter(s, plan, content, w, n)
-		if err != nil {
-			return err
-		}
-		extra += more
+	t.say("\nKilled       a process with %d writers by SIGKILL, after %d acknowledged writes in %v", writers, total, t.kill)
+	s, err := mmapkv.Open(t.store, nil)
+	if err != nil {
+		return err
 	}
+	defer s.Close()
 	recovery := s.Stats().Recovery
-	t.say("Opened again in %v: %d records scanned, %d made durable, %s of torn end cut", recovery.Duration.Round(10*time.Microsecond),
+	t.say("Opened again %6d keys in %v: %d records scanned, %d made durable, %s of torn end cut", s.Len(), recovery.Duration.Round(10*time.Microsecond),
 		recovery.RecordsScanned, recovery.RecordsRecovered, size(recovery.BytesDiscarded))
-	t.say("Checked      every acknowledged write is there; of the %d in flight %d are, whole", writers, extra)
+	inFlight, err := checkKilled(s, files, want, acknowledged)
+	if err != nil {
+		return err
+	}
+	t.say("Checked      every acknowledged write is there; of the %d in flight %d are, whole; nothing else has changed", writers, inFlight)
 	return s.Close()
+}
+
+// checkKilled checks that the store holds what was there before (want), with the
+// acknowledged writes of each writer and, of each, at most the one write that came
+// next. It makes want what the store holds, and returns how many of those next
+// ones are there.
+func checkKilled(s *mmapkv.Store, files, want map[string][]byte, acknowledged []int) (inFlight int, err error) {
+	for w, p := range plans(files) {
+		for n := 1; n <= acknowledged[w]; n++ {
+			p.step(n).apply(want)
+		}
+		next := p.step(acknowledged[w] + 1)
+		done, err := next.isDone(s)
+		if err != nil {
+			return 0, fmt.Errorf("%w: reading %q: %w", errCheck, next.key, err)
+		}
+		if done {
+			next.apply(want)
+			inFlight++
+		}
+	}
+	return inFlight, compare(s, want)
 }
 
 // killedChild returns how many writes each writer acknowledged.
@@ -83,73 +95,39 @@ func (t *tour) killedChild() ([]int, error) {
 	if err := child.Start(); err != nil {
 		return nil, err
 	}
-	acknowledged := make([]int, writers)
-	lines := bufio.NewReader(out)
-	var killer *time.Timer
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			break // the last line may be cut
-		}
-		if killer == nil {
-			killer = time.AfterFunc(t.kill, func() { _ = child.Process.Kill() })
-			defer killer.Stop()
-		}
-		var w, n int
-		if _, err := fmt.Sscanf(line, "%d %d", &w, &n); err != nil || w < 0 || w >= writers {
-			return nil, fmt.Errorf("tour: the child says %q", line)
-		}
-		acknowledged[w] = n
+	acknowledged, err := readAcknowledged(out, func() {
+		time.AfterFunc(t.kill, func() { _ = child.Process.Kill() })
+	})
+	if err != nil {
+		cancel()
+		return nil, errors.Join(err, child.Wait())
 	}
-	if err := child.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
-		return nil, fmt.Errorf("tour: the child was not killed, it ended with %v: %s", err, complaints.String())
+	ended := child.Wait()
+	if status, ok := child.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		return nil, fmt.Errorf("tour: the child was not killed, it ended with %v: %s", ended, complaints.String())
 	}
 	return acknowledged, nil
 }
 
-// The n-th write, from 1, of a writer: of every three, two put a file's content
-// with the number in front and the third deletes what the first of them put.
-func planned(plan []string, content map[string][]byte, writer, n int) (key, value []byte, isDelete bool) {
-	if n%3 == 0 {
-		key, _, _ = planned(plan, content, writer, n-2)
-		return key, nil, true
+// readAcknowledged reads what the writers say until the pipe ends, and calls
+// begun at their first word.
+func readAcknowledged(out io.Reader, begun func()) ([]int, error) {
+	acknowledged := make([]int, writers)
+	lines := bufio.NewReader(out)
+	for first := true; ; first = false {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return acknowledged, nil // the pipe is broken off; a last line without its end counts for nothing
+		}
+		if first {
+			begun()
+		}
+		var w, n int
+		if _, err := fmt.Sscanf(line, "%d %d", &w, &n); err != nil || w < 0 || w >= writers || n != acknowledged[w]+1 {
+			return nil, fmt.Errorf("tour: the child says %q", line)
+		}
+		acknowledged[w] = n
 	}
-	name := plan[(writer+n*writers)%len(plan)]
-	key = fmt.Appendf(nil, "writer %d, number %d: %s", writer, n, name)
-	return key, append(fmt.Appendf(nil, "%d %d\n", writer, n), content[name]...), false
-}
-
-// checkWriter checks one writer's writes: those up to n were acknowledged, the
-// next one may be there, whole, and none behind it. It returns 1 if it is.
-func checkWriter(s *mmapkv.Store, plan []string, content map[string][]byte, writer, n int) (inFlight int, err error) {
-	for i := 1; i <= n+2; i++ {
-		key, value, isDelete := planned(plan, content, writer, i)
-		if isDelete {
-			continue // seen at the write that it takes back
-		}
-		got, err := s.Get(key)
-		there := err == nil
-		if err != nil && !errors.Is(err, mmapkv.ErrNotFound) {
-			return 0, fmt.Errorf("tour: reading %q: %w", key, err)
-		}
-		deletedAt := 0 // the number of the write that deletes this one
-		if i%3 == 1 {
-			deletedAt = i + 2
-		}
-		switch {
-		case there && !bytes.Equal(got, value):
-			return 0, fmt.Errorf("tour: %q has a value that was not written to it, %d bytes and not %d", key, len(got), len(value))
-		case there && i > n+1:
-			return 0, fmt.Errorf("tour: %q is there, though %d was the last write acknowledged", key, n)
-		case there && deletedAt != 0 && deletedAt <= n:
-			return 0, fmt.Errorf("tour: %q is there, and was deleted", key)
-		case !there && i <= n && (deletedAt == 0 || deletedAt > n+1):
-			return 0, fmt.Errorf("tour: %q was acknowledged and is not there", key)
-		case there && i == n+1, !there && i <= n && deletedAt == n+1:
-			inFlight = 1
-		}
-	}
-	return inFlight, nil
 }
 
 // newTourWriter is the process that the tour kills.
@@ -164,36 +142,29 @@ func newTourWriter() *cobra.Command {
 				return fmt.Errorf("%w: %w", errUsage, err)
 			}
 			t := tour{store: args[0], files: args[1], limit: limit}
-			content, err := t.readFiles()
+			files, err := t.readFiles()
 			if err != nil {
 				return err
 			}
-			return writeUntilKilled(cmd.OutOrStdout(), t.store, content)
+			return writeUntilKilled(cmd.OutOrStdout(), t.store, files)
 		},
 	}
 }
 
-// writeUntilKilled writes and says on the output what is acknowledged.
-func writeUntilKilled(out io.Writer, dir string, content map[string][]byte) error {
+// writeUntilKilled writes and says on the output what is acknowledged. It returns
+// with the first failure, and the process that then ends stops the other writers.
+func writeUntilKilled(out io.Writer, dir string, files map[string][]byte) error {
 	s, err := mmapkv.Open(dir, &mmapkv.Options{Sync: fsync.Every(100 * time.Millisecond)})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	plan := slices.Sorted(maps.Keys(content))
-	var running sync.WaitGroup
 	var printing sync.Mutex // lines are whole
 	failures := make(chan error, writers)
-	for w := range writers {
-		running.Go(func() {
+	for w, p := range plans(files) {
+		go func() {
 			for n := 1; ; n++ {
-				key, value, isDelete := planned(plan, content, w, n)
-				var err error
-				if isDelete {
-					err = s.Delete(key)
-				} else {
-					err = s.Put(key, value)
-				}
+				err := p.step(n).do(s)
 				if err == nil {
 					printing.Lock()
 					_, err = fmt.Fprintln(out, w, n)
@@ -204,9 +175,7 @@ func writeUntilKilled(out io.Writer, dir string, content map[string][]byte) erro
 					return
 				}
 			}
-		})
+		}()
 	}
-	running.Wait()
-	close(failures)
 	return <-failures
 }

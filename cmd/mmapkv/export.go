@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+// line is a pair in JSON Lines: text as it is, anything else in base64. parse.go
+// reads it.
+type line struct {
+	Key     *string `json:"key,omitempty"`
+	Key64   []byte  `json:"key64,omitempty"`
+	Value   *string `json:"value,omitempty"`
+	Value64 []byte  `json:"value64,omitempty"`
+	Expires *int64  `json:"expires,omitempty"` // Unix milliseconds
+}
+
+func keyLine(key []byte) line {
+	if utf8.Valid(key) {
+		text := string(key)
+		return line{Key: &text}
+	}
+	return line{Key64: key}
+}
+
+func newLine(s *mmapkv.Store, key, value []byte) (line, error) {
+	l := keyLine(key)
+	if utf8.Valid(value) {
+		text := string(value)
+		l.Value = &text
+	} else {
+		l.Value64 = value
+	}
+	expires, ok, err := expiry(s, key)
+	if ok {
+		l.Expires = &expires
+	}
+	return l, err
+}
+
+func newExport(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use:   "export",
+		Short: "Print all pairs as JSON Lines, which import reads",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return t.read(func(s *mmapkv.Store) error {
+				out := bufio.NewWriter(cmd.OutOrStdout())
+				progress := newProgress(cmd.ErrOrStderr(), "exporting", int64(s.Len()))
+				err := s.Range(func(key, value []byte) error {
+					progress.add(1)
+					l, err := newLine(s, key, value)
+					if errors.Is(err, mmapkv.ErrNotFound) {
+						return nil // it has just expired
+					}
+					if err != nil {
+						return err
+					}
+					return printJSON(out, l)
+				})
+				progress.finish()
+				return errors.Join(err, out.Flush())
+			})
+		},
+	}
+}
