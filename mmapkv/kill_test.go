@@ -71,8 +71,9 @@ func TestSIGKILL(t *testing.T) {
 			if next < rounds {
 				t.Errorf("only %d writes in %d rounds", next, rounds)
 			}
-			if _, files := diskUse(t, dir); files > 4*rounds+10+next/20 {
-				t.Errorf("%d files are left", files)
+			s := open(t, dir, &Options{SegmentSize: 16 << 10})
+			if files, listed := len(segmentFiles(t, dir)), len(s.Stats().Segments); files != listed {
+				t.Errorf("%d segment files are left, and %d are listed", files, listed)
 			}
 		})
 	}

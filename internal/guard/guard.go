@@ -42,15 +42,16 @@ func Catch(recovered any, memory []byte) (address uintptr, fault bool) {
 		runtime.Error
 		Addr() uintptr
 	})
-	if !ok || len(memory) == 0 {
+	if !ok {
 		return 0, false
 	}
 	address = at.Addr()
-	start := uintptr(unsafe.Pointer(unsafe.SliceData(memory)))
-	if address < start || address-start >= uintptr(len(memory)) {
+	// In front of the memory the difference wraps around, and is too large too.
+	offset := address - uintptr(unsafe.Pointer(unsafe.SliceData(memory)))
+	if offset >= uintptr(len(memory)) {
 		return 0, false
 	}
-	return address, !readable(memory, address-start)
+	return address, !readable(memory, offset)
 }
 
 // readable says whether a byte of the memory can be read now.

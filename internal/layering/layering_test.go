@@ -1,8 +1,9 @@
-// Package layering checks that imports go down only.
 package layering
 
 import (
 	"encoding/json"
+	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -11,85 +12,175 @@ import (
 
 const module = "github.com/mmapkv/mmapkv"
 
-// allowed lists what each room's library code may import of the module. A room
-// that is not listed may be imported by nobody.
-var allowed = map[string][]string{
-	"mmapkv":             {"segment", "index", "fsync", "internal/vfs", "internal/guard", "internal/invariant", "internal/inject"},
-	"segment":            {"internal/vfs", "internal/invariant"},
-	"index":              {"internal/invariant"},
-	"fsync":              {"internal/vfs", "internal/invariant"},
-	"internal/vfs":       {},
-	"internal/guard":     {},
-	"internal/invariant": {},
-	"internal/inject":    {"internal/vfs"},
-	"internal/forgetful": {"internal/vfs"},
-	"internal/faulty":    {"internal/vfs"},
-	"internal/oracle":    {},
+// rooms lists what each package may import of the module, its tests aside.
+var rooms = map[string][]string{
+	"mmapkv":               {"segment", "index", "fsync", "internal/vfs", "internal/guard", "internal/invariant", "internal/inject"},
+	"segment":              {"internal/vfs", "internal/invariant"},
+	"index":                {"internal/invariant"},
+	"fsync":                {"internal/vfs", "internal/invariant"},
+	"internal/vfs":         {},
+	"internal/guard":       {},
+	"internal/invariant":   {},
+	"internal/inject":      {"internal/vfs"},
+	"internal/layering":    {},
+	"internal/forgetful":   {"internal/vfs"},
+	"internal/faulty":      {"internal/vfs"},
+	"internal/oracle":      {},
+	"internal/vfs/vfstest": {"internal/vfs"},
 }
 
-// outside is what the library may import that is neither its own nor the
-// standard library's.
-var outside = []string{"golang.org/x/sys/", "github.com/edsrzf/mmap-go", "github.com/puzpuzpuz/xsync/v3", "github.com/klauspost/cpuid/v2"}
+// drivers are the folders whose packages drive the library. They may import what
+// they like but one another.
+var drivers = []string{"cmd", "fuzz", "perf"}
+
+// outside is the modules that the library may import.
+var outside = []string{
+	"golang.org/x/sys", "github.com/edsrzf/mmap-go", "github.com/puzpuzpuz/xsync/v3", "github.com/klauspost/cpuid/v2",
+}
+
+// builds are the ways in which the library is built; each may bring files, and
+// with them imports, that the others lack.
+var builds = []struct{ system, architecture, tags string }{
+	{"linux", "amd64", ""},
+	{"linux", "arm64", ""},
+	{"linux", "amd64", "race"},
+	{"linux", "amd64", "invariants"},
+	{"darwin", "arm64", ""},
+	{"freebsd", "amd64", ""},
+	{"windows", "amd64", ""}, // not supported, and says so
+}
 
 type goPackage struct {
 	ImportPath string
 	Standard   bool
 	Imports    []string
-	Deps       []string
+	Module     *struct{ Path string }
 }
 
-func list(t *testing.T, args ...string) []goPackage {
-	t.Helper()
-	out, err := exec.Command("go", append([]string{"list", "-json=ImportPath,Standard,Imports,Deps"}, args...)...).Output()
-	if err != nil {
-		t.Fatal(err)
+func eachBuild(t *testing.T, check func(t *testing.T, list func(arguments ...string) []goPackage)) {
+	for _, b := range builds {
+		t.Run(strings.TrimSuffix(b.system+"/"+b.architecture+"/"+b.tags, "/"), func(t *testing.T) {
+			t.Parallel()
+			check(t, func(arguments ...string) []goPackage {
+				t.Helper()
+				c := exec.Command("go", append([]string{"list", "-tags", b.tags, "-json=ImportPath,Standard,Imports,Module"}, arguments...)...)
+				c.Env = append(os.Environ(), "GOOS="+b.system, "GOARCH="+b.architecture, "CGO_ENABLED=0")
+				c.Stderr = os.Stderr
+				out, err := c.Output()
+				if err != nil {
+					t.Fatal(err)
+				}
+				return decode(t, string(out))
+			})
+		})
 	}
-	var packages []goPackage
-	for d := json.NewDecoder(strings.NewReader(string(out))); d.More(); {
+}
+
+func decode(t *testing.T, listed string) (packages []goPackage) {
+	t.Helper()
+	for d := json.NewDecoder(strings.NewReader(listed)); ; {
 		var p goPackage
-		if err := d.Decode(&p); err != nil {
+		switch err := d.Decode(&p); err {
+		case nil:
+			packages = append(packages, p)
+		case io.EOF:
+			return packages
+		default:
 			t.Fatal(err)
 		}
-		packages = append(packages, p)
 	}
-	return packages
+}
+
+// driver is the folder of a package that drives the library, "" of any other.
+func driver(room string) string {
+	folder, _, _ := strings.Cut(room, "/")
+	if slices.Contains(drivers, folder) {
+		return folder
+	}
+	return ""
+}
+
+// wrong says what is wrong with one package importing another of the module.
+func wrong(room, other string) string {
+	below, listed := rooms[room]
+	switch {
+	case driver(other) != "" && driver(other) != driver(room):
+		return "which nothing may import"
+	case driver(room) != "":
+		return ""
+	case !listed:
+		return "and is in no list of rooms"
+	case !slices.Contains(below, other):
+		return "which is not below it"
+	}
+	return ""
 }
 
 func TestImportsGoDownOnly(t *testing.T) {
-	checked := 0
-	for _, p := range list(t, module+"/...") {
-		room := strings.TrimPrefix(p.ImportPath, module+"/")
-		below, listed := allowed[room]
-		for _, path := range p.Imports {
-			other, ours := strings.CutPrefix(path, module+"/")
-			switch {
-			case !ours:
-			case strings.HasPrefix(other, "cmd/") || strings.HasPrefix(other, "perf") && !strings.HasPrefix(room, "perf") || strings.HasPrefix(other, "fuzz"):
-				t.Errorf("%s imports %s, which nothing may import", room, other)
-			case listed && !slices.Contains(below, other):
-				t.Errorf("%s imports %s", room, other)
+	eachBuild(t, func(t *testing.T, list func(...string) []goPackage) {
+		missing := map[string]bool{}
+		for room := range rooms {
+			missing[room] = true
+		}
+		for _, p := range list(module + "/...") {
+			room := strings.TrimPrefix(p.ImportPath, module+"/")
+			delete(missing, room)
+			if _, listed := rooms[room]; !listed && driver(room) == "" {
+				t.Errorf("%s is in no list of rooms", room)
+			}
+			for _, path := range p.Imports {
+				if other, ours := strings.CutPrefix(path, module+"/"); ours {
+					if why := wrong(room, other); why != "" {
+						t.Errorf("%s imports %s, %s", room, other, why)
+					}
+				}
 			}
 		}
-		if listed {
-			checked++
+		for room := range missing {
+			t.Errorf("%s is in the list of rooms and is not there", room)
 		}
-	}
-	if checked < 8 {
-		t.Errorf("only %d rooms were found", checked)
-	}
+	})
 }
 
 func TestLibraryImportsFourModules(t *testing.T) {
-	deps := list(t, "-deps", module+"/mmapkv")
-	if len(deps) < 20 {
-		t.Fatalf("only %d packages", len(deps))
-	}
-	for _, p := range deps {
-		if p.Standard || strings.HasPrefix(p.ImportPath, module+"/") {
-			continue
+	eachBuild(t, func(t *testing.T, list func(...string) []goPackage) {
+		needed := list("-deps", module+"/mmapkv")
+		if len(needed) < 20 {
+			t.Fatalf("only %d packages", len(needed))
 		}
-		if !slices.ContainsFunc(outside, func(prefix string) bool { return strings.HasPrefix(p.ImportPath, prefix) }) {
-			t.Errorf("the library imports %s", p.ImportPath)
+		for _, p := range needed {
+			if p.Standard || p.Module != nil && (p.Module.Path == module || slices.Contains(outside, p.Module.Path)) {
+				continue
+			}
+			t.Errorf("the library needs %s", p.ImportPath)
+		}
+	})
+}
+
+// TestRulesRefuse checks the rules themselves, which everything may be keeping.
+func TestRulesRefuse(t *testing.T) {
+	for _, c := range []struct {
+		room, other string
+		allowed     bool
+	}{
+		{"mmapkv", "segment", true},
+		{"mmapkv", "internal/inject", true},
+		{"mmapkv", "internal/forgetful", false},
+		{"mmapkv", "cmd/mmapkv", false},
+		{"segment", "mmapkv", false},
+		{"segment", "index", false},
+		{"fsync", "segment", false},
+		{"internal/vfs", "segment", false},
+		{"internal/vfs", "internal/vfs/vfstest", false},
+		{"internal/guard", "internal/vfs", false},
+		{"internal/unheard", "internal/vfs", false},
+		{"cmd/mmapkv", "mmapkv", true},
+		{"cmd/mmapkv", "fuzz", false},
+		{"fuzz", "internal/forgetful", true},
+		{"fuzz/mutants", "perf", false},
+	} {
+		if why := wrong(c.room, c.other); (why == "") != c.allowed {
+			t.Errorf("%s importing %s: %q", c.room, c.other, why)
 		}
 	}
 }

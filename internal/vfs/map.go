@@ -110,13 +110,9 @@ func unspareMapping() {
 
 type osMapping struct{ memory mmap.MMap }
 
-func mapRegion(f *osFile, size int64) (Mapping, error) {
-	if !spareMapping() {
-		return nil, ErrMappingLimit
-	}
-	memory, err := mmap.MapRegion(f.file, int(size), mmap.RDONLY, 0, 0)
+func mapRegion(f *osFile, size int) (Mapping, error) {
+	memory, err := mmap.MapRegion(f.file, size, mmap.RDONLY, 0, 0)
 	if err != nil {
-		unspareMapping()
 		return nil, err
 	}
 	advise(memory)
@@ -126,13 +122,18 @@ func mapRegion(f *osFile, size int64) (Mapping, error) {
 func (m *osMapping) Bytes() []byte { return m.memory }
 
 func (m *osMapping) Unmap() error {
+	memory := m.memory
+	if memory == nil {
+		return unix.EINVAL // a second time, the range may be somebody else's
+	}
+	m.memory = nil
 	// The same addresses, showing nothing: no gap in which another mapping could
 	// take them.
-	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData([]byte(m.memory))), uintptr(len(m.memory)),
+	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(memory)), uintptr(len(memory)),
 		unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED)
 	if err != nil {
 		unspareMapping()
-		return errors.Join(err, m.memory.Unmap())
+		return errors.Join(err, memory.Unmap())
 	}
 	mappings.mu.Lock()
 	defer mappings.mu.Unlock()
@@ -140,6 +141,6 @@ func (m *osMapping) Unmap() error {
 	if mappings.now != nil {
 		since = mappings.now()
 	}
-	mappings.quarantine = append(mappings.quarantine, quarantined{m.memory, since})
+	mappings.quarantine = append(mappings.quarantine, quarantined{memory, since})
 	return releaseExpiredLocked()
 }

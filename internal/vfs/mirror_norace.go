@@ -9,4 +9,6 @@ func newMirror(int) mirror { return mirror{} }
 
 func (mirror) wrote([]byte, int64) {}
 
-func (mirror) mapFile(f *osFile, size int64) (Mapping, error) { return mapRegion(f, size) }
+func (mirror) truncate(fd int, size int64) error { return truncate(fd, size) }
+
+func (mirror) mapFile(f *osFile, size int) (Mapping, error) { return mapRegion(f, size) }

@@ -13,6 +13,10 @@ import (
 // The race detector does not see mapped memory. In race builds a mapping is a
 // heap copy of the file, into which every write to the file is copied too, so
 // that a reader of bytes that are not published yet is found out.
+//
+// What must hold: once WriteAt or Truncate is back, every copy shows what it
+// did, and zeros behind the file's end. Bytes are copied outside the mutex:
+// inside, it would order writers and readers who do nothing to be ordered.
 type mirror struct{ inode inode }
 
 type inode struct{ device, number uint64 }
@@ -30,30 +34,52 @@ func newMirror(fd int) mirror {
 	return mirror{inode{uint64(stat.Dev), stat.Ino}}
 }
 
-func (m mirror) wrote(p []byte, offset int64) {
+func (m mirror) copies() []*heapMapping {
 	mirrors.mu.Lock()
-	copies := slices.Clone(mirrors.copies[m.inode])
-	mirrors.mu.Unlock()
-	for _, c := range copies {
+	defer mirrors.mu.Unlock()
+	return slices.Clone(mirrors.copies[m.inode])
+}
+
+func (m mirror) wrote(p []byte, offset int64) {
+	for _, c := range m.copies() {
 		if offset < int64(len(c.memory)) {
 			copy(c.memory[offset:], p)
 		}
 	}
 }
 
-func (m mirror) mapFile(f *osFile, size int64) (Mapping, error) {
-	if !spareMapping() {
-		return nil, ErrMappingLimit
+// truncate clears what it cuts off, and no more: the memory behind the old end
+// is zero, and most of it was never touched.
+func (m mirror) truncate(fd int, size int64) error {
+	var old unix.Stat_t
+	if err := unix.Fstat(fd, &old); err != nil {
+		return err
 	}
-	c := &heapMapping{memory: make([]byte, size), inode: m.inode}
-	if n, err := f.ReadAt(c.memory, 0); err != nil && err != io.EOF {
-		unspareMapping()
-		return nil, err
-	} else {
-		clear(c.memory[n:])
+	if err := truncate(fd, size); err != nil {
+		return err
 	}
+	for _, c := range m.copies() {
+		if end := min(old.Size, int64(len(c.memory))); size < end {
+			// The race detector sees copy, and does not see clear.
+			copy(c.memory[size:end], make([]byte, end-size))
+		}
+	}
+	return nil
+}
+
+// mapFile holds the mutex from reading to listing the copy, so that what is
+// written meanwhile is in the file before, or copied after.
+func (m mirror) mapFile(f *osFile, size int) (Mapping, error) {
 	mirrors.mu.Lock()
 	defer mirrors.mu.Unlock()
+	c := &heapMapping{memory: make([]byte, size), inode: m.inode}
+	if _, err := f.ReadAt(c.memory, 0); err != nil && err != io.EOF {
+		return nil, err
+	}
+	var err error
+	if c.fd, err = unix.FcntlInt(uintptr(f.fd), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+		return nil, err
+	}
 	if mirrors.copies == nil {
 		mirrors.copies = map[inode][]*heapMapping{}
 	}
@@ -62,21 +88,27 @@ func (m mirror) mapFile(f *osFile, size int64) (Mapping, error) {
 }
 
 type heapMapping struct {
-	memory []byte
-	inode  inode
+	memory   []byte
+	inode    inode
+	fd       int  // keeps the inode's number from going to another file, as a mapping does
+	unmapped bool // guarded by mirrors.mu
 }
 
 func (m *heapMapping) Bytes() []byte { return m.memory }
 
 func (m *heapMapping) Unmap() error {
-	unspareMapping()
 	mirrors.mu.Lock()
 	defer mirrors.mu.Unlock()
+	if m.unmapped {
+		return unix.EINVAL
+	}
+	m.unmapped = true
+	unspareMapping()
 	left := slices.DeleteFunc(mirrors.copies[m.inode], func(c *heapMapping) bool { return c == m })
 	if len(left) == 0 {
 		delete(mirrors.copies, m.inode)
 	} else {
 		mirrors.copies[m.inode] = left
 	}
-	return nil
+	return unix.Close(m.fd)
 }

@@ -165,7 +165,11 @@ func (d *osDir) Lock(name string, mode LockMode) (Lock, error) {
 			return nil, err
 		}
 		_, err = retry(func() (int, error) { return 0, unix.Flock(fd, how|unix.LOCK_NB) })
-		if err == nil && d.names(name, fd) {
+		same := false
+		if err == nil {
+			same, err = d.leadsTo(name, fd)
+		}
+		if same {
 			return osLock{fd}, nil
 		}
 		unix.Close(fd)
@@ -180,12 +184,19 @@ func (d *osDir) Lock(name string, mode LockMode) (Lock, error) {
 	}
 }
 
-// names says whether the name still leads to the open file.
-func (d *osDir) names(name string, fd int) bool {
+// leadsTo says whether the name still leads to the open file.
+func (d *osDir) leadsTo(name string, fd int) (bool, error) {
 	var opened, named unix.Stat_t
-	return unix.Fstat(fd, &opened) == nil &&
-		unix.Fstatat(d.fd, name, &named, unix.AT_SYMLINK_NOFOLLOW) == nil &&
-		opened.Ino == named.Ino && opened.Dev == named.Dev
+	if err := unix.Fstat(fd, &opened); err != nil {
+		return false, err
+	}
+	switch err := unix.Fstatat(d.fd, name, &named, unix.AT_SYMLINK_NOFOLLOW); {
+	case err == unix.ENOENT:
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return opened.Ino == named.Ino && opened.Dev == named.Dev, nil
 }
 
 type osLock struct{ fd int }

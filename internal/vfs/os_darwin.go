@@ -2,7 +2,8 @@ package vfs
 
 import "golang.org/x/sys/unix"
 
-// allocate asks for room, contiguous if it can be, and then extends the file.
+// allocate asks for all the room or none, in pieces if need be, and then extends
+// the file.
 func allocate(fd int, size int64) error {
 	var stat unix.Stat_t
 	if err := unix.Fstat(fd, &stat); err != nil {

@@ -28,9 +28,14 @@ func (f *osFile) fail(op string, err error) error {
 	return &fs.PathError{Op: op, Path: f.path, Err: err}
 }
 
+// transferLimit is the most that one call reads or writes: darwin and freebsd
+// refuse 2 GiB, where Linux does a part. A test lowers it.
+var transferLimit = 1 << 30
+
 func (f *osFile) ReadAt(p []byte, offset int64) (read int, err error) {
 	for read < len(p) {
-		n, err := retry(func() (int, error) { return unix.Pread(f.fd, p[read:], offset+int64(read)) })
+		piece := p[read:][:min(len(p)-read, transferLimit)]
+		n, err := retry(func() (int, error) { return unix.Pread(f.fd, piece, offset+int64(read)) })
 		if err != nil {
 			return read, f.fail("read", err)
 		}
@@ -43,6 +48,7 @@ func (f *osFile) ReadAt(p []byte, offset int64) (read int, err error) {
 }
 
 func (f *osFile) WriteAt(p []byte, offset int64) (int, error) {
+	p = p[:min(len(p), transferLimit)]
 	n, err := retry(func() (int, error) { return unix.Pwrite(f.fd, p, offset) })
 	if err != nil {
 		return max(n, 0), f.fail("write", err)
@@ -60,13 +66,21 @@ func (f *osFile) Size() (int64, error) {
 }
 
 func (f *osFile) Truncate(size int64) error {
-	if _, err := retry(func() (int, error) { return 0, unix.Ftruncate(f.fd, size) }); err != nil {
+	if err := f.mirror.truncate(f.fd, size); err != nil {
 		return f.fail("truncate", err)
 	}
 	return nil
 }
 
+func truncate(fd int, size int64) error {
+	_, err := retry(func() (int, error) { return 0, unix.Ftruncate(fd, size) })
+	return err
+}
+
 func (f *osFile) Allocate(size int64) error {
+	if size == 0 {
+		return nil // Linux refuses to allocate nothing
+	}
 	_, err := retry(func() (int, error) { return 0, allocate(f.fd, size) })
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		err = f.extend(size)
@@ -84,7 +98,7 @@ func (f *osFile) extend(size int64) error {
 	if err != nil || old >= size {
 		return err
 	}
-	return f.Truncate(size)
+	return truncate(f.fd, size)
 }
 
 func (f *osFile) Datasync() error {
@@ -95,11 +109,20 @@ func (f *osFile) Datasync() error {
 }
 
 func (f *osFile) Map(size int64) (Mapping, error) {
-	m, err := f.mirror.mapFile(f, size)
-	if err != nil && !errors.Is(err, ErrMappingLimit) {
+	switch {
+	case size <= 0:
+		return nil, f.fail("map", unix.EINVAL)
+	case int64(int(size)) != size:
+		return nil, f.fail("map", unix.ENOMEM)
+	case !spareMapping():
+		return nil, f.fail("map", ErrMappingLimit)
+	}
+	m, err := f.mirror.mapFile(f, int(size))
+	if err != nil {
+		unspareMapping()
 		return nil, f.fail("map", err)
 	}
-	return m, err
+	return m, nil
 }
 
 func (f *osFile) Close() error { return f.file.Close() }
