@@ -20,6 +20,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/forgetful"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/oracle"
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -124,7 +125,7 @@ func (l *life) openReadOnly() map[string]string {
 
 // open opens the store of a disk with everything that is random or in the
 // background in the life's hands.
-func (l *life) open(disk *forgetful.Disk) (*mmapkv.Store, error) {
+func (l *life) open(disk vfs.FS) (*mmapkv.Store, error) {
 	l.census.opens.Add(1)
 	o := &mmapkv.Options{SegmentSize: 4 << 10, Sync: l.policy, ReadOnly: l.readOnly}
 	inject.Into(o, &inject.Seams{
@@ -161,16 +162,7 @@ func (l *life) run(n int, cutting bool) {
 func (l *life) act() {
 	switch p := l.rng.IntN(100); {
 	case p < 50:
-		l.write([]oracle.Op{l.randomOp()}, func(ops []oracle.Op) error {
-			op := ops[0]
-			switch {
-			case op.Delete:
-				return l.store.Delete([]byte(op.Key))
-			case op.Expiry != 0:
-				return l.store.PutWithTTL([]byte(op.Key), []byte(op.Value), time.Duration(op.Expiry-l.now)*time.Millisecond)
-			}
-			return l.store.Put([]byte(op.Key), []byte(op.Value))
-		})
+		l.write([]oracle.Op{l.randomOp()}, l.writeOne)
 	case p < 65:
 		var ops []oracle.Op
 		for range 2 + l.rng.IntN(4) {
@@ -217,6 +209,18 @@ func (l *life) write(ops []oracle.Op, do func([]oracle.Op) error) {
 	if l.policy == fsync.Always {
 		l.oracle.Synced()
 	}
+}
+
+// writeOne makes a change by itself.
+func (l *life) writeOne(ops []oracle.Op) error {
+	op := ops[0]
+	switch {
+	case op.Delete:
+		return l.store.Delete([]byte(op.Key))
+	case op.Expiry != 0:
+		return l.store.PutWithTTL([]byte(op.Key), []byte(op.Value), time.Duration(op.Expiry-l.now)*time.Millisecond)
+	}
+	return l.store.Put([]byte(op.Key), []byte(op.Value))
 }
 
 func (l *life) writeBatch(ops []oracle.Op) error {

@@ -12,7 +12,6 @@ import (
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/faulty"
 	"github.com/mmapkv/mmapkv/internal/forgetful"
-	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/oracle"
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
@@ -79,7 +78,7 @@ func (r *faultRun) run(rule faulty.Rule) (calls int) {
 
 // session is one open, some actions, and a close.
 func (r *faultRun) session(actions int) {
-	store, err := r.openFaulty(r.faulty)
+	store, err := r.open(r.faulty)
 	if err != nil {
 		return // nothing was shown, and nothing may be lost
 	}
@@ -96,33 +95,19 @@ func (r *faultRun) session(actions int) {
 	}
 }
 
-func (r *faultRun) openFaulty(disk *faulty.Disk) (*mmapkv.Store, error) {
-	o := &mmapkv.Options{SegmentSize: 4 << 10, Sync: r.policy}
-	inject.Into(o, &inject.Seams{
-		FS: disk, Now: func() time.Time { return time.UnixMilli(r.now) }, Random: r.rng.Uint64,
-		PageSlots: 8, Manual: true, OnOpen: func(steps []inject.Step) { r.steps = steps },
-	})
-	return mmapkv.Open("/store", o)
-}
-
 // actFaulty takes one random action, which may fail.
 func (r *faultRun) actFaulty() {
 	switch p := r.rng.IntN(20); {
 	case p < 13:
 		op := r.randomOp()
 		op.Expiry = 0
-		r.tryWrite([]oracle.Op{op}, func() error {
-			if op.Delete {
-				return r.store.Delete([]byte(op.Key))
-			}
-			return r.store.Put([]byte(op.Key), []byte(op.Value))
-		})
+		r.tryWrite([]oracle.Op{op}, r.writeOne)
 	case p < 16:
 		ops := []oracle.Op{r.randomOp(), r.randomOp(), r.randomOp()}
 		for i := range ops {
 			ops[i].Expiry = 0
 		}
-		r.tryWrite(ops, func() error { return r.writeBatch(ops) })
+		r.tryWrite(ops, r.writeBatch)
 	case p < 17:
 		if err := r.store.Sync(); err == nil {
 			r.oracle.Synced()
@@ -136,15 +121,15 @@ func (r *faultRun) actFaulty() {
 }
 
 // tryWrite writes and tells the oracle how it went.
-func (r *faultRun) tryWrite(ops []oracle.Op, write func() error) {
+func (r *faultRun) tryWrite(ops []oracle.Op, write func([]oracle.Op) error) {
 	if r.failed {
-		if err := write(); err == nil && !onlyDeletes(ops) {
+		if err := write(ops); err == nil && !onlyDeletes(ops) {
 			r.fail("a write after the store had failed returned nil")
 		}
 		return
 	}
 	r.oracle.Begin(ops)
-	switch err := write(); {
+	switch err := write(ops); {
 	case err == nil:
 		r.oracle.Acknowledge()
 		if r.policy == fsync.Always {
@@ -189,7 +174,7 @@ func (r *faultRun) wantFailure(err error) {
 func (r *faultRun) afterwards() {
 	disks := map[string]*forgetful.Disk{"kill": r.disk.Kill(), "power cut": r.disk.PowerCut(chooser{r.rng}), "hard power cut": r.disk.PowerCut(forgetful.KeepNothing)}
 	for name, disk := range disks {
-		store, err := r.openFaulty(faulty.New(disk))
+		store, err := r.open(faulty.New(disk))
 		if err != nil {
 			r.fail("open after a %s: %v", name, err)
 		}
@@ -229,7 +214,7 @@ func TestDiskFull(t *testing.T) {
 		r.name = fmt.Sprint("capacity ", capacity)
 		r.disk.SetCapacity(capacity)
 		var err error
-		if r.store, err = r.openFaulty(r.faulty); err != nil {
+		if r.store, err = r.open(r.faulty); err != nil {
 			t.Fatal(err)
 		}
 		full := 0

@@ -11,7 +11,6 @@ import (
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/forgetful"
-	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/oracle"
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
@@ -57,23 +56,15 @@ func FuzzHostileDirectory(f *testing.F) {
 }
 
 // smallStore is the disk of a store with a little of everything.
-func smallStore(t testing.TB, seed uint64) *forgetful.Disk {
-	l := &life{census: &census{}, policy: fsync.Never, rng: rand.New(rand.NewPCG(seed, 3)), disk: forgetful.New(), oracle: oracle.New(nil), now: 1_000_000}
-	o := &mmapkv.Options{SegmentSize: 4 << 10}
-	inject.Into(o, &inject.Seams{FS: l.disk, Now: func() time.Time { return time.UnixMilli(l.now) }, Random: l.rng.Uint64, PageSlots: 8, Manual: true})
-	store, err := mmapkv.Open("/store", o)
+func smallStore(t *testing.T, seed uint64) *forgetful.Disk {
+	l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(seed, 3)))
+	store, err := l.open(l.disk)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.store = store
 	for range 40 {
-		op := l.randomOp()
-		if op.Delete {
-			err = store.Delete([]byte(op.Key))
-		} else {
-			err = store.Put([]byte(op.Key), []byte(op.Value))
-		}
-		if err != nil {
+		if err := l.writeOne([]oracle.Op{l.randomOp()}); err != nil {
 			t.Fatal(err)
 		}
 	}

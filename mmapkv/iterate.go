@@ -48,16 +48,7 @@ func (s *Store) keyAt(print index.Fingerprint, loc index.Location) (key []byte, 
 func (s *Store) copyKey(l *live, loc index.Location) (key []byte, expired bool, err error) {
 	var f found
 	old := guard.Enter()
-	defer func() {
-		guard.Leave(old)
-		if r := recover(); r != nil {
-			var ok bool
-			if err, ok = f.fault(r); !ok {
-				panic(r)
-			}
-		}
-		f.release()
-	}()
+	defer func() { f.leave(old, recover(), &err) }()
 	if err := f.load(l, loc); err != nil {
 		return nil, false, err
 	}
@@ -99,16 +90,7 @@ func (s *Store) rangeFile(f *file, fn func(key, value []byte) error) error {
 func (s *Store) rangeRecord(f *file, offset int64, fn func(key, value []byte) error) (next int64, err error) {
 	in := found{file: f}
 	old := guard.Enter()
-	defer func() {
-		guard.Leave(old)
-		if r := recover(); r != nil {
-			var ok bool
-			if err, ok = in.fault(r); !ok {
-				panic(r)
-			}
-		}
-		in.release()
-	}()
+	defer func() { in.leave(old, recover(), &err) }()
 	l := s.live.Load()
 	if l == nil {
 		return 0, ErrClosed

@@ -77,31 +77,21 @@ func (s *Store) commitLong(w *write) error {
 		Watermark: s.syncer.Durable(), HasWatermark: true, Previous: &t.previous})
 	start := t.end
 	if _, err := vfs.WriteFull(long.file.File(), header, start.Offset); err != nil {
-		s.files.finish(long.file, start)
-		if voidErr := long.file.active.Void(); voidErr != nil {
-			return s.syncFailed(voidErr)
-		}
-		return s.writeFailed(err)
+		return s.writeFailed(s.voidTail(err))
 	}
 	long.file.active.Advance(long.recorded)
 	t.end = segment.End{Offset: start.Offset + long.recorded, Seq: t.seq}
 	t.empty = false
-	if s.always {
-		if err := long.file.active.Sync(); err != nil {
-			return s.syncFailed(err)
-		}
-		s.syncer.MarkDurable(t.seq)
+	if err := s.syncTail(); err != nil {
+		return err
 	}
-	s.files.finish(long.file, t.end)
+	s.endTail()
 
 	long.file.SetLimit(t.end.Offset)
 	long.file.liveBytes.Add(long.recorded)
 	old := s.live.Load().keys.Put(w.prints[0], index.MakeLocation(long.file.slot, start.Offset, long.recorded))
 	s.markDead(old)
-	s.acknowledged.Store(t.seq)
-	if !s.always {
-		s.syncer.Written(t.seq)
-	}
+	s.acknowledge()
 	s.wakeMaintenance()
 	return nil
 }

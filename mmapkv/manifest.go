@@ -21,8 +21,8 @@ type manifestLog struct {
 // edit publishes a changed manifest. On a nil return it is durable. mayReserve
 // lets it use the reserve on a full disk.
 func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest)) error {
-	if err := s.syncer.Err(); err != nil {
-		return &failure{err}
+	if err := s.failed(); err != nil {
+		return err
 	}
 	s.manifest.mu.Lock()
 	defer s.manifest.mu.Unlock()
@@ -60,23 +60,26 @@ func (s *Store) nextID() segment.ID {
 // too many open files, leave the store as it was.
 func (s *Store) writeFailed(err error) error {
 	if errors.Is(err, syscall.EIO) || publishFailed(err) {
-		s.fail(err)
-		return &failure{s.syncer.Err()}
+		return s.syncFailed(err)
 	}
 	return err
 }
 
 // syncFailed is writeFailed for a sync, after which nothing is known.
 func (s *Store) syncFailed(err error) error {
-	s.fail(err)
-	return &failure{s.syncer.Err()}
-}
-
-func (s *Store) fail(err error) {
 	if s.syncer.Err() == nil {
 		s.log.Error("mmapkv: a write or sync failed; the store takes no more writes until it is opened again", "error", err)
 	}
 	s.syncer.Fail(err)
+	return s.failed()
+}
+
+// failed is ErrFailed with its cause, nil while the store takes writes.
+func (s *Store) failed() error {
+	if err := s.syncer.Err(); err != nil {
+		return &failure{err}
+	}
+	return nil
 }
 
 // publishFailed says whether publishing a file failed where it cannot be undone.

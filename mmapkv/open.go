@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -321,10 +320,8 @@ func (s *Store) rebuildHint(f *file) (*segment.Hint, error) {
 	}
 	content := builder.Encode(f.ID, f.Salt, f.end, f.end.Seq)
 	if !s.options.ReadOnly && f.active == nil {
-		if err := fsync.Publish(s.dir, segment.HintName(f.ID), content); err != nil {
-			if err := s.writeFailed(err); errors.Is(err, ErrFailed) {
-				return nil, err
-			}
+		if err := s.publishHint(f, content); err != nil {
+			return nil, err
 		}
 	}
 	return segment.ParseHint(content, f.ID, f.Salt)

@@ -19,6 +19,22 @@ type found struct {
 	copied []byte // the record's bytes, when the file is not mapped
 }
 
+// leave ends a read that began with guard.Enter. A panic that is a fault in the
+// record's segment becomes the read's error, any other goes on unchanged.
+//
+//	old := guard.Enter()
+//	defer func() { f.leave(old, recover(), &err) }()
+func (f *found) leave(old bool, recovered any, err *error) (fault bool) {
+	guard.Leave(old)
+	if recovered != nil {
+		if fault = f.isFault(recovered, err); !fault {
+			panic(recovered)
+		}
+	}
+	f.release()
+	return fault
+}
+
 // release gives back what the read used and keeps the segment mapped until here.
 func (f *found) release() {
 	if f.copied != nil {
@@ -31,28 +47,17 @@ func (f *found) release() {
 // copies are buffers for records of files that are not mapped.
 var copies sync.Pool
 
-// fault turns a panic that is a fault in the record's segment into an error, and
-// says whether it was one.
-func (f *found) fault(recovered any) (error, bool) {
+// isFault says whether a panic is a fault in the record's segment, and which
+// error that is.
+func (f *found) isFault(recovered any, err *error) bool {
 	if f.file == nil {
-		return nil, false
+		return false
 	}
-	offset, ok := faultOffset(recovered, f.file.Memory())
-	if !ok {
-		return nil, false
+	offset, fault := guard.Catch(recovered, f.file.Memory())
+	if fault {
+		*err = f.file.corrupt(offset, "the page cannot be read")
 	}
-	return f.file.corrupt(offset, "the page cannot be read"), true
-}
-
-func faultOffset(recovered any, memory []byte) (int64, bool) {
-	if len(memory) == 0 {
-		return 0, false
-	}
-	address, ok := guard.Catch(recovered, memory)
-	if !ok {
-		return 0, false
-	}
-	return int64(address - addressOf(memory)), true
+	return fault
 }
 
 func (f *file) corrupt(offset int64, reason string) error {
@@ -71,15 +76,9 @@ func (s *Store) AppendGet(dst, key []byte) (out []byte, err error) {
 	var f found
 	old := guard.Enter()
 	defer func() {
-		guard.Leave(old)
-		if r := recover(); r != nil {
-			var ok bool
-			if err, ok = f.fault(r); !ok {
-				panic(r)
-			}
+		if f.leave(old, recover(), &err) {
 			out = dst
 		}
-		f.release()
 	}()
 	if err := s.lookup(key, &f, !s.options.SkipReadChecksum); err != nil {
 		return dst, err
@@ -95,16 +94,7 @@ func (s *Store) AppendGet(dst, key []byte) (out []byte, err error) {
 func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
 	var f found
 	old := guard.Enter()
-	defer func() {
-		guard.Leave(old)
-		if r := recover(); r != nil {
-			var ok bool
-			if err, ok = f.fault(r); !ok {
-				panic(r)
-			}
-		}
-		f.release()
-	}()
+	defer func() { f.leave(old, recover(), &err) }()
 	if err := s.lookup(key, &f, !s.options.SkipReadChecksum); err != nil {
 		return err
 	}
@@ -115,17 +105,7 @@ func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
 func (s *Store) Has(key []byte) (has bool, err error) {
 	var f found
 	old := guard.Enter()
-	defer func() {
-		guard.Leave(old)
-		if r := recover(); r != nil {
-			var ok bool
-			if err, ok = f.fault(r); !ok {
-				panic(r)
-			}
-			has = false
-		}
-		f.release()
-	}()
+	defer func() { f.leave(old, recover(), &err) }()
 	switch err := s.lookup(key, &f, false); {
 	case err == nil:
 		return true, nil
@@ -141,17 +121,7 @@ func (s *Store) Has(key []byte) (has bool, err error) {
 func (s *Store) TTL(key []byte) (ttl time.Duration, ok bool, err error) {
 	var f found
 	old := guard.Enter()
-	defer func() {
-		guard.Leave(old)
-		if r := recover(); r != nil {
-			var fault bool
-			if err, fault = f.fault(r); !fault {
-				panic(r)
-			}
-			ttl, ok = 0, false
-		}
-		f.release()
-	}()
+	defer func() { f.leave(old, recover(), &err) }()
 	if err := s.lookup(key, &f, false); err != nil {
 		return 0, false, err
 	}

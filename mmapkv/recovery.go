@@ -120,7 +120,6 @@ func (s *Store) walkLog(files []*unsealedFile, start segment.End) {
 	goesOn := true
 	for i, u := range files {
 		u.end = segment.End{Offset: u.dataStart, Seq: reached.Seq}
-		u.keep = u.end
 		if !goesOn {
 			continue
 		}
@@ -242,9 +241,11 @@ func (s *Store) settle(u *unsealedFile, end segment.End) {
 // nothing has changed; a crash during recovery is as good as one before it.
 func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 	reached := start
+	var kept []*file
 	for _, u := range files {
 		if u.keep.Offset > u.dataStart {
 			reached = u.keep
+			kept = append(kept, u.file)
 		}
 	}
 	copies, err := s.copyUnsynced(files, reached)
@@ -254,12 +255,8 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 	if err != nil {
 		return err
 	}
-	var kept []*file
 	for _, u := range files {
 		s.settle(u, u.keep)
-		if u.keep.Offset > u.dataStart {
-			kept = append(kept, u.file)
-		}
 	}
 	if n := len(copies); n > 0 {
 		reached = copies[n-1].end

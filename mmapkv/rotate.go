@@ -107,9 +107,9 @@ func (s *Store) dropSpareLocked() {
 func (s *Store) startFile(f *file) {
 	t := &s.tail
 	if t.file != nil {
-		s.files.finish(t.file, t.end)
+		s.endTail()
 	}
-	t.file, t.previous, t.empty = f, t.end, true
+	t.file, t.previous, t.empty, t.half = f, t.end, true, false
 	t.end = segment.End{Offset: f.dataStart, Seq: t.end.Seq}
 }
 
@@ -180,7 +180,7 @@ func (s *Store) sealOldestLocked(most int, mayReserve bool) (did bool, err error
 // sealLocked makes an ended file immutable: sync, hint, manifest, in this order.
 func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 	if err := s.syncer.SyncTo(end.Seq); err != nil {
-		return &failure{s.syncer.Err()}
+		return s.syncFailed(err)
 	}
 	if err := f.active.Trim(); err != nil {
 		return s.writeFailed(err)
@@ -210,7 +210,11 @@ func (s *Store) writeHint(f *file, end segment.End) error {
 		s.log.Warn("mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
 		return nil
 	}
-	err = fsync.Publish(s.dir, segment.HintName(f.ID), hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()))
+	return s.publishHint(f, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()))
+}
+
+func (s *Store) publishHint(f *file, content []byte) error {
+	err := fsync.Publish(s.dir, segment.HintName(f.ID), content)
 	if err == nil {
 		return nil
 	}

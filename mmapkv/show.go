@@ -1,10 +1,6 @@
 package mmapkv
 
-import (
-	"unsafe"
-
-	"github.com/mmapkv/mmapkv/internal/invariant"
-)
+import "github.com/mmapkv/mmapkv/internal/invariant"
 
 // show calls fn with a value. Under the invariants tag it shows a copy and
 // poisons it afterwards, so that a test which keeps the slice sees it.
@@ -19,9 +15,4 @@ func show(value []byte, fn func(value []byte) error) error {
 		}
 	}()
 	return fn(shown)
-}
-
-// addressOf is the address of the first byte.
-func addressOf(memory []byte) uintptr {
-	return uintptr(unsafe.Pointer(unsafe.SliceData(memory)))
 }

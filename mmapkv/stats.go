@@ -69,11 +69,9 @@ func (s *Store) Stats() Stats {
 		IndexBytes: l.keys.Bytes(),
 		Recovery:   s.recovery,
 		WriteStall: time.Duration(s.stalled.Load()),
+		Err:        s.failed(),
 	}
 	stats.LastSync, stats.LastSyncTook = s.syncer.LastSync()
-	if err := s.syncer.Err(); err != nil {
-		stats.Err = &failure{err}
-	}
 	for _, f := range l.order {
 		one := s.segmentStats(f)
 		stats.Segments = append(stats.Segments, one)

@@ -87,8 +87,8 @@ func (s *Store) Close() error {
 func (s *Store) finish() error {
 	s.maintenance.Lock()
 	defer s.maintenance.Unlock()
-	if err := s.syncer.Err(); err != nil {
-		return &failure{err}
+	if err := s.failed(); err != nil {
+		return err
 	}
 	if err := s.syncer.SyncTo(s.acknowledged.Load()); err != nil {
 		return s.syncFailed(err)
@@ -130,7 +130,7 @@ func (s *Store) finish() error {
 // old length back, the next Open leaves the file alone and goes on in another.
 func (s *Store) finishTail() error {
 	f := s.tail.file
-	if f == nil || f.active == nil {
+	if f == nil {
 		return nil
 	}
 	if err := f.active.Trim(); err != nil {

@@ -135,7 +135,7 @@ func (s *Store) Sync() error {
 		return nil
 	}
 	if err := s.syncer.SyncTo(s.acknowledged.Load()); err != nil {
-		return &failure{s.syncer.Err()}
+		return s.syncFailed(err)
 	}
 	return nil
 }
@@ -148,10 +148,7 @@ func (s *Store) writable() error {
 	if s.options.ReadOnly {
 		return ErrReadOnly
 	}
-	if err := s.syncer.Err(); err != nil {
-		return &failure{err}
-	}
-	return nil
+	return s.failed()
 }
 
 // do commits a write together with others that come at the same time.
@@ -161,7 +158,7 @@ func (s *Store) do(w *write) error {
 		s.stalled.Add(int64(stalled))
 	}
 	if err != nil {
-		return &failure{err}
+		return s.syncFailed(err)
 	}
 	w.err = errUncommitted
 	s.group.Do(w)
@@ -173,11 +170,12 @@ var errUncommitted = errors.New("mmapkv: the write was not committed")
 
 // tail is where the log goes on. Only the leader of the group touches it.
 type tail struct {
-	file     *file       // the file being written; nil before the first write
+	file     *file       // the file being written; nil when the next write needs a new one
 	seq      uint64      // the highest sequence number ever given
 	end      segment.End // where the log ends: offset in file, last number in the log
 	previous segment.End // where the log ended in the file before this one
 	empty    bool        // the file has no record yet
+	half     bool        // the file is half full, and maintenance knows
 	clean    bool        // the manifest still says that the last close was clean
 	buffer   []byte      // for groups of several writes
 }
@@ -235,8 +233,8 @@ func (s *Store) beforeWrite(mayReserve bool) error {
 	if s.shut {
 		return ErrClosed
 	}
-	if err := s.syncer.Err(); err != nil {
-		return &failure{err}
+	if err := s.failed(); err != nil {
+		return err
 	}
 	if !s.tail.clean {
 		return nil
@@ -251,10 +249,8 @@ func (s *Store) beforeWrite(mayReserve bool) error {
 // findRoom makes the tail a file that can take the write.
 func (s *Store) findRoom(w *write) error {
 	t := &s.tail
-	if t.file != nil {
-		if _, ended := s.files.isEnded(t.file); !ended && s.fitsTail(w.draft.EncodedSize(true, t.empty)) {
-			return nil
-		}
+	if t.file != nil && s.fitsTail(w.draft.EncodedSize(true, t.empty)) {
+		return nil
 	}
 	return s.rotate(w.draft.EncodedSize(true, true), w.deletes)
 }
@@ -348,27 +344,46 @@ func (s *Store) appendTail(members []*write) error {
 
 // writeTail appends the bytes to the tail file and syncs them under Always.
 func (s *Store) writeTail(data []byte) (written int, err error) {
-	t := &s.tail
-	written, err = t.file.active.Append(data)
+	active := s.tail.file.active
+	written, err = active.Append(data)
 	if err != nil {
 		if written > 0 {
-			// Records of the group may lie behind the end now: the log goes on in
-			// another file, whose first record says that this one ends here.
-			s.files.finish(t.file, t.end)
-			if voidErr := t.file.active.Void(); voidErr != nil {
-				return written, s.syncFailed(errors.Join(err, voidErr))
-			}
+			err = s.voidTail(err)
 		}
 		return written, s.writeFailed(err)
 	}
+	return written, s.syncTail()
+}
+
+// voidTail ends the tail where the log is, after a write that failed in the
+// middle and left records behind that place: the log goes on in another file,
+// whose first record says that this one ends here.
+func (s *Store) voidTail(cause error) error {
+	active := s.tail.file.active
+	s.endTail()
+	if err := active.Void(); err != nil {
+		return s.syncFailed(errors.Join(cause, err))
+	}
+	return cause
+}
+
+// endTail makes the tail's file one that gets no more records.
+func (s *Store) endTail() {
+	s.files.finish(s.tail.file, s.tail.end)
+	s.tail.file = nil
+}
+
+// syncTail makes what was written to the tail durable, if the policy says that
+// nobody may see it before.
+func (s *Store) syncTail() error {
 	if !s.always {
-		return written, nil
+		return nil
 	}
-	if err := t.file.active.Sync(); err != nil {
-		return written, s.syncFailed(err)
+	if err := s.tail.file.active.Sync(); err != nil {
+		return s.syncFailed(err)
 	}
-	s.syncer.MarkDurable(t.seq)
-	return written, nil
+	s.syncer.MarkDurable(s.tail.seq)
+	return nil
 }
 
 // publish lets the readers see the members, in order, whose records start at the
@@ -394,12 +409,18 @@ func (s *Store) publish(members []*write, start int64) {
 		}
 		w.err = nil
 	}
-	s.acknowledged.Store(t.seq)
-	if !s.always {
-		s.syncer.Written(t.seq)
+	s.acknowledge()
+	if !t.half && t.end.Offset > t.file.capacity/2 {
+		t.half = true
+		s.wakeMaintenance() // the next file is prepared now
 	}
-	if t.file.capacity-t.end.Offset < t.file.capacity/2 {
-		s.wakeMaintenance()
+}
+
+// acknowledge says that all that was given a number and published may be synced.
+func (s *Store) acknowledge() {
+	s.acknowledged.Store(s.tail.seq)
+	if !s.always {
+		s.syncer.Written(s.tail.seq)
 	}
 }
 

@@ -4,9 +4,9 @@ package main
 // directory sync, checksum, watermark test and ordering that a crash depends on.
 var mutants = []mutant{
 	{"no sync under Always", "mmapkv/write.go",
-		"	if err := t.file.active.Sync(); err != nil {\n		return written, s.syncFailed(err)\n	}\n", ""},
+		"	return written, s.syncTail()\n", "	s.syncer.MarkDurable(s.tail.seq)\n	return written, nil\n"},
 	{"no sync of a long value's header under Always", "mmapkv/long.go",
-		"		if err := long.file.active.Sync(); err != nil {\n			return s.syncFailed(err)\n		}\n", ""},
+		"	if err := s.syncTail(); err != nil {\n		return err\n	}\n", "	s.syncer.MarkDurable(t.seq)\n"},
 	{"no sync of the log", "mmapkv/rotate.go",
 		"		if err := f.File().Datasync(); err != nil {", "		if err := error(nil); f == nil {"},
 	{"the log is synced youngest file only", "mmapkv/rotate.go",
@@ -16,7 +16,7 @@ var mutants = []mutant{
 	{"no directory sync of a new file", "mmapkv/rotate.go",
 		"	if err == nil {\n		err = s.dir.Sync()\n	}\n	if err != nil {\n		return s.syncFailed(err)", "	if err != nil {\n		return s.syncFailed(err)"},
 	{"no sync before sealing", "mmapkv/rotate.go",
-		"	if err := s.syncer.SyncTo(end.Seq); err != nil {\n		return &failure{s.syncer.Err()}\n	}\n", ""},
+		"	if err := s.syncer.SyncTo(end.Seq); err != nil {\n		return s.syncFailed(err)\n	}\n", ""},
 	{"no sync on Close", "mmapkv/store.go",
 		"	if err := s.syncer.SyncTo(s.acknowledged.Load()); err != nil {\n		return s.syncFailed(err)\n	}\n", ""},
 	{"no sync in Publish", "fsync/publish.go", "	if err := f.Datasync(); err != nil {", "	if err := error(nil); err != nil {"},

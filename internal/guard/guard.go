@@ -12,7 +12,7 @@
 //	defer func() {
 //		guard.Leave(old)
 //		if r := recover(); r != nil {
-//			address, ok := guard.Catch(r, memory)
+//			offset, ok := guard.Catch(r, memory)
 //			if !ok {
 //				panic(r)
 //			}
@@ -35,7 +35,7 @@ func Leave(old bool) { debug.SetPanicOnFault(old) }
 
 // Catch says whether a recovered value is a fault in the memory, which the
 // caller keeps mapped, and at which address.
-func Catch(recovered any, memory []byte) (address uintptr, fault bool) {
+func Catch(recovered any, memory []byte) (offset int64, fault bool) {
 	// The text of such a panic is that of a nil dereference; only the address
 	// tells them apart.
 	at, ok := recovered.(interface {
@@ -45,13 +45,12 @@ func Catch(recovered any, memory []byte) (address uintptr, fault bool) {
 	if !ok {
 		return 0, false
 	}
-	address = at.Addr()
 	// In front of the memory the difference wraps around, and is too large too.
-	offset := address - uintptr(unsafe.Pointer(unsafe.SliceData(memory)))
-	if offset >= uintptr(len(memory)) {
+	into := at.Addr() - uintptr(unsafe.Pointer(unsafe.SliceData(memory)))
+	if into >= uintptr(len(memory)) {
 		return 0, false
 	}
-	return address, !readable(memory, offset)
+	return int64(into), !readable(memory, into)
 }
 
 // readable says whether a byte of the memory can be read now.
