@@ -1,0 +1,95 @@
+//go:build linux
+
+package realdisk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// childVariable is set in the children.
+const childVariable = "MMAPKV_REALDISK_CHILD"
+
+// exitLacks is how a child says that the machine does not allow the test.
+const exitLacks = 77
+
+// alone runs the test again in a child that has mounts of its own, and tells the
+// child from its parent, which has nothing more to do:
+//
+//	if !alone(t) {
+//		return
+//	}
+func alone(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(childVariable) == "" {
+		runChild(t)
+		return false
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		lacks(t, fmt.Sprint("making mounts private: ", err))
+	}
+	// Nothing of the child is in a directory that others see.
+	mountTmpfs(t, os.TempDir(), 64<<20)
+	return true
+}
+
+func runChild(t *testing.T) {
+	t.Helper()
+	// The child dies with the thread that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	child := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.timeout=2m")
+	child.Env = append(os.Environ(), childVariable+"=1")
+	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
+	if os.Getuid() != 0 {
+		child.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		child.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
+		child.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
+	}
+	out, err := child.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+	case !errors.As(err, &exit):
+		lacks(t, fmt.Sprint("a mount namespace: ", err))
+	case exit.ExitCode() == exitLacks:
+		lacks(t, strings.TrimSpace(string(out)))
+	default:
+		t.Fatalf("%v:\n%s", err, out)
+	}
+}
+
+// lacks ends a test for which the machine lacks something.
+func lacks(t *testing.T, why string) {
+	t.Helper()
+	switch {
+	case os.Getenv(childVariable) != "":
+		fmt.Println(why)
+		os.Exit(exitLacks)
+	case os.Getenv("MMAPKV_NO_SKIP") != "":
+		t.Fatalf("this machine lacks %s", why)
+	default:
+		t.Skipf("this machine lacks %s", why)
+	}
+}
+
+// mountTmpfs puts a file system of size bytes in memory over the directory.
+func mountTmpfs(t *testing.T, dir string, size int64) {
+	t.Helper()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprint("size=", size)); err != nil {
+		lacks(t, fmt.Sprint("mounting tmpfs: ", err))
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,160 @@
+//go:build linux
+
+package realdisk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const diskSize = 24 << 20
+
+// disk is an ext4 file system on a loop device, whose blocks lie in a file in
+// memory: what is done to the file happens to the disk.
+type disk struct {
+	t       *testing.T
+	backing *os.File
+	device  string
+	dir     string // where it is mounted
+}
+
+// newDisk formats a disk and mounts it.
+func newDisk(t *testing.T) *disk {
+	t.Helper()
+	d := &disk{t: t, backing: memoryFile(t), dir: t.TempDir()}
+	if err := d.backing.Truncate(diskSize); err != nil {
+		t.Fatal(err)
+	}
+	// Blocks of a page, and nothing left to be written later by the kernel.
+	d.use(func() {
+		out, err := exec.Command("mkfs.ext4", "-q", "-F", "-b", fmt.Sprint(os.Getpagesize()),
+			"-E", "lazy_itable_init=0,lazy_journal_init=0", d.device).CombinedOutput()
+		if err != nil {
+			lacks(t, fmt.Sprintf("mkfs.ext4 of e2fsprogs: %v: %s", err, out))
+		}
+	})
+	d.mount()
+	t.Cleanup(func() {
+		if err := unix.Unmount(d.dir, unix.MNT_DETACH); err != nil && err != unix.EINVAL {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// use attaches a loop device to the backing for the time of fn. The device goes
+// with its last user, which may be a mount that fn makes.
+func (d *disk) use(fn func()) {
+	d.t.Helper()
+	device, err := attachLoop(d.backing)
+	if err != nil {
+		lacks(d.t, fmt.Sprint("a loop device: ", err))
+	}
+	defer device.Close()
+	d.device = device.Name()
+	fn()
+}
+
+func (d *disk) mount() {
+	d.t.Helper()
+	d.use(func() {
+		if err := unix.Mount(d.device, d.dir, "ext4", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, ""); err != nil {
+			lacks(d.t, fmt.Sprint("mounting ext4: ", err))
+		}
+	})
+}
+
+// unmount waits for the collection of what still has a segment mapped.
+func (d *disk) unmount() {
+	d.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		runtime.GC()
+		err := unix.Unmount(d.dir, 0)
+		if err == nil {
+			return
+		}
+		if err != unix.EBUSY || time.Now().After(deadline) {
+			d.t.Fatalf("unmounting: %v", err)
+		}
+	}
+}
+
+// refuseWrites makes every write from now on an I/O error.
+func (d *disk) refuseWrites() {
+	d.t.Helper()
+	if _, err := unix.FcntlInt(d.backing.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_FUTURE_WRITE); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// replace goes on with a good disk that has the content of this one.
+func (d *disk) replace() {
+	d.t.Helper()
+	d.unmount()
+	image := d.image()
+	d.backing = memoryFile(d.t)
+	if _, err := d.backing.Write(image); err != nil {
+		d.t.Fatal(err)
+	}
+	d.mount()
+}
+
+// image is what the disk holds.
+func (d *disk) image() []byte {
+	d.t.Helper()
+	content, err := io.ReadAll(io.NewSectionReader(d.backing, 0, diskSize))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return content
+}
+
+// memoryFile is a file without a name, in memory, that can be sealed.
+func memoryFile(t *testing.T) *os.File {
+	t.Helper()
+	fd, err := unix.MemfdCreate("disk", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "disk")
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// attachLoop makes the file a block device until nobody uses it any more.
+func attachLoop(backing *os.File) (device *os.File, err error) {
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer control.Close()
+	for range 100 {
+		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return nil, err
+		}
+		device, err := os.OpenFile(fmt.Sprint("/dev/loop", n), os.O_RDWR, 0)
+		if err != nil {
+			return nil, err
+		}
+		config := unix.LoopConfig{Fd: uint32(backing.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+		err = unix.IoctlLoopConfigure(int(device.Fd()), &config)
+		if err == nil {
+			return device, nil
+		}
+		device.Close()
+		if !errors.Is(err, unix.EBUSY) {
+			return nil, err
+		}
+		// Somebody else was faster.
+	}
+	return nil, unix.EBUSY
+}

@@ -1,0 +1,180 @@
+//go:build linux && !race && !invariants
+
+// Race builds, and callbacks under the invariants tag, read heap copies, which do
+// not fault.
+
+package realdisk
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+// TestReadError takes away the end of a disk under an open store: reads of what
+// lay there are errors, others go on, and once the disk is whole all do.
+func TestReadError(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	d := newDisk(t)
+	s := openChecked(t, filepath.Join(d.dir, "store"), mmapkv.Options{SegmentSize: 64 << 10, Sync: fsync.Never})
+	s.mustPut(1000, 3000)
+	s.mustClose()
+	// Remounted, so that the file system and no cache has the content.
+	d.unmount()
+	image := d.image()
+	d.mount()
+
+	cut, whole, lost := s.cutInHalf(image)
+	s.open()
+	for _, segment := range s.Stats().Segments {
+		if !segment.Mapped {
+			t.Errorf("%s is not mapped", segment.File)
+		}
+	}
+	s.dropCaches()
+	if err := d.backing.Truncate(cut); err != nil {
+		t.Fatal(err)
+	}
+	s.readEach(whole, lost)
+	if err := s.Range(func(_, _ []byte) error { return nil }); !errors.Is(err, mmapkv.ErrCorrupt) {
+		t.Errorf("Range: %v", err)
+	}
+
+	if _, err := d.backing.WriteAt(image[cut:], cut); err != nil {
+		t.Fatal(err)
+	}
+	s.compare(nil)
+	s.mustClose()
+}
+
+// cutInHalf finds the place on the disk that has as many segments behind it as
+// before, and the keys of segments that lie wholly before it and wholly behind.
+func (s *checkedStore) cutInHalf(image []byte) (cut int64, whole, lost []string) {
+	s.t.Helper()
+	var extents []extent
+	for _, name := range s.segmentFiles() {
+		extents = append(extents, s.locate(name, image))
+	}
+	slices.SortFunc(extents, func(a, b extent) int { return a.first - b.first })
+	middle := extents[len(extents)/2].first
+	for _, key := range s.keys() {
+		record := []byte(key + s.want[key])
+		i := slices.IndexFunc(extents, func(e extent) bool { return bytes.Contains(e.content, record) })
+		switch e := extents[i]; {
+		case e.first >= middle:
+			lost = append(lost, key)
+		case e.last < middle:
+			whole = append(whole, key)
+		}
+	}
+	if len(whole) < len(s.want)/10 || len(lost) < len(s.want)/10 {
+		s.t.Fatalf("of %d keys %d are whole and %d lost", len(s.want), len(whole), len(lost))
+	}
+	return int64(middle), whole, lost
+}
+
+// extent is where a file lies on the disk, between its first and its last page.
+type extent struct {
+	content     []byte
+	first, last int
+}
+
+// locate finds a file's pages by what is in them.
+func (s *checkedStore) locate(name string, image []byte) extent {
+	s.t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	e := extent{content: content, first: len(image)}
+	for page := range slices.Chunk(content, os.Getpagesize()) {
+		place := bytes.Index(image, page)
+		if place < 0 {
+			s.t.Fatalf("a page of %s is not on the disk", name)
+		}
+		e.first, e.last = min(e.first, place), max(e.last, place)
+	}
+	return e
+}
+
+func (s *checkedStore) segmentFiles() []string {
+	s.t.Helper()
+	names, err := filepath.Glob(filepath.Join(s.dir, "*.seg"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return names
+}
+
+// dropCaches has the kernel forget the segments' content.
+func (s *checkedStore) dropCaches() {
+	s.t.Helper()
+	for _, name := range s.segmentFiles() {
+		f, err := os.Open(name)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		err = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+		f.Close()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// readEach reads each key in each way, by several goroutines at once, and expects
+// the values of the whole ones and errors for the lost.
+func (s *checkedStore) readEach(whole, lost []string) {
+	s.t.Helper()
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for i := range max(len(whole), len(lost)) {
+				s.readBy(whole[i%len(whole)], false)
+				s.readBy(lost[i%len(lost)], true)
+				if i%100 == 0 {
+					runtime.GC()
+				}
+			}
+		})
+	}
+	readers.Wait()
+}
+
+func (s *checkedStore) readBy(key string, lost bool) {
+	want := s.want[key]
+	got, getErr := s.Get([]byte(key))
+	appended, appendErr := s.AppendGet([]byte("kept "), []byte(key))
+	viewed := ""
+	viewErr := s.View([]byte(key), func(value []byte) error { viewed = string(value); return nil })
+	for what, read := range map[string]struct {
+		got, want string
+		err       error
+	}{
+		"Get":       {string(got), want, getErr},
+		"AppendGet": {string(appended), "kept " + want, appendErr},
+		"View":      {viewed, want, viewErr},
+	} {
+		switch {
+		case lost && !errors.Is(read.err, mmapkv.ErrCorrupt):
+			s.t.Errorf("%s of the lost %s: %.40q, %v", what, key, read.got, read.err)
+		case !lost && (read.err != nil || read.got != read.want):
+			s.t.Errorf("%s of %s: %.40q, %v", what, key, read.got, read.err)
+		}
+	}
+	if lost && string(appended) != "kept " {
+		s.t.Errorf("AppendGet of the lost %s gave %.40q", key, appended)
+	}
+}
