@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -26,19 +27,25 @@ import (
 )
 
 var (
-	crashStates = flag.Int("crash.states", 70_000, "how many distinct crash states TestCrashStates visits, for each policy")
-	crashSeed   = flag.Uint64("crash.seed", 0, "the seed of TestCrashStates; 0 draws one. The same seed visits the same states")
+	crashStates = flag.Int("crash.states", 70_000, "how many distinct crash states a crash test visits, for each policy")
+	crashSeed   = flag.Uint64("crash.seed", 0, "the seed of the crash tests; 0 draws one. The same seed visits the same states")
 )
 
 // TestCrashStates cuts the power, or kills the process, at every file call of
 // random scripts, opens what may be left, cuts that again in the middle of its
 // recovery, writes on, and cuts once more. Each time the oracle decides.
-func TestCrashStates(t *testing.T) {
+func TestCrashStates(t *testing.T) { crashAll(t, false) }
+
+// TestCompactionCrashStates is TestCrashStates with compactions all the time, and
+// with writes in the midst of them.
+func TestCompactionCrashStates(t *testing.T) { crashAll(t, true) }
+
+func crashAll(t *testing.T, compacting bool) {
 	seed := *crashSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("seed %d; to replay: go test ./fuzz -run TestCrashStates -crash.seed=%d -crash.states=%d", seed, seed, *crashStates)
+	t.Logf("seed %d; to replay: go test ./fuzz -run %s -crash.seed=%d -crash.states=%d", seed, t.Name(), seed, *crashStates)
 	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(200 * time.Millisecond), fsync.Never} {
 		t.Run(policy.String(), func(t *testing.T) {
 			t.Parallel()
@@ -46,9 +53,13 @@ func TestCrashStates(t *testing.T) {
 			for script := uint64(0); c.states.Load() < int64(*crashStates/sampleOneIn) && !t.Failed(); script++ {
 				life := newLife(t, c, policy, rand.New(rand.NewPCG(seed, script)))
 				life.name = fmt.Sprintf("seed %d, script %d", seed, script)
+				life.compacting = compacting
 				life.run(10+int(script%20), true)
 			}
-			t.Logf("%d distinct states, %d of them behind a second end, %d opens", c.states.Load(), c.nested.Load(), c.opens.Load())
+			t.Logf("%d distinct states, %d of them behind a second end, %d opens, %d compactions", c.states.Load(), c.nested.Load(), c.opens.Load(), c.compactions.Load())
+			if compacting && c.compactions.Load() == 0 {
+				t.Error("nothing was compacted")
+			}
 		})
 	}
 }
@@ -58,6 +69,7 @@ type census struct {
 	mu                    sync.Mutex
 	seen                  map[uint64]bool
 	states, nested, opens atomic.Int64
+	compactions           atomic.Int64 // that changed the manifest
 }
 
 // first says whether a state, with what is expected of it, is new.
@@ -86,7 +98,8 @@ type life struct {
 	now    int64 // Unix milliseconds
 	ended  string
 
-	readOnly bool // how open opens
+	readOnly   bool // how open opens
+	compacting bool // compactions happen, often
 }
 
 func newLife(t *testing.T, c *census, policy fsync.Policy, rng *rand.Rand) *life {
@@ -128,6 +141,8 @@ func (l *life) openReadOnly() map[string]string {
 func (l *life) open(disk vfs.FS) (*mmapkv.Store, error) {
 	l.census.opens.Add(1)
 	o := &mmapkv.Options{SegmentSize: 4 << 10, Sync: l.policy, ReadOnly: l.readOnly}
+	o.Compaction.Disabled = !l.compacting
+	o.Compaction.GarbageRatio = 0.05
 	inject.Into(o, &inject.Seams{
 		FS:        disk,
 		Now:       func() time.Time { return time.UnixMilli(l.now) },
@@ -135,6 +150,7 @@ func (l *life) open(disk vfs.FS) (*mmapkv.Store, error) {
 		PageSlots: 8,
 		Manual:    true,
 		OnOpen:    func(steps []inject.Step) { l.steps = steps },
+		Between:   l.between,
 	})
 	return mmapkv.Open("/store", o)
 }
@@ -158,8 +174,27 @@ func (l *life) run(n int, cutting bool) {
 	l.disk.OnCall = nil
 }
 
+// between writes in the midst of a compaction, as other goroutines would, and
+// reads: nothing of it is to be seen.
+func (l *life) between(phase string) {
+	if phase == "edited" {
+		l.census.compactions.Add(1)
+	}
+	for l.rng.IntN(3) == 0 {
+		l.write([]oracle.Op{l.randomOp()}, l.writeOne)
+	}
+	if l.rng.IntN(8) == 0 {
+		l.compare(l.store, l.oracle.Current().Visible(l.now))
+	}
+}
+
 // act takes one random action and tells the oracle.
 func (l *life) act() {
+	if l.compacting && l.rng.IntN(6) == 0 {
+		if err := l.store.Compact(context.Background()); err != nil {
+			l.fail("Compact: %v", err)
+		}
+	}
 	switch p := l.rng.IntN(100); {
 	case p < 50:
 		l.write([]oracle.Op{l.randomOp()}, l.writeOne)
@@ -303,7 +338,7 @@ func (l *life) examine(disk *forgetful.Disk, powerLost bool, ended string, depth
 	if depth > 0 {
 		l.census.nested.Add(1)
 	}
-	after := &life{t: l.t, name: l.name, ended: l.ended + ended, census: l.census, policy: l.policy, rng: l.rng, oracle: l.oracle, now: l.now, disk: disk}
+	after := &life{t: l.t, name: l.name, ended: l.ended + ended, census: l.census, policy: l.policy, rng: l.rng, oracle: l.oracle, now: l.now, disk: disk, compacting: l.compacting}
 	if depth < maxDepth {
 		disk.OnCall = func(n int, _ forgetful.Op) {
 			if l.rng.IntN(nestedOneIn) != 0 {

@@ -14,8 +14,19 @@ type file struct {
 	*segment.Segment
 	slot      uint32 // its number in the index's locations
 	dataStart int64
-	capacity  int64        // where the log goes on in another file
-	liveBytes atomic.Int64 // of the records that the index points to
+	capacity  int64       // where the log goes on in another file
+	dropped   atomic.Bool // compaction has put another file in its place
+
+	// live is what of the file the index points to, and its hint's entries.
+	liveBytes, liveHints atomic.Int64
+	hintBytes            atomic.Int64 // all entries of its hint; 0 while it has none
+	expiring             expiries
+	mayShadow            atomic.Bool // it has tombstones or records that expire
+
+	// pins is what tombstones take that compaction has kept, by the older file that
+	// needs them; it does not change. damaged keeps the file out of compactions.
+	pins    map[segment.ID]int64
+	damaged atomic.Bool
 
 	// active is the writer's handle while the file is unsealed. It is set when
 	// the file is made and cleared, under fileSet.mu, when it is sealed.
@@ -25,6 +36,13 @@ type file struct {
 	// reached there. It is final once ended is set, both under fileSet.mu.
 	end   segment.End
 	ended bool
+}
+
+// addLive counts a record that the index points to, with a key of keySize bytes,
+// or one that it does so no more when sign is -1.
+func (f *file) addLive(size int64, keySize int, sign int64) {
+	f.liveBytes.Add(sign * size)
+	f.liveHints.Add(sign * segment.HintEntrySize(keySize))
 }
 
 // recordBytes is what all records of the file occupy, live and dead.
@@ -46,10 +64,45 @@ func (l *live) file(loc index.Location) *file {
 	return nil
 }
 
+// set puts a file where its slot says.
+func (l *live) set(f *file) {
+	if need := int(f.slot) + 1; need > len(l.files) {
+		l.files = append(l.files, make([]*file, need-len(l.files))...)
+	}
+	l.files[f.slot] = f
+}
+
+// expiries estimates how much of a file has expired: a record that does so makes
+// no noise. It takes the records to be spread evenly over time.
+type expiries struct{ bytes, first, last atomic.Int64 }
+
+// add counts a record of size bytes that expires at a time in Unix milliseconds.
+// One goroutine at a time adds.
+func (e *expiries) add(size, at int64) {
+	e.bytes.Add(size)
+	if first := e.first.Load(); first == 0 || at < first {
+		e.first.Store(at)
+	}
+	e.last.Store(max(e.last.Load(), at))
+}
+
+// gone is about how many bytes have expired by now.
+func (e *expiries) gone(now int64) int64 {
+	bytes, first, last := e.bytes.Load(), e.first.Load(), e.last.Load()
+	switch {
+	case bytes == 0 || now < first:
+		return 0
+	case now >= last:
+		return bytes
+	}
+	return int64(float64(bytes) * float64(now-first+1) / float64(last-first+1))
+}
+
 // fileSet is the list of files, by age, and the places where they are published.
 type fileSet struct {
-	mu       sync.Mutex // guards order, nextSlot and every file's end, ended, active
+	mu       sync.Mutex // guards order, beside, nextSlot and every file's end, ended, active
 	order    []*file
+	beside   *file // what compaction has made and not yet put into order
 	nextSlot uint32
 	keys     *index.KeyDir
 	live     *atomic.Pointer[live]
@@ -63,20 +116,28 @@ func (s *fileSet) add(f *file) {
 	s.publishLocked()
 }
 
-// addLocked appends a file and gives it a slot. Slots go round rather than being
-// reused lowest first, so that a location read long ago does not soon point into
-// another file.
 func (s *fileSet) addLocked(f *file) {
+	s.giveSlotLocked(f)
+	s.order = append(s.order, f)
+}
+
+// slotRound is how many slots go by, at least, before one is used again.
+const slotRound = 4096
+
+// giveSlotLocked gives a file a slot. Slots go round rather than being reused
+// lowest first, so that a location read long ago does not soon point into another
+// file.
+func (s *fileSet) giveSlotLocked(f *file) {
 	taken := make(map[uint32]bool, len(s.order))
 	for _, other := range s.order {
 		taken[other.slot] = true
 	}
-	for taken[s.nextSlot] {
-		s.nextSlot = (s.nextSlot + 1) % index.MaxSlots
+	round := uint32(min(index.MaxSlots, max(slotRound, 4*len(taken))))
+	for taken[s.nextSlot%round] {
+		s.nextSlot++
 	}
-	f.slot = s.nextSlot
-	s.nextSlot = (s.nextSlot + 1) % index.MaxSlots
-	s.order = append(s.order, f)
+	f.slot = s.nextSlot % round
+	s.nextSlot = f.slot + 1
 }
 
 // has says whether a file is listed.
@@ -84,6 +145,32 @@ func (s *fileSet) has(f *file) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Contains(s.order, f)
+}
+
+// show publishes a file that compaction has made beside those whose place it
+// will take: the index may point into any of them. Who goes through the files by
+// age still sees the old ones.
+func (s *fileSet) show(f *file) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.giveSlotLocked(f)
+	s.beside = f
+	s.publishLocked()
+}
+
+// replace puts the file that is shown beside, if there is one, in the place of
+// the old ones, which nothing in the index points to any more.
+func (s *fileSet) replace(old []*file) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := slices.Index(s.order, old[0])
+	var with []*file
+	if s.beside != nil {
+		with = []*file{s.beside}
+	}
+	s.order = slices.Concat(s.order[:at], with, s.order[at+len(old):])
+	s.beside = nil
+	s.publishLocked()
 }
 
 // remove takes out a file that nothing in the index points to.
@@ -97,10 +184,10 @@ func (s *fileSet) remove(f *file) {
 func (s *fileSet) publishLocked() {
 	l := &live{keys: s.keys, order: slices.Clone(s.order)}
 	for _, f := range s.order {
-		if need := int(f.slot) + 1; need > len(l.files) {
-			l.files = append(l.files, make([]*file, need-len(l.files))...)
-		}
-		l.files[f.slot] = f
+		l.set(f)
+	}
+	if s.beside != nil {
+		l.set(s.beside)
 	}
 	s.live.Store(l)
 }
@@ -150,5 +237,5 @@ func (s *fileSet) publish() {
 func (s *fileSet) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.order, s.keys = nil, nil
+	s.order, s.beside, s.keys = nil, nil, nil
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/mmapkv/mmapkv/segment"
 )
 
 func TestMain(m *testing.M) {
@@ -117,16 +119,28 @@ func segmentFiles(t testing.TB, dir string) []string {
 // checkAccounts compares the live bytes that are kept with those counted anew.
 func checkAccounts(t testing.TB, s *Store) {
 	t.Helper()
+	type account struct{ records, hints int64 }
 	live := s.live.Load()
-	want := map[string]int64{}
+	want := map[segment.ID]account{}
 	for key := range s.Keys() {
 		loc := live.keys.Get(s.hasher.Fingerprint(key))
 		f := live.file(loc)
-		want[fmt.Sprint(f.slot)] += f.recordSize(loc)
+		a := want[f.ID]
+		want[f.ID] = account{a.records + f.recordSize(loc), a.hints + segment.HintEntrySize(len(key))}
 	}
 	for _, f := range live.order {
-		if got := f.liveBytes.Load(); got != want[fmt.Sprint(f.slot)] {
-			t.Errorf("segment %d has %d live bytes by its account, %d by counting", f.ID, got, want[fmt.Sprint(f.slot)])
+		if got := (account{f.liveBytes.Load(), f.liveHints.Load()}); got != want[f.ID] {
+			t.Errorf("segment %d has %d live bytes by its account, %d by counting", f.ID, got, want[f.ID])
 		}
 	}
+}
+
+// copyDir copies a store as SIGKILL would leave it.
+func copyDir(t testing.TB, dir string) string {
+	t.Helper()
+	to := t.TempDir()
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return to
 }

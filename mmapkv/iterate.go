@@ -1,6 +1,7 @@
 package mmapkv
 
 import (
+	"errors"
 	"iter"
 
 	"github.com/mmapkv/mmapkv/index"
@@ -34,7 +35,7 @@ func (s *Store) keyAt(print index.Fingerprint, loc index.Location) (key []byte, 
 			return nil, false
 		}
 		key, expired, err := s.copyKey(l, loc)
-		if err == nil {
+		if err == nil && s.hasher.Hash(key) == print.Hash {
 			return key, !expired
 		}
 		now := l.keys.Get(print)
@@ -46,7 +47,7 @@ func (s *Store) keyAt(print index.Fingerprint, loc index.Location) (key []byte, 
 }
 
 func (s *Store) copyKey(l *live, loc index.Location) (key []byte, expired bool, err error) {
-	var f found
+	f := found{store: s}
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
 	if err := f.load(l, loc); err != nil {
@@ -58,7 +59,8 @@ func (s *Store) copyKey(l *live, loc index.Location) (key []byte, expired bool, 
 // Range calls fn with the live pairs in the order of the files, without copying
 // them; both slices can be read until fn returns and must not be written. It ends
 // with the first error of fn, which it returns, and with the first damage, an
-// error that wraps ErrCorrupt. A pair that is overwritten meanwhile may come with
+// error that wraps ErrCorrupt. A pair that is there throughout comes exactly once,
+// also when compaction moves it. A pair that is overwritten meanwhile may come with
 // either value, with both, or, overwritten again and again, not at all.
 func (s *Store) Range(fn func(key, value []byte) error) error {
 	l := s.live.Load()
@@ -85,10 +87,40 @@ func (s *Store) rangeFile(f *file, fn func(key, value []byte) error) error {
 	return nil
 }
 
+// isLive says whether the index points to the record in hand, which lies at the
+// offset of its file, or to what compaction has made of it.
+func (s *Store) isLive(l *live, in *found, offset int64) (bool, error) {
+	hash := s.hasher.Hash(in.record.Key)
+	if !in.file.dropped.Load() {
+		if pointsTo(l, hash, index.MakeLocation(in.file.slot, offset, in.record.Size)) {
+			return true, nil
+		}
+		if !in.file.dropped.Load() {
+			return false, nil
+		}
+	}
+	seq, err := s.newest(in.record.Key)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && seq == in.record.Seq, err
+}
+
+// newest is the sequence number of the key's record.
+func (s *Store) newest(key []byte) (seq uint64, err error) {
+	var f found
+	old := guard.Enter()
+	defer func() { f.leave(old, recover(), &err) }()
+	if err := s.lookup(key, &f, false); err != nil {
+		return 0, err
+	}
+	return f.record.Seq, nil
+}
+
 // rangeRecord shows the record at an offset, if it is live, and returns where the
 // next one is.
 func (s *Store) rangeRecord(f *file, offset int64, fn func(key, value []byte) error) (next int64, err error) {
-	in := found{file: f}
+	in := found{store: s, file: f}
 	old := guard.Enter()
 	defer func() { in.leave(old, recover(), &err) }()
 	l := s.live.Load()
@@ -103,8 +135,8 @@ func (s *Store) rangeRecord(f *file, offset int64, fn func(key, value []byte) er
 	if r.Flags&segment.Tombstone != 0 || r.Expired(s.now().UnixMilli()) {
 		return next, nil
 	}
-	if !pointsTo(l, s.hasher.Hash(r.Key), index.MakeLocation(f.slot, offset, r.Size)) {
-		return next, nil
+	if live, err := s.isLive(l, &in, offset); !live {
+		return next, err
 	}
 	if !s.options.SkipReadChecksum && !r.ValueOK() {
 		return 0, f.corrupt(offset, "the value does not match its checksum")

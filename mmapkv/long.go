@@ -87,11 +87,16 @@ func (s *Store) commitLong(w *write) error {
 	}
 	s.endTail()
 
-	long.file.SetLimit(t.end.Offset)
-	long.file.liveBytes.Add(long.recorded)
-	old := s.live.Load().keys.Put(w.prints[0], index.MakeLocation(long.file.slot, start.Offset, long.recorded))
-	s.markDead(old)
+	s.checkRoom()
 	s.acknowledge()
+	long.file.SetLimit(t.end.Offset)
+	long.file.addLive(long.recorded, len(long.key), 1)
+	if long.expiry != 0 {
+		long.file.expiring.add(long.recorded, long.expiry)
+		long.file.mayShadow.Store(true)
+	}
+	old := s.live.Load().keys.Put(w.prints[0], index.MakeLocation(long.file.slot, start.Offset, long.recorded))
+	s.markDead(old, len(long.key))
 	s.wakeMaintenance()
 	return nil
 }

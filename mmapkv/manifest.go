@@ -32,6 +32,11 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest)) error {
 	next.Watermark = max(next.Watermark, s.syncer.Durable())
 	next.LastSeq = max(next.LastSeq, s.lastGiven.Load())
 	change(&next)
+	for _, info := range next.Segments {
+		if info.Sealed {
+			next.SealedSeq = max(next.SealedSeq, info.End.Seq)
+		}
+	}
 	content := next.Append(nil)
 
 	err := fsync.Publish(s.dir, segment.ManifestName, content)

@@ -273,23 +273,29 @@ func (s *Store) loadFile(f *file, mu *sync.Mutex) error {
 	l := s.live.Load()
 	for e := range hint.Entries {
 		size := e.Size
+		if e.Flags != 0 {
+			f.mayShadow.Store(true)
+		}
 		if e.Flags&segment.Tombstone != 0 || e.Flags&segment.Expires != 0 && e.Expiry <= now {
 			size = 0
 		}
 		loc := index.MakeLocation(f.slot, e.Offset, size)
-		f.liveBytes.Add(size)
 		loser, _ := l.keys.PutNewer(s.hasher.Fingerprint(e.Key), loc)
-		switch {
-		case loser == loc:
-			f.liveBytes.Add(-size)
-		case loser != index.NoLocation && !loser.Tombstone():
+		if loser != loc && size > 0 {
+			f.addLive(size, len(e.Key), 1)
+			if e.Expiry != 0 {
+				f.expiring.add(size, e.Expiry)
+			}
+		}
+		if loser != loc && loser != index.NoLocation && !loser.Tombstone() {
 			older := l.file(loser)
-			older.liveBytes.Add(-older.recordSize(loser))
+			older.addLive(older.recordSize(loser), len(e.Key), -1)
 		}
 	}
 	mu.Lock()
 	defer mu.Unlock()
 	for _, d := range hint.Damages() {
+		f.damaged.Store(true)
 		s.noteDamage(name, d.Offset, fmt.Sprintf("%d bytes cannot be read", d.Length))
 	}
 	return nil
@@ -308,6 +314,7 @@ func (s *Store) readHint(f *file) (*segment.Hint, error) {
 	if hint.Covers != f.end {
 		return nil, fmt.Errorf("mmapkv: the hint covers %d bytes of %d", hint.Covers.Offset, f.end.Offset)
 	}
+	f.hintBytes.Store(segment.HintSize(content))
 	return hint, nil
 }
 
@@ -320,9 +327,11 @@ func (s *Store) rebuildHint(f *file) (*segment.Hint, error) {
 	}
 	content := builder.Encode(f.ID, f.Salt, f.end, f.end.Seq)
 	if !s.options.ReadOnly && f.active == nil {
-		if err := s.publishHint(f, content); err != nil {
+		size, err := s.publishHint(f.ID, content)
+		if err != nil {
 			return nil, err
 		}
+		f.hintBytes.Store(size)
 	}
 	return segment.ParseHint(content, f.ID, f.Salt)
 }
@@ -352,10 +361,8 @@ func (s *Store) noteDamage(name string, offset int64, reason string) {
 }
 
 func (s *Store) reportRecovery() {
-	r := &s.recovery
-	s.log.Info("mmapkv: opened", "keys", s.files.keys.Len(), "segments", len(s.files.order), "clean", r.Clean,
-		"recovered", r.RecordsRecovered, "hintsRebuilt", r.HintsRebuilt, "took", r.Duration)
-	for i := range r.Damages {
-		s.log.Error("mmapkv: damage", "file", r.Damages[i].File, "offset", r.Damages[i].Offset, "reason", r.Damages[i].Reason)
+	s.events.recovered(s.recovery, s.files.keys.Len(), len(s.files.order))
+	for i := range s.recovery.Damages {
+		s.events.corruption(&s.recovery.Damages[i])
 	}
 }

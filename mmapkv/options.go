@@ -45,11 +45,34 @@ type Options struct {
 	SkipReadChecksum bool
 	// ExpectedKeys sizes the index up front; 0 lets it grow.
 	ExpectedKeys int
+	// Compaction says when garbage is reclaimed in the background.
+	Compaction Compaction
+	// Events are called when something happens that an operator wants to know.
+	Events Events
 	// Logger gets what an operator wants to know: recovery, damage, failure.
 	// nil: silent.
 	Logger *slog.Logger
 
 	seams *inject.Seams
+}
+
+// Compaction says when and how fast the background gives back the room of what
+// was overwritten, was deleted or has expired. The zero value is the default.
+type Compaction struct {
+	// Disabled leaves compaction to Store.Compact. Nothing bounds the space then.
+	Disabled bool
+	// GarbageRatio is the part of a segment, above 0 and at most 1, that has to be
+	// garbage for it to be rewritten; 0 means 0.5. Segments with less are rewritten
+	// too when the whole store comes near to MaxSpaceRatio.
+	GarbageRatio float64
+	// MaxSpaceRatio bounds what the store takes on disk, deleted files that reads
+	// still hold included: so many times the live bytes (Stats.LiveBytes), and two
+	// segments; more than 1, and 0 means 2. Writers wait rather than exceed it, see
+	// Stats.WriteStall, unless compaction can do nothing about it.
+	MaxSpaceRatio float64
+	// BytesPerSecond limits what compaction reads and writes together; 0 means as
+	// fast as it can beside the foreground. Writers wait longer for a slow one.
+	BytesPerSecond int64
 }
 
 func init() {
@@ -75,8 +98,32 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.ExpectedKeys < 0 {
 		return c, fmt.Errorf("%w: Options.ExpectedKeys is %d; it must not be negative", ErrInvalid, c.ExpectedKeys)
 	}
+	if c.Events.SlowThreshold < 0 {
+		return c, fmt.Errorf("%w: Options.Events.SlowThreshold is %v; it must not be negative", ErrInvalid, c.Events.SlowThreshold)
+	}
+	if err := c.Compaction.setDefaults(); err != nil {
+		return c, err
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
+}
+
+func (c *Compaction) setDefaults() error {
+	if c.GarbageRatio == 0 {
+		c.GarbageRatio = 0.5
+	}
+	if c.MaxSpaceRatio == 0 {
+		c.MaxSpaceRatio = 2
+	}
+	switch {
+	case !(c.GarbageRatio > 0 && c.GarbageRatio <= 1):
+		return fmt.Errorf("%w: Options.Compaction.GarbageRatio is %v; it must be above 0 and at most 1", ErrInvalid, c.GarbageRatio)
+	case !(c.MaxSpaceRatio > 1):
+		return fmt.Errorf("%w: Options.Compaction.MaxSpaceRatio is %v; it must be more than 1", ErrInvalid, c.MaxSpaceRatio)
+	case c.BytesPerSecond < 0:
+		return fmt.Errorf("%w: Options.Compaction.BytesPerSecond is %d; it must not be negative", ErrInvalid, c.BytesPerSecond)
+	}
+	return nil
 }

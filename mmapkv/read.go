@@ -13,6 +13,7 @@ import (
 
 // found is a record that a read has in hand.
 type found struct {
+	store  *Store
 	file   *file
 	loc    index.Location
 	record segment.Record
@@ -30,6 +31,7 @@ func (f *found) leave(old bool, recovered any, err *error) (fault bool) {
 		if fault = f.isFault(recovered, err); !fault {
 			panic(recovered)
 		}
+		f.store.sawDamage(*err)
 	}
 	f.release()
 	return fault
@@ -73,6 +75,9 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 // AppendGet appends the key's value to dst and returns the longer slice; it
 // allocates only when dst has no room. On an error dst comes back unchanged.
 func (s *Store) AppendGet(dst, key []byte) (out []byte, err error) {
+	if s.events.watchesSlow() {
+		defer s.events.slowOperation("Get", time.Now())
+	}
 	var f found
 	old := guard.Enter()
 	defer func() {
@@ -92,6 +97,9 @@ func (s *Store) AppendGet(dst, key []byte) (out []byte, err error) {
 // cannot be read makes View return an error that wraps ErrCorrupt, unless fn
 // recovers from the fault itself.
 func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
+	if s.events.watchesSlow() {
+		defer s.events.slowOperation("View", time.Now())
+	}
 	var f found
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
@@ -103,6 +111,9 @@ func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
 
 // Has says whether the key has a value, without reading it.
 func (s *Store) Has(key []byte) (has bool, err error) {
+	if s.events.watchesSlow() {
+		defer s.events.slowOperation("Has", time.Now())
+	}
 	var f found
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
@@ -144,15 +155,21 @@ func (s *Store) Len() int {
 
 // lookup finds the key's record. The caller has entered the fault guard and
 // releases f.
+//
+// The set of files is loaded behind the location, for each of them: a file is
+// published before the index points into it, so that it is there, unless the
+// record has been moved since. And should the slot be another file's by then, a
+// record of the key in there is one that was current after the read began.
 func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
+	f.store = s
 	hash := s.hasher.Hash(key)
 	for {
 		l := s.live.Load()
 		if l == nil {
 			return ErrClosed
 		}
-		err := s.search(l, hash, key, f, checkValue)
-		if err == nil || err == ErrNotFound {
+		err := s.search(l.keys, hash, key, f, checkValue)
+		if err == nil || err == ErrNotFound || err == ErrClosed {
 			return err
 		}
 		// What a record says against the read counts only if the index still
@@ -161,8 +178,16 @@ func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 			if err == errExpired {
 				return ErrNotFound
 			}
+			s.sawDamage(err)
 			return err
 		}
+	}
+}
+
+// sawDamage tells of damage that a read has met.
+func (s *Store) sawDamage(err error) {
+	if corrupt, ok := err.(*CorruptError); ok {
+		s.events.corruption(corrupt)
 	}
 }
 
@@ -170,10 +195,10 @@ var errExpired = errors.New("mmapkv: the record has expired")
 
 // search goes through the records that the index has for the hash. A damaged one
 // may be another key's, so it counts only when no other record has the key.
-func (s *Store) search(l *live, hash uint64, key []byte, f *found, checkValue bool) error {
+func (s *Store) search(keys *index.KeyDir, hash uint64, key []byte, f *found, checkValue bool) error {
 	var damage error
 	var damaged index.Location
-	candidates := l.keys.Find(hash)
+	candidates := keys.Find(hash)
 	for {
 		loc, ok := candidates.Next()
 		if !ok {
@@ -184,6 +209,10 @@ func (s *Store) search(l *live, hash uint64, key []byte, f *found, checkValue bo
 			return ErrNotFound
 		}
 		f.loc = loc
+		l := s.live.Load()
+		if l == nil {
+			return ErrClosed
+		}
 		if err := f.load(l, loc); err != nil {
 			damage, damaged = err, loc
 			continue

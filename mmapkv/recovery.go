@@ -58,9 +58,9 @@ func (s *Store) recoverLog() error {
 		}
 		files = append(files, u)
 	}
-	start := segment.End{}
+	start := segment.End{Seq: s.manifest.current.SealedSeq}
 	if last != nil {
-		start = last.end
+		start.Offset = last.end.Offset
 	}
 	s.walkLog(files, start)
 	if s.options.ReadOnly {

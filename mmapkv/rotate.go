@@ -2,6 +2,7 @@ package mmapkv
 
 import (
 	"errors"
+	"io/fs"
 	"slices"
 
 	"github.com/mmapkv/mmapkv/fsync"
@@ -47,12 +48,23 @@ func (s *Store) dropUnlisted(f *file) {
 // next Open does it. After a failure nothing is unlinked: it is not known which
 // manifest the disk holds.
 func (s *Store) remove(name string) {
-	if s.syncer.Err() != nil {
-		return
-	}
-	if err := s.dir.Remove(name); err != nil {
+	if err := s.unlink(name); err != nil {
 		s.log.Warn("mmapkv: a file that is no longer needed could not be removed", "file", name, "error", err)
 	}
+}
+
+// removeHint is remove for a hint, which need not be there.
+func (s *Store) removeHint(id segment.ID) {
+	if err := s.unlink(segment.HintName(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("mmapkv: a hint that is no longer needed could not be removed", "file", segment.HintName(id), "error", err)
+	}
+}
+
+func (s *Store) unlink(name string) error {
+	if s.syncer.Err() != nil {
+		return nil
+	}
+	return s.dir.Remove(name)
 }
 
 // enlist makes a file, durably, the youngest of the log, behind the tail. A
@@ -126,6 +138,7 @@ func (s *Store) rotate(size int64, mayReserve bool) error {
 	f := s.prepared
 	s.prepared = nil
 	s.startFile(f)
+	s.events.rotated(segment.FileName(f.ID))
 	s.wakeMaintenance()
 	return nil
 }
@@ -199,6 +212,7 @@ func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 		return err
 	}
 	s.files.sealed(f)
+	s.wakeCompact()
 	return nil
 }
 
@@ -210,19 +224,22 @@ func (s *Store) writeHint(f *file, end segment.End) error {
 		s.log.Warn("mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
 		return nil
 	}
-	return s.publishHint(f, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()))
+	size, err := s.publishHint(f.ID, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()))
+	f.hintBytes.Store(size)
+	return err
 }
 
-func (s *Store) publishHint(f *file, content []byte) error {
-	err := fsync.Publish(s.dir, segment.HintName(f.ID), content)
-	if err == nil {
-		return nil
+// publishHint gives a file its hint and returns what the entries take, 0 when the
+// hint was left out.
+func (s *Store) publishHint(id segment.ID, content []byte) (size int64, err error) {
+	if err = fsync.Publish(s.dir, segment.HintName(id), content); err == nil {
+		return segment.HintSize(content), nil
 	}
 	if err := s.writeFailed(err); errors.Is(err, ErrFailed) {
-		return err
+		return 0, err
 	}
-	s.log.Warn("mmapkv: a hint could not be written", "file", segment.HintName(f.ID), "error", err)
-	return nil
+	s.log.Warn("mmapkv: a hint could not be written", "file", segment.HintName(id), "error", err)
+	return 0, nil
 }
 
 // dropEmptyLocked takes out an ended file that has no records.

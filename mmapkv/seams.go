@@ -23,6 +23,10 @@ func newStore(options Options) *Store {
 		hasher:  index.NewHasher(),
 		wake:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
+
+		compacting:     make(chan struct{}, 1),
+		wakeCompaction: make(chan struct{}, 1),
+		events:         newNotifier(options.Events, options.Logger),
 	}
 	pages := 0
 	if seams := options.seams; seams != nil {
@@ -58,6 +62,7 @@ func (s *Store) steps() []inject.Step {
 		{Name: "sync", Run: s.syncer.Step},
 		{Name: "seal", Run: s.stepSeal},
 		{Name: "prepare", Run: s.stepPrepare},
+		{Name: "compact", Run: s.stepCompact},
 	}
 }
 

@@ -1,6 +1,7 @@
 package mmapkv
 
 import (
+	"sync"
 	"time"
 
 	"github.com/mmapkv/mmapkv/segment"
@@ -10,20 +11,30 @@ import (
 type Stats struct {
 	// Keys is the number of keys, as Len.
 	Keys int
-	// LiveBytes is what the records take that reads can find, DeadBytes what
-	// overwritten, deleted and expired ones and tombstones take.
+	// LiveBytes is what the records that reads can find take, and their entries in
+	// hints; DeadBytes what overwritten, deleted and expired ones and tombstones
+	// take. An expired record counts as live until a compaction or an Open meets it.
 	LiveBytes, DeadBytes int64
-	// DiskBytes is what the segments take on disk, with the room that is
-	// reserved ahead of the log.
+	// DiskBytes is what the segments and their hints take on disk, with the room
+	// that is reserved ahead of the log.
 	DiskBytes int64
+	// HeldBytes is what deleted segments still take, because reads hold them or the
+	// garbage collector has not yet seen that none does.
+	HeldBytes int64
 	// IndexBytes is the memory of the index.
 	IndexBytes int64
 	// Segments lists the files of the log, oldest first.
 	Segments []SegmentStats
 	// Recovery is what the Open that made this Store found.
 	Recovery RecoveryStats
-	// WriteStall is how long writers have waited because syncs fell behind.
+	// WriteStall is how long writers have waited because syncs or compaction fell
+	// behind, all writers together.
 	WriteStall time.Duration
+	// Compaction is what compactions have done since Open.
+	Compaction CompactionStats
+	// EventsDropped is how many events were not delivered, because the callbacks
+	// of Options.Events were too slow.
+	EventsDropped int64
 	// LastSync is when the last background or explicit sync ended, the zero
 	// time when there was none, and LastSyncTook how long it took.
 	LastSync     time.Time
@@ -39,6 +50,45 @@ type SegmentStats struct {
 	DiskBytes            int64
 	Sealed               bool
 	Mapped               bool // false: read through the file descriptor
+	Merged               bool // made by compaction
+	Damaged              bool // left out of compactions, because it cannot be read in part
+}
+
+// CompactionStats is what compactions have done.
+type CompactionStats struct {
+	// Runs is how many were begun, Failed how many of them failed, LastError why the
+	// last of these did.
+	Runs, Failed int
+	LastError    error
+	// BytesIn is what they read and BytesOut what they wrote, without hints.
+	BytesIn, BytesOut int64
+	// Duration is how long they took together.
+	Duration time.Duration
+}
+
+// compactions collects CompactionStats.
+type compactions struct {
+	mu    sync.Mutex // guards stats
+	stats CompactionStats
+}
+
+func (c *compactions) add(ended CompactionEnded) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.Runs++
+	c.stats.BytesIn += ended.BytesIn
+	c.stats.BytesOut += ended.BytesOut
+	c.stats.Duration += ended.Duration
+	if ended.Err != nil {
+		c.stats.Failed++
+		c.stats.LastError = ended.Err
+	}
+}
+
+func (c *compactions) get() CompactionStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stats
 }
 
 // RecoveryStats is what an Open found and did.
@@ -70,6 +120,10 @@ func (s *Store) Stats() Stats {
 		Recovery:   s.recovery,
 		WriteStall: time.Duration(s.stalled.Load()),
 		Err:        s.failed(),
+
+		HeldBytes:     s.space.held(),
+		Compaction:    s.compactions.get(),
+		EventsDropped: s.events.dropped(),
 	}
 	stats.LastSync, stats.LastSyncTook = s.syncer.LastSync()
 	for _, f := range l.order {
@@ -86,17 +140,19 @@ func (s *Store) segmentStats(f *file) SegmentStats {
 	s.files.mu.Lock()
 	active := f.active
 	s.files.mu.Unlock()
-	live := f.liveBytes.Load()
+	live, liveHints, hints := f.liveBytes.Load(), f.liveHints.Load(), f.hintBytes.Load()
 	disk := f.Limit()
 	if active != nil {
 		disk = max(disk, active.Allocated())
 	}
 	return SegmentStats{
 		File:      segment.FileName(f.ID),
-		LiveBytes: live,
-		DeadBytes: max(f.recordBytes()-live, 0),
-		DiskBytes: disk,
+		LiveBytes: live + liveHints,
+		DeadBytes: max(f.recordBytes()-live, 0) + max(hints-liveHints, 0),
+		DiskBytes: disk + hints,
 		Sealed:    active == nil,
 		Mapped:    f.Memory() != nil,
+		Merged:    f.Kind == segment.Merged,
+		Damaged:   f.damaged.Load(),
 	}
 }

@@ -47,6 +47,12 @@ type Store struct {
 	spare       *file      // prepared once, then displaced by a long value's file
 	reserve     reserve
 
+	compacting     chan struct{} // holds one token while somebody compacts
+	compactions    compactions
+	space          space
+	events         *notifier
+	wakeCompaction chan struct{} // holds one token when compact has something to look at
+
 	closed     atomic.Bool
 	closing    sync.Once
 	closeError error
@@ -55,10 +61,14 @@ type Store struct {
 	running    sync.WaitGroup
 }
 
-// start starts the goroutines: maintain, and the syncer's under fsync.Every.
+// start starts the goroutines: maintain, compact, and the syncer's under
+// fsync.Every.
 // Close stops them.
 func (s *Store) start() {
 	s.running.Go(s.maintain)
+	if !s.options.Compaction.Disabled {
+		s.running.Go(s.compact)
+	}
 	s.running.Go(func() { s.syncer.Run(s.stop) })
 }
 
@@ -71,6 +81,7 @@ func (s *Store) Close() error {
 		s.closed.Store(true)
 		close(s.stop)
 		s.running.Wait()
+		s.compacting <- struct{}{} // no compaction goes on, none follows
 		if !s.options.ReadOnly {
 			s.group.Exclusive(func() {
 				s.shut = true

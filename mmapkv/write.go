@@ -58,6 +58,9 @@ func expiryAfter(now time.Time, ttl time.Duration) int64 {
 }
 
 func (s *Store) put(key, value []byte, expiry int64) error {
+	if s.events.watchesSlow() {
+		defer s.events.slowOperation("Put", time.Now())
+	}
 	if err := s.writable(); err != nil {
 		return err
 	}
@@ -78,6 +81,9 @@ func (s *Store) put(key, value []byte, expiry int64) error {
 // Delete removes the key's value; an absent key is no error. On a full disk it
 // still works.
 func (s *Store) Delete(key []byte) error {
+	if s.events.watchesSlow() {
+		defer s.events.slowOperation("Delete", time.Now())
+	}
 	if err := s.writable(); err != nil {
 		return err
 	}
@@ -103,6 +109,9 @@ func (s *Store) Delete(key []byte) error {
 // Write makes all of the batch's changes or, on an error, none. Of several
 // entries for a key the last one counts. An empty batch is nil.
 func (s *Store) Write(b *Batch) error {
+	if s.events.watchesSlow() {
+		defer s.events.slowOperation("Write", time.Now())
+	}
 	if err := s.writable(); err != nil {
 		return err
 	}
@@ -128,6 +137,9 @@ func (s *Store) Write(b *Batch) error {
 
 // Sync returns once everything acknowledged before it is on disk.
 func (s *Store) Sync() error {
+	if s.events.watchesSlow() {
+		defer s.events.slowOperation("Sync", time.Now())
+	}
 	if s.closed.Load() {
 		return ErrClosed
 	}
@@ -156,9 +168,13 @@ func (s *Store) do(w *write) error {
 	stalled, err := s.syncer.Throttle()
 	if stalled > 0 {
 		s.stalled.Add(int64(stalled))
+		s.events.stalled(stalled)
 	}
 	if err != nil {
 		return s.syncFailed(err)
+	}
+	if s.space.full.Load() {
+		s.awaitRoom()
 	}
 	w.err = errUncommitted
 	s.group.Do(w)
@@ -293,6 +309,10 @@ func (s *Store) reserveTail(size int64, mayReserve bool) error {
 	if mayReserve && isFull(err) && s.reserve.release() {
 		err = t.file.active.Reserve(end, growthStep, t.file.capacity)
 	}
+	if err == nil || isFull(err) {
+		s.events.space(err)
+	}
+	s.checkRoom()
 	return err
 }
 
@@ -390,33 +410,41 @@ func (s *Store) syncTail() error {
 // offset in the tail file.
 func (s *Store) publish(members []*write, start int64) {
 	t := &s.tail
+	s.acknowledge()
 	t.file.SetLimit(t.end.Offset)
 	keys := s.live.Load().keys
 	for _, w := range members {
 		for i, print := range w.prints {
 			offset, size := w.draft.Position(i, start)
+			keySize := len(w.draft.Key(i))
 			var old index.Location
 			if w.draft.IsDelete(i) {
 				old = keys.Delete(print)
+				t.file.mayShadow.Store(true)
 			} else {
 				old = keys.Put(print, index.MakeLocation(t.file.slot, offset, size))
-				t.file.liveBytes.Add(size)
+				t.file.addLive(size, keySize, 1)
+				if expiry := w.draft.Expiry(i); expiry != 0 {
+					t.file.expiring.add(size, expiry)
+					t.file.mayShadow.Store(true)
+				}
 			}
-			s.markDead(old)
+			s.markDead(old, keySize)
 			if i == len(w.prints)-1 {
 				start = offset + size // where the next member begins
 			}
 		}
 		w.err = nil
 	}
-	s.acknowledge()
 	if !t.half && t.end.Offset > t.file.capacity/2 {
 		t.half = true
 		s.wakeMaintenance() // the next file is prepared now
 	}
 }
 
-// acknowledge says that all that was given a number and published may be synced.
+// acknowledge says that all that was given a number is written and may be synced.
+// It comes before the index: what compaction sees there to have made a record dead
+// it must be able to sync.
 func (s *Store) acknowledge() {
 	s.acknowledged.Store(s.tail.seq)
 	if !s.always {
@@ -424,13 +452,15 @@ func (s *Store) acknowledge() {
 	}
 }
 
-// markDead counts the record at a location that the index no longer points to.
-func (s *Store) markDead(old index.Location) {
+// markDead counts the record at a location that the index no longer points to,
+// unless compaction has taken its file out meanwhile.
+func (s *Store) markDead(old index.Location, keySize int) {
 	if old == index.NoLocation {
 		return
 	}
-	f := s.live.Load().file(old)
-	f.liveBytes.Add(-f.recordSize(old))
+	if f := s.live.Load().file(old); f != nil {
+		f.addLive(f.recordSize(old), keySize, -1)
+	}
 }
 
 // recordSize is the size of the record at a location of the index.

@@ -169,7 +169,7 @@
 // # The manifest
 //
 // The same block twice, so that a bad sector in one does no harm. A block is a
-// header of 32 bytes, and a body of 48 bytes and 40 for each segment:
+// header of 32 bytes, and a body of 56 bytes and 40 for each segment:
 //
 //	       0       1       2       3       4       5       6       7
 //	   +-------+-------+-------+-------+-------+-------+-------+-------+
@@ -182,8 +182,9 @@
 //	40 |                    lowest id never used yet                   |
 //	48 |       highest sequence number ever given, as far as known     |
 //	56 |                           watermark                           |
-//	64 |              1 after a clean close, otherwise 0               |
-//	72 |                       number of segments                      |
+//	64 |    sequence number at the end of the last file ever sealed    |
+//	72 |              1 after a clean close, otherwise 0               |
+//	80 |                       number of segments                      |
 //	   +---------------------------------------------------------------+
 //	   |  segments, oldest first:  id                                  |
 //	   |                           salt                                |
@@ -196,18 +197,19 @@
 // A store with the segment of the hint above, cleanly closed, has this twice:
 //
 //	0000  4d 4d 4b 56 4d 41 4e 00  "MMKVMAN", 0
-//	0008  01 00 00 00 53 e5 66 df  version 1, checksum
-//	0010  58 00 00 00 00 00 00 00  body of 88 bytes
+//	0008  01 00 00 00 86 ae 79 79  version 1, checksum
+//	0010  60 00 00 00 00 00 00 00  body of 96 bytes
 //	0018  00 00 00 00 00 00 00 00
 //	0020  03 00 00 00 00 00 00 00  3 edits
 //	0028  08 00 00 00 00 00 00 00  the next id is 8
 //	0030  02 00 00 00 00 00 00 00  last sequence number 2
 //	0038  01 00 00 00 00 00 00 00  watermark 1
-//	0040  01 00 00 00 00 00 00 00  clean
-//	0048  01 00 00 00 00 00 00 00  1 segment
-//	0050  07 00 00 00 00 00 00 00  id 7
-//	0058  ef cd ab 89 67 45 23 01  its salt
-//	0060  01 00 00 00 00 00 00 00  log, not sealed
-//	0068  80 00 00 00 00 00 00 00  ends at 128
-//	0070  02 00 00 00 00 00 00 00  and at sequence number 2
+//	0040  01 00 00 00 00 00 00 00  a file that ended at 1 was sealed, and is gone
+//	0048  01 00 00 00 00 00 00 00  clean
+//	0050  01 00 00 00 00 00 00 00  1 segment
+//	0058  07 00 00 00 00 00 00 00  id 7
+//	0060  ef cd ab 89 67 45 23 01  its salt
+//	0068  01 00 00 00 00 00 00 00  log, not sealed
+//	0070  80 00 00 00 00 00 00 00  ends at 128
+//	0078  02 00 00 00 00 00 00 00  and at sequence number 2
 package segment

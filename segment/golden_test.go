@@ -31,7 +31,7 @@ func exampleHint() []byte {
 
 func exampleManifest() []byte {
 	m := Manifest{
-		Edit: 3, NextID: 8, LastSeq: 2, Watermark: 1, Clean: true,
+		Edit: 3, NextID: 8, LastSeq: 2, Watermark: 1, SealedSeq: 1, Clean: true,
 		Segments: []SegmentInfo{{ID: 7, Salt: testSalt, Kind: Log, End: End{Offset: 128, Seq: 2}}},
 	}
 	return m.Append(nil)

@@ -56,6 +56,10 @@ type Damage struct{ Offset, Length int64 }
 
 // HintBuilder collects the records of a file. The zero value is ready.
 type HintBuilder struct {
+	// Pause, if set, is called every ten thousandth of a second or so that Encode
+	// takes: it may block.
+	Pause func()
+
 	entries []byte // encoded, in the order they were added
 	damages []Damage
 }
@@ -79,6 +83,9 @@ func (b *HintBuilder) Add(e Entry) {
 	clear(out[entryZeroAt:entryHeaderSize])
 	clear(out[entryHeaderSize+copy(out[entryHeaderSize:], e.Key):])
 }
+
+// HintEntrySize is what a record with a key of keySize bytes takes in a hint.
+func HintEntrySize(keySize int) int64 { return int64(hintEntrySize(keySize)) + directorySize }
 
 // hintEntrySize is what an entry takes, with its key and padding.
 func hintEntrySize(keySize int) int { return entryHeaderSize + int(padded(int64(keySize))) }
@@ -147,9 +154,18 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	return binary.LittleEndian.AppendUint64(out, uint64(hintSum(out, id, salt)))
 }
 
+// HintSize is what the entries of an encoded hint take, as HintEntrySize counts
+// them.
+func HintSize(encoded []byte) int64 {
+	return int64(binary.LittleEndian.Uint64(encoded[hintBytesAt:]) + directorySize*binary.LittleEndian.Uint64(encoded[hintCountAt:]))
+}
+
 func hintSum(content []byte, id ID, salt uint64) uint32 {
 	return seal(crc32.Update(0, castagnoli, content), salt, int64(id), roleHint)
 }
+
+// pauseEvery is how many comparisons go by between two calls of Pause.
+const pauseEvery = 1 << 11
 
 // sortItem stands for an entry of a builder while they are sorted: small, so
 // that moving it is cheap, and mostly enough to compare without the entry.
@@ -178,7 +194,11 @@ func (b *HintBuilder) sorted() []sortItem {
 		copy(first[:], b.key(items[i])[common:])
 		items[i].prefix = binary.BigEndian.Uint64(first[:])
 	}
+	compared := 0
 	slices.SortFunc(items, func(x, y sortItem) int {
+		if compared++; compared%pauseEvery == 0 && b.Pause != nil {
+			b.Pause()
+		}
 		if x.prefix != y.prefix {
 			return cmp.Compare(x.prefix, y.prefix)
 		}

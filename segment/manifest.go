@@ -17,13 +17,14 @@ const (
 	blockSumAt      = 12
 	blockSizeAt     = 16
 
-	bodyHeaderSize  = 48
+	bodyHeaderSize  = 56
 	bodyEditAt      = 0
 	bodyNextIDAt    = 8
 	bodyLastSeqAt   = 16
 	bodyWatermarkAt = 24
-	bodyCleanAt     = 32
-	bodyCountAt     = 40
+	bodySealedSeqAt = 32
+	bodyCleanAt     = 40
+	bodyCountAt     = 48
 
 	infoSize     = 40
 	infoSaltAt   = 8
@@ -54,6 +55,7 @@ type Manifest struct {
 	NextID    ID     // above every ID ever used
 	LastSeq   uint64 // the highest sequence number ever given, as far as known
 	Watermark uint64 // the highest that is known to be on disk
+	SealedSeq uint64 // where the log was at the end of the last file ever sealed, even if that is gone
 	Clean     bool   // closed, and nothing written since
 	Segments  []SegmentInfo
 }
@@ -65,6 +67,7 @@ func (m *Manifest) Append(dst []byte) []byte {
 	binary.LittleEndian.PutUint64(body[bodyNextIDAt:], uint64(m.NextID))
 	binary.LittleEndian.PutUint64(body[bodyLastSeqAt:], m.LastSeq)
 	binary.LittleEndian.PutUint64(body[bodyWatermarkAt:], m.Watermark)
+	binary.LittleEndian.PutUint64(body[bodySealedSeqAt:], m.SealedSeq)
 	binary.LittleEndian.PutUint64(body[bodyCleanAt:], bit(m.Clean))
 	binary.LittleEndian.PutUint64(body[bodyCountAt:], uint64(len(m.Segments)))
 	for _, info := range m.Segments {
@@ -141,6 +144,7 @@ func parseBlock(data []byte) (*Manifest, error) {
 		NextID:    ID(binary.LittleEndian.Uint64(body[bodyNextIDAt:])),
 		LastSeq:   binary.LittleEndian.Uint64(body[bodyLastSeqAt:]),
 		Watermark: binary.LittleEndian.Uint64(body[bodyWatermarkAt:]),
+		SealedSeq: binary.LittleEndian.Uint64(body[bodySealedSeqAt:]),
 		Clean:     binary.LittleEndian.Uint64(body[bodyCleanAt:]) == 1,
 	}
 	infos := body[bodyHeaderSize:]

@@ -14,7 +14,7 @@ import (
 func TestManifestGolden(t *testing.T) {
 	golden(t, "manifest", exampleManifest())
 	m, err := ParseManifest(readGolden(t, "manifest"))
-	want := &Manifest{Edit: 3, NextID: 8, LastSeq: 2, Watermark: 1, Clean: true,
+	want := &Manifest{Edit: 3, NextID: 8, LastSeq: 2, Watermark: 1, SealedSeq: 1, Clean: true,
 		Segments: []SegmentInfo{{ID: 7, Salt: testSalt, Kind: Log, End: End{Offset: 128, Seq: 2}}}}
 	if err != nil || !reflect.DeepEqual(m, want) {
 		t.Errorf("%+v, %v", m, err)
@@ -26,6 +26,7 @@ func TestManifestIsReadAsWritten(t *testing.T) {
 		m := &Manifest{
 			Edit: rapid.Uint64().Draw(t, "edit"), NextID: math.MaxUint64, LastSeq: rapid.Uint64().Draw(t, "last"),
 			Watermark: rapid.Uint64().Draw(t, "watermark"), Clean: rapid.Bool().Draw(t, "clean"),
+			SealedSeq: rapid.Uint64().Draw(t, "sealed seq"),
 		}
 		for i := range rapid.IntRange(0, 9).Draw(t, "segments") {
 			m.Segments = append(m.Segments, SegmentInfo{

@@ -71,6 +71,14 @@ func (s *Segment) File() vfs.File { return s.file }
 // Lifetime tells when the Segment is gone, without keeping it alive.
 func (s *Segment) Lifetime() *Lifetime { return s.lifetime }
 
+// Populate brings the mapped file into this process's page tables, as far as it
+// is in memory or the system reads it in.
+func (s *Segment) Populate() {
+	if s.lifetime.mapping != nil {
+		vfs.Populate(s.lifetime.mapping)
+	}
+}
+
 // Limit is the published end: readers see only what lies in front of it.
 func (s *Segment) Limit() int64 { return s.limit.Load() }
 

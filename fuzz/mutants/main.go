@@ -22,32 +22,30 @@ type mutant struct {
 	name, file, search, replace string
 }
 
+// suites are what must notice which mutants.
+var suites = []struct {
+	test    string
+	mutants []mutant
+}{
+	{"TestCrashStates", mutants},
+	{"TestCompactionCrashStates", compactionMutants},
+}
+
 func main() {
 	only := flag.String("only", "", "run the mutants whose name contains this")
 	states := flag.Int("states", 40_000, "crash states for each policy")
 	flag.Parse()
 	survived, ran := 0, 0
-	for _, m := range mutants {
-		if !strings.Contains(m.name, *only) {
-			continue
+	for _, suite := range suites {
+		for _, m := range suite.mutants {
+			if !strings.Contains(m.name, *only) {
+				continue
+			}
+			ran++
+			if !caught(m, suite.test, *states) {
+				survived++
+			}
 		}
-		ran++
-		began := time.Now()
-		verdict, err := try(m, *states)
-		if verdict == "" && err == nil {
-			verdict, err = try(m, 4**states) // perhaps it was bad luck
-		}
-		if err != nil {
-			fmt.Printf("BROKEN    %s: %v\n", m.name, err)
-			survived++
-			continue
-		}
-		if verdict == "" {
-			fmt.Printf("SURVIVED  %s\n", m.name)
-			survived++
-			continue
-		}
-		fmt.Printf("caught    %-60s %5.1fs  %s\n", m.name, time.Since(began).Seconds(), verdict)
 	}
 	fmt.Printf("%d mutants, %d not caught\n", ran, survived)
 	if survived > 0 || ran == 0 {
@@ -55,9 +53,28 @@ func main() {
 	}
 }
 
-// try runs the crash simulator on the mutant and returns the first complaint,
-// "" when there is none.
-func try(m mutant, states int) (verdict string, err error) {
+// caught plants a mutant, and says whether the test notices.
+func caught(m mutant, test string, states int) bool {
+	began := time.Now()
+	verdict, err := try(m, test, states)
+	if verdict == "" && err == nil {
+		verdict, err = try(m, test, 4*states) // perhaps it was bad luck
+	}
+	switch {
+	case err != nil:
+		fmt.Printf("BROKEN    %s: %v\n", m.name, err)
+		return false
+	case verdict == "":
+		fmt.Printf("SURVIVED  %s\n", m.name)
+		return false
+	}
+	fmt.Printf("caught    %-60s %5.1fs  %.160s\n", m.name, time.Since(began).Seconds(), verdict)
+	return true
+}
+
+// try runs the test on the mutant and returns the first complaint, "" when there
+// is none.
+func try(m mutant, test string, states int) (verdict string, err error) {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
 		return "", err
@@ -67,9 +84,9 @@ func try(m mutant, states int) (verdict string, err error) {
 	if err != nil {
 		return "", err
 	}
-	test := exec.Command(binary, "-test.run", "TestCrashStates", "-test.timeout", "5m", fmt.Sprint("-crash.states=", states))
-	test.Dir = "fuzz"
-	out, err := test.CombinedOutput()
+	run := exec.Command(binary, "-test.run", "^"+test+"$", "-test.timeout", "5m", fmt.Sprint("-crash.states=", states))
+	run.Dir = "fuzz"
+	out, err := run.CombinedOutput()
 	if err == nil {
 		return "", nil
 	}

@@ -23,6 +23,7 @@ type Seams struct {
 	PageSlots int                                          // slots of an index page
 	Manual    bool                                         // start no goroutine: the test takes the steps
 	OnOpen    func(steps []Step)                           // called by Open with the background steps
+	Between   func(phase string)                           // called between the phases of a compaction, by whoever compacts
 }
 
 // Step is one kind of background work. Run does at most one piece of it and says

@@ -120,6 +120,48 @@ type Mapping interface {
 	Unmap() error
 }
 
+// Advice is what a File or a Mapping may understand beyond its duties. It changes
+// how fast something is and never what it does, so that nobody asks whether it
+// was taken. A test disk may leave it out.
+type (
+	populator interface{ populate() }
+	flusher   interface{ flush(offset, size int64) }
+	residence interface{ resident() float64 }
+	evicter   interface{ evict() }
+)
+
+// Populate brings all pages of a mapping into this process's page tables, so
+// that the first reads of them take no fault.
+func Populate(m Mapping) {
+	if p, ok := m.(populator); ok {
+		p.populate()
+	}
+}
+
+// Flush begins to write the bytes [offset, offset+size) to the disk, so that the
+// next Datasync finds less to do. It makes nothing durable.
+func Flush(f File, offset, size int64) {
+	if d, ok := f.(flusher); ok {
+		d.flush(offset, size)
+	}
+}
+
+// Resident is the part of a file, from 0 to 1, that lies in the page cache; 1
+// where that cannot be told.
+func Resident(f File) float64 {
+	if r, ok := f.(residence); ok {
+		return r.resident()
+	}
+	return 1
+}
+
+// Evict takes a file that is on disk out of the page cache.
+func Evict(f File) {
+	if e, ok := f.(evicter); ok {
+		e.evict()
+	}
+}
+
 // WriteFull writes all of p at the offset, going on after short writes. It
 // returns how many bytes were written before the error.
 func WriteFull(f File, p []byte, offset int64) (written int, err error) {

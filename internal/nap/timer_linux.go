@@ -1,0 +1,45 @@
+package nap
+
+import (
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// timer is a timerfd that is waited for in the runtime's poller, which wakes up
+// when it expires rather than at the next millisecond.
+type timer struct{ file *os.File }
+
+func newTimer() timer {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		return timer{}
+	}
+	return timer{os.NewFile(uintptr(fd), "timer")}
+}
+
+func (t timer) wait(d time.Duration) bool {
+	if t.file == nil {
+		return false
+	}
+	conn, err := t.file.SyscallConn()
+	if err != nil {
+		return false
+	}
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(max(d, 1)))}
+	var settime error
+	err = conn.Control(func(fd uintptr) { settime = unix.TimerfdSettime(int(fd), 0, &spec, nil) })
+	if err != nil || settime != nil {
+		return false
+	}
+	var expirations [8]byte
+	_, err = t.file.Read(expirations[:])
+	return err == nil
+}
+
+func (t timer) close() {
+	if t.file != nil {
+		t.file.Close()
+	}
+}

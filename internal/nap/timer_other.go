@@ -1,0 +1,14 @@
+//go:build !linux
+
+package nap
+
+import "time"
+
+// timer is what the runtime has.
+type timer struct{}
+
+func newTimer() timer { return timer{} }
+
+func (timer) wait(time.Duration) bool { return false }
+
+func (timer) close() {}

@@ -1,0 +1,339 @@
+package mmapkv
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/invariant"
+	"github.com/mmapkv/mmapkv/internal/nap"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// Compaction puts, in the place of a run of sealed files, one file with what is
+// still needed of them. In this order, for each step relies on the one before:
+//
+//  1. Copy what is needed, verified, to a new file; sync it and its name (merge).
+//  2. Sync the log as far as anything that made a record dead: a power loss must
+//     not take the newer one when the older one is gone.
+//  3. Commit the manifest. From here on the new file counts, and there is no way
+//     back.
+//  4. Publish the new file beside the old ones, and only then
+//  5. move the index's entries to it, each by compare-and-swap: where a writer was
+//     faster, the copy is dead.
+//  6. Publish the set without the old files.
+//  7. Unlink them. Readers that hold one keep it until they let go of it.
+//
+// Compact rewrites everything that holds garbage worth reclaiming, beginning with
+// the segment being written if it holds any, and returns when that is done. It
+// stops at the next convenience, with nothing lost, when the context ends, and
+// returns the context's error; ErrClosed when the store is closed meanwhile. One
+// compaction runs at a time: Compact waits for one that runs.
+//
+// An error that wraps ErrCorrupt says that a segment could not be rewritten since
+// it is damaged; the others are all the same.
+func (s *Store) Compact(ctx context.Context) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if err := s.sealGarbage(); err != nil {
+		return err
+	}
+	select {
+	case s.compacting <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.stop:
+		return ErrClosed
+	}
+	defer func() { <-s.compacting }()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	pacer, done := s.newPacer(ctx)
+	defer done()
+	defer s.giveBackHeld()
+	var damage error
+	after := segment.ID(0) // the file behind which the search goes on
+	last := s.lastSealed()
+	for {
+		if err := pacer.cancelled(); err != nil {
+			return err
+		}
+		run := s.nextRun(after, last)
+		if run == nil {
+			return damage
+		}
+		f, err := s.compactRun(pacer, run)
+		var damaged *damagedRun
+		switch {
+		case errors.As(err, &damaged):
+			damage = errors.Join(damage, damaged.err)
+		case err != nil:
+			return err
+		case run[len(run)-1].ID == last && f == nil:
+			return damage
+		case run[len(run)-1].ID == last:
+			last = f.ID
+		}
+		if f != nil {
+			after = f.ID
+		}
+	}
+}
+
+// sealGarbage ends the tail if it holds garbage, and seals what has ended.
+func (s *Store) sealGarbage() (err error) {
+	s.group.Exclusive(func() {
+		if s.shut {
+			err = ErrClosed
+			return
+		}
+		t := &s.tail
+		if t.file == nil || t.end.Offset == t.file.dataStart || t.file.recordBytes() == t.file.liveBytes.Load() && t.file.expiring.gone(s.now().UnixMilli()) == 0 {
+			return
+		}
+		if err = s.beforeWrite(true); err == nil {
+			s.endTail()
+		}
+	})
+	for did := true; did && err == nil; {
+		did, err = s.stepSeal()
+	}
+	return err
+}
+
+// newPacer makes what a compaction keeps pace with.
+func (s *Store) newPacer(ctx context.Context) (p *pacer, done func()) {
+	p = &pacer{ctx: ctx, stop: s.stop, budget: s.options.Compaction.BytesPerSecond, hurry: s.space.full.Load, began: time.Now()}
+	if s.manual() {
+		return p, func() {}
+	}
+	p.napper = nap.New()
+	return p, p.napper.Close
+}
+
+// stepCompact compacts one run, if one is worth it.
+func (s *Store) stepCompact() (did bool, err error) {
+	return s.compactBest(context.Background())
+}
+
+func (s *Store) compactBest(ctx context.Context) (did bool, err error) {
+	if s.syncer.Err() != nil || s.options.Compaction.Disabled {
+		return false, nil
+	}
+	s.compacting <- struct{}{}
+	defer func() { <-s.compacting }()
+	run := s.bestRun()
+	if run == nil {
+		return false, nil
+	}
+	pacer, done := s.newPacer(ctx)
+	defer done()
+	_, err = s.compactRun(pacer, run)
+	return true, err
+}
+
+// compactRun puts a new file in the place of a run, and returns it; nil when
+// nothing of the run was needed.
+func (s *Store) compactRun(pacer *pacer, run []*file) (f *file, err error) {
+	began := time.Now()
+	m := merge{store: s, pacer: pacer, run: run, older: s.olderThan(run[0])}
+	var names []string
+	var size int64
+	for _, f := range run {
+		names = append(names, segment.FileName(f.ID))
+		size += f.Limit()
+	}
+	s.events.compactionStarted(names, size)
+	s.space.promise(run)
+	defer func() {
+		s.space.promise(nil)
+		s.compactionEnded(&m, names, began, err)
+	}()
+	if f, err = m.copy(); err != nil {
+		return nil, err
+	}
+	s.between("copied")
+	if err = s.syncer.SyncTo(s.acknowledged.Load()); err != nil {
+		err = s.syncFailed(err)
+	}
+	s.between("logged")
+	if err == nil {
+		err = pacer.cancelled()
+	}
+	if err == nil {
+		err = s.commitRun(run, f)
+	}
+	if err != nil {
+		if f != nil {
+			s.retire([]*file{f})
+		}
+		return nil, err
+	}
+	pacer.patient = true
+	s.between("edited")
+	s.switchTo(&m, f)
+	s.retire(run)
+	s.between("retired")
+	return f, nil
+}
+
+// commitRun makes the manifest say that f, or nothing, has the place of the run.
+func (s *Store) commitRun(run []*file, f *file) error {
+	return s.edit(true, func(m *segment.Manifest) {
+		at := slices.IndexFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == run[0].ID })
+		for i, old := range run {
+			invariant.Check(m.Segments[at+i].ID == old.ID && m.Segments[at+i].Sealed, "the run is not in the manifest at %d", at+i)
+		}
+		// Counted before they are gone.
+		m.SealedSeq = max(m.SealedSeq, run[len(run)-1].end.Seq)
+		var with []segment.SegmentInfo
+		if f != nil {
+			with = []segment.SegmentInfo{{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end}}
+		}
+		m.Segments = slices.Concat(m.Segments[:at], with, m.Segments[at+len(run):])
+	})
+}
+
+// switchTo moves the readers from the run to the new file.
+func (s *Store) switchTo(m *merge, f *file) {
+	for _, old := range m.run {
+		old.dropped.Store(true)
+	}
+	if f != nil {
+		s.files.show(f)
+	}
+	s.between("shown")
+	for _, move := range m.moves {
+		s.move(move, f)
+		_ = m.pacer.work(64) // it cannot be cancelled any more
+	}
+	s.between("moved")
+	s.files.replace(m.run)
+	s.space.promise(nil)
+}
+
+// move changes one entry of the index, unless a writer has done so.
+func (s *Store) move(move move, f *file) {
+	to := index.NoLocation
+	size := int64(move.size) * segment.Alignment
+	if size > 0 {
+		to = index.MakeLocation(f.slot, int64(move.offset)*segment.Alignment, size)
+	}
+	if !s.files.keys.CompareAndSwap(index.Fingerprint{Hash: move.hash, Check: move.check}, move.from, to) {
+		return
+	}
+	// The old file is gone in a moment, and with it its account.
+	if size > 0 {
+		f.addLive(size, int(move.keySize), 1)
+	}
+}
+
+// retire unlinks files that are no longer listed. Their room comes back when no
+// reader holds them any more.
+func (s *Store) retire(run []*file) {
+	for _, f := range run {
+		s.space.retire(f)
+		s.remove(segment.FileName(f.ID))
+		s.removeHint(f.ID)
+	}
+}
+
+// compactionEnded tells of a compaction, and keeps a damaged file out of further
+// ones.
+func (s *Store) compactionEnded(m *merge, names []string, began time.Time, err error) {
+	var damaged *damagedRun
+	if errors.As(err, &damaged) {
+		damaged.file.damaged.Store(true)
+		var corrupt *CorruptError
+		if errors.As(err, &corrupt) {
+			s.events.corruption(corrupt)
+		}
+	}
+	ended := CompactionEnded{Files: names, BytesIn: m.in, BytesOut: m.written, Duration: time.Since(began), Err: err}
+	s.compactions.add(ended)
+	s.events.compactionEnded(ended)
+}
+
+// olderThan lists the files in front of one.
+func (s *Store) olderThan(f *file) []*file {
+	s.files.mu.Lock()
+	defer s.files.mu.Unlock()
+	return slices.Clone(s.files.order[:slices.Index(s.files.order, f)])
+}
+
+// between lets a test in between two steps of a compaction.
+func (s *Store) between(phase string) {
+	if seams := s.options.seams; seams != nil && seams.Between != nil {
+		seams.Between(phase)
+	}
+}
+
+// manual says that a test takes the background's steps.
+func (s *Store) manual() bool { return s.options.seams != nil && s.options.seams.Manual }
+
+// idleCompaction is how often the background looks for garbage that made no
+// noise, such as records that have expired.
+const idleCompaction = 10 * time.Second
+
+// compact is the goroutine that gives back room. Open starts it, Close stops it by
+// closing s.stop.
+func (s *Store) compact() {
+	tick := time.NewTicker(idleCompaction)
+	defer tick.Stop()
+	for {
+		for s.compactOnce() {
+		}
+		select {
+		case <-s.stop:
+			return
+		case <-s.wakeCompaction:
+		case <-tick.C:
+		}
+	}
+}
+
+// giveBackHeld has the room of retired files given back at the end of Compact.
+func (s *Store) giveBackHeld() {
+	if !s.manual() && s.space.held() > 0 {
+		s.space.collect()
+	}
+}
+
+// compactOnce compacts the best run, if one is worth it, and has held room given
+// back. It says whether to go on.
+func (s *Store) compactOnce() (progress bool) {
+	did, err := s.compactBest(context.Background())
+	var damaged *damagedRun
+	switch {
+	case errors.Is(err, ErrClosed):
+		return false
+	case err != nil && !errors.As(err, &damaged):
+		s.log.Warn("mmapkv: compaction failed; it is tried again", "error", err)
+		did = false
+	}
+	collected := s.collectHeld(!did)
+	progress = did || collected
+	s.lookForRoom(progress)
+	return progress
+}
+
+// collectHeld has the room of retired files given back, if that is worth a garbage
+// collection: nothing else would, in a quiet process. patient waits for the next
+// one that may be, while writers wait.
+func (s *Store) collectHeld(patient bool) (released bool) {
+	wait, due := s.space.collectIn(s.options.SegmentSize)
+	if !due || s.manual() {
+		return false
+	}
+	if wait > 0 {
+		if !patient || !s.space.full.Load() {
+			return false
+		}
+		time.Sleep(wait)
+	}
+	return s.space.collect()
+}

@@ -1,0 +1,304 @@
+package mmapkv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/inject"
+)
+
+// byHand is tiny without background compaction.
+func byHand() *Options {
+	o := tiny()
+	o.Compaction.Disabled = true
+	return o
+}
+
+func compact(t testing.TB, s *Store) {
+	t.Helper()
+	if err := s.Compact(context.Background()); err != nil {
+		t.Fatalf("Compact: %v", err)
+	}
+	checkAccounts(t, s)
+}
+
+func TestCompactGivesBackWhatWasOverwritten(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	for round := range 10 {
+		for i := range 200 {
+			put(t, s, fmt.Sprint("key", i), fmt.Sprint("value", i, " of round ", round))
+		}
+	}
+	before, _ := diskUse(t, dir)
+	compact(t, s)
+	after, _ := diskUse(t, dir)
+	if after > before/4 {
+		t.Errorf("%d bytes of %d are left of ten times the same data", after, before)
+	}
+	check := func(s *Store) {
+		t.Helper()
+		if s.Len() != 200 {
+			t.Errorf("%d keys", s.Len())
+		}
+		for i := range 200 {
+			wantValue(t, s, fmt.Sprint("key", i), fmt.Sprint("value", i, " of round ", 9))
+		}
+		checkAccounts(t, s)
+	}
+	check(s)
+	closeStore(t, s)
+	check(open(t, dir, byHand()))
+}
+
+func TestCompactOfDeletedKeysLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	fill(t, s, 0, 500, 100)
+	for i := range 500 {
+		key, _ := numbered(i, 0)
+		if err := s.Delete(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compact(t, s)
+	if files := segmentFiles(t, dir); len(files) > 0 {
+		t.Errorf("%v are left of a store without keys", files)
+	}
+	put(t, s, "after", "all")
+	closeStore(t, s)
+	s = open(t, dir, byHand())
+	wantValue(t, s, "after", "all")
+	key, _ := numbered(3, 0)
+	wantAbsent(t, s, string(key))
+	if r := s.Stats().Recovery; len(r.Damages) > 0 || !r.Clean {
+		t.Errorf("recovery found %+v", r)
+	}
+}
+
+// A store that compaction has emptied and that a crash then leaves with an empty
+// tail has lost nothing.
+func TestEmptiedStoreIsNotDamagedByACrash(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	fill(t, s, 0, 100, 100)
+	for i := range 100 {
+		key, _ := numbered(i, 0)
+		if err := s.Delete(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compact(t, s)
+	if _, err := s.stepPrepare(); err != nil {
+		t.Fatal(err)
+	}
+	crashed := copyDir(t, dir)
+	s = open(t, crashed, byHand())
+	if r := s.Stats().Recovery; len(r.Damages) > 0 || s.Len() > 0 {
+		t.Errorf("%d keys, recovery found %+v", s.Len(), r)
+	}
+}
+
+func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	// An old file that is not worth a rewrite, with the key.
+	put(t, s, "victim", "old")
+	for i := range 40 {
+		put(t, s, fmt.Sprint("stays", i), string(bytes.Repeat([]byte("x"), 60)))
+	}
+	if err := s.sealGarbage(); err != nil {
+		t.Fatal(err)
+	}
+	s.endForTest(t)
+	if err := s.Delete([]byte("victim")); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 60 {
+		put(t, s, fmt.Sprint("goes", i%3), "garbage")
+	}
+	s.endForTest(t)
+	list := s.candidates()
+	run := filesOf(list[1:])
+	pacer, done := s.newPacer(context.Background())
+	f, err := s.compactRun(pacer, run)
+	done()
+	if err != nil || f == nil {
+		t.Fatalf("compacting all but the oldest: %v", err)
+	}
+	if len(f.pins) != 1 {
+		t.Errorf("the tombstone is pinned by %v", f.pins)
+	}
+	checkAccounts(t, s)
+	closeStore(t, s)
+	s = open(t, dir, byHand())
+	wantAbsent(t, s, "victim")
+	compact(t, s)
+	closeStore(t, s)
+	s = open(t, dir, byHand())
+	wantAbsent(t, s, "victim")
+	if n := s.Len(); n != 43 {
+		t.Errorf("%d keys", n)
+	}
+}
+
+// endForTest seals the segment being written.
+func (s *Store) endForTest(t testing.TB) {
+	t.Helper()
+	s.group.Exclusive(func() {
+		if err := s.beforeWrite(true); err != nil {
+			t.Error(err)
+		}
+		s.endTail()
+	})
+	for did := true; did; {
+		var err error
+		if did, err = s.stepSeal(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestExpiredRecordsGoAndStayAway(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	o := byHand()
+	inject.Into(o, &inject.Seams{Now: func() time.Time { return now }})
+	dir := t.TempDir()
+	s := open(t, dir, o)
+	put(t, s, "a", "without end")
+	fill(t, s, 0, 30, 60)
+	s.endForTest(t)
+	if err := s.PutWithTTL([]byte("a"), []byte("for a moment"), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		if err := s.PutWithTTL(fmt.Append(nil, "short", i), []byte("lived"), time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.endForTest(t)
+	now = now.Add(2 * time.Second)
+	if s.Len() != 131 {
+		t.Errorf("%d keys before compaction", s.Len())
+	}
+	list := s.candidates()
+	pacer, done := s.newPacer(context.Background())
+	if _, err := s.compactRun(pacer, filesOf(list[1:])); err != nil {
+		t.Fatal(err)
+	}
+	done()
+	if s.Len() != 30 {
+		t.Errorf("%d keys after it", s.Len())
+	}
+	checkAccounts(t, s)
+	now = now.Add(-2 * time.Second) // a clock that jumps brings nothing back
+	wantAbsent(t, s, "a")
+	closeStore(t, s)
+	s = open(t, dir, o)
+	wantAbsent(t, s, "a")
+	compact(t, s)
+	wantAbsent(t, s, "a")
+	closeStore(t, s)
+	s = open(t, dir, o)
+	wantAbsent(t, s, "a")
+	wantAbsent(t, s, "short7")
+	if s.Len() != 30 {
+		t.Errorf("%d keys at the end", s.Len())
+	}
+}
+
+func TestCompactAtOddMoments(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	compact(t, s) // empty
+	fill(t, s, 0, 300, 50)
+	for i := range 300 {
+		key, _ := numbered(i, 0)
+		if i%3 > 0 {
+			if err := s.Delete(key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	closeStore(t, s)
+	if err := s.Compact(ctx); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	readOnly := byHand()
+	readOnly.ReadOnly = true
+	s = open(t, dir, readOnly)
+	if err := s.Compact(ctx); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("read-only: %v", err)
+	}
+	closeStore(t, s)
+	s = open(t, dir, byHand())
+	compact(t, s) // before the first put of a session
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	fill(t, s, 0, 300, 51)
+	fill(t, s, 0, 300, 52)
+	if err := s.Compact(cancelled); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	wantFilled(t, s, 0, 300, 52)
+	closeStore(t, s)
+	s = open(t, dir, byHand())
+	wantFilled(t, s, 0, 300, 52)
+	if s.Len() != 300 {
+		t.Errorf("%d keys", s.Len())
+	}
+}
+
+func TestCompactDuringClose(t *testing.T) {
+	for round := range 20 {
+		dir := t.TempDir()
+		s := open(t, dir, byHand())
+		for n := range 3 {
+			fill(t, s, 0, 400, 50+n)
+		}
+		result := make(chan error)
+		go func() { result <- s.Compact(context.Background()) }()
+		time.Sleep(time.Duration(round) * 100 * time.Microsecond)
+		if err := s.Close(); err != nil {
+			t.Fatalf("Close: %v", err)
+		}
+		if err := <-result; err != nil && !errors.Is(err, ErrClosed) {
+			t.Fatalf("Compact: %v", err)
+		}
+		s = open(t, dir, byHand())
+		wantFilled(t, s, 0, 400, 52)
+		closeStore(t, s)
+	}
+}
+
+func TestBackgroundCompactionKeepsTheBound(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, &Options{SegmentSize: 64 << 10, Sync: fsync.Never})
+	const keys = 2000
+	for round := range 30 {
+		for i := range keys {
+			key, value := numbered(i, 100+round)
+			if err := s.Put(key, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		used, live := s.spaceUse()
+		if bound := 2*live + 2*s.options.SegmentSize; used > bound {
+			t.Errorf("round %d: %d bytes used, %d alive", round, used, live)
+		}
+	}
+	wantFilled(t, s, 0, keys, 129)
+	if s.Stats().Compaction.Runs == 0 {
+		t.Error("there was no compaction")
+	}
+	closeStore(t, s)
+	s = open(t, dir, tiny())
+	wantFilled(t, s, 0, keys, 129)
+	checkAccounts(t, s)
+}

@@ -1,0 +1,374 @@
+package mmapkv
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// merge rewrites a run: files next to each other in the list, all sealed, of
+// which one file takes the place, or none if nothing of them is needed.
+//
+// Needed are the records that the index points to, and shadows: tombstones, and
+// records that have expired, of keys that the index does not have, as long as an
+// older file holds the key. Without them that one's record would come back at the
+// next Open.
+type merge struct {
+	store *Store
+	pacer *pacer
+	run   []*file
+	older []*file // all that are older than the run
+
+	made    *file    // what comes of it
+	out     vfs.File // nil until there is something to write
+	id      segment.ID
+	header  segment.Header
+	end     segment.End
+	buffer  []byte // what is not yet written
+	written int64  // up to which offset the file is
+	granted int64  // up to which offset it has room
+	hint    *segment.HintBuilder
+
+	shadows map[place]*shadow
+	moves   []move
+	in      int64 // bytes read
+	cold    bool  // the run is mostly not in memory: neither should be what comes of it
+}
+
+// place is where a record of the run lies.
+type place struct {
+	file   int
+	offset int64
+}
+
+// shadow is a record of a key that the index does not have.
+type shadow struct {
+	key []byte
+	seq uint64
+	at  place
+	by  segment.ID // an older file that holds the key; 0: none does
+}
+
+// move is an entry of the index that the merge changes. There is a new place for
+// it, or none for a record that has expired.
+type move struct {
+	hash         uint64
+	from         index.Location
+	offset, size uint32 // in the new file, in units of segment.Alignment; size 0: none
+	check        uint32
+	keySize      uint16
+}
+
+// mergeBuffer is how many bytes are written at a time.
+const mergeBuffer = 256 << 10
+
+// damagedRun means that a file of the run cannot be compacted, and says which.
+type damagedRun struct {
+	file *file
+	err  error
+}
+
+func (e *damagedRun) Error() string { return e.err.Error() }
+func (e *damagedRun) Unwrap() error { return e.err }
+
+// copy reads the run and writes what is needed of it, to a file that is synced
+// and has a hint when copy returns. On an error nothing is left of it.
+func (m *merge) copy() (f *file, err error) {
+	defer func() {
+		if err != nil && m.made != nil {
+			if m.out != nil {
+				err = errors.Join(err, m.out.Close())
+			}
+			m.store.remove(segment.FileName(m.id))
+			m.store.removeHint(m.id)
+		}
+	}()
+	if err := m.findShadows(); err != nil {
+		return nil, err
+	}
+	var resident float64
+	for i, f := range m.run {
+		resident += vfs.Resident(f.File()) / float64(len(m.run))
+		if err := m.copyFile(i, f); err != nil {
+			return nil, err
+		}
+	}
+	m.cold = resident < 0.5
+	if m.out == nil {
+		return nil, nil
+	}
+	return m.finish()
+}
+
+// copyFile copies what is needed of one file.
+func (m *merge) copyFile(i int, f *file) error {
+	walker := segment.NewWalker(f.File(), f.Salt, f.dataStart, f.end.Offset)
+	keys := m.store.files.keys
+	var r segment.Record
+	for {
+		offset := walker.Offset()
+		err := walker.Next(&r)
+		switch {
+		case err == io.EOF:
+			return nil
+		case errors.Is(err, segment.ErrBounds) || errors.Is(err, segment.ErrChecksum):
+			return &damagedRun{f, f.corrupt(offset, err.Error())}
+		case err != nil:
+			return err
+		}
+		m.in += r.Size
+		print := m.store.hasher.Fingerprint(r.Key)
+		here := index.MakeLocation(f.slot, offset, r.Size)
+		live := keys.Get(print) == here
+		shadow := m.shadows[place{i, offset}]
+		wrote := int64(0)
+		switch {
+		case shadow != nil && shadow.by != 0:
+			wrote, err = m.write(&r, true)
+			if err == nil {
+				m.made.pins[shadow.by] += wrote
+			}
+		case live && shadow == nil:
+			wrote, err = m.write(&r, false)
+		}
+		if errors.Is(err, errDamagedValue) {
+			return &damagedRun{f, f.corrupt(offset, err.Error())}
+		}
+		if err != nil {
+			return err
+		}
+		if live {
+			move := move{hash: print.Hash, check: print.Check, from: here, keySize: uint16(len(r.Key))}
+			if shadow == nil {
+				move.offset, move.size = uint32((m.end.Offset-wrote)/segment.Alignment), uint32(wrote/segment.Alignment)
+			}
+			m.moves = append(m.moves, move)
+		}
+		if err := m.pacer.work(r.Size + wrote); err != nil {
+			return err
+		}
+	}
+}
+
+var errDamagedValue = errors.New("the value does not match its checksum")
+
+// write appends a record, or a tombstone in its place, to the output.
+func (m *merge) write(r *segment.Record, tombstone bool) (size int64, err error) {
+	if m.out == nil {
+		if err := m.create(); err != nil {
+			return 0, err
+		}
+	}
+	at := m.end.Offset
+	ok, before := true, len(m.buffer)
+	if tombstone {
+		m.buffer = r.AppendTombstone(m.buffer, m.header.Salt, at)
+	} else if m.buffer, ok = r.AppendCopy(m.buffer, m.header.Salt, at); !ok {
+		return 0, errDamagedValue
+	}
+	size = int64(len(m.buffer) - before)
+	m.end = segment.End{Offset: at + size, Seq: r.Seq}
+	entry := segment.Entry{Offset: at, Size: size, Seq: r.Seq, Key: r.Key}
+	if tombstone {
+		entry.Flags = segment.Tombstone
+	} else if r.Flags&segment.Expires != 0 {
+		entry.Flags, entry.Expiry = segment.Expires, r.Expiry
+		m.made.expiring.add(size, r.Expiry)
+	}
+	if entry.Flags != 0 {
+		m.made.mayShadow.Store(true)
+	}
+	m.hint.Add(entry)
+	if len(m.buffer) >= mergeBuffer {
+		return size, m.flush()
+	}
+	return size, nil
+}
+
+// create makes the output.
+func (m *merge) create() error {
+	s := m.store
+	m.id = s.nextID()
+	m.header = segment.Header{ID: m.id, Salt: s.random(), Kind: segment.Merged}
+	for _, f := range m.run {
+		m.header.Replaces = append(m.header.Replaces, f.ID)
+	}
+	var err error
+	if m.out, err = s.dir.Create(segment.FileName(m.id)); err != nil {
+		return s.writeFailed(err)
+	}
+	m.buffer = m.header.Append(m.buffer)
+	m.end.Offset = m.header.Size()
+	m.made = &file{pins: map[segment.ID]int64{}}
+	m.hint = segment.NewHintBuilder()
+	m.hint.Pause = m.pacer.pause
+	return nil
+}
+
+// mergeStep is the room, in bytes, that is taken for the output at a time.
+const mergeStep = 4 << 20
+
+// flush writes what is buffered, where there is room for it first.
+func (m *merge) flush() error {
+	s := m.store
+	if m.end.Offset > m.granted {
+		var most int64
+		for _, f := range m.run {
+			most += f.Limit()
+		}
+		m.granted = max(min(m.end.Offset+mergeStep, most), m.end.Offset)
+		err := m.out.Allocate(m.granted)
+		if isFull(err) {
+			m.granted = m.end.Offset
+			err = m.out.Allocate(m.granted)
+		}
+		if isFull(err) && s.reserve.release() {
+			err = m.out.Allocate(m.granted)
+		}
+		if err != nil {
+			return s.writeFailed(err)
+		}
+	}
+	if _, err := vfs.WriteFull(m.out, m.buffer, m.written); err != nil {
+		return s.writeFailed(err)
+	}
+	vfs.Flush(m.out, m.written, int64(len(m.buffer)))
+	m.written += int64(len(m.buffer))
+	m.buffer = m.buffer[:0]
+	return nil
+}
+
+// finish makes the output a sealed file, durable, with a hint, and mapped.
+func (m *merge) finish() (*file, error) {
+	s := m.store
+	if err := m.flush(); err != nil {
+		return nil, err
+	}
+	if err := m.out.Truncate(m.end.Offset); err != nil {
+		return nil, s.writeFailed(err)
+	}
+	if err := m.out.Datasync(); err != nil {
+		return nil, s.syncFailed(err)
+	}
+	// The log was here at the end of the run, whatever of it is left.
+	m.end.Seq = m.run[len(m.run)-1].end.Seq
+	f := m.made
+	f.dataStart, f.capacity, f.end, f.ended = m.header.Size(), s.options.SegmentSize, m.end, true
+	hint := m.hint.Encode(m.id, m.header.Salt, m.end, s.syncer.Durable())
+	f.hintBytes.Store(segment.HintSize(hint))
+	// It syncs the directory, and so the name of the new file too.
+	if err := fsync.Publish(s.dir, segment.HintName(m.id), hint); err != nil {
+		return nil, s.writeFailed(err)
+	}
+	if m.cold {
+		vfs.Evict(m.out)
+	}
+	out := m.out
+	m.out = nil // OpenSegment closes it when it fails
+	var err error
+	if f.Segment, err = segment.OpenSegment(out, m.header, m.end.Offset); err != nil {
+		return nil, err
+	}
+	f.SetLimit(m.end.Offset)
+	if !m.cold {
+		f.Populate()
+	}
+	return f, nil
+}
+
+// findShadows finds the run's tombstones and expired records of keys that the
+// index does not have, and which of them an older file needs.
+func (m *merge) findShadows() error {
+	s := m.store
+	now := s.now().UnixMilli()
+	var all []*shadow
+	for i, f := range m.run {
+		if !f.mayShadow.Load() {
+			continue
+		}
+		hint, err := s.hintOf(f)
+		if err != nil {
+			return &damagedRun{f, err}
+		}
+		for e := range hint.Entries {
+			if e.Flags&(segment.Tombstone|segment.Expires) == 0 {
+				continue
+			}
+			switch s.files.keys.Get(s.hasher.Fingerprint(e.Key)) {
+			case index.NoLocation:
+				// Deleted; or expired when the store was opened or before, whatever the
+				// clock says now.
+			case index.MakeLocation(f.slot, e.Offset, e.Size):
+				if e.Expiry > now {
+					continue
+				}
+			default:
+				continue
+			}
+			all = append(all, &shadow{key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}})
+		}
+		if err := m.pacer.work(f.hintBytes.Load()); err != nil {
+			return err
+		}
+	}
+	m.shadows = make(map[place]*shadow, len(all))
+	for _, one := range all {
+		m.shadows[one.at] = one
+	}
+	slices.SortFunc(all, func(x, y *shadow) int {
+		return cmp.Or(bytes.Compare(x.key, y.key), cmp.Compare(y.seq, x.seq))
+	})
+	// Of several for a key the newest does for all.
+	all = slices.CompactFunc(all, func(x, y *shadow) bool { return bytes.Equal(x.key, y.key) })
+	for i := len(m.older) - 1; i >= 0 && len(all) > 0; i-- {
+		var err error
+		if all, err = m.pin(all, m.older[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pin marks the shadows, sorted by key, that the older file needs, and returns the
+// others. A file with ranges that cannot be read may hold any key.
+func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
+	hint, err := m.store.hintOf(f)
+	if err != nil || len(hint.Damages()) > 0 {
+		for _, one := range shadows {
+			one.by = f.ID
+		}
+		return nil, nil
+	}
+	i, n := 0, hint.Len()
+	for _, one := range shadows {
+		for i < n && bytes.Compare(hint.At(i).Key, one.key) < 0 {
+			i++
+		}
+		if i < n && bytes.Equal(hint.At(i).Key, one.key) {
+			one.by = f.ID
+		} else {
+			rest = append(rest, one)
+		}
+	}
+	return rest, m.pacer.work(f.hintBytes.Load())
+}
+
+// hintOf reads a sealed file's hint, or makes it anew of the records.
+func (s *Store) hintOf(f *file) (*segment.Hint, error) {
+	hint, err := s.readHint(f)
+	if err != nil {
+		hint, err = s.rebuildHint(f)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mmapkv: the hint of %s: %w", segment.FileName(f.ID), err)
+	}
+	return hint, nil
+}

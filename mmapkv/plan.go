@@ -1,0 +1,154 @@
+package mmapkv
+
+import (
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// Which files are compacted together. A run has one output, so what is alive in
+// it must fit into one segment.
+
+const (
+	// maxRun is the largest number of files in a run.
+	maxRun = 64
+	// smallRun is how many small files next to each other are made one, when they
+	// hold no garbage.
+	smallRun = 8
+	// little is the part of a file, one in so many bytes, below which its garbage is
+	// not worth a rewrite, not even when asked for.
+	little = 64
+)
+
+// candidate is a file as the choice sees it.
+type candidate struct {
+	*file
+	size, live, garbage int64 // bytes, of which garbage can be had back
+	eligible            bool
+}
+
+// candidates lists all files, oldest first.
+func (s *Store) candidates() []candidate {
+	s.files.mu.Lock()
+	defer s.files.mu.Unlock()
+	now := s.now().UnixMilli()
+	listed := make(map[segment.ID]bool, len(s.files.order))
+	list := make([]candidate, 0, len(s.files.order))
+	for _, f := range s.files.order {
+		// What older files pin is listed by now, if it is still there.
+		c := candidate{file: f, size: f.recordBytes(), eligible: f.active == nil && !f.damaged.Load()}
+		c.live = min(max(f.liveBytes.Load()-f.expiring.gone(now), 0), c.size)
+		for by, bytes := range f.pins {
+			if listed[by] {
+				c.live = min(c.live+bytes, c.size)
+			}
+		}
+		c.garbage = c.size - c.live
+		listed[f.ID] = true
+		list = append(list, c)
+	}
+	return list
+}
+
+// bestRun is the run that gives back the most for what has to be copied, nil when
+// none is worth it.
+func (s *Store) bestRun() []*file {
+	list := s.candidates()
+	pressed := s.pressed()
+	var best []candidate
+	var bestScore float64
+	for i := range list {
+		for n := 1; n <= maxRun && i+n <= len(list); n++ {
+			run := list[i : i+n]
+			newest := run[n-1]
+			size, live, garbage := sum(run)
+			if !newest.eligible || n > 1 && live > s.options.SegmentSize-segment.HeaderSize {
+				break
+			}
+			if !s.worthwhile(run, size, garbage, pressed) {
+				continue
+			}
+			// What a file takes beside its records is had back too.
+			score := float64(garbage+int64(n-1)*blockSize) / float64(live+blockSize)
+			if score > bestScore {
+				best, bestScore = run, score
+			}
+		}
+	}
+	return filesOf(best)
+}
+
+// blockSize is about what a file takes on disk beside its content, in bytes.
+const blockSize = 4 << 10
+
+// worthwhile says whether the background compacts a run.
+func (s *Store) worthwhile(run []candidate, size, garbage int64, pressed bool) bool {
+	switch {
+	case garbage > 0 && float64(garbage) >= s.options.Compaction.GarbageRatio*float64(size):
+		return true
+	case pressed && garbage > size/16:
+		return true
+	}
+	return len(run) >= smallRun && size <= s.options.SegmentSize/2
+}
+
+// nextRun is the oldest run behind a file that Compact rewrites, up to the last
+// file; nil when there is none.
+func (s *Store) nextRun(after, last segment.ID) []*file {
+	list := s.candidates()
+	from := 0
+	for i := range list {
+		if list[i].ID == after {
+			from = i + 1
+		}
+		if list[i].ID == last {
+			list = list[:i+1]
+			break
+		}
+	}
+	for i := from; i < len(list); i++ {
+		n := s.runAt(list, i)
+		if n > 1 || n == 1 && list[i].garbage > list[i].size/little {
+			return filesOf(list[i : i+n])
+		}
+	}
+	return nil
+}
+
+// runAt is how many files from i on go together: those with garbage, and those
+// that are small.
+func (s *Store) runAt(list []candidate, i int) (n int) {
+	var live int64
+	for ; n < maxRun && i+n < len(list); n++ {
+		c := list[i+n]
+		live += c.live
+		if !c.eligible || c.garbage <= c.size/little && c.size > s.options.SegmentSize/2 ||
+			n > 0 && live > s.options.SegmentSize-segment.HeaderSize {
+			break
+		}
+	}
+	return n
+}
+
+// lastSealed is the youngest sealed file.
+func (s *Store) lastSealed() (id segment.ID) {
+	for _, c := range s.candidates() {
+		if c.active == nil {
+			id = c.ID
+		}
+	}
+	return id
+}
+
+func sum(run []candidate) (size, live, garbage int64) {
+	for _, c := range run {
+		size, live, garbage = size+c.size, live+c.live, garbage+c.garbage
+	}
+	return size, live, garbage
+}
+
+func filesOf(run []candidate) []*file {
+	var files []*file
+	for _, c := range run {
+		files = append(files, c.file)
+	}
+	return files
+}

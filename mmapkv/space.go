@@ -1,0 +1,207 @@
+package mmapkv
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// space watches what the store takes on disk, beside what it promised to take at
+// most, and has writers wait for compaction when they are faster.
+//
+// The promise is MaxSpaceRatio times the live bytes and two segments. Writers
+// begin to wait more than one segment before that, since room is granted in steps
+// of up to half a segment, and the file that is full needs a hint. What the
+// compaction in flight may write is counted from its start.
+type space struct {
+	full atomic.Bool // writers wait until room is closed
+
+	mu       sync.Mutex // guards the rest
+	room     chan struct{}
+	retired  []retired
+	promised int64 // what the compaction in flight will write
+
+	collectedAt time.Time
+	collectTook time.Duration
+}
+
+// retired is a file that is unlinked, and takes room until no reader holds it.
+type retired struct {
+	lifetime *segment.Lifetime
+	bytes    int64
+}
+
+// retire counts a file that is unlinked now.
+func (p *space) retire(f *file) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retired = append(p.retired, retired{f.Lifetime(), onDisk(f.Limit())})
+}
+
+// held is what unlinked files still take.
+func (p *space) held() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heldLocked()
+}
+
+func (p *space) heldLocked() (bytes int64) {
+	still := p.retired[:0]
+	for _, r := range p.retired {
+		if !r.lifetime.Released() {
+			still = append(still, r)
+			bytes += r.bytes
+		}
+	}
+	clear(p.retired[len(still):])
+	p.retired = still
+	return bytes
+}
+
+// promise counts what a compaction of the run will write at most, or, with nil,
+// that it is over.
+func (p *space) promise(run []*file) {
+	var bytes int64
+	for _, f := range run {
+		bytes += f.liveBytes.Load() + f.liveHints.Load()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.promised = bytes
+}
+
+// collectIn says in how long a garbage collection is due for the sake of held
+// files: at once if there is more than a segment's worth, but once a second at
+// most; while writers wait, for whatever is held, as long as collections take no
+// more than a tenth of the time. ok is false when none is due.
+func (p *space) collectIn(segmentSize int64) (wait time.Duration, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held, pause := p.heldLocked(), time.Second
+	if p.full.Load() {
+		segmentSize, pause = 0, min(pause, 10*p.collectTook)
+	}
+	return max(time.Until(p.collectedAt.Add(pause)), 0), held > segmentSize
+}
+
+// collect runs the garbage collector, which finds the retired files that no reader
+// holds, and waits a moment for them to be released. It says whether any was.
+func (p *space) collect() (released bool) {
+	before, began := p.held(), time.Now()
+	runtime.GC()
+	p.mu.Lock()
+	p.collectedAt, p.collectTook = began, time.Since(began)
+	p.mu.Unlock()
+	for range 10 {
+		if p.held() == 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return p.held() < before
+}
+
+// onDisk rounds a length up to what a file system gives a file of it.
+func onDisk(bytes int64) int64 { return (bytes + blockSize - 1) &^ (blockSize - 1) }
+
+// spaceUse is what the store takes on disk now, and what of it is alive.
+func (s *Store) spaceUse() (used, live int64) {
+	s.space.mu.Lock()
+	used = s.space.heldLocked() + s.space.promised + reserveSize
+	s.space.mu.Unlock()
+	s.files.mu.Lock()
+	defer s.files.mu.Unlock()
+	for _, f := range s.files.order {
+		hints := f.hintBytes.Load()
+		if hints == 0 {
+			hints = f.liveHints.Load() // it will have one
+		}
+		length := f.Limit()
+		if f.active != nil {
+			length = max(length, f.active.Allocated())
+		}
+		used += onDisk(length) + onDisk(hints)
+		live += f.liveBytes.Load() + f.liveHints.Load()
+	}
+	return used, live
+}
+
+// bounds are what the store may take before compaction goes for every garbage,
+// and before writers wait for it.
+func (s *Store) bounds(live int64) (soft, hard int64) {
+	ratio := s.options.Compaction.MaxSpaceRatio
+	soft = int64((1+0.4*(ratio-1))*float64(live)) + s.options.SegmentSize/2
+	hard = int64(ratio*float64(live)) + s.options.SegmentSize*3/4
+	return soft, hard
+}
+
+// pressed says whether compaction should go for every garbage.
+func (s *Store) pressed() bool {
+	used, live := s.spaceUse()
+	soft, _ := s.bounds(live)
+	return used > soft
+}
+
+// checkRoom is called when the store takes more room, by the writer who needs it.
+// It makes the next ones wait, if compaction has to catch up.
+func (s *Store) checkRoom() {
+	if s.options.Compaction.Disabled || s.manual() {
+		return
+	}
+	used, live := s.spaceUse()
+	soft, hard := s.bounds(live)
+	if used > soft {
+		defer s.wakeCompact()
+	}
+	if used <= hard {
+		return
+	}
+	s.space.mu.Lock()
+	defer s.space.mu.Unlock()
+	if !s.space.full.Load() {
+		s.space.room = make(chan struct{})
+		s.space.full.Store(true)
+	}
+}
+
+// lookForRoom is called by the compactor after each attempt: writers go on when
+// there is room again, or when nothing can be done about it.
+func (s *Store) lookForRoom(progress bool) {
+	used, live := s.spaceUse()
+	_, hard := s.bounds(live)
+	s.space.mu.Lock()
+	defer s.space.mu.Unlock()
+	if s.space.full.Load() && (!progress || used <= hard) {
+		s.space.full.Store(false)
+		close(s.space.room)
+	}
+}
+
+// wakeCompact has the compactor look for something to do.
+func (s *Store) wakeCompact() {
+	select {
+	case s.wakeCompaction <- struct{}{}:
+	default:
+	}
+}
+
+// awaitRoom waits while compaction has to catch up.
+func (s *Store) awaitRoom() {
+	s.space.mu.Lock()
+	full, room := s.space.full.Load(), s.space.room
+	s.space.mu.Unlock()
+	if !full {
+		return
+	}
+	began := time.Now()
+	select {
+	case <-room:
+	case <-s.stop:
+	}
+	waited := time.Since(began)
+	s.stalled.Add(int64(waited))
+	s.events.stalled(waited)
+}
