@@ -3,91 +3,105 @@ package mmapkv
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Events are callbacks for what an operator wants to know; a nil one is not
-// called. They are called one at a time, in the order of what happened, from a
-// goroutine of their own that holds no lock of the store, so that they may call
-// any method of it. A slow callback delays only the events behind it; when 1,024
-// wait, the oldest is dropped and counted (Stats.EventsDropped). Events that are
-// waiting when the store is closed are still delivered.
+// called.
+//
+// They are called in the order of what happened, one at a time, from a goroutine
+// of their own and under no lock of the store: they may call any method of it,
+// Close too. A slow callback delays the later ones and nothing else. While it
+// runs at most 1024 events wait; after that the oldest one is dropped and counted
+// in Stats.EventsDropped. Events can arrive before Open has returned and after
+// Close has. The store does not recover from a panic in a callback.
+//
+// Options.Logger gets the same as messages, in the same order and from the same
+// goroutine.
 type Events struct {
+	// CompactionStarted: a compaction begins. CompactionEnded follows.
 	CompactionStarted func(CompactionStarted)
-	CompactionEnded   func(CompactionEnded)
-	// Rotated is called when the log goes on in another file.
+	// CompactionEnded: a compaction is over, done or failed.
+	CompactionEnded func(CompactionEnded)
+	// Rotated: the log goes on in a new file.
 	Rotated func(Rotated)
-	// Recovered is called once, for the Open that made the store.
+	// Recovered: Open has brought the store back; called once.
 	Recovered func(RecoveryStats)
-	// SlowOperation is called for an operation that took SlowThreshold or longer;
-	// 0 means 100 ms. A read's time includes that of its callback.
+	// SlowOperation: an operation took SlowThreshold or longer. Without this
+	// callback operations are not timed, and no slow one is logged.
 	SlowOperation func(SlowOperation)
+	// SlowThreshold is from where on an operation is slow; 0 means 100ms.
 	SlowThreshold time.Duration
-	// CorruptionFound is called once for each damaged place that a read, an Open or
-	// a compaction meets.
+	// CorruptionFound: damage was met. It is told once for each place, as long as
+	// that is among the last 1024 told. What Open itself finds is in
+	// RecoveryStats.Damages.
 	CorruptionFound func(CorruptError)
-	// WriteStalled is called each time that a writer had to wait for compaction or
-	// for syncs to catch up.
+	// WriteStalled: writers had to wait for compaction to make room, or for syncs
+	// to catch up; called once for each wait, when it is over.
 	WriteStalled func(WriteStalled)
-	// SpaceLow is called when a write finds the disk full, once until a write has
-	// found room again.
+	// SpaceLow: the disk is full. It is told once until there is room again.
 	SpaceLow func(SpaceLow)
 }
 
-// CompactionStarted says which files are compacted, and how many bytes they have.
+// CompactionStarted says what a compaction is about to rewrite.
 type CompactionStarted struct {
-	Files   []string
-	BytesIn int64
+	Files   []string // names in the store's directory, oldest first
+	BytesIn int64    // size of these files, without hints
 }
 
-// CompactionEnded says what has become of them: BytesIn were read and BytesOut
-// written. With an Err that is not nil all is as it was before.
+// CompactionEnded says what a compaction did.
 type CompactionEnded struct {
-	Files             []string
-	BytesIn, BytesOut int64
-	Duration          time.Duration
-	Err               error
+	Files             []string      // names in the store's directory, oldest first
+	BytesIn, BytesOut int64         // read and written, without hints
+	Duration          time.Duration // from beginning to end, pauses included
+	Err               error         // why it failed; nil when it did not
 }
 
-// Rotated says in which file the log goes on.
-type Rotated struct{ File string }
+// Rotated says where the log goes on.
+type Rotated struct {
+	File string // name of the new file in the store's directory
+}
 
-// SlowOperation says which method took how long.
+// SlowOperation says which call was slow.
 type SlowOperation struct {
-	Operation string
-	Duration  time.Duration
+	Operation string        // name of the Store's method, such as "Get"
+	Duration  time.Duration // from call to return
 }
 
-// WriteStalled says how long a writer waited.
-type WriteStalled struct{ Duration time.Duration }
+// WriteStalled says how long writers had to wait.
+type WriteStalled struct {
+	Duration time.Duration // of this one wait
+}
 
-// SpaceLow has the error that said so.
-type SpaceLow struct{ Err error }
+// SpaceLow says how the disk turned out to be full.
+type SpaceLow struct {
+	Err error // wraps syscall.ENOSPC
+}
 
 const (
-	// maxEvents is how many events wait at most.
-	maxEvents = 1024
-	// maxTold bounds how many damaged places are remembered, to tell each once.
-	maxTold = 1024
-
 	defaultSlowThreshold = 100 * time.Millisecond
+	maxWaitingEvents     = 1024
+	maxToldPlaces        = 1024
 )
 
-// notifier delivers events and writes the same to the log. Its goroutine is
-// started by the first event and ends when none is left, so that it needs nobody
-// to stop it.
+// notifier hands events to the callbacks and the logger. Its methods may be called
+// under any lock: they only put the event in a queue. The goroutine that
+// empties the queue lives while there is something in it, so none has to be
+// stopped.
 type notifier struct {
-	events Events
-	log    *slog.Logger
-	slow   time.Duration // the threshold
+	events        Events
+	log           *slog.Logger
+	slowThreshold time.Duration
+	spaceIsLow    atomic.Bool
 
-	mu         sync.Mutex // guards the rest; a leaf
-	queue      []func()
-	delivering bool
-	lost       int64
-	told       map[damagedPlace]bool
-	full       bool // SpaceLow was told
+	mu          sync.Mutex // guards what follows; a leaf
+	waiting     []func()
+	delivering  bool // a goroutine runs deliver
+	undelivered int64
+	told        []damagedPlace // oldest first
 }
 
 type damagedPlace struct {
@@ -96,139 +110,159 @@ type damagedPlace struct {
 }
 
 func newNotifier(e Events, log *slog.Logger) *notifier {
-	n := &notifier{events: e, log: log, slow: e.SlowThreshold, told: map[damagedPlace]bool{}}
-	if n.slow == 0 {
-		n.slow = defaultSlowThreshold
+	n := &notifier{events: e, log: log, slowThreshold: e.SlowThreshold}
+	if n.slowThreshold == 0 {
+		n.slowThreshold = defaultSlowThreshold
 	}
 	return n
 }
 
-// tell queues a message for the log, if anybody reads it, and a callback, if it
-// is not nil.
-func (n *notifier) tell(level slog.Level, callback func(), message string, args ...any) {
-	logs := n.log.Enabled(context.Background(), level)
-	if callback == nil && !logs {
+func (n *notifier) compactionStarted(files []string, bytesIn int64) {
+	files = slices.Clone(files)
+	tell(n, n.events.CompactionStarted, CompactionStarted{Files: files, BytesIn: bytesIn},
+		slog.LevelInfo, "mmapkv: compaction started", "files", slices.Clone(files), "bytesIn", bytesIn)
+}
+
+func (n *notifier) compactionEnded(e CompactionEnded) {
+	e.Files = slices.Clone(e.Files)
+	attributes := []any{"files", slices.Clone(e.Files), "bytesIn", e.BytesIn, "bytesOut", e.BytesOut, "took", e.Duration}
+	if e.Err != nil {
+		attributes = append(attributes, "error", e.Err)
+	}
+	tell(n, n.events.CompactionEnded, e, slog.LevelInfo, "mmapkv: compaction ended", attributes...)
+}
+
+func (n *notifier) rotated(file string) {
+	tell(n, n.events.Rotated, Rotated{File: file}, slog.LevelDebug, "mmapkv: the log goes on in a new file", "file", file)
+}
+
+// recovered writes no message: Open writes its own.
+func (n *notifier) recovered(r RecoveryStats) {
+	if n.events.Recovered == nil {
 		return
 	}
+	r.Damages = slices.Clone(r.Damages)
+	n.enqueue(func() { n.events.Recovered(r) })
+}
+
+// watchesSlow says whether operations are to be timed.
+func (n *notifier) watchesSlow() bool { return n.events.SlowOperation != nil }
+
+// slow tells of an operation, if it took long enough.
+func (n *notifier) slow(operation string, took time.Duration) {
+	if took < n.slowThreshold {
+		return
+	}
+	tell(n, n.events.SlowOperation, SlowOperation{Operation: operation, Duration: took},
+		slog.LevelWarn, "mmapkv: slow operation", "operation", operation, "took", took)
+}
+
+func (n *notifier) corruption(c *CorruptError) {
+	if !n.firstAt(damagedPlace{c.File, c.Offset}) {
+		return
+	}
+	tell(n, n.events.CorruptionFound, *c,
+		slog.LevelError, "mmapkv: damage", "file", c.File, "offset", c.Offset, "reason", c.Reason)
+}
+
+func (n *notifier) firstAt(place damagedPlace) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.queue) >= maxEvents {
-		n.queue = n.queue[1:]
-		n.lost++
+	if slices.Contains(n.told, place) {
+		return false
 	}
-	n.queue = append(n.queue, func() {
-		if logs {
-			n.log.Log(context.Background(), level, "mmapkv: "+message, args...)
+	if len(n.told) == maxToldPlaces {
+		n.told = slices.Delete(n.told, 0, 1)
+	}
+	n.told = append(n.told, place)
+	return true
+}
+
+func (n *notifier) stalled(d time.Duration) {
+	tell(n, n.events.WriteStalled, WriteStalled{Duration: d}, slog.LevelWarn, "mmapkv: writers had to wait", "took", d)
+}
+
+func (n *notifier) spaceLow(err error) {
+	if n.spaceIsLow.CompareAndSwap(false, true) {
+		tell(n, n.events.SpaceLow, SpaceLow{Err: err}, slog.LevelWarn, "mmapkv: the disk is full", "error", err)
+	}
+}
+
+// spaceBack is cheap enough to be called after every write: it mostly only loads.
+func (n *notifier) spaceBack() {
+	if n.spaceIsLow.Load() {
+		n.spaceIsLow.Store(false)
+	}
+}
+
+func (n *notifier) dropped() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.undelivered
+}
+
+// tell queues an event for its callback and the log, if either wants it. The
+// message bears the time of the event, not that of the delivery.
+func tell[E any](n *notifier, callback func(E), event E, level slog.Level, message string, attributes ...any) {
+	ctx := context.Background()
+	logged := n.log.Enabled(ctx, level)
+	if !logged && callback == nil {
+		return
+	}
+	record := slog.NewRecord(time.Now(), level, message, 0)
+	record.Add(attributes...)
+	n.enqueue(func() {
+		if logged {
+			_ = n.log.Handler().Handle(ctx, record) // there is nowhere to tell, as in package slog
 		}
 		if callback != nil {
-			callback()
+			callback(event)
 		}
 	})
+}
+
+func (n *notifier) enqueue(event func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.waiting) == maxWaitingEvents {
+		n.waiting = slices.Delete(n.waiting, 0, 1)
+		n.undelivered++
+	}
+	n.waiting = append(n.waiting, event)
 	if !n.delivering {
 		n.delivering = true
 		go n.deliver()
 	}
 }
 
-// deliver delivers until nothing waits.
+// deliver runs until the queue is empty. A callback that ends its goroutine, as
+// testing's FailNow does, leaves the rest to another one.
 func (n *notifier) deliver() {
+	empty := false
+	defer func() {
+		if !empty {
+			go n.deliver()
+		}
+	}()
 	for {
-		n.mu.Lock()
-		if len(n.queue) == 0 {
-			n.queue, n.delivering = nil, false
-			n.mu.Unlock()
+		event := n.next()
+		if event == nil {
+			empty = true
 			return
 		}
-		next := n.queue[0]
-		n.queue = n.queue[1:]
-		n.mu.Unlock()
-		next()
+		event()
 	}
 }
 
-// call binds an event to its callback; nil when there is none.
-func call[E any](callback func(E), event E) func() {
-	if callback == nil {
+// next takes the oldest event; nil ends the delivery.
+func (n *notifier) next() func() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.waiting) == 0 {
+		n.delivering = false
 		return nil
 	}
-	return func() { callback(event) }
-}
-
-func (n *notifier) compactionStarted(files []string, bytesIn int64) {
-	n.tell(slog.LevelDebug, call(n.events.CompactionStarted, CompactionStarted{files, bytesIn}),
-		"compaction started", "files", files, "bytes", bytesIn)
-}
-
-func (n *notifier) compactionEnded(e CompactionEnded) {
-	level := slog.LevelInfo
-	if e.Err != nil {
-		level = slog.LevelWarn
-	}
-	n.tell(level, call(n.events.CompactionEnded, e),
-		"compaction ended", "files", e.Files, "in", e.BytesIn, "out", e.BytesOut, "took", e.Duration, "error", e.Err)
-}
-
-func (n *notifier) rotated(file string) {
-	n.tell(slog.LevelDebug, call(n.events.Rotated, Rotated{file}), "the log goes on in another file", "file", file)
-}
-
-func (n *notifier) recovered(r RecoveryStats, keys, segments int) {
-	n.tell(slog.LevelInfo, call(n.events.Recovered, r),
-		"opened", "keys", keys, "segments", segments, "clean", r.Clean, "scanned", r.RecordsScanned, "recovered", r.RecordsRecovered,
-		"discarded", r.BytesDiscarded, "hintsRebuilt", r.HintsRebuilt, "took", r.Duration)
-}
-
-// watchesSlow says whether operations are to be timed.
-func (n *notifier) watchesSlow() bool { return n.events.SlowOperation != nil }
-
-// slowOperation tells of an operation that began then, if it was slow.
-func (n *notifier) slowOperation(operation string, began time.Time) {
-	took := time.Since(began)
-	if took < n.slow {
-		return
-	}
-	n.tell(slog.LevelWarn, call(n.events.SlowOperation, SlowOperation{operation, took}),
-		"a slow operation", "operation", operation, "took", took)
-}
-
-// corruption tells of a damaged place, once.
-func (n *notifier) corruption(e *CorruptError) {
-	if !n.news(e) {
-		return
-	}
-	n.tell(slog.LevelError, call(n.events.CorruptionFound, *e), "damage", "file", e.File, "offset", e.Offset, "reason", e.Reason)
-}
-
-// news says whether a damaged place has not been told of.
-func (n *notifier) news(e *CorruptError) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	at := damagedPlace{e.File, e.Offset}
-	if n.told[at] || len(n.told) >= maxTold {
-		return false
-	}
-	n.told[at] = true
-	return true
-}
-
-func (n *notifier) stalled(d time.Duration) {
-	n.tell(slog.LevelWarn, call(n.events.WriteStalled, WriteStalled{d}), "a writer had to wait", "took", d)
-}
-
-// space tells that a write has found the disk full, or, with nil, room.
-func (n *notifier) space(err error) {
-	n.mu.Lock()
-	was := n.full
-	n.full = err != nil
-	n.mu.Unlock()
-	if err != nil && !was {
-		n.tell(slog.LevelWarn, call(n.events.SpaceLow, SpaceLow{err}), "the disk is full", "error", err)
-	}
-}
-
-// dropped is how many events were not delivered.
-func (n *notifier) dropped() int64 {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.lost
+	event := n.waiting[0]
+	n.waiting = slices.Delete(n.waiting, 0, 1)
+	return event
 }

@@ -361,8 +361,11 @@ func (s *Store) noteDamage(name string, offset int64, reason string) {
 }
 
 func (s *Store) reportRecovery() {
-	s.events.recovered(s.recovery, s.files.keys.Len(), len(s.files.order))
-	for i := range s.recovery.Damages {
-		s.events.corruption(&s.recovery.Damages[i])
+	r := s.recovery
+	s.log.Info("mmapkv: opened", "keys", s.files.keys.Len(), "segments", len(s.files.order), "clean", r.Clean,
+		"recovered", r.RecordsRecovered, "hintsRebuilt", r.HintsRebuilt, "took", r.Duration)
+	s.events.recovered(r)
+	for i := range r.Damages {
+		s.events.corruption(&r.Damages[i])
 	}
 }

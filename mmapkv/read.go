@@ -76,7 +76,7 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 // allocates only when dst has no room. On an error dst comes back unchanged.
 func (s *Store) AppendGet(dst, key []byte) (out []byte, err error) {
 	if s.events.watchesSlow() {
-		defer s.events.slowOperation("Get", time.Now())
+		defer s.timed("Get", time.Now())
 	}
 	var f found
 	old := guard.Enter()
@@ -98,7 +98,7 @@ func (s *Store) AppendGet(dst, key []byte) (out []byte, err error) {
 // recovers from the fault itself.
 func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
 	if s.events.watchesSlow() {
-		defer s.events.slowOperation("View", time.Now())
+		defer s.timed("View", time.Now())
 	}
 	var f found
 	old := guard.Enter()
@@ -112,7 +112,7 @@ func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
 // Has says whether the key has a value, without reading it.
 func (s *Store) Has(key []byte) (has bool, err error) {
 	if s.events.watchesSlow() {
-		defer s.events.slowOperation("Has", time.Now())
+		defer s.timed("Has", time.Now())
 	}
 	var f found
 	old := guard.Enter()
@@ -182,6 +182,11 @@ func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 			return err
 		}
 	}
+}
+
+// timed tells of a call that began then and was slow.
+func (s *Store) timed(operation string, began time.Time) {
+	s.events.slow(operation, time.Since(began))
 }
 
 // sawDamage tells of damage that a read has met.

@@ -59,7 +59,7 @@ func expiryAfter(now time.Time, ttl time.Duration) int64 {
 
 func (s *Store) put(key, value []byte, expiry int64) error {
 	if s.events.watchesSlow() {
-		defer s.events.slowOperation("Put", time.Now())
+		defer s.timed("Put", time.Now())
 	}
 	if err := s.writable(); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (s *Store) put(key, value []byte, expiry int64) error {
 // still works.
 func (s *Store) Delete(key []byte) error {
 	if s.events.watchesSlow() {
-		defer s.events.slowOperation("Delete", time.Now())
+		defer s.timed("Delete", time.Now())
 	}
 	if err := s.writable(); err != nil {
 		return err
@@ -110,7 +110,7 @@ func (s *Store) Delete(key []byte) error {
 // entries for a key the last one counts. An empty batch is nil.
 func (s *Store) Write(b *Batch) error {
 	if s.events.watchesSlow() {
-		defer s.events.slowOperation("Write", time.Now())
+		defer s.timed("Write", time.Now())
 	}
 	if err := s.writable(); err != nil {
 		return err
@@ -138,7 +138,7 @@ func (s *Store) Write(b *Batch) error {
 // Sync returns once everything acknowledged before it is on disk.
 func (s *Store) Sync() error {
 	if s.events.watchesSlow() {
-		defer s.events.slowOperation("Sync", time.Now())
+		defer s.timed("Sync", time.Now())
 	}
 	if s.closed.Load() {
 		return ErrClosed
@@ -309,8 +309,11 @@ func (s *Store) reserveTail(size int64, mayReserve bool) error {
 	if mayReserve && isFull(err) && s.reserve.release() {
 		err = t.file.active.Reserve(end, growthStep, t.file.capacity)
 	}
-	if err == nil || isFull(err) {
-		s.events.space(err)
+	switch {
+	case err == nil:
+		s.events.spaceBack()
+	case isFull(err):
+		s.events.spaceLow(err)
 	}
 	s.checkRoom()
 	return err
