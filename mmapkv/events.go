@@ -1,6 +1,7 @@
 package mmapkv
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -35,9 +36,8 @@ type Events struct {
 	SlowOperation func(SlowOperation)
 	// SlowThreshold is from where on an operation is slow; 0 means 100ms.
 	SlowThreshold time.Duration
-	// CorruptionFound: damage was met. It is told once for each place, as long as
-	// that is among the last 1024 told. What Open itself finds is in
-	// RecoveryStats.Damages.
+	// CorruptionFound: damage was met. It is told once for each file and offset, as
+	// long as that is among the last 1024 told.
 	CorruptionFound func(CorruptError)
 	// WriteStalled: writers had to wait for compaction to make room, or for syncs
 	// to catch up; called once for each wait, when it is over.
@@ -68,7 +68,7 @@ type Rotated struct {
 // SlowOperation says which call was slow.
 type SlowOperation struct {
 	Operation string        // name of the Store's method, such as "Get"
-	Duration  time.Duration // from call to return
+	Duration  time.Duration // from call to return, a read's callback included
 }
 
 // WriteStalled says how long writers had to wait.
@@ -96,30 +96,20 @@ type notifier struct {
 	log           *slog.Logger
 	slowThreshold time.Duration
 	spaceIsLow    atomic.Bool
+	undelivered   atomic.Int64
 
-	mu          sync.Mutex // guards what follows; a leaf
-	waiting     []func()
-	delivering  bool // a goroutine runs deliver
-	undelivered int64
-	told        []damagedPlace // oldest first
-}
-
-type damagedPlace struct {
-	file   string
-	offset int64
+	mu         sync.Mutex // guards what follows; a leaf
+	waiting    []func()
+	delivering bool           // a goroutine runs deliver
+	told       []CorruptError // without reasons; oldest first
 }
 
 func newNotifier(e Events, log *slog.Logger) *notifier {
-	n := &notifier{events: e, log: log, slowThreshold: e.SlowThreshold}
-	if n.slowThreshold == 0 {
-		n.slowThreshold = defaultSlowThreshold
-	}
-	return n
+	return &notifier{events: e, log: log, slowThreshold: cmp.Or(e.SlowThreshold, defaultSlowThreshold)}
 }
 
 func (n *notifier) compactionStarted(files []string, bytesIn int64) {
-	files = slices.Clone(files)
-	tell(n, n.events.CompactionStarted, CompactionStarted{Files: files, BytesIn: bytesIn},
+	tell(n, n.events.CompactionStarted, CompactionStarted{Files: slices.Clone(files), BytesIn: bytesIn},
 		slog.LevelInfo, "mmapkv: compaction started", "files", slices.Clone(files), "bytesIn", bytesIn)
 }
 
@@ -138,11 +128,10 @@ func (n *notifier) rotated(file string) {
 
 // recovered writes no message: Open writes its own.
 func (n *notifier) recovered(r RecoveryStats) {
-	if n.events.Recovered == nil {
-		return
-	}
 	r.Damages = slices.Clone(r.Damages)
-	n.enqueue(func() { n.events.Recovered(r) })
+	if n.events.Recovered != nil {
+		n.enqueue(func() { n.events.Recovered(r) })
+	}
 }
 
 // watchesSlow says whether operations are to be timed.
@@ -158,14 +147,14 @@ func (n *notifier) slow(operation string, took time.Duration) {
 }
 
 func (n *notifier) corruption(c *CorruptError) {
-	if !n.firstAt(damagedPlace{c.File, c.Offset}) {
-		return
+	if n.isNew(CorruptError{File: c.File, Offset: c.Offset}) {
+		tell(n, n.events.CorruptionFound, *c,
+			slog.LevelError, "mmapkv: damage", "file", c.File, "offset", c.Offset, "reason", c.Reason)
 	}
-	tell(n, n.events.CorruptionFound, *c,
-		slog.LevelError, "mmapkv: damage", "file", c.File, "offset", c.Offset, "reason", c.Reason)
 }
 
-func (n *notifier) firstAt(place damagedPlace) bool {
+// isNew says whether damage at a place has not been told yet, and remembers it.
+func (n *notifier) isNew(place CorruptError) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if slices.Contains(n.told, place) {
@@ -195,11 +184,7 @@ func (n *notifier) spaceBack() {
 	}
 }
 
-func (n *notifier) dropped() int64 {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.undelivered
-}
+func (n *notifier) dropped() int64 { return n.undelivered.Load() }
 
 // tell queues an event for its callback and the log, if either wants it. The
 // message bears the time of the event, not that of the delivery.
@@ -226,7 +211,7 @@ func (n *notifier) enqueue(event func()) {
 	defer n.mu.Unlock()
 	if len(n.waiting) == maxWaitingEvents {
 		n.waiting = slices.Delete(n.waiting, 0, 1)
-		n.undelivered++
+		n.undelivered.Add(1)
 	}
 	n.waiting = append(n.waiting, event)
 	if !n.delivering {
@@ -244,14 +229,10 @@ func (n *notifier) deliver() {
 			go n.deliver()
 		}
 	}()
-	for {
-		event := n.next()
-		if event == nil {
-			empty = true
-			return
-		}
+	for event := n.next(); event != nil; event = n.next() {
 		event()
 	}
+	empty = true
 }
 
 // next takes the oldest event; nil ends the delivery.
