@@ -54,7 +54,12 @@ func (s *Store) Compact(ctx context.Context) error {
 	}
 	pacer, done := s.newPacer(ctx)
 	defer done()
-	defer s.giveBackHeld()
+	var did bool
+	defer func() {
+		if did {
+			s.giveBackHeld()
+		}
+	}()
 	var damage error
 	after := segment.ID(0) // the file behind which the search goes on
 	last := s.lastSealed()
@@ -67,6 +72,8 @@ func (s *Store) Compact(ctx context.Context) error {
 			return damage
 		}
 		f, err := s.compactRun(pacer, run)
+		did = true
+		s.lookForRoom(true)
 		var damaged *damagedRun
 		switch {
 		case errors.As(err, &damaged):
@@ -188,8 +195,6 @@ func (s *Store) commitRun(run []*file, f *file) error {
 		for i, old := range run {
 			invariant.Check(m.Segments[at+i].ID == old.ID && m.Segments[at+i].Sealed, "the run is not in the manifest at %d", at+i)
 		}
-		// Counted before they are gone.
-		m.SealedSeq = max(m.SealedSeq, run[len(run)-1].end.Seq)
 		var with []segment.SegmentInfo
 		if f != nil {
 			with = []segment.SegmentInfo{{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end}}
@@ -312,8 +317,7 @@ func (s *Store) compactOnce() (progress bool) {
 	case errors.Is(err, ErrClosed):
 		return false
 	case err != nil && !errors.As(err, &damaged):
-		s.log.Warn("mmapkv: compaction failed; it is tried again", "error", err)
-		did = false
+		did = false // it is tried again
 	}
 	collected := s.collectHeld(!did)
 	progress = did || collected

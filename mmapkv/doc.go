@@ -66,6 +66,7 @@
 //  3. manifestLog.mu: edits of the manifest, each on the current list.
 //  4. fileSet.mu: the list of files and the publishing of Store.live.
 //
-// The reserve's lock, the index's page locks and the locks inside package fsync
-// are leaves.
+// Store.compacting, which whoever compacts holds, comes before the last three.
+// The locks of the reserve, of space, of compactions and of the notifier, the
+// index's page locks and the locks inside package fsync are leaves.
 package mmapkv

@@ -85,10 +85,10 @@ func (s *Store) commitLong(w *write) error {
 	if err := s.syncTail(); err != nil {
 		return err
 	}
+	s.acknowledge() // before the file has ended, for then it may be sealed
 	s.endTail()
 
 	s.checkRoom()
-	s.acknowledge()
 	long.file.SetLimit(t.end.Offset)
 	long.file.addLive(long.recorded, len(long.key), 1)
 	if long.expiry != 0 {

@@ -19,7 +19,8 @@ type manifestLog struct {
 }
 
 // edit publishes a changed manifest. On a nil return it is durable. mayReserve
-// lets it use the reserve on a full disk.
+// lets it use the reserve on a full disk; the room of the old manifest is for the
+// reserve then.
 func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest)) error {
 	if err := s.failed(); err != nil {
 		return err
@@ -40,9 +41,10 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest)) error {
 	content := next.Append(nil)
 
 	err := fsync.Publish(s.dir, segment.ManifestName, content)
-	if mayReserve && isFull(err) && !publishFailed(err) && s.reserve.release() {
+	for mayReserve && isFull(err) && !publishFailed(err) && s.reserve.give(int64(len(content)), 0) {
 		err = fsync.Publish(s.dir, segment.ManifestName, content)
 	}
+	s.reserve.restore(int64(len(content)))
 	if err != nil {
 		return s.writeFailed(err)
 	}
@@ -61,10 +63,11 @@ func (s *Store) nextID() segment.ID {
 
 // writeFailed decides what an error on the writing side means. An I/O error, and
 // any failure of a sync or of a rename, is final: what the disk holds is no
-// longer known, and asking again proves nothing. Others, such as a full disk or
-// too many open files, leave the store as it was.
+// longer known, and asking again proves nothing. So is a file system that has
+// become read-only, which is what one does after an I/O error of its own. Others,
+// such as a full disk or too many open files, leave the store as it was.
 func (s *Store) writeFailed(err error) error {
-	if errors.Is(err, syscall.EIO) || publishFailed(err) {
+	if errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EROFS) || publishFailed(err) {
 		return s.syncFailed(err)
 	}
 	return err

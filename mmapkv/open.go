@@ -279,6 +279,9 @@ func (s *Store) loadFile(f *file, mu *sync.Mutex) error {
 		if e.Flags&segment.Tombstone != 0 || e.Flags&segment.Expires != 0 && e.Expiry <= now {
 			size = 0
 		}
+		if size == 0 && e.Flags&segment.Expires != 0 {
+			s.forgotExpired.Store(true)
+		}
 		loc := index.MakeLocation(f.slot, e.Offset, size)
 		loser, _ := l.keys.PutNewer(s.hasher.Fingerprint(e.Key), loc)
 		if loser != loc && size > 0 {

@@ -67,8 +67,8 @@ type Compaction struct {
 	GarbageRatio float64
 	// MaxSpaceRatio bounds what the store takes on disk, deleted files that reads
 	// still hold included: so many times the live bytes (Stats.LiveBytes), and two
-	// segments; more than 1, and 0 means 2. Writers wait rather than exceed it, see
-	// Stats.WriteStall, unless compaction can do nothing about it.
+	// segments or 2 MiB; more than 1, and 0 means 2. Writers wait rather than exceed
+	// it, see Stats.WriteStall, unless compaction can do nothing about it.
 	MaxSpaceRatio float64
 	// BytesPerSecond limits what compaction reads and writes together; 0 means as
 	// fast as it can beside the foreground. Writers wait longer for a slow one.

@@ -249,7 +249,7 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 		}
 	}
 	copies, err := s.copyUnsynced(files, reached)
-	if isFull(err) && s.reserve.release() {
+	for isFull(err) && s.reserve.give(newFileRoom, s.reserve.manifestRoom()/2) {
 		copies, err = s.copyUnsynced(files, reached)
 	}
 	if err != nil {
@@ -304,7 +304,7 @@ func (s *Store) sealRecovered(files []*unsealedFile, kept, copies []*file) error
 		f.ended = !goesOn
 		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: !goesOn, End: f.end})
 	}
-	err := s.edit(false, func(m *segment.Manifest) {
+	err := s.edit(true, func(m *segment.Manifest) {
 		sealed := m.Segments[:0]
 		for _, info := range m.Segments {
 			if info.Sealed {

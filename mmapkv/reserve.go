@@ -1,33 +1,85 @@
 package mmapkv
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"sync"
+	"syscall"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// reserveSize is the room, in bytes, that is kept for tombstones, a hint and
-// manifests when the disk is full: emptying a store must always be possible.
-const reserveSize = 32 << 10
+// On a full disk Delete, Close and Open still work: a file that nobody reads
+// occupies room for them, and is cut shorter by what they need.
+//
+// Its last bytes, deleteRoom of them, are for tombstones: a delete makes the tail
+// longer by the blocks that it needs and no more, or begins a new file, which
+// takes one. A put takes nothing, and has the whole reserve restored first, so
+// that room which somebody makes goes to the reserve before it goes to values.
+//
+// The rest, manifestRoom, is only for the manifest and for recovery. An edit needs
+// room for one manifest beside the old one, which it gives back at once; then the
+// reserve is restored. There is room for two, because another part of the store,
+// or somebody else, may be faster in the moment when a manifest's room is free; and
+// for the file to which recovery copies what was not known to be on disk, under
+// fsync.Always the last group. So Close, and Open after it, find what they need
+// however many deletes there were.
+//
+// When the tombstones' room is used up, makeRoom finds more: files of which nothing
+// is needed go, and then hints, which cost the next Open time and nothing else. A
+// key takes more in a hint than in a tombstone. So it is not the number of keys
+// that bounds how many can be deleted.
+const (
+	// reserveSize is the size of the reserve in bytes while the manifest fits into
+	// one block.
+	reserveSize = deleteRoom + 4*blockSize
+	deleteRoom  = 4 * blockSize
+	// newFileRoom is what a file takes that is begun on a full disk.
+	newFileRoom = 2 * blockSize
+)
 
-// reserve is a file that occupies room to be given back in need.
+// reserve is the file that occupies the room.
 type reserve struct {
 	dir vfs.Dir
 
-	mu   sync.Mutex // guards held
-	held bool
+	mu       sync.Mutex // guards the rest
+	held     bool       // the file is there
+	known    bool       // size is how long it is
+	size     int64
+	manifest int64 // the size of the manifest
 }
 
-// hold takes the room, again if it was given back.
+// manifestRoom is what deletes leave for the manifest and for recovery.
+func (r *reserve) manifestRoom() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.manifestRoomLocked()
+}
+
+func (r *reserve) manifestRoomLocked() int64 {
+	return 2*onDisk(max(r.manifest, 1)) + newFileRoom
+}
+
+// hold takes the room, or again what was given of it. On a full disk it takes
+// what there is and returns the error.
 func (r *reserve) hold() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.held {
+	return r.holdLocked()
+}
+
+func (r *reserve) holdLocked() error {
+	wanted := deleteRoom + r.manifestRoomLocked()
+	if r.known && r.size >= wanted {
 		return nil
 	}
+	return r.change(func(f vfs.File) error { return r.growLocked(f, wanted) })
+}
+
+// change opens the file, makes it if it is not there, and finds out how long it is.
+func (r *reserve) change(fn func(f vfs.File) error) error {
 	f, err := r.dir.Open(segment.ReserveName)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = r.dir.Create(segment.ReserveName)
@@ -35,18 +87,149 @@ func (r *reserve) hold() error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(f.Allocate(reserveSize), f.Close())
-	r.held = err == nil
-	return err
+	if r.size, err = f.Size(); err == nil {
+		r.held, r.known = true, true
+		err = fn(f)
+	}
+	return errors.Join(err, f.Close())
 }
 
-// release gives the room back and says whether there was any.
-func (r *reserve) release() bool {
+// growLocked makes the file longer, all at once or by as many blocks as there are.
+func (r *reserve) growLocked(f vfs.File, wanted int64) error {
+	err := f.Allocate(wanted)
+	if err == nil {
+		r.size = max(r.size, wanted)
+		return nil
+	}
+	for isFull(err) {
+		// Not more than was granted for certain.
+		if err := f.Truncate(r.size); err != nil {
+			return err
+		}
+		if f.Allocate(r.size+blockSize) != nil {
+			break
+		}
+		r.size += blockSize
+	}
+	return errors.Join(err, f.Truncate(r.size))
+}
+
+// give cuts the file by so many bytes, in whole blocks, unless that would leave
+// less than keep. It says whether it has done so.
+func (r *reserve) give(bytes, keep int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.held {
 		return false
 	}
-	r.held = false
-	return r.dir.Remove(segment.ReserveName) == nil
+	given := false
+	err := r.change(func(f vfs.File) error {
+		left := r.size - onDisk(max(bytes, 1))
+		if left < keep {
+			return nil
+		}
+		if err := f.Truncate(left); err != nil {
+			return err
+		}
+		r.size, given = left, true
+		return nil
+	})
+	return err == nil && given
+}
+
+// release gives the room of a new file, of what is for deletes.
+func (r *reserve) release() bool { return r.give(newFileRoom, r.manifestRoom()) }
+
+// restore takes again what was given, as far as there is room, and notes how large
+// the manifest is.
+func (r *reserve) restore(manifest int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.manifest = manifest
+	if r.known {
+		_ = r.holdLocked() // the next one to need it tries again
+	}
+}
+
+// lacksRoom says whether the disk, or the share of it that the user may have, is
+// full: room that is made elsewhere helps.
+func lacksRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// makeRoom finds room on a full disk for a delete, and says whether to try again.
+// It is called by the leader.
+func (s *Store) makeRoom() bool {
+	if s.failed() != nil {
+		return false
+	}
+	return s.giveBackRetired() || s.dropDead(false) || s.dropHint() || s.dropDead(true)
+}
+
+// giveBackRetired has the room of unlinked files given back.
+func (s *Store) giveBackRetired() bool {
+	return !s.manual() && s.space.held() > 0 && s.space.collect()
+}
+
+// dropDead takes out files of which nothing is needed. wait says whether to wait
+// for a compaction that runs.
+func (s *Store) dropDead(wait bool) bool {
+	select {
+	case s.compacting <- struct{}{}:
+	default:
+		if !wait || s.manual() {
+			return false
+		}
+		select {
+		case s.compacting <- struct{}{}:
+		case <-s.stop:
+			return false
+		}
+	}
+	defer func() { <-s.compacting }()
+	run := s.deadRun()
+	if run == nil {
+		return false
+	}
+	pacer, done := s.newPacer(context.Background())
+	defer done()
+	pacer.budget = 0 // writers wait for it
+	if _, err := s.compactRun(pacer, run); err != nil {
+		return false
+	}
+	s.giveBackRetired()
+	return true
+}
+
+// deadRun is the oldest run of sealed files that hold nothing that is needed, so
+// that no room is needed to compact it: no live record, and no tombstone that an
+// older file could need.
+func (s *Store) deadRun() []*file {
+	list := s.candidates()
+	var run []candidate
+	oldest := true
+	for i, c := range list {
+		if c.eligible && c.live == 0 && (oldest || !c.mayShadow.Load()) && len(run) < maxRun {
+			run = list[i-len(run) : i+1]
+			continue
+		}
+		if run != nil {
+			break
+		}
+		oldest = false
+	}
+	return filesOf(run)
+}
+
+// dropHint removes the hint of the oldest sealed file that has one.
+func (s *Store) dropHint() bool {
+	for _, c := range s.candidates() {
+		if !c.eligible || c.hintBytes.Swap(0) == 0 {
+			continue
+		}
+		if err := s.unlink(segment.HintName(c.ID)); err == nil {
+			return true
+		}
+	}
+	return false
 }

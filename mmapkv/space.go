@@ -38,7 +38,7 @@ type retired struct {
 func (p *space) retire(f *file) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.retired = append(p.retired, retired{f.Lifetime(), onDisk(f.Limit())})
+	p.retired = append(p.retired, retired{f.Lifetime(), f.Limit()})
 }
 
 // held is what unlinked files still take.
@@ -95,7 +95,7 @@ func (p *space) collect() (released bool) {
 	p.mu.Lock()
 	p.collectedAt, p.collectTook = began, time.Since(began)
 	p.mu.Unlock()
-	for range 10 {
+	for range 3 {
 		if p.held() == 0 {
 			break
 		}
@@ -107,7 +107,8 @@ func (p *space) collect() (released bool) {
 // onDisk rounds a length up to what a file system gives a file of it.
 func onDisk(bytes int64) int64 { return (bytes + blockSize - 1) &^ (blockSize - 1) }
 
-// spaceUse is what the store takes on disk now, and what of it is alive.
+// spaceUse is what the store takes on disk now, and what of it is alive. Files are
+// not rounded up to blocks: compaction could do nothing about that.
 func (s *Store) spaceUse() (used, live int64) {
 	s.space.mu.Lock()
 	used = s.space.heldLocked() + s.space.promised + reserveSize
@@ -123,18 +124,22 @@ func (s *Store) spaceUse() (used, live int64) {
 		if f.active != nil {
 			length = max(length, f.active.Allocated())
 		}
-		used += onDisk(length) + onDisk(hints)
+		used += length + hints
 		live += f.liveBytes.Load() + f.liveHints.Load()
 	}
 	return used, live
 }
 
+// leastSlack stands for the size of a segment, in bytes, where segments are
+// smaller: nobody wants to wait for kilobytes.
+const leastSlack = 1 << 20
+
 // bounds are what the store may take before compaction goes for every garbage,
 // and before writers wait for it.
 func (s *Store) bounds(live int64) (soft, hard int64) {
-	ratio := s.options.Compaction.MaxSpaceRatio
-	soft = int64((1+0.4*(ratio-1))*float64(live)) + s.options.SegmentSize/2
-	hard = int64(ratio*float64(live)) + s.options.SegmentSize*3/4
+	ratio, slack := s.options.Compaction.MaxSpaceRatio, max(s.options.SegmentSize, leastSlack)
+	soft = int64((1+0.4*(ratio-1))*float64(live)) + slack/2
+	hard = int64(ratio*float64(live)) + slack*3/4
 	return soft, hard
 }
 

@@ -40,7 +40,11 @@ type Store struct {
 
 	lastGiven    atomic.Uint64 // the highest sequence number that may be on disk
 	acknowledged atomic.Uint64 // the highest one that is published
-	stalled      atomic.Int64  // nanoseconds that writers waited for syncs
+	// forgotExpired says that there are records which had expired when the index
+	// lost them. A clock that is set back would have the next Open find them, so a
+	// Delete of an absent key is written down.
+	forgotExpired atomic.Bool
+	stalled       atomic.Int64 // nanoseconds that writers waited for syncs
 
 	maintenance sync.Mutex // guards prepared and spare
 	prepared    *file      // listed, and the next tail
@@ -104,7 +108,7 @@ func (s *Store) finish() error {
 	if err := s.syncer.SyncTo(s.acknowledged.Load()); err != nil {
 		return s.syncFailed(err)
 	}
-	if s.tail.clean {
+	if s.tail.clean && s.prepared == nil && s.spare == nil {
 		return nil // nothing was written
 	}
 	s.dropSpareLocked()

@@ -79,7 +79,8 @@ func (s *Store) put(key, value []byte, expiry int64) error {
 }
 
 // Delete removes the key's value; an absent key is no error. On a full disk it
-// still works.
+// still works, and drops segments of which nothing is needed and hints, which the
+// next Open makes again, where it needs their room.
 func (s *Store) Delete(key []byte) error {
 	if s.events.watchesSlow() {
 		defer s.timed("Delete", time.Now())
@@ -95,7 +96,7 @@ func (s *Store) Delete(key []byte) error {
 	if l == nil {
 		return ErrClosed
 	}
-	if l.keys.Get(print) == index.NoLocation {
+	if l.keys.Get(print) == index.NoLocation && !s.forgotExpired.Load() {
 		return nil
 	}
 	w := writes.Get().(*write)
@@ -209,7 +210,7 @@ func (s *Store) commit(members []*write) {
 func (s *Store) commitSome(members []*write) int {
 	first := members[0]
 	if err := s.beforeWrite(first.deletes); err != nil {
-		return fail(members, err)
+		return fail(members[:1], err) // there may be room for a delete
 	}
 	if first.long != nil {
 		first.err = s.commitLong(first)
@@ -268,7 +269,12 @@ func (s *Store) findRoom(w *write) error {
 	if t.file != nil && s.fitsTail(w.draft.EncodedSize(true, t.empty)) {
 		return nil
 	}
-	return s.rotate(w.draft.EncodedSize(true, true), w.deletes)
+	size := w.draft.EncodedSize(true, true)
+	err := s.rotate(size, w.deletes)
+	for w.deletes && lacksRoom(err) && s.makeRoom() {
+		err = s.rotate(size, true)
+	}
+	return err
 }
 
 func (s *Store) fitsTail(size int64) bool {
@@ -294,20 +300,20 @@ func (s *Store) fit(members []*write) (n int, size int64) {
 }
 
 // reserveTail makes sure that the disk has room for size more bytes of the tail.
-// What may use the reserve gives it back on a full disk; what may not has it
-// taken again first, so that room which somebody made is kept for deletes.
+// The reserve comes first. Where that leaves too little, what may use it takes the
+// blocks that it needs, and no more.
 func (s *Store) reserveTail(size int64, mayReserve bool) error {
 	t := &s.tail
 	end := t.end.Offset + size
 	if end <= t.file.active.Allocated() {
 		return nil
 	}
-	if err := s.reserve.hold(); isFull(err) && !mayReserve {
-		return err
-	}
-	err := t.file.active.Reserve(end, growthStep, t.file.capacity)
-	if mayReserve && isFull(err) && s.reserve.release() {
+	err := s.reserve.hold()
+	if !isFull(err) {
 		err = t.file.active.Reserve(end, growthStep, t.file.capacity)
+	}
+	if mayReserve && isFull(err) {
+		err = s.reserveBlocks(end)
 	}
 	switch {
 	case err == nil:
@@ -317,6 +323,21 @@ func (s *Store) reserveTail(size int64, mayReserve bool) error {
 	}
 	s.checkRoom()
 	return err
+}
+
+// reserveBlocks has the disk, which is full, grant the tail the blocks up to end.
+func (s *Store) reserveBlocks(end int64) error {
+	f := s.tail.file
+	most := min(onDisk(end), f.capacity)
+	for {
+		err := f.active.Reserve(end, blockSize, most)
+		if !isFull(err) {
+			return err
+		}
+		if !s.reserve.give(most-f.active.Allocated(), s.reserve.manifestRoom()) && !(lacksRoom(err) && s.makeRoom()) {
+			return err
+		}
+	}
 }
 
 // growthStep is the first step, in bytes, in which a file is preallocated.

@@ -26,7 +26,7 @@ var compactionMutants = []mutant{
 		"	if !s.files.keys.CompareAndSwap(index.Fingerprint{Hash: move.hash, Check: move.check}, move.from, to) {\n		return\n	}\n",
 		"	s.files.keys.Put(index.Fingerprint{Hash: move.hash, Check: move.check}, to)\n"},
 	{"the index does not move", "mmapkv/compact.go",
-		"		s.move(move, f)\n", ""},
+		"		s.move(move, f)\n", "		_ = move\n"},
 	{"the index moves behind the end of the old files", "mmapkv/compact.go",
 		"	for _, move := range m.moves {\n		s.move(move, f)\n		_ = m.pacer.work(64) // it cannot be cancelled any more\n	}\n	s.between(\"moved\")\n	s.files.replace(m.run)\n",
 		"	s.files.replace(m.run)\n	s.between(\"moved\")\n	for _, move := range m.moves {\n		s.move(move, f)\n	}\n"},
@@ -38,10 +38,6 @@ var compactionMutants = []mutant{
 		"		s.removeHint(f.ID)\n	}\n}\n\n// compactionEnded", "	}\n}\n\n// compactionEnded"},
 	{"tombstones are dropped", "mmapkv/merge.go",
 		"		case shadow != nil && shadow.by != 0:", "		case shadow != nil && shadow.by != 0 && r.Flags&segment.Tombstone == 0:"},
-	{"expired records are dropped", "mmapkv/merge.go",
-		"		case shadow != nil && shadow.by != 0:", "		case shadow != nil && shadow.by != 0 && r.Flags&segment.Tombstone != 0:"},
-	{"only the clock says what has expired", "mmapkv/merge.go",
-		"			case index.NoLocation:\n", "			case index.NoLocation:\n				if e.Flags&segment.Expires != 0 {\n					continue\n				}\n"},
 	{"the oldest file is not asked for the key of a tombstone", "mmapkv/merge.go",
 		"	for i := len(m.older) - 1; i >= 0 && len(all) > 0; i-- {", "	for i := len(m.older) - 1; i >= 1 && len(all) > 0; i-- {"},
 	{"an expired record is left in the index", "mmapkv/merge.go",
@@ -50,8 +46,16 @@ var compactionMutants = []mutant{
 		"		case live && shadow == nil:", "		case shadow == nil:"},
 	{"the new file goes to the end of the list", "mmapkv/compact.go",
 		"		m.Segments = slices.Concat(m.Segments[:at], with, m.Segments[at+len(run):])", "		m.Segments = slices.Concat(m.Segments[:at], m.Segments[at+len(run):], with)"},
-	{"the manifest forgets how far the sealed files went", "mmapkv/compact.go",
-		"		m.SealedSeq = max(m.SealedSeq, run[len(run)-1].end.Seq)\n", ""},
 	{"the new file says that the log ended at its last record", "mmapkv/merge.go",
 		"	m.end.Seq = m.run[len(m.run)-1].end.Seq\n", ""},
+}
+
+// clockMutants confuse what has expired, and how far the log has come.
+var clockMutants = []mutant{
+	{"expired records are dropped", "mmapkv/merge.go",
+		"		case shadow != nil && shadow.by != 0:", "		case shadow != nil && shadow.by != 0 && r.Flags&segment.Tombstone != 0:"},
+	{"only the clock says what has expired", "mmapkv/merge.go",
+		"			case index.NoLocation:\n", "			case index.NoLocation:\n				if e.Flags&segment.Expires != 0 {\n					continue\n				}\n"},
+	{"the manifest forgets how far the sealed files went", "mmapkv/manifest.go",
+		"			next.SealedSeq = max(next.SealedSeq, info.End.Seq)\n", ""},
 }

@@ -23,12 +23,16 @@ type mutant struct {
 }
 
 // suites are what must notice which mutants.
-var suites = []struct {
-	test    string
-	mutants []mutant
-}{
-	{"TestCrashStates", mutants},
-	{"TestCompactionCrashStates", compactionMutants},
+var suites = []suite{
+	{"fuzz", "TestCrashStates", mutants},
+	{"fuzz", "TestCompactionCrashStates", compactionMutants},
+	{"fuzz", "TestDamageIsLocalAndReported", damageMutants},
+	{"mmapkv", "TestExpired|TestEmptied", clockMutants},
+}
+
+type suite struct {
+	dir, test string
+	mutants   []mutant
 }
 
 func main() {
@@ -42,7 +46,7 @@ func main() {
 				continue
 			}
 			ran++
-			if !caught(m, suite.test, *states) {
+			if !suite.catches(m, *states) {
 				survived++
 			}
 		}
@@ -53,12 +57,12 @@ func main() {
 	}
 }
 
-// caught plants a mutant, and says whether the test notices.
-func caught(m mutant, test string, states int) bool {
+// catches plants a mutant, and says whether the test notices.
+func (s suite) catches(m mutant, states int) bool {
 	began := time.Now()
-	verdict, err := try(m, test, states)
+	verdict, err := s.try(m, states)
 	if verdict == "" && err == nil {
-		verdict, err = try(m, test, 4*states) // perhaps it was bad luck
+		verdict, err = s.try(m, 4*states) // perhaps it was bad luck
 	}
 	switch {
 	case err != nil:
@@ -74,24 +78,27 @@ func caught(m mutant, test string, states int) bool {
 
 // try runs the test on the mutant and returns the first complaint, "" when there
 // is none.
-func try(m mutant, test string, states int) (verdict string, err error) {
+func (s suite) try(m mutant, states int) (verdict string, err error) {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	binary, err := build(m, dir)
+	binary, err := s.build(m, dir)
 	if err != nil {
 		return "", err
 	}
-	run := exec.Command(binary, "-test.run", "^"+test+"$", "-test.timeout", "5m", fmt.Sprint("-crash.states=", states))
-	run.Dir = "fuzz"
+	run := exec.Command(binary, "-test.run", s.test, "-test.timeout", "5m")
+	if s.dir == "fuzz" {
+		run.Args = append(run.Args, fmt.Sprint("-crash.states=", states))
+	}
+	run.Dir = s.dir
 	out, err := run.CombinedOutput()
 	if err == nil {
 		return "", nil
 	}
 	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "seed ") && !strings.Contains(line, "to replay") || strings.Contains(line, "panic:") {
+		if strings.Contains(line, "_test.go:") && !strings.Contains(line, "to replay") || strings.Contains(line, "panic:") {
 			return strings.TrimSpace(line), nil
 		}
 	}
@@ -99,7 +106,7 @@ func try(m mutant, test string, states int) (verdict string, err error) {
 }
 
 // build compiles the simulator with the mutant in the place of the real file.
-func build(m mutant, dir string) (binary string, err error) {
+func (s suite) build(m mutant, dir string) (binary string, err error) {
 	source, err := os.ReadFile(m.file)
 	if err != nil {
 		return "", err
@@ -124,7 +131,7 @@ func build(m mutant, dir string) (binary string, err error) {
 		return "", err
 	}
 	binary = filepath.Join(dir, "fuzz.test")
-	out, err := exec.Command("go", "test", "-c", "-overlay", overlayFile, "-o", binary, "./fuzz").CombinedOutput()
+	out, err := exec.Command("go", "test", "-c", "-overlay", overlayFile, "-o", binary, "./"+s.dir).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("it does not compile: %s", out)
 	}

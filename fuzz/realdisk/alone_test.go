@@ -81,15 +81,22 @@ func lacks(t *testing.T, why string) {
 	}
 }
 
-// mountTmpfs puts a file system of size bytes in memory over the directory.
+// mountTmpfs puts a file system of size bytes in memory over the directory, until
+// the test ends.
 func mountTmpfs(t *testing.T, dir string, size int64) {
+	t.Helper()
+	t.Cleanup(mountOver(t, dir, size))
+}
+
+// mountOver is mountTmpfs until unmount is called.
+func mountOver(t *testing.T, dir string, size int64) (unmount func()) {
 	t.Helper()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprint("size=", size)); err != nil {
 		lacks(t, fmt.Sprint("mounting tmpfs: ", err))
 	}
-	t.Cleanup(func() {
+	return func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
-	})
+	}
 }

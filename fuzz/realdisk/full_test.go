@@ -3,8 +3,11 @@
 package realdisk
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,7 +26,7 @@ func TestFullDisk(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	for _, size := range []int64{512 << 10, 2 << 20} {
+	for _, size := range []int64{512 << 10, 1 << 20, 2 << 20} {
 		for _, policy := range policies {
 			t.Run(fmt.Sprint(size>>10, " KiB, ", policy), func(t *testing.T) { checkFullDisk(t, size, policy) })
 		}
@@ -53,13 +56,139 @@ func checkFullDisk(t *testing.T, size int64, policy fsync.Policy) {
 
 	refused = append(refused, s.putUntil(syscall.ENOSPC)...)
 	s.deleteSome(20)
-	// Where no room is left for the manifest, the next Open has more to do.
-	if err := s.Close(); err != nil && !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("Close on a full disk: %v", err)
-	}
-	s.options.ReadOnly = true
+	s.mustClose()
 	s.open()
 	s.compare(refused)
+}
+
+// TestEmptyFullDisk fills a disk with nothing but the store, and deletes all:
+// wherever it stops on the way, what a kill would leave there can be opened, Close
+// and Open work, and then it goes on.
+func TestEmptyFullDisk(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	for _, size := range []int64{512 << 10, 1 << 20, 2 << 20} {
+		for _, policy := range policies {
+			for _, order := range orders {
+				for _, background := range []bool{false, true} {
+					step := 211
+					switch every := policy == fsync.Always && order.name == "oldest first"; {
+					case every && !background:
+						step = 5
+					case every:
+						step = 37
+					}
+					options := mmapkv.Options{SegmentSize: 64 << 10, Sync: policy}
+					options.Compaction.Disabled = !background
+					t.Run(fmt.Sprint(size>>10, " KiB, ", policy, ", ", order.name, ", compaction ", background), func(t *testing.T) {
+						for stop := 0; emptyFullDisk(t, size, options, order.of, stop); stop += step {
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// orders are those in which keys, sorted by age, are deleted.
+var orders = []struct {
+	name string
+	of   func(keys []string)
+}{
+	{"oldest first", func([]string) {}},
+	{"newest first", slices.Reverse[[]string]},
+	{"in any order", func(keys []string) {
+		rand.New(rand.NewPCG(1, 2)).Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	}},
+}
+
+// emptyFullDisk fills a disk and empties it again, with a stop on the way, and
+// says whether there is more to delete than that.
+func emptyFullDisk(t *testing.T, size int64, options mmapkv.Options, order func(keys []string), stop int) (more bool) {
+	t.Helper()
+	disk := t.TempDir()
+	unmount := mountOver(t, disk, size)
+	s := openChecked(t, filepath.Join(disk, "store"), options)
+	s.fill()
+	keys := s.keys()
+	order(keys)
+	more = stop < len(keys)
+	stop = min(stop, len(keys))
+	s.deleteAll(keys[:stop])
+	if options.Sync == fsync.Always {
+		s.openKilled(size)
+	}
+	s.mustClose()
+	s.open()
+	s.compare(nil)
+	s.deleteAll(keys[stop:])
+	s.compare(nil)
+	s.mustClose()
+	s.open()
+	s.compare(nil)
+	s.mustClose()
+	unmount()
+	return more
+}
+
+// openKilled opens, on another disk of the size, a copy of the store as it is.
+func (s *checkedStore) openKilled(size int64) {
+	s.t.Helper()
+	disk := s.t.TempDir()
+	unmount := mountOver(s.t, disk, size)
+	copied := *s
+	copied.dir = filepath.Join(disk, "store")
+	// Whole if there was no edit meanwhile, and no file went.
+	for before := s.manifest(); ; before = s.manifest() {
+		err := os.CopyFS(copied.dir, os.DirFS(s.dir))
+		if err == nil && bytes.Equal(before, s.manifest()) {
+			break
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOSPC) {
+			s.t.Fatal(err)
+		}
+		if err := os.RemoveAll(copied.dir); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	copied.open()
+	copied.compare(nil)
+	copied.mustClose()
+	unmount()
+}
+
+func (s *checkedStore) manifest() []byte {
+	s.t.Helper()
+	content, err := os.ReadFile(filepath.Join(s.dir, "MANIFEST"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return content
+}
+
+// deleteAll deletes the keys, in their order.
+func (s *checkedStore) deleteAll(keys []string) {
+	s.t.Helper()
+	for _, key := range keys {
+		if err := s.Delete([]byte(key)); err != nil {
+			s.t.Fatalf("Delete(%s), of %d keys, on a full disk: %v", key, len(s.want), err)
+		}
+		delete(s.want, key)
+		s.wantAbsent(key)
+	}
+}
+
+// fill puts values of 1000 bytes until the disk is full.
+func (s *checkedStore) fill() {
+	s.t.Helper()
+	for {
+		if key, err := s.putNew(1000); errors.Is(err, syscall.ENOSPC) && !errors.Is(err, mmapkv.ErrFailed) {
+			return
+		} else if err != nil {
+			s.t.Fatalf("Put(%s): %v", key, err)
+		}
+	}
 }
 
 // TestFileSizeLimit lowers RLIMIT_FSIZE to less than a segment: it is as a full
@@ -125,13 +254,7 @@ func (s *checkedStore) putUntil(cause error) (refused []string) {
 func (s *checkedStore) deleteSome(count int) {
 	s.t.Helper()
 	keys := s.keys()
-	for _, key := range keys[:min(count, len(keys))] {
-		if err := s.Delete([]byte(key)); err != nil {
-			s.t.Fatalf("Delete(%s) on a full disk: %v", key, err)
-		}
-		delete(s.want, key)
-		s.wantAbsent(key)
-	}
+	s.deleteAll(keys[:min(count, len(keys))])
 }
 
 // fillUp makes a file of size bytes, or as large as there is room.

@@ -14,7 +14,7 @@ const module = "github.com/mmapkv/mmapkv"
 
 // rooms lists what each package may import of the module, its tests aside.
 var rooms = map[string][]string{
-	"mmapkv":               {"segment", "index", "fsync", "internal/vfs", "internal/guard", "internal/invariant", "internal/inject"},
+	"mmapkv":               {"segment", "index", "fsync", "internal/vfs", "internal/guard", "internal/invariant", "internal/inject", "internal/nap"},
 	"segment":              {"internal/vfs", "internal/invariant"},
 	"index":                {"internal/invariant"},
 	"fsync":                {"internal/vfs", "internal/invariant"},
@@ -23,6 +23,7 @@ var rooms = map[string][]string{
 	"internal/invariant":   {},
 	"internal/inject":      {"internal/vfs"},
 	"internal/layering":    {},
+	"internal/nap":         {},
 	"internal/forgetful":   {"internal/vfs"},
 	"internal/faulty":      {"internal/vfs"},
 	"internal/oracle":      {},

@@ -1,0 +1,112 @@
+//go:build !race
+
+package mmapkv
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// footprint is what the kernel has of a store's directory in this process, beside
+// what each listed file is due: one mapping and one descriptor.
+type footprint struct {
+	mapped, open int // files of the directory, less the listed ones
+	deleted      int // of both, unlinked files
+}
+
+func footprintOf(t *testing.T, s *Store, dir string) footprint {
+	t.Helper()
+	listed := len(s.Stats().Segments)
+	f := footprint{mapped: -listed, open: -listed}
+	count := func(name string, n *int) {
+		if !strings.Contains(name, dir) {
+			return
+		}
+		*n++
+		if strings.HasSuffix(name, "(deleted)") {
+			f.deleted++
+		}
+	}
+	for _, line := range mappings(t) {
+		count(line, &f.mapped)
+	}
+	names, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		target, err := os.Readlink(name)
+		if err == nil { // Glob's own descriptor is closed by now
+			count(target, &f.open)
+		}
+	}
+	return f
+}
+
+func mappings(t *testing.T) (lines []string) {
+	t.Helper()
+	content, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for scanner := bufio.NewScanner(bytes.NewReader(content)); scanner.Scan(); {
+		lines = append(lines, scanner.Text())
+	}
+	return lines
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
+}
+
+// runtimeMappings is by how many mappings the Go runtime may grow in a test.
+const runtimeMappings = 16
+
+func TestCompactionsLeaveNothingInTheProcess(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	fillWithChurn(t, s, smallSize)
+	compact(t, s)
+	wantNothingHeld(t, s)
+	skipQuarantine(t)
+	before, mapped, opened := footprintOf(t, s, dir), len(mappings(t)), descriptors(t)-len(s.Stats().Segments)
+	if before.mapped != 0 || before.deleted != 0 {
+		t.Errorf("before: %+v", before)
+	}
+	round := 2
+	for range 10 {
+		readers := sitDown(t, s)
+		for range 10 {
+			churn(t, s, round)
+			compact(t, s)
+			round++
+		}
+		if f := footprintOf(t, s, dir); f.deleted == 0 || f.mapped+f.open > before.open+4*len(readers) {
+			t.Errorf("with %d readers inside: %+v", len(readers), f)
+		}
+		standUp(t, readers)
+		wantNothingHeld(t, s)
+	}
+	if len(mappings(t)) < mapped {
+		t.Error("the process has fewer mappings than before")
+	}
+	skipQuarantine(t)
+	if after := footprintOf(t, s, dir); after != before {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+	if after := len(mappings(t)); after > mapped+runtimeMappings {
+		t.Errorf("%d mappings before, %d after %d compactions", mapped, after, s.Stats().Compaction.Runs)
+	}
+	if after := descriptors(t) - len(s.Stats().Segments); after != opened {
+		t.Errorf("%d descriptors before, %d after", opened, after)
+	}
+}

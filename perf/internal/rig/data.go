@@ -1,0 +1,181 @@
+package rig
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+// KeySize is the length of every key, and MinValueSize the smallest of a value, in
+// bytes.
+const (
+	KeySize      = 16
+	MinValueSize = 16
+)
+
+// Data is keys of one size with values of one size. A value begins with the number
+// of its key and of its version; the rest is noise.
+type Data struct {
+	Keys, ValueSize int
+}
+
+// Check says why there can be no such data.
+func (d Data) Check() error {
+	if d.Keys < 1 || d.Keys >= 1e12 {
+		return fmt.Errorf("%w: %d keys; there must be between 1 and 1e12", ErrUsage, d.Keys)
+	}
+	if d.ValueSize < MinValueSize || d.ValueSize > mmapkv.MaxBatchSize/2 {
+		return fmt.Errorf("%w: a value of %d bytes; it must have between %d and %d", ErrUsage, d.ValueSize, MinValueSize, mmapkv.MaxBatchSize/2)
+	}
+	return nil
+}
+
+// CheckValue says what is wrong with a value of a key.
+func (d Data) CheckValue(i int, value []byte) error {
+	if len(value) != d.ValueSize || binary.LittleEndian.Uint64(value) != uint64(i) {
+		return fmt.Errorf("key %d has a value of %d bytes that is not its own", i, len(value))
+	}
+	return nil
+}
+
+// AppendKey appends a key.
+func AppendKey(buffer []byte, i int) []byte {
+	var digits [12]byte
+	number := strconv.AppendInt(digits[:0], int64(i), 10)
+	buffer = append(buffer, "key-000000000000"[:KeySize-len(number)]...)
+	return append(buffer, number...)
+}
+
+// writer puts versions of the data's keys, for one goroutine.
+type writer struct {
+	store      *mmapkv.Store
+	key, value []byte
+	version    uint64
+}
+
+func (d Data) newWriter(store *mmapkv.Store) *writer {
+	w := &writer{store: store, value: make([]byte, d.ValueSize)}
+	noise := rand.NewChaCha8([32]byte{})
+	_, _ = noise.Read(w.value) // it never fails
+	return w
+}
+
+func (w *writer) put(i int) error {
+	w.version++
+	w.key = AppendKey(w.key[:0], i)
+	binary.LittleEndian.PutUint64(w.value, uint64(i))
+	binary.LittleEndian.PutUint64(w.value[8:], w.version)
+	return w.store.Put(w.key, w.value)
+}
+
+// lookEvery is how many puts are made between two looks at the context.
+const lookEvery = 64
+
+// Load puts every key once, from several goroutines.
+func (d Data) Load(ctx context.Context, store *mmapkv.Store, goroutines int) error {
+	return d.each(goroutines, func(n int) error {
+		w := d.newWriter(store)
+		for i := n; i < d.Keys; i += goroutines {
+			if i/goroutines%lookEvery == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err := w.put(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Overwrite puts so many random keys, from several goroutines.
+func (d Data) Overwrite(ctx context.Context, store *mmapkv.Store, puts, goroutines int, seed uint64) error {
+	return d.each(goroutines, func(n int) error {
+		share := puts / goroutines
+		if n < puts%goroutines {
+			share++
+		}
+		_, err := d.overwrite(ctx, store, share, rand.New(rand.NewPCG(seed, uint64(n))))
+		return err
+	})
+}
+
+// OverwriteUntil puts random keys from this goroutine until the context ends, and
+// says how many.
+func (d Data) OverwriteUntil(ctx context.Context, store *mmapkv.Store, seed uint64) (puts int, err error) {
+	puts, err = d.overwrite(ctx, store, math.MaxInt, rand.New(rand.NewPCG(seed, 0)))
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil
+	}
+	return puts, err
+}
+
+func (d Data) overwrite(ctx context.Context, store *mmapkv.Store, puts int, random *rand.Rand) (did int, err error) {
+	w := d.newWriter(store)
+	for ; did < puts; did++ {
+		if did%lookEvery == 0 && ctx.Err() != nil {
+			return did, ctx.Err()
+		}
+		if err := w.put(random.IntN(d.Keys)); err != nil {
+			return did, err
+		}
+	}
+	return did, nil
+}
+
+// each calls fn on so many goroutines and waits for them.
+func (d Data) each(goroutines int, fn func(n int) error) error {
+	errs := make([]error, goroutines)
+	var group sync.WaitGroup
+	for n := range goroutines {
+		group.Go(func() { errs[n] = fn(n) })
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// OverwriteEverySecond puts the keys with even numbers.
+func (d Data) OverwriteEverySecond(ctx context.Context, store *mmapkv.Store) error {
+	w := d.newWriter(store)
+	for i := 0; i < d.Keys; i += 2 {
+		if i/2%lookEvery == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := w.put(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Verify reads every key and checks its value. each, which may be nil, is called
+// with them.
+func (d Data) Verify(ctx context.Context, store *mmapkv.Store, each func(key, value []byte) error) error {
+	var key, value []byte
+	var err error
+	for i := range d.Keys {
+		if i%lookEvery == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		key = AppendKey(key[:0], i)
+		if value, err = store.AppendGet(value[:0], key); err != nil {
+			return fmt.Errorf("key %d: %w", i, err)
+		}
+		if err := d.CheckValue(i, value); err != nil {
+			return err
+		}
+		if each == nil {
+			continue
+		}
+		if err := each(key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+// Command latency measures how long reads take beside a writer and compaction.
+//
+//	go run ./perf/latency
+//	go run ./perf/latency -keys 100000 -duration 3s -background
+//
+// One reader reads random keys at a fixed rate. A read's latency counts from when
+// it was to start, whatever held it up, so that none is left out that a slow one
+// before it delayed. The phases are the product of two things: nothing else runs,
+// or a writer overwrites random keys at full speed, or that and compaction without
+// pause; and the reader reads, or only keeps its pace. What the second kind takes
+// is the machine's and the scheduler's, and no read's: on few or shared processors
+// that is most of what the slowest reads take.
+//
+// The store never syncs by itself. Compaction is Store.Compact in a loop, beside
+// the same writer as without it; with -background it is the background's own, for
+// which writers wait as well. All phases begin with a store that was compacted.
+//
+// The reader sleeps until the next start, and reads at once when it is late. It
+// sleeps in the system, on a thread of its own: on a machine of two processors this
+// was woken up sooner beside two busy goroutines than what waits in the runtime's
+// poller, and took less than half the processor time; spinning would take one of the
+// processors for itself. The kernel lets it sleep some 50 µs longer than asked, which
+// is in every latency; the second table, which counts from the moment when the read
+// did start, is without it.
+//
+// It fails when a read does not find its key's value, or, with -limit, when the
+// 99.9th percentile beside compaction is more than so many times that beside the
+// writer alone.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/mmapkv"
+	"github.com/mmapkv/mmapkv/perf/internal/rig"
+)
+
+func main() { rig.Main(run) }
+
+type config struct {
+	data       rig.Data
+	segment    rig.Bytes
+	rate       int // reads a second
+	duration   time.Duration
+	rounds     int
+	background bool
+	limit      float64
+	seed       uint64
+}
+
+// run is the whole command.
+func run(ctx context.Context, arguments []string, out io.Writer) error {
+	c := config{segment: 64 << 20}
+	flags := flag.NewFlagSet("latency", flag.ContinueOnError)
+	flags.IntVar(&c.data.Keys, "keys", 1_000_000, "number of `keys`")
+	flags.IntVar(&c.data.ValueSize, "value", 128, "size of a value in `bytes`")
+	flags.Var(&c.segment, "segment", "`size` of a segment")
+	flags.IntVar(&c.rate, "rate", 20_000, "`reads` a second")
+	flags.DurationVar(&c.duration, "duration", 10*time.Second, "how long each phase takes")
+	flags.IntVar(&c.rounds, "rounds", 1, "`rounds` of all phases, counted together")
+	flags.BoolVar(&c.background, "background", false, "leave compaction to the background")
+	flags.Float64Var(&c.limit, "limit", 0, "`times` that p99.9 may be larger beside compaction than beside the writer; 0: any number")
+	flags.Uint64Var(&c.seed, "seed", 1, "`seed` of the random keys")
+	parent := flags.String("dir", "", "`directory` in which to make a fresh one (default: the system's for temporary files)")
+	if err := rig.Parse(flags, arguments, out); err != nil {
+		return err
+	}
+	if err := c.data.Check(); err != nil {
+		return err
+	}
+	if c.rate < 1 || c.reads() < 1 || c.rounds < 1 || c.limit < 0 {
+		return fmt.Errorf("%w: %d reads a second for %v, %d rounds, limit %v", rig.ErrUsage, c.rate, c.duration, c.rounds, c.limit)
+	}
+	return rig.InFreshDir(*parent, func(dir string) error {
+		fmt.Fprintf(out, "%d keys of %d bytes, values of %d bytes, segments of %v, %d reads a second, phases of %v, seed %d\n%s\n\n",
+			c.data.Keys, rig.KeySize, c.data.ValueSize, c.segment, c.rate, c.duration, c.seed, rig.Setting(dir))
+		return c.measure(ctx, filepath.Join(dir, "store"), out)
+	})
+}
+
+// interval is the time from one start to the next.
+func (c config) interval() time.Duration { return max(time.Second/time.Duration(c.rate), 1) }
+
+// reads is how many starts a phase has.
+func (c config) reads() int { return int(c.duration / c.interval()) }
+
+// warmUp is how long what runs beside the reader does before a phase counts.
+func (c config) warmUp() time.Duration { return min(c.duration/10, time.Second) }
+
+// beside is what runs beside the reader.
+type beside int
+
+const (
+	nothing beside = iota
+	writing
+	compacting // and writing
+	besides
+)
+
+func (b beside) String() string { return [...]string{"idle", "writer", "compaction"}[b] }
+
+// phase is one thing to measure.
+type phase struct {
+	beside beside
+	reads  bool // or only keeps the pace
+}
+
+func (p phase) String() string {
+	if p.reads {
+		return p.beside.String()
+	}
+	return p.beside.String() + ", no reads"
+}
+
+func (c config) measure(ctx context.Context, dir string, out io.Writer) (err error) {
+	store, err := c.open(dir, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := c.data.Load(ctx, store, 1); err != nil {
+		return err
+	}
+	results := map[phase]*result{}
+	for round := range c.rounds {
+		for b := nothing; b < besides; b++ {
+			if c.background && (b == compacting || b == nothing && round > 0) {
+				if err := store.Close(); err != nil {
+					return err
+				}
+				if store, err = c.open(dir, b == nothing); err != nil {
+					return err
+				}
+			}
+			for _, p := range []phase{{b, true}, {b, false}} {
+				if results[p] == nil {
+					results[p] = newResult()
+				}
+				if err := c.run(ctx, store, p, round, results[p]); err != nil {
+					return fmt.Errorf("%v: %w", p, err)
+				}
+			}
+		}
+	}
+	report(out, results)
+	return c.compare(out, results)
+}
+
+func (c config) open(dir string, disabled bool) (*mmapkv.Store, error) {
+	return mmapkv.Open(dir, &mmapkv.Options{
+		SegmentSize: int64(c.segment),
+		Sync:        fsync.Never,
+		Compaction:  mmapkv.Compaction{Disabled: disabled},
+	})
+}
+
+// report prints the tables.
+func report(out io.Writer, results map[phase]*result) {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "from the intended start\tp50\tp99\tp99.9\tp99.99\tmax\tputs/s\tcompacted/s\tcompactions\twaited\tprocessors\t")
+	each(results, func(p phase, r *result) {
+		fmt.Fprintf(table, "%v\t%s%.0f\t%v\t%d\t%v\t%.2f\t\n", p, percentiles(r.latency), float64(r.puts)/r.took.Seconds(),
+			rig.Bytes(float64(r.compacted)/r.took.Seconds()), r.compactions, r.stalled.Round(time.Millisecond),
+			r.processorTime.Seconds()/r.took.Seconds())
+	})
+	fmt.Fprintln(table)
+	fmt.Fprintln(table, "from the start of the read\tp50\tp99\tp99.9\tp99.99\tmax\t")
+	each(results, func(p phase, r *result) {
+		if p.reads {
+			fmt.Fprintf(table, "%v\t%s\n", p, percentiles(r.alone))
+		}
+	})
+	table.Flush()
+}
+
+// each calls fn in the order of the report.
+func each(results map[phase]*result, fn func(phase, *result)) {
+	for _, reads := range []bool{true, false} {
+		for b := nothing; b < besides; b++ {
+			p := phase{b, reads}
+			fn(p, results[p])
+		}
+	}
+}
+
+// compare prints what compaction does to the slow reads.
+func (c config) compare(out io.Writer, results map[phase]*result) error {
+	ratio := func(reads bool) float64 {
+		return slow(results[phase{compacting, reads}].latency) / slow(results[phase{writing, reads}].latency)
+	}
+	fmt.Fprintln(out)
+	what := "p99.9 beside compaction / beside the writer alone"
+	fmt.Fprintf(out, "%-58s %7.3f\n", what+", no reads", ratio(false))
+	if c.limit == 0 {
+		fmt.Fprintf(out, "%-58s %7.3f\n", what, ratio(true))
+		return nil
+	}
+	limits := rig.Limits{Out: out}
+	limits.AtMost(what, ratio(true), c.limit)
+	return limits.Err()
+}

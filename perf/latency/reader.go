@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/mmapkv/mmapkv/mmapkv"
+	"github.com/mmapkv/mmapkv/perf/internal/rig"
+)
+
+// result is what one phase showed, in all rounds.
+type result struct {
+	latency *hdrhistogram.Histogram // nanoseconds from the intended start
+	alone   *hdrhistogram.Histogram // nanoseconds from the actual start
+	took    time.Duration
+
+	// What ran beside it, and what the process used.
+	puts, compactions int
+	compacted         int64 // bytes read
+	stalled           time.Duration
+	processorTime     time.Duration
+}
+
+func newResult() *result {
+	return &result{latency: newHistogram(), alone: newHistogram()}
+}
+
+// longest is the longest latency that is told from longer ones.
+const longest = 10 * time.Minute
+
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, int64(longest), 3)
+}
+
+func record(h *hdrhistogram.Histogram, d time.Duration) error {
+	return h.RecordValue(int64(min(max(d, 1), longest)))
+}
+
+// percentiles are cells of the report.
+func percentiles(h *hdrhistogram.Histogram) string {
+	var cells strings.Builder
+	for _, p := range []float64{50, 99, 99.9, 99.99} {
+		fmt.Fprintf(&cells, "%s\t", microseconds(h.ValueAtPercentile(p)))
+	}
+	fmt.Fprintf(&cells, "%s\t", microseconds(h.Max()))
+	return cells.String()
+}
+
+func microseconds(nanoseconds int64) string { return fmt.Sprintf("%.1fµs", float64(nanoseconds)/1e3) }
+
+// slow is the percentile that is compared.
+func slow(h *hdrhistogram.Histogram) float64 { return float64(h.ValueAtPercentile(99.9)) }
+
+// run measures one phase and adds it to the result.
+func (c config) run(ctx context.Context, store *mmapkv.Store, p phase, round int, r *result) (err error) {
+	if err := store.Compact(ctx); err != nil {
+		return err
+	}
+	aside, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	var putErr, compactErr error
+	var puts int
+	began := time.Now()
+	if p.beside != nothing {
+		group.Go(func() { puts, putErr = c.data.OverwriteUntil(aside, store, c.seed+uint64(round)) })
+	}
+	if p.beside == compacting && !c.background {
+		group.Go(func() { compactErr = compactUntil(aside, store) })
+	}
+	defer func() {
+		stop()
+		group.Wait()
+		// The writer's speed is that of all its time.
+		r.puts += int(float64(puts) * c.duration.Seconds() / time.Since(began).Seconds())
+		err = errors.Join(err, putErr, compactErr)
+	}()
+
+	time.Sleep(c.warmUp())
+	before, processorBefore := store.Stats(), rig.ProcessorTime()
+	started := time.Now()
+	err = c.keepPace(ctx, store, p.reads, c.seed+uint64(round), r)
+	r.took += time.Since(started)
+	after := store.Stats()
+	r.processorTime += rig.ProcessorTime() - processorBefore
+	r.compacted += after.Compaction.BytesIn - before.Compaction.BytesIn
+	r.compactions += after.Compaction.Runs - before.Compaction.Runs
+	r.stalled += after.WriteStall - before.WriteStall
+	return err
+}
+
+// compactUntil compacts without pause until the context ends.
+func compactUntil(ctx context.Context, store *mmapkv.Store) error {
+	for {
+		if err := store.Compact(ctx); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// keepPace starts a read, or nothing, whenever one is to start.
+func (c config) keepPace(ctx context.Context, store *mmapkv.Store, reads bool, seed uint64, r *result) error {
+	reader := newReader(c.data, store, seed)
+	interval := c.interval()
+	sleeper := newSleeper()
+	defer sleeper.close()
+	began := time.Now()
+	for n := range c.reads() {
+		due := time.Duration(n) * interval
+		started := time.Since(began)
+		for started < due {
+			sleeper.sleep(due - started)
+			started = time.Since(began)
+		}
+		if reads {
+			if err := reader.read(); err != nil {
+				return err
+			}
+		}
+		ended := time.Since(began)
+		if err := errors.Join(ctx.Err(), record(r.latency, ended-due), record(r.alone, ended-started)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reader reads random keys and checks what it finds.
+type reader struct {
+	data   rig.Data
+	store  *mmapkv.Store
+	random *rand.Rand
+	key    []byte
+	number int // of the key
+	check  func(value []byte) error
+}
+
+func newReader(data rig.Data, store *mmapkv.Store, seed uint64) *reader {
+	r := &reader{data: data, store: store, random: rand.New(rand.NewPCG(seed, 1))}
+	r.check = func(value []byte) error { return r.data.CheckValue(r.number, value) }
+	return r
+}
+
+func (r *reader) read() error {
+	r.number = r.random.IntN(r.data.Keys)
+	r.key = rig.AppendKey(r.key[:0], r.number)
+	return r.store.View(r.key, r.check)
+}

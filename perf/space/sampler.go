@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mmapkv/mmapkv/mmapkv"
+	"github.com/mmapkv/mmapkv/perf/internal/rig"
+)
+
+// use is what a store takes at one moment, in bytes, and what of it is alive.
+type use struct{ used, live int64 }
+
+// ratio is what is used over the live bytes.
+func (u use) ratio() float64 { return float64(u.used) / float64(u.live) }
+
+// beyond is what is used beyond two segments, over the live bytes; 0 as long as
+// two segments are enough.
+func (u use) beyond(segment int64) float64 {
+	over := float64(u.used - 2*segment)
+	switch {
+	case over <= 0:
+		return 0
+	case u.live == 0:
+		return math.Inf(1)
+	}
+	return over / float64(u.live)
+}
+
+// sampler takes samples of a store in the background, and keeps the worst.
+type sampler struct {
+	store   *mmapkv.Store
+	dir     string
+	segment int64 // bytes
+	end     chan struct{}
+	ended   chan struct{}
+	once    sync.Once
+
+	mu       sync.Mutex      // guards the rest
+	known    map[string]bool // segments that were listed once
+	worst    use             // since the last phase ended
+	heapPeak rig.Bytes       // the most memory that was not pages of files
+	err      error
+}
+
+func startSampler(store *mmapkv.Store, dir string, segment int64) *sampler {
+	s := &sampler{store: store, dir: dir, segment: segment, end: make(chan struct{}), ended: make(chan struct{}), known: map[string]bool{}}
+	go s.run()
+	return s
+}
+
+func (s *sampler) run() {
+	defer close(s.ended)
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.end:
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		_, _ = s.sample() // the sampler keeps the error
+		s.mu.Unlock()
+	}
+}
+
+// stop ends the sampling. Samples that failed are its error.
+func (s *sampler) stop() error {
+	s.once.Do(func() { close(s.end) })
+	<-s.ended
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// endPhase returns the worst sample since it was last called, and a new one.
+func (s *sampler) endPhase() (worst, last use, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, _ = s.sample()
+	worst, s.worst = s.worst, use{}
+	return worst, last, s.err
+}
+
+// anonymous is the most memory that was not pages of files in any sample.
+func (s *sampler) anonymous() rig.Bytes {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heapPeak
+}
+
+// awaitRest waits until nothing has changed for restFor, no longer than atMost.
+func (s *sampler) awaitRest(ctx context.Context, atMost time.Duration) error {
+	var since time.Time
+	var was use
+	for began := time.Now(); time.Since(began) < atMost; {
+		s.mu.Lock()
+		now, err := s.sample()
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if now != was {
+			was, since = now, time.Now()
+		}
+		if time.Since(since) > restFor {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(sampleEvery):
+		}
+	}
+	return nil
+}
+
+// sample takes one sample. The caller holds s.mu.
+func (s *sampler) sample() (use, error) {
+	s.heapPeak = max(s.heapPeak, rig.ReadMemory().Anonymous)
+	now, err := s.look()
+	if err != nil {
+		s.err = err
+		return use{}, err
+	}
+	if s.worst == (use{}) || now.beyond(s.segment) > s.worst.beyond(s.segment) {
+		s.worst = now
+	}
+	return now, nil
+}
+
+// look finds what the store takes. The directory and the store are asked one after
+// the other, and a file that is unlinked between would be counted twice or not at
+// all: it looks again when anything changed meanwhile. A segment counts as held
+// just before it is unlinked, so that one file at a time may be there twice; if
+// that is so each time, one is left out.
+func (s *sampler) look() (use, error) {
+	const looks = 10
+	for n := 1; ; n++ {
+		before := s.store.Stats()
+		files, err := rig.Allocated(s.dir)
+		if err != nil {
+			return use{}, err
+		}
+		after := s.store.Stats()
+		listed := s.learn(before, after)
+		now := use{used: after.HeldBytes, live: after.LiveBytes}
+		var leaving int64
+		for name, bytes := range files {
+			now.used += bytes
+			if s.known[name] && !listed[name] {
+				leaving = max(leaving, bytes)
+			}
+		}
+		same := before.HeldBytes == after.HeldBytes && slices.EqualFunc(before.Segments, after.Segments, sameFile)
+		if same && leaving == 0 {
+			return now, nil
+		}
+		if n == looks {
+			now.used -= min(leaving, after.HeldBytes)
+			return now, nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// learn remembers the segments of both, and returns those of the later one.
+func (s *sampler) learn(before, after mmapkv.Stats) (listed map[string]bool) {
+	for _, one := range before.Segments {
+		s.known[one.File] = true
+	}
+	listed = map[string]bool{}
+	for _, one := range after.Segments {
+		s.known[one.File], listed[one.File] = true, true
+	}
+	return listed
+}
+
+func sameFile(a, b mmapkv.SegmentStats) bool { return a.File == b.File }
