@@ -42,11 +42,11 @@ type config struct {
 
 // run is the whole command.
 func run(ctx context.Context, arguments []string, out io.Writer) error {
-	c := config{size: 256 << 20, segment: 64 << 20, values: []int{1024, 128}}
+	c := config{size: 256 << 20, segment: 64 << 20, values: []int{1024}}
 	flags := flag.NewFlagSet("copyspeed", flag.ContinueOnError)
 	flags.Var(&c.size, "size", "`size` of the records of a fill")
 	flags.Var(&c.segment, "segment", "`size` of a segment")
-	flags.Func("value", "sizes of values in `bytes`, one after the other (default 1024,128)", c.setValues)
+	flags.Func("value", "sizes of values in `bytes`, one after the other (default 1024)", c.setValues)
 	flags.IntVar(&c.rounds, "rounds", 3, "`rounds`, of which the median counts")
 	flags.Float64Var(&c.limit, "limit", 0.5, "least `part` of the copy's speed; 0: any")
 	parent := flags.String("dir", "", "`directory` in which to make a fresh one (default: the system's for temporary files)")
@@ -72,7 +72,7 @@ func (c *config) setValues(list string) error {
 	for number := range strings.SplitSeq(list, ",") {
 		value, err := strconv.Atoi(number)
 		if err != nil {
-			return fmt.Errorf("%q is not a list of sizes such as 1024,128", list)
+			return fmt.Errorf("%q is not a list of sizes such as 1024", list)
 		}
 		c.values = append(c.values, value)
 	}
