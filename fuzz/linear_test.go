@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/mmapkv"
+	"github.com/mmapkv/mmapkv/segment"
 )
 
 // request and response are one operation on one key.
@@ -54,35 +56,90 @@ var register = porcupine.Model{
 	},
 }
 
+// historiesOfStore is how many histories a store sees. Its index only grows, so the
+// pages of a new one split again.
+const historiesOfStore = 10
+
 // TestLinearizable checks histories of Get, Put and Delete from eight goroutines
-// on eight keys, with rotation in tiny segments and, through thousands of other
-// keys on tiny pages, the index splitting and rebuilding all the while.
+// on eight keys, with rotation in tiny segments, compaction in the background and
+// by Compact, and, through hundreds of other keys on tiny pages, the index
+// splitting and rebuilding all the while.
 func TestLinearizable(t *testing.T) {
-	const goroutines, operations, keys, histories = 8, 125, 8, 200
-	for _, policy := range []fsync.Policy{fsync.Never, fsync.Every(time.Millisecond), fsync.Always} {
-		t.Run(policy.String(), func(t *testing.T) {
-			n := histories
-			if policy == fsync.Always {
-				n = 5 // real syncs take their time
-			}
-			o := &mmapkv.Options{SegmentSize: 16 << 10, Sync: policy}
-			inject.Into(o, &inject.Seams{PageSlots: 8})
-			store, err := mmapkv.Open(t.TempDir(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer store.Close()
-			for h := range n {
-				history := record(t, store, h, goroutines, operations, keys)
-				if !porcupine.CheckOperations(register, history) {
-					t.Fatalf("history %d is not linearizable: %v", h, history)
+	const goroutines, operations, keys = 8, 125, 8
+	for _, test := range []struct {
+		policy    fsync.Policy
+		histories int
+	}{
+		{fsync.Never, 100},
+		{fsync.Every(time.Millisecond), 100},
+		{fsync.Always, 5}, // real syncs take their time
+	} {
+		t.Run(test.policy.String(), func(t *testing.T) {
+			rotations, runs := 0, 0
+			for h := 0; h < test.histories; {
+				store := openSmall(t, test.policy)
+				stop := compactAgain(t, store)
+				for range min(historiesOfStore, test.histories-h) {
+					history := record(t, store, h, goroutines, operations, keys)
+					if !porcupine.CheckOperations(register, history) {
+						t.Fatalf("history %d is not linearizable: %v", h, history)
+					}
+					h++
+				}
+				stop()
+				stats := store.Stats()
+				if err := stats.Compaction.LastError; err != nil && !errors.Is(err, context.Canceled) {
+					t.Errorf("a compaction failed: %v", err)
+				}
+				runs += stats.Compaction.Runs
+				last, _, _ := segment.ParseFileName(stats.Segments[len(stats.Segments)-1].File)
+				rotations += int(last) - stats.Compaction.Runs // each run made one at most
+				if err := store.Close(); err != nil {
+					t.Fatal(err)
 				}
 			}
-			if s := len(store.Stats().Segments); s < n/10 {
-				t.Errorf("only %d segments", s)
+			t.Logf("%d histories, %d rotations or more, %d compactions", test.histories, rotations, runs)
+			if rotations < test.histories || runs < test.histories {
+				t.Error("there was too little rotation or compaction")
 			}
 		})
 	}
+}
+
+// openSmall opens an empty store with tiny segments and tiny pages, which compacts
+// whatever is worth anything.
+func openSmall(t *testing.T, policy fsync.Policy) *mmapkv.Store {
+	t.Helper()
+	o := &mmapkv.Options{SegmentSize: 16 << 10, Sync: policy}
+	o.Compaction.GarbageRatio = 0.05
+	inject.Into(o, &inject.Seams{PageSlots: 8})
+	store, err := mmapkv.Open(t.TempDir(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	return store
+}
+
+// compactAgain calls Compact again and again until it is stopped.
+func compactAgain(t *testing.T, store *mmapkv.Store) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for ctx.Err() == nil {
+			if err := store.Compact(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("Compact: %v", err)
+				return
+			}
+		}
+	})
+	stop = func() {
+		cancel()
+		running.Wait()
+	}
+	t.Cleanup(stop)
+	return stop
 }
 
 // record runs the goroutines and returns what they saw.

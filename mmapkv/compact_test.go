@@ -69,8 +69,13 @@ func TestCompactOfDeletedKeysLeavesNothing(t *testing.T) {
 		}
 	}
 	compact(t, s)
-	if files := segmentFiles(t, dir); len(files) > 0 {
-		t.Errorf("%v are left of a store without keys", files)
+	for _, f := range s.Stats().Segments {
+		if f.Sealed || f.DeadBytes > 0 {
+			t.Errorf("%+v is left of a store without keys", f)
+		}
+	}
+	if bytes, _ := diskUse(t, dir); bytes > 64<<10 {
+		t.Errorf("a store without keys takes %d bytes", bytes)
 	}
 	put(t, s, "after", "all")
 	closeStore(t, s)

@@ -40,7 +40,8 @@
 //
 // New bytes are safe, then the index moves, then the old file goes: never
 // another order. The steps of a write are in write.go, of a read in read.go, of
-// the change to a new file in rotate.go, of opening in open.go and recovery.go.
+// the change to a new file in rotate.go, of compaction in compact.go, of opening in
+// open.go and recovery.go.
 //
 // The read path takes no mutex and makes no atomic read-modify-write on shared
 // memory: it loads the published set (Store.live), hashes the key, walks the

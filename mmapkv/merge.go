@@ -168,6 +168,9 @@ func (m *merge) write(r *segment.Record, tombstone bool) (size int64, err error)
 		}
 	}
 	at := m.end.Offset
+	if at > segment.MaxOffset {
+		return 0, errors.New("mmapkv: what is alive in a segment does not fit into one")
+	}
 	ok, before := true, len(m.buffer)
 	if tombstone {
 		m.buffer = r.AppendTombstone(m.buffer, m.header.Salt, at)
@@ -228,9 +231,6 @@ func (m *merge) flush() error {
 		err := m.out.Allocate(m.granted)
 		if isFull(err) {
 			m.granted = m.end.Offset
-			err = m.out.Allocate(m.granted)
-		}
-		if isFull(err) && s.reserve.release() {
 			err = m.out.Allocate(m.granted)
 		}
 		if err != nil {

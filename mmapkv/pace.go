@@ -10,9 +10,12 @@ import (
 const (
 	// slice is how long compaction works before it steps aside, and aside is for
 	// how long. With three busy goroutines on two processors a reader would
-	// otherwise wait for the runtime to preempt one of them, 10 ms.
-	slice = 100 * time.Microsecond
-	aside = 20 * time.Microsecond
+	// otherwise wait for the runtime to preempt one of them, 10 ms. On a machine so
+	// busy that stepping aside takes longer than that, it works as long as it was
+	// kept waiting, up to longSlice, rather than hardly ever.
+	slice     = 100 * time.Microsecond
+	aside     = 20 * time.Microsecond
+	longSlice = 2 * time.Millisecond
 
 	// lookBytes is how much work is done between two looks at the clock.
 	lookBytes = 16 << 10
@@ -71,11 +74,12 @@ func (p *pacer) pause() {
 	if now.Before(p.until) {
 		return
 	}
+	var waited time.Duration
 	if !p.hurry() {
 		p.napper.Nap(aside)
-		now = time.Now()
+		now, waited = time.Now(), time.Since(now)
 	}
-	p.until = now.Add(slice)
+	p.until = now.Add(min(max(slice, waited), longSlice))
 }
 
 // keepBudget waits until the bytes done are within the budget.

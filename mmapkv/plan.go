@@ -60,7 +60,7 @@ func (s *Store) bestRun() []*file {
 			run := list[i : i+n]
 			newest := run[n-1]
 			size, live, garbage := sum(run)
-			if !newest.eligible || n > 1 && live > s.options.SegmentSize-segment.HeaderSize {
+			if !newest.eligible || s.solid(newest) || n > 1 && live > s.options.SegmentSize-segment.HeaderSize {
 				break
 			}
 			if !s.worthwhile(run, size, garbage, pressed) {
@@ -120,12 +120,17 @@ func (s *Store) runAt(list []candidate, i int) (n int) {
 	for ; n < maxRun && i+n < len(list); n++ {
 		c := list[i+n]
 		live += c.live
-		if !c.eligible || c.garbage <= c.size/little && c.size > s.options.SegmentSize/2 ||
-			n > 0 && live > s.options.SegmentSize-segment.HeaderSize {
+		if !c.eligible || s.solid(c) || n > 0 && live > s.options.SegmentSize-segment.HeaderSize {
 			break
 		}
 	}
 	return n
+}
+
+// solid says that a file is not worth copying with others: it holds hardly any
+// garbage and is no small one. A long value's file is never small.
+func (s *Store) solid(c candidate) bool {
+	return c.garbage <= c.size/little && c.size > s.longSize()
 }
 
 // lastSealed is the youngest sealed file.

@@ -97,20 +97,22 @@ func (r *reserve) change(fn func(f vfs.File) error) error {
 // growLocked makes the file longer, all at once or by as many blocks as there are.
 func (r *reserve) growLocked(f vfs.File, wanted int64) error {
 	err := f.Allocate(wanted)
-	if err == nil {
-		r.size = max(r.size, wanted)
-		return nil
-	}
-	for isFull(err) {
-		// Not more than was granted for certain.
-		if err := f.Truncate(r.size); err != nil {
-			return err
+	if !isFull(err) {
+		if err == nil {
+			r.size = max(r.size, wanted)
 		}
-		if f.Allocate(r.size+blockSize) != nil {
+		return err
+	}
+	for r.size < wanted {
+		if f.Allocate(min(r.size+blockSize, wanted)) != nil {
 			break
 		}
-		r.size += blockSize
+		r.size = min(r.size+blockSize, wanted)
 	}
+	if r.size >= wanted {
+		return nil
+	}
+	// A call that failed may have made it longer.
 	return errors.Join(err, f.Truncate(r.size))
 }
 
