@@ -195,16 +195,6 @@ func (m *model) expiryAfter(ttl time.Duration) int64 {
 	return max(time.UnixMilli(m.now()).Add(ttl).UnixMilli(), 1)
 }
 
-// delete is Store.Delete. It writes nothing when the index does not have the key,
-// so that what Open or compaction has left out may come back with the clock.
-func (m *model) delete(key string) {
-	if e := m.entries[key]; e != nil && e.indexed != yes {
-		e.indexed = no
-	} else {
-		delete(m.entries, key)
-	}
-}
-
 // find is what a read of the key must find. Where that cannot be known the store
 // decides, once.
 func (m *model) find(t *rapid.T, key string) (e *entry, found bool) {
@@ -296,7 +286,7 @@ func (m *model) doPutWithTTL(t *rapid.T) {
 func (m *model) doDelete(t *rapid.T) {
 	key := keyGenerator.Draw(t, "key")
 	m.must(t, "Delete", writing(key, "", func(k, _ []byte) error { return m.store.Delete(k) }))
-	m.delete(key)
+	delete(m.entries, key)
 	m.checkKey(t, key)
 }
 
