@@ -22,7 +22,7 @@ const (
 type candidate struct {
 	*file
 	size, live, garbage int64 // bytes, of which garbage can be had back
-	eligible            bool
+	sealed, eligible    bool
 }
 
 // candidates lists all files, oldest first.
@@ -34,7 +34,8 @@ func (s *Store) candidates() []candidate {
 	list := make([]candidate, 0, len(s.files.order))
 	for _, f := range s.files.order {
 		// What older files pin is listed by now, if it is still there.
-		c := candidate{file: f, size: f.recordBytes(), eligible: f.active == nil && !f.damaged.Load()}
+		c := candidate{file: f, size: f.recordBytes(), sealed: f.active == nil}
+		c.eligible = c.sealed && !f.damaged.Load()
 		c.live = min(max(f.liveBytes.Load()-f.expiring.gone(now), 0), c.size)
 		for by, bytes := range f.pins {
 			if listed[by] {
@@ -136,7 +137,7 @@ func (s *Store) solid(c candidate) bool {
 // lastSealed is the youngest sealed file.
 func (s *Store) lastSealed() (id segment.ID) {
 	for _, c := range s.candidates() {
-		if c.active == nil {
+		if c.sealed {
 			id = c.ID
 		}
 	}

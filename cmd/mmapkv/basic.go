@@ -193,7 +193,8 @@ func printInfo(out io.Writer, stats mmapkv.Stats) error {
 		stats.Keys, size(stats.LiveBytes), size(stats.DeadBytes), size(stats.DiskBytes), size(stats.IndexBytes), state)
 	for _, segment := range stats.Segments {
 		if err == nil {
-			_, err = fmt.Fprintf(out, "segment   %s: %s live, %s dead\n", segment.File, size(segment.LiveBytes), size(segment.DeadBytes))
+			_, err = fmt.Fprintf(out, "segment   %s: %s live, %s dead (%.0f%%)%s\n", segment.File,
+				size(segment.LiveBytes), size(segment.DeadBytes), percent(segment.DeadBytes, segment.LiveBytes), marks(segment))
 		}
 	}
 	for _, damage := range recovery.Damages {
@@ -202,6 +203,24 @@ func printInfo(out io.Writer, stats mmapkv.Stats) error {
 		}
 	}
 	return err
+}
+
+// percent is the part of a in a and b together.
+func percent(a, b int64) float64 { return 100 * float64(a) / float64(max(a+b, 1)) }
+
+// marks is what is special about a segment.
+func marks(s mmapkv.SegmentStats) string {
+	text := ""
+	if !s.Sealed {
+		text += ", being written"
+	}
+	if s.Merged {
+		text += ", compacted"
+	}
+	if s.Damaged {
+		text += ", damaged"
+	}
+	return text
 }
 
 // size prints bytes as a person reads them.

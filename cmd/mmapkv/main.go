@@ -82,7 +82,7 @@ func newRoot() *cobra.Command {
 	flags.BoolVar(&t.hex, "hex", false, "keys and values are hexadecimal")
 	flags.BoolVar(&t.base64, "base64", false, "keys and values are base64")
 	root.AddCommand(
-		newPut(t), newGet(t), newDel(t), newHas(t), newKeys(t), newCount(t), newInfo(t),
+		newPut(t), newGet(t), newDel(t), newHas(t), newKeys(t), newCount(t), newInfo(t), newCompact(t),
 		newImport(t), newExport(t), newTour(), newTourWriter(),
 	)
 	return root

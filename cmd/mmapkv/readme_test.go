@@ -131,6 +131,7 @@ func TestReadmeSnippets(t *testing.T) {
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"time"

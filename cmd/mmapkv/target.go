@@ -50,7 +50,10 @@ func (t *target) read(use func(s *mmapkv.Store) error) error {
 	return t.with(&mmapkv.Options{ReadOnly: true}, use)
 }
 
-func (t *target) write(use func(s *mmapkv.Store) error) error { return t.with(nil, use) }
+// write opens the store for a moment: too short for work in the background.
+func (t *target) write(use func(s *mmapkv.Store) error) error {
+	return t.with(&mmapkv.Options{Compaction: mmapkv.Compaction{Disabled: true}}, use)
+}
 
 // decode is the key or value that an argument means.
 func (t *target) decode(argument string) ([]byte, error) {
