@@ -100,6 +100,7 @@ type life struct {
 
 	readOnly   bool // how open opens
 	compacting bool // compactions happen, often
+	quiet      bool // nothing is written in the midst of them
 }
 
 func newLife(t *testing.T, c *census, policy fsync.Policy, rng *rand.Rand) *life {
@@ -180,7 +181,7 @@ func (l *life) between(phase string) {
 	if phase == "edited" {
 		l.census.compactions.Add(1)
 	}
-	if !l.compacting {
+	if !l.compacting || l.quiet {
 		return
 	}
 	for l.rng.IntN(3) == 0 {

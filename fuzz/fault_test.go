@@ -1,7 +1,9 @@
 package fuzz
 
 import (
+	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -21,6 +23,8 @@ var faults = []faulty.Rule{
 	{Err: syscall.ENOMEM}, {Err: syscall.EFBIG}, {Err: syscall.ENOSPC, Short: true},
 }
 
+var faultStep = flag.Int("fault.step", 5, "TestEveryCallFails lets one call of so many fail")
+
 // TestEveryCallFails fails each file call of a script with each fault, once and
 // from then on, and goes on: nothing hangs, nothing acknowledged is lost, nothing
 // refused is seen, and once the fault is over the store works again.
@@ -33,7 +37,7 @@ func TestEveryCallFails(t *testing.T) {
 		for _, fault := range faults {
 			t.Run(fmt.Sprint(policy, " ", fault.Err, " short ", fault.Short), func(t *testing.T) {
 				t.Parallel()
-				for n := 1; n <= calls; n += sampleOneIn {
+				for n := 1 + rand.IntN(*faultStep); n <= calls; n += *faultStep * sampleOneIn {
 					for _, forever := range []bool{false, true} {
 						rule := fault
 						rule.Nth, rule.Forever = n, forever
@@ -55,6 +59,7 @@ type faultRun struct {
 func newFaultRun(t *testing.T, policy fsync.Policy) *faultRun {
 	r := &faultRun{life: *newLife(t, &census{}, policy, rand.New(rand.NewPCG(7, 7)))}
 	r.faulty = faulty.New(r.disk)
+	r.compacting, r.quiet = true, true
 	return r
 }
 
@@ -113,6 +118,10 @@ func (r *faultRun) actFaulty() {
 			r.oracle.Synced()
 		} else {
 			r.wantFailure(err)
+		}
+	case p < 18:
+		if err := r.store.Compact(context.Background()); errors.Is(err, mmapkv.ErrCorrupt) {
+			r.fail("Compact: %v", err)
 		}
 	default:
 		// A step that fails is tried again, unless the store has failed.
@@ -241,6 +250,10 @@ func TestDiskFull(t *testing.T) {
 		}
 		r.compare(r.store, r.oracle.Current().Visible(r.now))
 		r.oracle.Synced()
+		if err := r.store.Compact(context.Background()); err != nil && (!errors.Is(err, syscall.ENOSPC) || errors.Is(err, mmapkv.ErrFailed)) {
+			r.fail("Compact on a full disk: %v", err)
+		}
+		r.compare(r.store, r.oracle.Current().Visible(r.now))
 		r.afterFull()
 	}
 }
@@ -262,6 +275,9 @@ func (r *faultRun) afterFull() {
 		if err := r.store.Put(fmt.Append(nil, "room", i), make([]byte, 300)); err != nil {
 			r.fail("Put once there is room: %v", err)
 		}
+	}
+	if err := r.store.Compact(context.Background()); err != nil {
+		r.fail("Compact once there is room: %v", err)
 	}
 	if err := r.store.Close(); err != nil {
 		r.fail("Close: %v", err)

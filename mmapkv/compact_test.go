@@ -178,7 +178,7 @@ func (s *Store) endForTest(t testing.TB) {
 func TestExpiredRecordsGoAndStayAway(t *testing.T) {
 	now := time.UnixMilli(1_000_000)
 	o := byHand()
-	inject.Into(o, &inject.Seams{Now: func() time.Time { return now }})
+	inject.Into(o, &inject.Seams{Now: func() time.Time { return now }, Manual: true})
 	dir := t.TempDir()
 	s := open(t, dir, o)
 	put(t, s, "a", "without end")
@@ -228,7 +228,7 @@ func TestExpiredRecordsGoAndStayAway(t *testing.T) {
 func TestExpiredAtOpenStaysAwayWhenTheClockIsSetBack(t *testing.T) {
 	now := time.UnixMilli(1_000_000)
 	o := byHand()
-	inject.Into(o, &inject.Seams{Now: func() time.Time { return now }})
+	inject.Into(o, &inject.Seams{Now: func() time.Time { return now }, Manual: true})
 	dir := t.TempDir()
 	s := open(t, dir, o)
 	put(t, s, "a", "without end")

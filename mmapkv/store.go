@@ -159,7 +159,10 @@ func (s *Store) finishTail() error {
 func (s *Store) release() error {
 	s.live.Store(nil)
 	s.files.drop()
-	s.tail.file, s.prepared, s.spare = nil, nil, nil
+	s.tail.file = nil
+	s.maintenance.Lock() // a Compact that comes too late may be looking
+	s.prepared, s.spare = nil, nil
+	s.maintenance.Unlock()
 	var err error
 	if s.lock != nil {
 		err = s.lock.Unlock()

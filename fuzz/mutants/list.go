@@ -22,6 +22,7 @@ var mutants = []mutant{
 	{"no sync in Publish", "fsync/publish.go", "	if err := f.Datasync(); err != nil {", "	if err := error(nil); err != nil {"},
 	{"no directory sync in Publish", "fsync/publish.go",
 		"	if err := dir.Sync(); err != nil {\n		return &PublishError{Name: name, Step: \"syncing the directory\", Tried: true, SyncFailed: true, Err: err}\n	}\n", ""},
+	{"no rename in Publish", "fsync/publish.go", "	if err := dir.Rename(aside, name); err != nil {", "	if err := error(nil); err != nil {"},
 	{"no sync of a parent directory", "internal/vfs/mkdir.go",
 		"		if err := errors.Join(dir.Sync(), dir.Close()); err != nil {", "		if err := dir.Close(); err != nil {"},
 	{"no sync of what recovery copies", "mmapkv/recovery.go",
