@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -98,6 +99,9 @@ func diskUse(t testing.TB, dir string) (bytes int64, files int) {
 	}
 	for _, e := range entries {
 		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has been renamed or removed meanwhile
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,9 +142,14 @@ func checkAccounts(t testing.TB, s *Store) {
 // copyDir copies a store as SIGKILL would leave it.
 func copyDir(t testing.TB, dir string) string {
 	t.Helper()
-	to := t.TempDir()
-	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
+	for {
+		to := t.TempDir()
+		err := os.CopyFS(to, os.DirFS(dir))
+		if err == nil {
+			return to
+		}
+		if !errors.Is(err, fs.ErrNotExist) { // something was renamed meanwhile
+			t.Fatal(err)
+		}
 	}
-	return to
 }
