@@ -46,8 +46,6 @@ var compactionMutants = []mutant{
 		"		case live && shadow == nil:", "		case shadow == nil:"},
 	{"the new file goes to the end of the list", "mmapkv/compact.go",
 		"		m.Segments = slices.Concat(m.Segments[:at], with, m.Segments[at+len(run):])", "		m.Segments = slices.Concat(m.Segments[:at], m.Segments[at+len(run):], with)"},
-	{"the new file says that the log ended at its last record", "mmapkv/merge.go",
-		"	m.end.Seq = m.run[len(m.run)-1].end.Seq\n", ""},
 }
 
 // clockMutants confuse what has expired, and how far the log has come.
