@@ -21,7 +21,8 @@ const (
 // candidate is a file as the choice sees it.
 type candidate struct {
 	*file
-	size, live, garbage int64 // bytes, of which garbage can be had back
+	size, live, garbage int64 // bytes, of which garbage can be had back, by an estimate
+	most                int64 // bytes that may have to be copied, for certain
 	sealed, eligible    bool
 }
 
@@ -36,10 +37,12 @@ func (s *Store) candidates() []candidate {
 		// What older files pin is listed by now, if it is still there.
 		c := candidate{file: f, size: f.recordBytes(), sealed: f.active == nil}
 		c.eligible = c.sealed && !f.damaged.Load()
-		c.live = min(max(f.liveBytes.Load()-f.expiring.gone(now), 0), c.size)
+		c.most = f.liveBytes.Load()
+		c.live = min(max(c.most-f.expiring.gone(now), 0), c.size)
 		for by, bytes := range f.pins {
 			if listed[by] {
 				c.live = min(c.live+bytes, c.size)
+				c.most += bytes
 			}
 		}
 		c.garbage = c.size - c.live
@@ -57,11 +60,13 @@ func (s *Store) bestRun() []*file {
 	var best []candidate
 	var bestScore float64
 	for i := range list {
+		var most int64
 		for n := 1; n <= maxRun && i+n <= len(list); n++ {
 			run := list[i : i+n]
 			newest := run[n-1]
 			size, live, garbage := sum(run)
-			if !newest.eligible || s.solid(newest) || n > 1 && live > s.options.SegmentSize-segment.HeaderSize {
+			most += newest.most
+			if !newest.eligible || s.solid(newest) || n > 1 && most > s.options.SegmentSize-segment.HeaderSize {
 				break
 			}
 			if !s.worthwhile(run, size, garbage, pressed) {
@@ -117,11 +122,11 @@ func (s *Store) nextRun(after, last segment.ID) []*file {
 // runAt is how many files from i on go together: those with garbage, and those
 // that are small.
 func (s *Store) runAt(list []candidate, i int) (n int) {
-	var live int64
+	var most int64
 	for ; n < maxRun && i+n < len(list); n++ {
 		c := list[i+n]
-		live += c.live
-		if !c.eligible || s.solid(c) || n > 0 && live > s.options.SegmentSize-segment.HeaderSize {
+		most += c.most
+		if !c.eligible || s.solid(c) || n > 0 && most > s.options.SegmentSize-segment.HeaderSize {
 			break
 		}
 	}

@@ -250,8 +250,7 @@ func (s *Store) dropEmptyLocked(f *file, mayReserve bool) error {
 	if err != nil {
 		return err
 	}
-	s.files.sealed(f)
-	s.files.remove(f)
+	s.files.remove(f) // it was never sealed: compaction must not see it so
 	s.remove(segment.FileName(f.ID))
 	return nil
 }
