@@ -189,38 +189,38 @@ func printInfo(out io.Writer, stats mmapkv.Stats) error {
 	if !recovery.Clean {
 		state = fmt.Sprintf("not closed; recovery would save %d records and cut %s", recovery.RecordsRecovered, size(recovery.BytesDiscarded))
 	}
-	_, err := fmt.Fprintf(out, "keys      %d\nlive      %s\ndead      %s\non disk   %s\nindex     %s of memory\nstate     %s\n",
+	w := bufio.NewWriter(out)
+	fmt.Fprintf(w, "keys      %d\nlive      %s\ndead      %s\non disk   %s\nindex     %s of memory\nstate     %s\n",
 		stats.Keys, size(stats.LiveBytes), size(stats.DeadBytes), size(stats.DiskBytes), size(stats.IndexBytes), state)
-	for _, segment := range stats.Segments {
-		if err == nil {
-			_, err = fmt.Fprintf(out, "segment   %s: %s live, %s dead (%.0f%%)%s\n", segment.File,
-				size(segment.LiveBytes), size(segment.DeadBytes), percent(segment.DeadBytes, segment.LiveBytes), marks(segment))
-		}
-	}
 	for _, damage := range recovery.Damages {
-		if err == nil {
-			_, err = fmt.Fprintf(out, "damage    %v\n", &damage)
+		fmt.Fprintf(w, "damage    %v\n", &damage)
+	}
+	if len(stats.Segments) > 0 {
+		const row = "%-20s  %10s  %10s  %7s  %s\n"
+		fmt.Fprintf(w, "\n"+row, "segment", "live", "dead", "garbage", "state")
+		for _, one := range stats.Segments {
+			garbage := fmt.Sprintf("%.0f%%", percent(one.DeadBytes, one.LiveBytes))
+			fmt.Fprintf(w, row, one.File, size(one.LiveBytes), size(one.DeadBytes), garbage, segmentState(one))
 		}
 	}
-	return err
+	return w.Flush()
 }
 
 // percent is the part of a in a and b together.
 func percent(a, b int64) float64 { return 100 * float64(a) / float64(max(a+b, 1)) }
 
-// marks is what is special about a segment.
-func marks(s mmapkv.SegmentStats) string {
-	text := ""
-	if !s.Sealed {
-		text += ", being written"
-	}
-	if s.Merged {
-		text += ", compacted"
+func segmentState(s mmapkv.SegmentStats) string {
+	state := "sealed"
+	switch {
+	case s.Merged:
+		state = "compacted"
+	case !s.Sealed:
+		state = "written to"
 	}
 	if s.Damaged {
-		text += ", damaged"
+		state += ", damaged"
 	}
-	return text
+	return state
 }
 
 // size prints bytes as a person reads them.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"time"
@@ -12,59 +14,114 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// compacted is what compact tells.
-type compacted struct {
-	FilesBefore int   `json:"filesBefore"`
-	FilesAfter  int   `json:"filesAfter"`
-	BytesBefore int64 `json:"bytesBefore"`
-	BytesAfter  int64 `json:"bytesAfter"`
-	Read        int64 `json:"read"`
-	Wrote       int64 `json:"wrote"`
-	Millis      int64 `json:"millis"`
-}
+// errInterrupted is the error of a compaction that Ctrl-C has ended.
+var errInterrupted = errors.New("interrupted; what is compacted stays so, the rest is as it was")
 
 func newCompact(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use:   "compact",
 		Short: "Give back the room of what was overwritten, was deleted or has expired",
-		Long: `Rewrites every segment that holds garbage. Interrupted, it ends cleanly with what
-it has done so far. A damaged segment is left as it is, and named; the exit code
-is then 4, though the others are compacted.`,
+		Long: `Rewrites every segment with garbage that is worth it. Ctrl-C ends it cleanly, with
+what it has done so far; the exit code is then 130. A damaged segment is left as
+it is, and named; the exit code is then 4, though the others are compacted.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var bar *progress
+			var bar compactBar
 			o := &mmapkv.Options{Compaction: mmapkv.Compaction{Disabled: true}}
-			o.Events.CompactionEnded = func(e mmapkv.CompactionEnded) { bar.add(e.BytesIn) }
+			o.Events.CompactionEnded = func(e mmapkv.CompactionEnded) { bar.ended(e) }
 			return t.with(o, func(s *mmapkv.Store) error {
-				before := s.Stats()
-				bar = newProgress(cmd.ErrOrStderr(), "compacting", before.LiveBytes+before.DeadBytes)
 				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 				defer stop()
+				context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process
+				bar = newCompactBar(cmd.ErrOrStderr(), s.Stats().Segments)
 				done, err := compact(ctx, s)
 				bar.finish()
-				if err != nil {
-					return err
-				}
 				if t.json {
-					return printJSON(cmd.OutOrStdout(), done)
+					return errors.Join(err, printJSON(cmd.OutOrStdout(), done))
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d files of %s were %d files of %s; read %s and wrote %s in %v\n",
-					done.FilesAfter, size(done.BytesAfter), done.FilesBefore, size(done.BytesBefore),
-					size(done.Read), size(done.Wrote), time.Duration(done.Millis)*time.Millisecond)
-				return err
+				_, printErr := fmt.Fprintln(cmd.OutOrStdout(), done)
+				return errors.Join(err, printErr)
 			})
 		},
 	}
 }
 
+// compacted is what a compaction gave back. Files are segments; their bytes are on
+// disk, with hints.
+type compacted struct {
+	FilesBefore int      `json:"filesBefore"`
+	FilesAfter  int      `json:"filesAfter"`
+	BytesBefore int64    `json:"bytesBefore"`
+	BytesAfter  int64    `json:"bytesAfter"`
+	Read        int64    `json:"read"`
+	Wrote       int64    `json:"wrote"`
+	Millis      int64    `json:"millis"`
+	Damaged     []string `json:"damaged,omitempty"` // files that were left as they are
+}
+
+// compact tells what it did also when it failed. Damage that Open has found already
+// is an error here too: Compact leaves such a file out.
 func compact(ctx context.Context, s *mmapkv.Store) (compacted, error) {
 	began, before := time.Now(), s.Stats()
 	err := s.Compact(ctx)
-	after := s.Stats()
-	return compacted{
+	took, after := time.Since(began), s.Stats()
+	if err != nil && ctx.Err() != nil {
+		err = errInterrupted
+	}
+	for _, damage := range before.Recovery.Damages {
+		err = errors.Join(err, &damage)
+	}
+	done := compacted{
 		FilesBefore: len(before.Segments), FilesAfter: len(after.Segments),
 		BytesBefore: before.DiskBytes, BytesAfter: after.DiskBytes,
 		Read: after.Compaction.BytesIn, Wrote: after.Compaction.BytesOut,
-		Millis: time.Since(began).Milliseconds(),
-	}, err
+		Millis: took.Milliseconds(),
+	}
+	for _, one := range after.Segments {
+		if one.Damaged {
+			done.Damaged = append(done.Damaged, one.File)
+		}
+	}
+	return done, err
+}
+
+func (c compacted) String() string {
+	after := fmt.Sprintf("%s in %s", size(c.BytesAfter), segments(c.FilesAfter))
+	if c.FilesBefore == c.FilesAfter && c.BytesBefore == c.BytesAfter {
+		return "Nothing given back: the store takes " + after
+	}
+	return fmt.Sprintf("Gave back %s: from %s in %s to %s; read %s and wrote %s in %v",
+		size(max(c.BytesBefore-c.BytesAfter, 0)), size(c.BytesBefore), segments(c.FilesBefore), after,
+		size(c.Read), size(c.Wrote), time.Duration(c.Millis)*time.Millisecond)
+}
+
+func segments(n int) string {
+	if n == 1 {
+		return "1 segment"
+	}
+	return fmt.Sprintf("%d segments", n)
+}
+
+// compactBar shows how much of the log has been looked at.
+type compactBar struct {
+	*progress
+	through map[string]int64 // bytes of the log up to the end of each file
+}
+
+func newCompactBar(out io.Writer, log []mmapkv.SegmentStats) compactBar {
+	var total int64
+	through := map[string]int64{}
+	for _, one := range log {
+		total += one.LiveBytes + one.DeadBytes
+		through[one.File] = total
+	}
+	return compactBar{newProgress(out, "compacting", total), through}
+}
+
+// ended takes the bar behind the files of a compaction: they go from the oldest to
+// the youngest, and those without garbage are passed over.
+func (b *compactBar) ended(e mmapkv.CompactionEnded) {
+	if through, ok := b.through[e.Files[len(e.Files)-1]]; ok {
+		b.set(through)
+	}
 }

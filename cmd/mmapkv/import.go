@@ -33,14 +33,14 @@ are the paths below the directory.`,
 				if err := checkDirectory(files); err != nil {
 					return err
 				}
-				return t.write(func(s *mmapkv.Store) error { return importFiles(cmd, s, files) })
+				return t.with(nil, func(s *mmapkv.Store) error { return importFiles(cmd, s, files) })
 			}
 			in, length, err := input(cmd, args)
 			if err != nil {
 				return err
 			}
 			defer in.Close()
-			return t.write(func(s *mmapkv.Store) error {
+			return t.with(nil, func(s *mmapkv.Store) error {
 				progress := newProgress(cmd.ErrOrStderr(), "importing", length)
 				imported, expired, err := importLines(s, in, progress)
 				progress.finish()
@@ -132,6 +132,12 @@ func newProgress(out io.Writer, what string, total int64) *progress {
 func (p *progress) add(n int64) {
 	if p.bar != nil {
 		_ = p.bar.Add64(n) // a bar that cannot be drawn is no reason to stop
+	}
+}
+
+func (p *progress) set(n int64) {
+	if p.bar != nil {
+		_ = p.bar.Set64(n)
 	}
 }
 

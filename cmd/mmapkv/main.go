@@ -22,6 +22,8 @@ const (
 	exitLocked
 	exitCorrupt
 	exitIO
+
+	exitInterrupted = 130 // as the shell has it for what SIGINT has ended
 )
 
 func main() {
@@ -57,6 +59,8 @@ func exitCode(err error) int {
 		return exitLocked
 	case errors.Is(err, errUsage), errors.Is(err, mmapkv.ErrNamespace), errors.Is(err, mmapkv.ErrTooLarge), errors.Is(err, mmapkv.ErrInvalid):
 		return exitUsage
+	case errors.Is(err, errInterrupted):
+		return exitInterrupted
 	}
 	return exitIO
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,12 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/schollz/progressbar/v3"
 
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
@@ -51,7 +54,8 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// flip changes a byte in the middle of the only segment of a store.
+// flip DIR [BYTES] changes a byte so far before the end of the only segment of a
+// store: 8, when not given, lies in the last value.
 func flip(ts *testscript.TestScript, neg bool, args []string) {
 	names, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*.seg"))
 	ts.Check(err)
@@ -60,7 +64,12 @@ func flip(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	content, err := os.ReadFile(names[0])
 	ts.Check(err)
-	content[len(content)-8] ^= 1
+	before := 8
+	if len(args) > 1 {
+		before, err = strconv.Atoi(args[1])
+		ts.Check(err)
+	}
+	content[len(content)-before] ^= 1
 	ts.Check(os.WriteFile(names[0], content, 0o600))
 }
 
@@ -104,7 +113,7 @@ func TestLockedStoreExitsWith3(t *testing.T) {
 	if word, err := bufio.NewReader(stdout).ReadString('\n'); word != "held\n" {
 		t.Fatalf("the holder says %q, %v", word, err)
 	}
-	for _, args := range [][]string{{"get", "k"}, {"count"}, {"put", "k", "v"}} {
+	for _, args := range [][]string{{"get", "k"}, {"count"}, {"put", "k", "v"}, {"compact"}} {
 		var stderr bytes.Buffer
 		if code := run(append([]string{"--dir", dir}, args...), nil, io.Discard, &stderr); code != exitLocked || stderr.Len() == 0 {
 			t.Errorf("%v: exit code %d, %q", args, code, stderr.String())
@@ -113,6 +122,48 @@ func TestLockedStoreExitsWith3(t *testing.T) {
 	end()
 	if code := run([]string{"--dir", dir, "put", "k", "v"}, nil, io.Discard, io.Discard); code != exitOK {
 		t.Errorf("after the holder was killed: exit code %d", code)
+	}
+}
+
+// TestCompactEndsWhenInterrupted runs compact with the context that Ctrl-C ends.
+func TestCompactEndsWhenInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	for _, value := range []string{"old", "new"} {
+		if code := run([]string{"--dir", dir, "put", "k", value}, nil, io.Discard, io.Discard); code != exitOK {
+			t.Fatalf("put: %d", code)
+		}
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	var stdout bytes.Buffer
+	root := newRoot()
+	root.SetArgs([]string{"--dir", dir, "compact"})
+	root.SetOut(&stdout)
+	if err := root.ExecuteContext(ctx); exitCode(err) != exitInterrupted {
+		t.Errorf("compact: %v, exit code %d", err, exitCode(err))
+	}
+	if !strings.Contains(stdout.String(), "the store takes") {
+		t.Errorf("it says %q", stdout.String())
+	}
+	stdout.Reset()
+	if code := run([]string{"--dir", dir, "get", "k"}, nil, &stdout, io.Discard); code != exitOK || stdout.String() != "new" {
+		t.Errorf("get: %d, %q", code, stdout.String())
+	}
+}
+
+// TestCompactBarEndsWithTheLog: what is passed over counts as looked at.
+func TestCompactBarEndsWithTheLog(t *testing.T) {
+	log := []mmapkv.SegmentStats{{File: "1", LiveBytes: 10}, {File: "2", LiveBytes: 5, DeadBytes: 15}, {File: "3", LiveBytes: 70}}
+	bar := newCompactBar(io.Discard, log)
+	bar.bar = progressbar.NewOptions64(bar.through["3"], progressbar.OptionSetWriter(io.Discard))
+	for _, c := range []struct {
+		files []string
+		want  int64
+	}{{[]string{"1"}, 10}, {[]string{"2", "3"}, 100}, {[]string{"2"}, 100}} {
+		bar.ended(mmapkv.CompactionEnded{Files: c.files})
+		if got := bar.bar.State().CurrentNum; got != c.want {
+			t.Errorf("after %v the bar is at %d, not %d", c.files, got, c.want)
+		}
 	}
 }
 

@@ -50,7 +50,8 @@ func (t *target) read(use func(s *mmapkv.Store) error) error {
 	return t.with(&mmapkv.Options{ReadOnly: true}, use)
 }
 
-// write opens the store for a moment: too short for work in the background.
+// write opens the store for a moment: too short for work in the background. An
+// import may write much, and opens it as a service does.
 func (t *target) write(use func(s *mmapkv.Store) error) error {
 	return t.with(&mmapkv.Options{Compaction: mmapkv.Compaction{Disabled: true}}, use)
 }
