@@ -116,13 +116,11 @@ func (m *merge) copyFile(i int, f *file) error {
 	for {
 		offset := walker.Offset()
 		err := walker.Next(&r)
-		switch {
-		case err == io.EOF:
+		if err == io.EOF {
 			return nil
-		case errors.Is(err, segment.ErrBounds) || errors.Is(err, segment.ErrChecksum):
-			return &damagedRun{f, f.corrupt(offset, err.Error())}
-		case err != nil:
-			return err
+		}
+		if err != nil {
+			return unreadable(f, offset, err)
 		}
 		m.in += r.Size
 		print := m.store.hasher.Fingerprint(r.Key)
@@ -137,13 +135,12 @@ func (m *merge) copyFile(i int, f *file) error {
 				m.made.pins[shadow.by] += wrote
 			}
 		case live && shadow == nil:
-			wrote, err = m.write(&r, false)
-		}
-		if errors.Is(err, errDamagedValue) {
-			return &damagedRun{f, f.corrupt(offset, err.Error())}
+			if err = walker.Load(&r); err == nil {
+				wrote, err = m.write(&r, false)
+			}
 		}
 		if err != nil {
-			return err
+			return unreadable(f, offset, err)
 		}
 		if live {
 			move := move{hash: print.Hash, check: print.Check, from: here, keySize: uint16(len(r.Key))}
@@ -156,6 +153,15 @@ func (m *merge) copyFile(i int, f *file) error {
 			return err
 		}
 	}
+}
+
+// unreadable is the error of a record that could not be copied: that the run is
+// damaged, if that is why.
+func unreadable(f *file, offset int64, err error) error {
+	if errors.Is(err, segment.ErrBounds) || errors.Is(err, segment.ErrChecksum) || errors.Is(err, errDamagedValue) {
+		return &damagedRun{f, f.corrupt(offset, err.Error())}
+	}
+	return err
 }
 
 var errDamagedValue = errors.New("the value does not match its checksum")

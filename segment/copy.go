@@ -7,10 +7,9 @@ import (
 	"slices"
 )
 
-// Walker reads the records of a sealed file one after the other, whole, through
-// a window that is as large as the largest of them. It uses ReadAt and not the
-// mapping, so that pages which are not in memory hold nobody up. Not for
-// concurrent use.
+// Walker reads the records of a sealed file one after the other through a window.
+// It uses ReadAt and not the mapping, so that pages which are not in memory hold
+// nobody up. Not for concurrent use.
 type Walker struct {
 	r      io.ReaderAt
 	salt   uint64
@@ -21,7 +20,8 @@ type Walker struct {
 	windowAt int64
 }
 
-// walkWindow is how many bytes are read at a time.
+// walkWindow is how many bytes are read at a time. It holds any header with its
+// key.
 const walkWindow = 256 << 10
 
 // NewWalker reads the records in the bytes [from, to) of a file.
@@ -35,7 +35,7 @@ func (w *Walker) Offset() int64 { return w.offset }
 // Next decodes the record at Offset into r and moves behind it; io.EOF at the
 // end. ErrBounds and ErrChecksum say, without moving, that there is no valid
 // record; other errors are those of reading. r aliases the window until the next
-// call; its value is not checked.
+// call; its value is not checked, and a long one is nil: Load reads it.
 func (w *Walker) Next(r *Record) error {
 	left := w.to - w.offset
 	if left <= 0 {
@@ -51,33 +51,63 @@ func (w *Walker) Next(r *Record) error {
 	if size > left {
 		return ErrBounds
 	}
-	if err := w.have(size); err != nil {
+	if err := w.have(min(size, walkWindow)); err != nil {
 		return err
 	}
-	if err := Decode(r, w.window[w.offset-w.windowAt:][:size], w.salt, w.offset); err != nil {
-		return err
+	data := w.window[w.offset-w.windowAt:]
+	var err error
+	if size <= walkWindow {
+		err = Decode(r, data[:size], w.salt, w.offset)
+	} else {
+		r.Value = nil
+		_, _, err = decodeHead(r, data, size, w.salt, w.offset)
 	}
-	w.offset += r.Size
-	return nil
+	if err == nil {
+		w.offset += size
+	}
+	return err
 }
 
-// have makes the window hold n bytes from Offset on, which the file has.
+// Load reads the value that Next has left out of r, if it has.
+func (w *Walker) Load(r *Record) error {
+	if r.Size <= walkWindow {
+		return nil
+	}
+	w.offset -= r.Size
+	err := w.have(r.Size)
+	if err == nil {
+		err = Decode(r, w.window[w.offset-w.windowAt:][:r.Size], w.salt, w.offset)
+	}
+	w.offset += r.Size
+	return err
+}
+
+// have makes the window hold n bytes from Offset on.
 func (w *Walker) have(n int64) error {
 	from := w.offset - w.windowAt
 	if from+n <= int64(len(w.window)) {
 		return nil
 	}
 	size := min(max(n, walkWindow), w.to-w.offset)
+	if n > walkWindow {
+		// Nothing is allocated for what a file that was cut does not have.
+		var last [1]byte
+		if _, err := w.r.ReadAt(last[:], w.offset+n-1); err != nil {
+			return missing(err)
+		}
+	}
 	w.window = slices.Grow(w.window[:0], int(size))[:size]
 	w.windowAt = w.offset
 	read, err := w.r.ReadAt(w.window, w.offset)
-	if read == len(w.window) {
-		return nil
-	}
 	w.window = w.window[:read]
 	if n <= int64(read) {
 		return nil
 	}
+	return missing(err)
+}
+
+// missing is the error of a read that did not get what the file should have.
+func missing(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return ErrBounds
 	}
@@ -87,7 +117,7 @@ func (w *Walker) have(n int64) error {
 // AppendCopy appends to dst the record as it is written at the offset of another
 // file: the same key, value, number and expiry, without what concerns only the
 // log. ok is false, and nothing is appended, when the value does not match its
-// checksum: damage must not get a fresh one.
+// checksum, or is not there: damage must not get a fresh one.
 func (r *Record) AppendCopy(dst []byte, salt uint64, offset int64) (out []byte, ok bool) {
 	sum := crc32.Update(0, castagnoli, r.Value)
 	if r.valueSum != seal(sum, r.salt, r.offset, roleValue) {

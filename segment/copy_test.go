@@ -33,6 +33,12 @@ func TestWalkerReadsRecordsOfEverySize(t *testing.T) {
 		if err := w.Next(&r); err != nil {
 			t.Fatalf("record %d: %v", i, err)
 		}
+		if long := r.Size > walkWindow; long && r.Value != nil {
+			t.Fatalf("record %d of %d bytes was read whole", i, r.Size)
+		}
+		if err := w.Load(&r); err != nil {
+			t.Fatalf("record %d: %v", i, err)
+		}
 		if r.Seq != uint64(i+1) || !bytes.Equal(r.Value, want) || !r.ValueOK() {
 			t.Fatalf("record %d has number %d and %d bytes", i, r.Seq, len(r.Value))
 		}
@@ -76,6 +82,26 @@ func TestWalkerStopsAtDamage(t *testing.T) {
 	}
 	if err := w.Next(&r); !errors.Is(err, ErrBounds) {
 		t.Errorf("the missing end: %v", err)
+	}
+}
+
+// A file that is cut says long values of itself that it does not have.
+func TestWalkerAllocatesNothingForWhatIsNotThere(t *testing.T) {
+	const long = 64 << 20
+	file := written(t, 99, make([]byte, long))
+	to := int64(len(file))
+	w := NewWalker(bytes.NewReader(file[:4096]), 99, HeaderSize, to)
+	var r Record
+	if err := w.Next(&r); !errors.Is(err, ErrBounds) || cap(w.window) > 2*walkWindow {
+		t.Errorf("%v, with a window of %d bytes", err, cap(w.window))
+	}
+	// Cut behind the window: the head is there and the value is not.
+	w = NewWalker(bytes.NewReader(file[:2*walkWindow]), 99, HeaderSize, to)
+	if err := w.Next(&r); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Load(&r); !errors.Is(err, ErrBounds) || cap(w.window) > 2*walkWindow {
+		t.Errorf("%v, with a window of %d bytes", err, cap(w.window))
 	}
 }
 

@@ -85,28 +85,38 @@ type Record struct {
 // It checks every length against what there is, and the header's checksum, which
 // covers the key and everything but the value; see ValueOK.
 func Decode(r *Record, data []byte, salt uint64, offset int64) error {
+	head, valueSize, err := decodeHead(r, data, int64(len(data)), salt, offset)
+	if err == nil {
+		r.Value = data[head:][:valueSize]
+	}
+	return err
+}
+
+// decodeHead decodes all of a record but its value, of which data need not have
+// anything: the whole record fits into room bytes. head is where the value begins.
+func decodeHead(r *Record, data []byte, room int64, salt uint64, offset int64) (head int, valueSize int64, err error) {
 	if len(data) < RecordHeaderSize {
-		return ErrBounds
+		return 0, 0, ErrBounds
 	}
 	header := data[:RecordHeaderSize]
 	flags := Flags(header[flagsAt])
 	keySize := int(binary.LittleEndian.Uint16(header[keySizeAt:]))
-	valueSize := int64(binary.LittleEndian.Uint32(header[valueSizeAt:]))
+	valueSize = int64(binary.LittleEndian.Uint32(header[valueSizeAt:]))
 	if flags&^knownFlags != 0 {
-		return ErrChecksum
+		return 0, 0, ErrChecksum
 	}
-	head := RecordHeaderSize + flags.extension() + keySize
-	if head > len(data) || valueSize > int64(len(data)-head) {
-		return ErrBounds
+	head = RecordHeaderSize + flags.extension() + keySize
+	if head > len(data) || valueSize > room-int64(head) {
+		return 0, 0, ErrBounds
 	}
 	stored := binary.LittleEndian.Uint32(header[headerSumAt:])
 	if stored == 0 || stored != seal(crc32.Update(0, castagnoli, data[valueSumAt:head]), salt, offset, roleHeader) {
-		return ErrChecksum
+		return 0, 0, ErrChecksum
 	}
 	seq := binary.LittleEndian.Uint64(header[seqAt:])
 	size := RecordSize(keySize, valueSize, flags)
-	if seq == 0 || header[zeroAt] != 0 || size > int64(len(data)) || flags&Tombstone != 0 && valueSize != 0 {
-		return ErrBounds
+	if seq == 0 || header[zeroAt] != 0 || size > room || flags&Tombstone != 0 && valueSize != 0 {
+		return 0, 0, ErrBounds
 	}
 	r.Seq, r.Flags, r.Size = seq, flags, size
 	r.valueSum = binary.LittleEndian.Uint32(header[valueSumAt:])
@@ -116,8 +126,7 @@ func Decode(r *Record, data []byte, salt uint64, offset int64) error {
 		r.decodeExtensions(data[RecordHeaderSize : head-keySize])
 	}
 	r.Key = data[head-keySize : head]
-	r.Value = data[head:][:valueSize]
-	return nil
+	return head, valueSize, nil
 }
 
 // decodeExtensions takes apart the extensions, which Flags has announced.
