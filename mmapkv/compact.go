@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/index"
-	"github.com/mmapkv/mmapkv/internal/invariant"
 	"github.com/mmapkv/mmapkv/internal/nap"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -71,22 +70,25 @@ func (s *Store) Compact(ctx context.Context) error {
 		if run == nil {
 			return damage
 		}
-		f, err := s.compactRun(pacer, run)
+		m, err := s.compactRun(pacer, run)
 		did = true
 		s.lookForRoom(true)
 		var damaged *damagedRun
 		switch {
 		case errors.As(err, &damaged):
 			damage = errors.Join(damage, damaged.err)
+			continue
 		case err != nil:
 			return err
-		case run[len(run)-1].ID == last && f == nil:
-			return damage
-		case run[len(run)-1].ID == last:
-			last = f.ID
 		}
-		if f != nil {
-			after = f.ID
+		if m.run[len(m.run)-1].ID == last {
+			if m.made == nil {
+				return damage
+			}
+			last = m.made.ID
+		}
+		if m.made != nil {
+			after = m.made.ID
 		}
 	}
 }
@@ -143,25 +145,31 @@ func (s *Store) compactBest(ctx context.Context) (did bool, err error) {
 	return true, err
 }
 
-// compactRun puts a new file in the place of a run, and returns it; nil when
-// nothing of the run was needed.
-func (s *Store) compactRun(pacer *pacer, run []*file) (f *file, err error) {
+// compactRun puts one file in the place of a run, or of the oldest files of the
+// run if all do not fit into one: those of the merge that is returned. Its made is
+// the file, nil when nothing of them was needed.
+func (s *Store) compactRun(pacer *pacer, run []*file) (m *merge, err error) {
 	began := time.Now()
-	m := merge{store: s, pacer: pacer, run: run, older: s.olderThan(run[0])}
+	m = &merge{store: s, pacer: pacer, run: run, older: s.olderThan(run[0])}
+	err = m.prepare()
 	var names []string
 	var size int64
-	for _, f := range run {
+	for _, f := range m.run {
 		names = append(names, segment.FileName(f.ID))
 		size += f.Limit()
 	}
 	s.events.compactionStarted(names, size)
-	s.space.promise(run)
+	s.space.promise(m.run)
 	defer func() {
 		s.space.promise(nil)
-		s.compactionEnded(&m, names, began, err)
+		s.compactionEnded(m, names, began, err)
 	}()
-	if f, err = m.copy(); err != nil {
-		return nil, err
+	if err != nil {
+		return m, err
+	}
+	f, err := m.copy()
+	if err != nil {
+		return m, err
 	}
 	s.between("copied")
 	if err = s.syncer.SyncTo(s.acknowledged.Load()); err != nil {
@@ -172,36 +180,45 @@ func (s *Store) compactRun(pacer *pacer, run []*file) (f *file, err error) {
 		err = pacer.cancelled()
 	}
 	if err == nil {
-		err = s.commitRun(run, f)
+		err = s.commitRun(m.run, f)
 	}
 	if err != nil {
 		if f != nil {
 			s.retire([]*file{f})
 		}
-		return nil, err
+		return m, err
 	}
 	pacer.patient = true
 	s.between("edited")
-	s.switchTo(&m, f)
-	s.retire(run)
+	s.switchTo(m, f)
+	s.retire(m.run)
 	s.between("retired")
-	return f, nil
+	return m, nil
 }
 
 // commitRun makes the manifest say that f, or nothing, has the place of the run.
+// It takes nothing out of the manifest but the run.
 func (s *Store) commitRun(run []*file, f *file) error {
-	return s.edit(true, func(m *segment.Manifest) {
+	return s.edit(true, func(m *segment.Manifest) error {
 		at := slices.IndexFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == run[0].ID })
+		if at < 0 || len(m.Segments)-at < len(run) {
+			return errNotListed
+		}
 		for i, old := range run {
-			invariant.Check(m.Segments[at+i].ID == old.ID && m.Segments[at+i].Sealed, "the run is not in the manifest at %d", at+i)
+			if info := m.Segments[at+i]; info.ID != old.ID || !info.Sealed {
+				return errNotListed
+			}
 		}
 		var with []segment.SegmentInfo
 		if f != nil {
 			with = []segment.SegmentInfo{{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end}}
 		}
 		m.Segments = slices.Concat(m.Segments[:at], with, m.Segments[at+len(run):])
+		return nil
 	})
 }
+
+var errNotListed = errors.New("mmapkv: the manifest does not list the compacted segments as sealed, one behind the other")
 
 // switchTo moves the readers from the run to the new file.
 func (s *Store) switchTo(m *merge, f *file) {

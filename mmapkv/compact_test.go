@@ -137,13 +137,13 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	list := s.candidates()
 	run := filesOf(list[1:])
 	pacer, done := s.newPacer(context.Background())
-	f, err := s.compactRun(pacer, run)
+	m, err := s.compactRun(pacer, run)
 	done()
-	if err != nil || f == nil {
+	if err != nil || m.made == nil {
 		t.Fatalf("compacting all but the oldest: %v", err)
 	}
-	if len(f.pins) != 1 {
-		t.Errorf("the tombstone is pinned by %v", f.pins)
+	if len(m.made.pins) != 1 {
+		t.Errorf("the tombstone is pinned by %v", m.made.pins)
 	}
 	checkAccounts(t, s)
 	closeStore(t, s)

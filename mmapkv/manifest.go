@@ -20,8 +20,8 @@ type manifestLog struct {
 
 // edit publishes a changed manifest. On a nil return it is durable. mayReserve
 // lets it use the reserve on a full disk; the room of the old manifest is for the
-// reserve then.
-func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest)) error {
+// reserve then. An error of the change is returned, and nothing is published.
+func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) error {
 	if err := s.failed(); err != nil {
 		return err
 	}
@@ -32,7 +32,9 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest)) error {
 	next.Edit++
 	next.Watermark = max(next.Watermark, s.syncer.Durable())
 	next.LastSeq = max(next.LastSeq, s.lastGiven.Load())
-	change(&next)
+	if err := change(&next); err != nil {
+		return err
+	}
 	for _, info := range next.Segments {
 		if info.Sealed {
 			next.SealedSeq = max(next.SealedSeq, info.End.Seq)

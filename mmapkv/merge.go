@@ -27,7 +27,7 @@ type merge struct {
 	run   []*file
 	older []*file // all that are older than the run
 
-	made    *file    // what comes of it
+	made    *file    // what comes of it; nil while that is nothing
 	out     vfs.File // nil until there is something to write
 	id      segment.ID
 	header  segment.Header
@@ -51,10 +51,11 @@ type place struct {
 
 // shadow is a record of a key that the index does not have.
 type shadow struct {
-	key []byte
-	seq uint64
-	at  place
-	by  segment.ID // an older file that holds the key; 0: none does
+	key  []byte
+	seq  uint64
+	at   place
+	live int64      // bytes, if it counts as live: it has expired and the index still has it
+	by   segment.ID // an older file that holds the key; 0: none does
 }
 
 // move is an entry of the index that the merge changes. There is a new place for
@@ -79,6 +80,44 @@ type damagedRun struct {
 func (e *damagedRun) Error() string { return e.err.Error() }
 func (e *damagedRun) Unwrap() error { return e.err }
 
+// prepare finds out what the run's tombstones are needed for, and leaves out of
+// the run its youngest files when what is needed of all would not fit into one
+// segment.
+func (m *merge) prepare() error {
+	for {
+		if err := m.findShadows(); err != nil {
+			return err
+		}
+		n := m.fitting()
+		if n == len(m.run) {
+			return nil
+		}
+		m.run = m.run[:n]
+	}
+}
+
+// fitting is how many files of the run fit into one, at least one.
+func (m *merge) fitting() int {
+	needed := make([]int64, len(m.run)) // bytes, of each file
+	for i, f := range m.run {
+		needed[i] = f.liveBytes.Load()
+	}
+	for at, one := range m.shadows {
+		needed[at.file] -= one.live
+		if one.by != 0 {
+			needed[at.file] += segment.RecordSize(len(one.key), 0, segment.Tombstone)
+		}
+	}
+	header := segment.Header{Replaces: make([]segment.ID, len(m.run))}
+	left := m.store.options.SegmentSize - header.Size()
+	for i, bytes := range needed {
+		if left -= bytes; left < 0 {
+			return max(i, 1)
+		}
+	}
+	return len(m.run)
+}
+
 // copy reads the run and writes what is needed of it, to a file that is synced
 // and has a hint when copy returns. On an error nothing is left of it.
 func (m *merge) copy() (f *file, err error) {
@@ -91,9 +130,6 @@ func (m *merge) copy() (f *file, err error) {
 			m.store.removeHint(m.id)
 		}
 	}()
-	if err := m.findShadows(); err != nil {
-		return nil, err
-	}
 	var resident float64
 	for i, f := range m.run {
 		resident += vfs.Resident(f.File()) / float64(len(m.run))
@@ -222,18 +258,14 @@ func (m *merge) create() error {
 	return nil
 }
 
-// mergeStep is the room, in bytes, that is taken for the output at a time.
-const mergeStep = 4 << 20
+// mergeSteps is in how many steps room is taken for an output of a segment's size.
+const mergeSteps = 64
 
 // flush writes what is buffered, where there is room for it first.
 func (m *merge) flush() error {
 	s := m.store
 	if m.end.Offset > m.granted {
-		var most int64
-		for _, f := range m.run {
-			most += f.Limit()
-		}
-		m.granted = max(min(m.end.Offset+mergeStep, most), m.end.Offset)
+		m.granted = m.end.Offset + s.options.SegmentSize/mergeSteps
 		err := m.out.Allocate(m.granted)
 		if isFull(err) {
 			m.granted = m.end.Offset
@@ -308,6 +340,7 @@ func (m *merge) findShadows() error {
 			if e.Flags&(segment.Tombstone|segment.Expires) == 0 {
 				continue
 			}
+			live := int64(0)
 			switch s.files.keys.Get(s.hasher.Fingerprint(e.Key)) {
 			case index.NoLocation:
 				// Deleted; or expired when the store was opened or before, whatever the
@@ -316,10 +349,11 @@ func (m *merge) findShadows() error {
 				if e.Expiry > now {
 					continue
 				}
+				live = e.Size
 			default:
 				continue
 			}
-			all = append(all, &shadow{key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}})
+			all = append(all, &shadow{key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}, live: live})
 		}
 		if err := m.pacer.work(f.hintBytes.Load()); err != nil {
 			return err

@@ -88,7 +88,7 @@ func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
 		return nil, err
 	}
 	s.manifest.current = segment.Manifest{NextID: 1}
-	if err := s.edit(false, func(m *segment.Manifest) { m.Clean = true }); err != nil {
+	if err := s.edit(false, func(m *segment.Manifest) error { m.Clean = true; return nil }); err != nil {
 		return nil, err
 	}
 	m := s.manifest.current

@@ -22,7 +22,8 @@ const (
 type candidate struct {
 	*file
 	size, live, garbage int64 // bytes, of which garbage can be had back, by an estimate
-	most                int64 // bytes that may have to be copied, for certain
+	most                int64 // bytes that the index points to, or that are pinned
+	dead                bool  // nothing of it is needed, for certain
 	sealed, eligible    bool
 }
 
@@ -38,11 +39,17 @@ func (s *Store) candidates() []candidate {
 		c := candidate{file: f, size: f.recordBytes(), sealed: f.active == nil}
 		c.eligible = c.sealed && !f.damaged.Load()
 		c.most = f.liveBytes.Load()
-		c.live = min(max(c.most-f.expiring.gone(now), 0), c.size)
+		gone := f.expiring.gone(now)
+		c.dead = c.most == 0 || gone >= c.size
+		if !c.dead {
+			// As much of what is alive has expired as of the whole file.
+			c.live = int64(float64(c.most) * (1 - float64(gone)/float64(c.size)))
+		}
 		for by, bytes := range f.pins {
 			if listed[by] {
 				c.live = min(c.live+bytes, c.size)
 				c.most += bytes
+				c.dead = false
 			}
 		}
 		c.garbage = c.size - c.live

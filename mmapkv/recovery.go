@@ -304,7 +304,7 @@ func (s *Store) sealRecovered(files []*unsealedFile, kept, copies []*file) error
 		f.ended = !goesOn
 		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: !goesOn, End: f.end})
 	}
-	err := s.edit(true, func(m *segment.Manifest) {
+	err := s.edit(true, func(m *segment.Manifest) error {
 		sealed := m.Segments[:0]
 		for _, info := range m.Segments {
 			if info.Sealed {
@@ -312,6 +312,7 @@ func (s *Store) sealRecovered(files []*unsealedFile, kept, copies []*file) error
 			}
 		}
 		m.Segments = append(sealed, infos...)
+		return nil
 	})
 	if err != nil {
 		return err

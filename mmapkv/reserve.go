@@ -211,7 +211,7 @@ func (s *Store) deadRun() []*file {
 	var run []candidate
 	oldest := true
 	for i, c := range list {
-		if c.eligible && c.live == 0 && (oldest || !c.mayShadow.Load()) && len(run) < maxRun {
+		if c.eligible && c.dead && (oldest || !c.mayShadow.Load()) && len(run) < maxRun {
 			run = list[i-len(run) : i+1]
 			continue
 		}

@@ -87,12 +87,13 @@ func (s *Store) enlistLocked(f *file, mayReserve bool) error {
 		}
 	}
 	displaced := s.prepared
-	err := s.edit(mayReserve, func(m *segment.Manifest) {
+	err := s.edit(mayReserve, func(m *segment.Manifest) error {
 		if displaced != nil {
 			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == displaced.ID })
 		}
 		m.Clean = false
 		m.Segments = append(m.Segments, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind})
+		return nil
 	})
 	if err != nil {
 		return err
@@ -201,12 +202,13 @@ func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 	if err := s.writeHint(f, end); err != nil {
 		return err
 	}
-	err := s.edit(mayReserve, func(m *segment.Manifest) {
+	err := s.edit(mayReserve, func(m *segment.Manifest) error {
 		for i := range m.Segments {
 			if m.Segments[i].ID == f.ID {
 				m.Segments[i].Sealed, m.Segments[i].End = true, end
 			}
 		}
+		return nil
 	})
 	if err != nil {
 		return err
@@ -244,8 +246,9 @@ func (s *Store) publishHint(id segment.ID, content []byte) (size int64, err erro
 
 // dropEmptyLocked takes out an ended file that has no records.
 func (s *Store) dropEmptyLocked(f *file, mayReserve bool) error {
-	err := s.edit(mayReserve, func(m *segment.Manifest) {
+	err := s.edit(mayReserve, func(m *segment.Manifest) error {
 		m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == f.ID })
+		return nil
 	})
 	if err != nil {
 		return err

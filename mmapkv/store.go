@@ -126,7 +126,7 @@ func (s *Store) finish() error {
 	if err := s.finishTail(); err != nil {
 		return err
 	}
-	err := s.edit(true, func(m *segment.Manifest) {
+	err := s.edit(true, func(m *segment.Manifest) error {
 		if prepared != nil {
 			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == prepared.ID })
 		}
@@ -134,6 +134,7 @@ func (s *Store) finish() error {
 		if n := len(m.Segments); n > 0 && !m.Segments[n-1].Sealed {
 			m.Segments[n-1].End = s.tail.end
 		}
+		return nil
 	})
 	if err == nil && prepared != nil {
 		s.remove(segment.FileName(prepared.ID))

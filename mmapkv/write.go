@@ -256,7 +256,7 @@ func (s *Store) beforeWrite(mayReserve bool) error {
 	if !s.tail.clean {
 		return nil
 	}
-	err := s.edit(mayReserve, func(m *segment.Manifest) { m.Clean = false })
+	err := s.edit(mayReserve, func(m *segment.Manifest) error { m.Clean = false; return nil })
 	if err == nil {
 		s.tail.clean = false
 	}

@@ -1,0 +1,172 @@
+package mmapkv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// wantWithinSegments fails when a segment is larger than one can be.
+func wantWithinSegments(t *testing.T, s *Store) {
+	t.Helper()
+	for _, f := range s.live.Load().order {
+		if f.Limit() > s.options.SegmentSize {
+			t.Errorf("segment %d has %d bytes, of %d at most", f.ID, f.Limit(), s.options.SegmentSize)
+		}
+	}
+}
+
+// Records that expire, and have been overwritten, are no reason to take more files
+// together than fit into one.
+func TestRunFitsIntoASegment(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	o := byHand()
+	inject.Into(o, &inject.Seams{Now: func() time.Time { return now }})
+	s := open(t, t.TempDir(), o)
+	for i := range 300 {
+		put(t, s, fmt.Sprint("permanent", i), string(make([]byte, 100)))
+		if err := s.PutWithTTL([]byte("session"), make([]byte, 100), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = now.Add(2 * time.Minute)
+	compact(t, s)
+	wantWithinSegments(t, s)
+	if s.Len() != 300 {
+		t.Errorf("%d keys", s.Len())
+	}
+}
+
+// Tombstones that an older file needs take room too.
+func TestKeptTombstonesFitIntoASegment(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	fill(t, s, 0, 1000, 10)
+	s.endForTest(t)
+	for _, f := range s.live.Load().order {
+		f.damaged.Store(true) // so that they stay
+	}
+	old := len(s.live.Load().order)
+	for i := range 1000 {
+		key, _ := numbered(i, 0)
+		if err := s.Delete(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.endForTest(t)
+	pacer, done := s.newPacer(context.Background())
+	defer done()
+	run := filesOf(s.candidates()[old:])
+	m, err := s.compactRun(pacer, run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.run) == len(run) {
+		t.Errorf("%d files of %d were taken, for one of %d bytes", len(m.run), len(run), m.made.Limit())
+	}
+	wantWithinSegments(t, s)
+	closeStore(t, s)
+	s = open(t, dir, byHand())
+	if s.Len() > 0 {
+		t.Errorf("%d keys are back", s.Len())
+	}
+}
+
+// Compaction takes nothing out of the manifest but what it has copied.
+func TestOnlyWhatTheManifestListsIsReplaced(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	fill(t, s, 0, 200, 100)
+	s.endForTest(t)
+	files := filesOf(s.candidates())
+	before := slices.Clone(s.manifest.current.Segments)
+	for name, run := range map[string][]*file{
+		"backwards":       {files[1], files[0]},
+		"with a gap":      {files[0], files[2]},
+		"beyond the last": {files[len(files)-1], files[0]},
+		"unknown":         {{Segment: &segment.Segment{ID: 1 << 40}}},
+	} {
+		if err := s.commitRun(run, nil); !errors.Is(err, errNotListed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if !slices.Equal(before, s.manifest.current.Segments) {
+		t.Error("the manifest has changed")
+	}
+}
+
+// A file that ended without a record is taken out again. Compaction must not see
+// it as a sealed one meanwhile: the manifest does not list it.
+func TestEmptyFileIsNeverSealed(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	fill(t, s, 0, 100, 100)
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			for _, c := range s.candidates() {
+				s.manifest.mu.Lock()
+				listed := slices.ContainsFunc(s.manifest.current.Segments, func(i segment.SegmentInfo) bool { return i.ID == c.ID && i.Sealed })
+				s.manifest.mu.Unlock()
+				if c.eligible && !listed {
+					done <- fmt.Errorf("segment %d may be compacted, and the manifest does not name it", c.ID)
+					return
+				}
+			}
+		}
+	}()
+	for range 200 {
+		s.group.Exclusive(func() {
+			if err := s.rotate(100, false); err != nil {
+				t.Error(err)
+			}
+			s.endTail()
+		})
+		for did := true; did; {
+			did, _ = s.stepSeal()
+		}
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// The value that nobody needs any more is not read.
+func TestDeadLongValueTakesNoMemory(t *testing.T) {
+	o := byHand()
+	o.Sync = fsync.Never
+	s := open(t, t.TempDir(), o)
+	const long = 32 << 20
+	if err := s.Put([]byte("k"), make([]byte, long)); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "k", "small")
+	if got := allocatedBy(func() { compact(t, s) }); got > long/4 {
+		t.Errorf("%d bytes were allocated to forget %d", got, long)
+	}
+	if n := len(s.live.Load().order); n > 2 {
+		t.Errorf("%d files are left", n)
+	}
+}
+
+// allocatedBy is how many bytes of heap a call takes, all goroutines together.
+func allocatedBy(fn func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	fn()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
