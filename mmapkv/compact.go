@@ -184,14 +184,15 @@ func (s *Store) compactRun(pacer *pacer, run []*file) (m *merge, err error) {
 	}
 	if err != nil {
 		if f != nil {
-			s.retire([]*file{f})
+			s.space.retire(f)
+			s.unlinkAll([]*file{f})
 		}
 		return m, err
 	}
 	pacer.patient = true
 	s.between("edited")
 	s.switchTo(m, f)
-	s.retire(m.run)
+	s.unlinkAll(m.run)
 	s.between("retired")
 	return m, nil
 }
@@ -234,6 +235,9 @@ func (s *Store) switchTo(m *merge, f *file) {
 		_ = m.pacer.work(64) // it cannot be cancelled any more
 	}
 	s.between("moved")
+	for _, old := range m.run {
+		s.space.retire(old)
+	}
 	s.files.replace(m.run)
 	s.space.promise(nil)
 }
@@ -254,11 +258,10 @@ func (s *Store) move(move move, f *file) {
 	}
 }
 
-// retire unlinks files that are no longer listed. Their room comes back when no
-// reader holds them any more.
-func (s *Store) retire(run []*file) {
+// unlinkAll removes files that are no longer listed, with their hints. Their room
+// comes back when no reader holds them any more.
+func (s *Store) unlinkAll(run []*file) {
 	for _, f := range run {
-		s.space.retire(f)
 		s.remove(segment.FileName(f.ID))
 		s.removeHint(f.ID)
 	}

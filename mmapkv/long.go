@@ -35,6 +35,9 @@ func (s *Store) putLong(key, value []byte, expiry int64) (err error) {
 		flags |= segment.Expires
 	}
 	size := segment.RecordSize(len(key), int64(len(value)), flags)
+	if err := s.reserve.hold(); err != nil {
+		return s.writeFailed(err)
+	}
 	f, err := s.createFile(segment.HeaderSize + size)
 	if err != nil {
 		return s.writeFailed(err)
@@ -91,6 +94,7 @@ func (s *Store) commitLong(w *write) error {
 	s.checkRoom()
 	long.file.SetLimit(t.end.Offset)
 	long.file.addLive(long.recorded, len(long.key), 1)
+	long.file.hintDue.Store(segment.HintEntrySize(len(long.key)))
 	if long.expiry != 0 {
 		long.file.expiring.add(long.recorded, long.expiry)
 		long.file.mayShadow.Store(true)

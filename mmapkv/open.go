@@ -27,7 +27,7 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
-	m.NextID = max(m.NextID, firstFreeID(names))
+	m.NextID = firstFreeID(m.NextID, names)
 	s.manifest.current = *m
 	s.syncer.MarkDurable(m.Watermark)
 	s.lastGiven.Store(m.LastSeq)
@@ -113,12 +113,17 @@ func readFile(dir vfs.Dir, name string) ([]byte, error) {
 	return content[:n], err
 }
 
-// firstFreeID is a file number above all that the directory shows: one that was
-// made and never listed is not reused either.
-func firstFreeID(names []string) segment.ID {
-	var free segment.ID = 1
+// mostUnlisted is how many file numbers a session may use at most from one edit of
+// the manifest to the next. A file with a number beyond that is not of this store,
+// and must not use up the numbers.
+const mostUnlisted = 1 << 20
+
+// firstFreeID is a file number that the manifest has not given and above those that
+// the directory shows: one that was made and never listed is not reused either.
+func firstFreeID(next segment.ID, names []string) segment.ID {
+	free := next
 	for _, name := range names {
-		if id, _, ours := segment.ParseFileName(name); ours {
+		if id, _, ours := segment.ParseFileName(name); ours && id < next+mostUnlisted {
 			free = max(free, id+1)
 		}
 	}
@@ -273,6 +278,7 @@ func (s *Store) loadFile(f *file, mu *sync.Mutex) error {
 	l := s.live.Load()
 	for e := range hint.Entries {
 		size := e.Size
+		f.hintDue.Add(segment.HintEntrySize(len(e.Key)))
 		if e.Flags != 0 {
 			f.mayShadow.Store(true)
 		}

@@ -277,7 +277,7 @@ func (s *Store) stepSeal() (did bool, err error) {
 	if s.syncer.Err() != nil {
 		return false, nil
 	}
-	return s.sealOldestLocked(0, false)
+	return s.sealOldestLocked(0, true) // compaction needs it, and gives back more
 }
 
 // stepPrepare creates the next file once the tail is half full.

@@ -29,7 +29,7 @@ func wantWithinSegments(t *testing.T, s *Store) {
 func TestRunFitsIntoASegment(t *testing.T) {
 	now := time.UnixMilli(1_000_000)
 	o := byHand()
-	inject.Into(o, &inject.Seams{Now: func() time.Time { return now }})
+	inject.Into(o, &inject.Seams{Manual: true, Now: func() time.Time { return now }})
 	s := open(t, t.TempDir(), o)
 	for i := range 300 {
 		put(t, s, fmt.Sprint("permanent", i), string(make([]byte, 100)))

@@ -15,14 +15,15 @@ import (
 // put in the place of the real ones.
 func newStore(options Options) *Store {
 	s := &Store{
-		options: options,
-		always:  options.Sync == fsync.Always,
-		log:     options.Logger,
-		now:     time.Now,
-		random:  randomNumber,
-		hasher:  index.NewHasher(),
-		wake:    make(chan struct{}, 1),
-		stop:    make(chan struct{}),
+		options:   options,
+		always:    options.Sync == fsync.Always,
+		log:       options.Logger,
+		now:       time.Now,
+		random:    randomNumber,
+		hasher:    index.NewHasher(),
+		wake:      make(chan struct{}, 1),
+		stop:      make(chan struct{}),
+		wroteLast: make(chan struct{}, 1),
 
 		compacting:     make(chan struct{}, 1),
 		wakeCompaction: make(chan struct{}, 1),

@@ -1,6 +1,7 @@
 package mmapkv
 
 import (
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ type space struct {
 	full atomic.Bool // writers wait until room is closed
 
 	mu       sync.Mutex // guards the rest
+	ended    bool       // nobody waits any more
 	room     chan struct{}
 	retired  []retired
 	promised int64 // what the compaction in flight will write
@@ -116,10 +118,7 @@ func (s *Store) spaceUse() (used, live int64) {
 	s.files.mu.Lock()
 	defer s.files.mu.Unlock()
 	for _, f := range s.files.order {
-		hints := f.hintBytes.Load()
-		if hints == 0 {
-			hints = f.liveHints.Load() // it will have one
-		}
+		hints := max(f.hintBytes.Load(), f.hintDue.Load())
 		length := f.Limit()
 		if f.active != nil {
 			length = max(length, f.active.Allocated())
@@ -138,9 +137,14 @@ const leastSlack = 1 << 20
 // and before writers wait for it.
 func (s *Store) bounds(live int64) (soft, hard int64) {
 	ratio, slack := s.options.Compaction.MaxSpaceRatio, max(s.options.SegmentSize, leastSlack)
-	soft = int64((1+0.4*(ratio-1))*float64(live)) + slack/2
-	hard = int64(ratio*float64(live)) + slack*3/4
+	soft = times(live, 1+0.4*(ratio-1)) + slack/2
+	hard = times(live, ratio) + slack*3/4
 	return soft, hard
+}
+
+// times is a number of bytes times a ratio, no more than any disk has.
+func times(bytes int64, ratio float64) int64 {
+	return int64(min(float64(bytes)*min(ratio, math.MaxInt64), 1<<60))
 }
 
 // pressed says whether compaction should go for every garbage.
@@ -166,7 +170,7 @@ func (s *Store) checkRoom() {
 	}
 	s.space.mu.Lock()
 	defer s.space.mu.Unlock()
-	if !s.space.full.Load() {
+	if !s.space.full.Load() && !s.space.ended {
 		s.space.room = make(chan struct{})
 		s.space.full.Store(true)
 	}
@@ -179,9 +183,24 @@ func (s *Store) lookForRoom(progress bool) {
 	_, hard := s.bounds(live)
 	s.space.mu.Lock()
 	defer s.space.mu.Unlock()
-	if s.space.full.Load() && (!progress || used <= hard) {
-		s.space.full.Store(false)
-		close(s.space.room)
+	if !progress || used <= hard {
+		s.space.letGoLocked()
+	}
+}
+
+// end has no writer wait any more.
+func (p *space) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	p.letGoLocked()
+}
+
+// letGoLocked lets the writers go on that wait.
+func (p *space) letGoLocked() {
+	if p.full.Load() {
+		p.full.Store(false)
+		close(p.room)
 	}
 }
 
@@ -202,10 +221,7 @@ func (s *Store) awaitRoom() {
 		return
 	}
 	began := time.Now()
-	select {
-	case <-room:
-	case <-s.stop:
-	}
+	<-room
 	waited := time.Since(began)
 	s.stalled.Add(int64(waited))
 	s.events.stalled(waited)

@@ -58,6 +58,8 @@ type Store struct {
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
 
 	closed     atomic.Bool
+	writing    atomic.Int64  // writes in flight
+	wroteLast  chan struct{} // holds a token when the last of them ends after closed is set
 	closing    sync.Once
 	closeError error
 	wake       chan struct{} // holds one token when maintain has something to do
@@ -83,7 +85,9 @@ func (s *Store) start() {
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.closed.Store(true)
+		s.space.end()
 		close(s.stop)
+		s.awaitWrites()
 		s.running.Wait()
 		s.compacting <- struct{}{} // no compaction goes on, none follows
 		if !s.options.ReadOnly {

@@ -61,7 +61,8 @@ func (s *Store) put(key, value []byte, expiry int64) error {
 	if s.events.watchesSlow() {
 		defer s.timed("Put", time.Now())
 	}
-	if err := s.writable(); err != nil {
+	defer s.leave()
+	if err := s.enter(); err != nil {
 		return err
 	}
 	if err := checkSizes(key, value); err != nil {
@@ -85,7 +86,8 @@ func (s *Store) Delete(key []byte) error {
 	if s.events.watchesSlow() {
 		defer s.timed("Delete", time.Now())
 	}
-	if err := s.writable(); err != nil {
+	defer s.leave()
+	if err := s.enter(); err != nil {
 		return err
 	}
 	if err := checkSizes(key, nil); err != nil {
@@ -113,7 +115,8 @@ func (s *Store) Write(b *Batch) error {
 	if s.events.watchesSlow() {
 		defer s.timed("Write", time.Now())
 	}
-	if err := s.writable(); err != nil {
+	defer s.leave()
+	if err := s.enter(); err != nil {
 		return err
 	}
 	if b.err != nil {
@@ -151,6 +154,31 @@ func (s *Store) Sync() error {
 		return s.syncFailed(err)
 	}
 	return nil
+}
+
+// enter begins a write, which Close waits for, or says why the store takes none.
+// The caller defers leave.
+func (s *Store) enter() error {
+	s.writing.Add(1)
+	return s.writable()
+}
+
+// leave ends what enter began.
+func (s *Store) leave() {
+	if s.writing.Add(-1) == 0 && s.closed.Load() {
+		select {
+		case s.wroteLast <- struct{}{}:
+		default: // a token is there already
+		}
+	}
+}
+
+// awaitWrites returns when no write is in flight. The store is closed by now, so
+// that none follows.
+func (s *Store) awaitWrites() {
+	for s.writing.Load() > 0 {
+		<-s.wroteLast
+	}
 }
 
 // writable says why the store takes no writes, nil when it does.
@@ -437,10 +465,12 @@ func (s *Store) publish(members []*write, start int64) {
 	s.acknowledge()
 	t.file.SetLimit(t.end.Offset)
 	keys := s.live.Load().keys
+	hints := int64(0)
 	for _, w := range members {
 		for i, print := range w.prints {
 			offset, size := w.draft.Position(i, start)
 			keySize := len(w.draft.Key(i))
+			hints += segment.HintEntrySize(keySize)
 			var old index.Location
 			if w.draft.IsDelete(i) {
 				old = keys.Delete(print)
@@ -460,6 +490,7 @@ func (s *Store) publish(members []*write, start int64) {
 		}
 		w.err = nil
 	}
+	t.file.hintDue.Add(hints)
 	if !t.half && t.end.Offset > t.file.capacity/2 {
 		t.half = true
 		s.wakeMaintenance() // the next file is prepared now

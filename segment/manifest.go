@@ -172,9 +172,12 @@ func parseBlock(data []byte) (*Manifest, error) {
 	return m, nil
 }
 
+// maxNextID leaves more ids than a store can ever use.
+const maxNextID = 1 << 62
+
 // check refuses what no store writes, whatever the checksum says.
 func (m *Manifest) check() error {
-	if m.NextID == 0 {
+	if m.NextID == 0 || m.NextID > maxNextID {
 		return fmt.Errorf("%w: it has used up all ids", ErrManifest)
 	}
 	seen := make(map[ID]bool, len(m.Segments))

@@ -24,7 +24,7 @@ func TestManifestGolden(t *testing.T) {
 func TestManifestIsReadAsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &Manifest{
-			Edit: rapid.Uint64().Draw(t, "edit"), NextID: math.MaxUint64, LastSeq: rapid.Uint64().Draw(t, "last"),
+			Edit: rapid.Uint64().Draw(t, "edit"), NextID: maxNextID, LastSeq: rapid.Uint64().Draw(t, "last"),
 			Watermark: rapid.Uint64().Draw(t, "watermark"), Clean: rapid.Bool().Draw(t, "clean"),
 			SealedSeq: rapid.Uint64().Draw(t, "sealed seq"),
 		}
@@ -108,6 +108,7 @@ func TestManifestRefusesWhatNoStoreWrites(t *testing.T) {
 		"end in header":   func(b []byte) { b[info+infoOffsetAt] = 8 },
 		"end unaligned":   func(b []byte) { b[info+infoOffsetAt]++ },
 		"no id left":      func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyNextIDAt:], 0) },
+		"no id to come":   func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyNextIDAt:], maxNextID+1) },
 		"clean":           func(b []byte) { b[blockHeaderSize+bodyCleanAt] = 2 },
 		"sealed":          func(b []byte) { b[info+infoSealedAt] = 2 },
 	} {

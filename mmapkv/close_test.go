@@ -1,0 +1,149 @@
+package mmapkv
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// Close finishes a write that waits for compaction to make room.
+func TestCloseFinishesWritesThatWaitForRoom(t *testing.T) {
+	dir := t.TempDir()
+	o := &Options{SegmentSize: 64 << 10, Sync: fsync.Never}
+	o.Compaction.BytesPerSecond = 1 << 10
+	s := open(t, dir, o)
+	const writers = 4
+	var group sync.WaitGroup
+	var acknowledged [writers]int
+	for w := range writers {
+		group.Go(func() {
+			for {
+				err := s.Put(fmt.Append(nil, w), fmt.Appendf(make([]byte, 4000), "%d", acknowledged[w]+1))
+				if errors.Is(err, ErrClosed) {
+					return
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				acknowledged[w]++
+			}
+		})
+	}
+	for s.writing.Load() < writers || !s.space.full.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(20 * time.Millisecond)
+	waiting := s.writing.Load()
+	closeStore(t, s)
+	group.Wait()
+	if waiting != writers {
+		t.Fatalf("%d of %d writers were waiting when Close came", waiting, writers)
+	}
+	// Each has had its write acknowledged, and nothing behind it.
+	s = open(t, dir, nil)
+	for w := range writers {
+		wantValue(t, s, fmt.Sprint(w), string(fmt.Appendf(make([]byte, 4000), "%d", acknowledged[w])))
+	}
+}
+
+// A write that began before Close is done, one that begins later is ErrClosed.
+func TestCloseAmongWriters(t *testing.T) {
+	for round := range 100 {
+		dir := t.TempDir()
+		s := open(t, dir, tiny())
+		var group sync.WaitGroup
+		start := make(chan struct{})
+		last := make([]int, 4)
+		for w := range last {
+			group.Go(func() {
+				<-start
+				for i := 1; ; i++ {
+					size := 10
+					if i%7 == 3 {
+						size = 6000 // one with a file of its own
+					}
+					began := s.closed.Load()
+					err := s.Put(fmt.Append(nil, w), fmt.Appendf(make([]byte, size), "%d", i))
+					if errors.Is(err, ErrClosed) {
+						return
+					}
+					if err != nil || began {
+						t.Errorf("Put behind Close (%v): %v", began, err)
+						return
+					}
+					last[w] = i
+				}
+			})
+		}
+		close(start)
+		time.Sleep(time.Duration(round) * 20 * time.Microsecond)
+		closeStore(t, s)
+		group.Wait()
+		s = open(t, dir, tiny())
+		for w, i := range last {
+			value, err := s.Get(fmt.Append(nil, w))
+			if i == 0 && errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if got := string(trimZeros(value)); err != nil || got != fmt.Sprint(i) {
+				t.Errorf("round %d: writer %d was told of %d, and %q is there (%v)", round, w, i, got, err)
+			}
+		}
+		closeStore(t, s)
+	}
+}
+
+func trimZeros(b []byte) []byte {
+	for len(b) > 0 && b[0] == 0 {
+		b = b[1:]
+	}
+	return b
+}
+
+// A ratio beyond all numbers is no bound, and not a negative one.
+func TestNoBoundOnSpace(t *testing.T) {
+	for _, ratio := range []float64{math.Inf(1), 1e300} {
+		o := &Options{SegmentSize: 64 << 10, Sync: fsync.Never}
+		o.Compaction.MaxSpaceRatio = ratio
+		s := open(t, t.TempDir(), o)
+		fill(t, s, 0, 5000, 500) // no garbage at all
+		if wait := s.Stats().WriteStall; wait > 0 || s.pressed() {
+			t.Errorf("MaxSpaceRatio %v: writers waited %v", ratio, wait)
+		}
+	}
+}
+
+// A file with the highest number of all does not use the numbers up.
+func TestStrayNameDoesNotUseUpIDs(t *testing.T) {
+	for _, stray := range []segment.ID{math.MaxUint64, math.MaxUint64 - 2, 1 << 40} {
+		dir := t.TempDir()
+		s := open(t, dir, byHand())
+		put(t, s, "a", "1")
+		closeStore(t, s)
+		if err := os.WriteFile(filepath.Join(dir, segment.FileName(stray)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			s = open(t, dir, byHand())
+			fill(t, s, 0, 200, 100)
+			closeStore(t, s)
+		}
+		s = open(t, dir, byHand())
+		wantFilled(t, s, 0, 200, 100)
+		if next := s.manifest.current.NextID; next > 1<<20 {
+			t.Errorf("the next file is %d, because of a stray one named %d", next, stray)
+		}
+		if names := segmentFiles(t, dir); len(names) != len(s.Stats().Segments) {
+			t.Errorf("%d files for %d segments", len(names), len(s.Stats().Segments))
+		}
+	}
+}
