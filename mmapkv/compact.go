@@ -59,7 +59,7 @@ func (s *Store) Compact(ctx context.Context) error {
 			s.giveBackHeld()
 		}
 	}()
-	var damage error
+	damage := s.leftOut()
 	after := segment.ID(0) // the file behind which the search goes on
 	last := s.lastSealed()
 	for {
@@ -91,6 +91,16 @@ func (s *Store) Compact(ctx context.Context) error {
 			after = m.made.ID
 		}
 	}
+}
+
+// leftOut is an error for the segments with garbage that are known to be damaged.
+func (s *Store) leftOut() (err error) {
+	for _, c := range s.candidates() {
+		if c.damaged.Load() && c.garbage > c.size/little {
+			err = errors.Join(err, c.corrupt(c.dataStart, "the segment is damaged somewhere, and is left as it is"))
+		}
+	}
+	return err
 }
 
 // sealGarbage ends the tail if it holds garbage, and seals what has ended.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -169,4 +172,38 @@ func allocatedBy(fn func()) uint64 {
 	fn()
 	runtime.ReadMemStats(&after)
 	return after.TotalAlloc - before.TotalAlloc
+}
+
+// Compact says each time that a segment with garbage is left out, and for what.
+func TestCompactNamesWhatItLeavesOut(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	fill(t, s, 0, 100, 100)
+	closeStore(t, s)
+	first := segmentFiles(t, dir)[0]
+	content, err := os.ReadFile(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)/2] ^= 1
+	if err := os.WriteFile(first, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, hint := range []bool{true, false} { // without a hint Open finds the damage
+		if !hint {
+			if err := os.Remove(strings.TrimSuffix(first, ".seg") + ".hint"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s = open(t, dir, byHand())
+		fill(t, s, 0, 10, 90)
+		for range 2 {
+			err := s.Compact(t.Context())
+			var corrupt *CorruptError
+			if !errors.As(err, &corrupt) || corrupt.File != filepath.Base(first) {
+				t.Errorf("with a hint %v: %v", hint, err)
+			}
+		}
+		closeStore(t, s)
+	}
 }

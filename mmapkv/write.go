@@ -44,7 +44,10 @@ func (s *Store) Put(key, value []byte) error {
 }
 
 // PutWithTTL gives the key a value that is gone after ttl; ErrInvalid when ttl
-// is not positive. The wall clock counts, in whole milliseconds, rounded down.
+// is not positive. The wall clock counts, in whole milliseconds, rounded down: where
+// it is set back, a value that had expired may be there again, for as long as the
+// clock says, unless a compaction or a Delete has met it meanwhile. What it had
+// overwritten is not.
 func (s *Store) PutWithTTL(key, value []byte, ttl time.Duration) error {
 	if err := checkTTL(ttl); err != nil {
 		return err

@@ -59,8 +59,8 @@ type compacted struct {
 	Damaged     []string `json:"damaged,omitempty"` // files that were left as they are
 }
 
-// compact tells what it did also when it failed. Damage that Open has found already
-// is an error here too: Compact leaves such a file out.
+// compact tells what it did also when it failed. Damage that Open has found is an
+// error here also where there was nothing to give back.
 func compact(ctx context.Context, s *mmapkv.Store) (compacted, error) {
 	began, before := time.Now(), s.Stats()
 	err := s.Compact(ctx)
@@ -68,8 +68,10 @@ func compact(ctx context.Context, s *mmapkv.Store) (compacted, error) {
 	if err != nil && ctx.Err() != nil {
 		err = errInterrupted
 	}
-	for _, damage := range before.Recovery.Damages {
-		err = errors.Join(err, &damage)
+	if !errors.Is(err, mmapkv.ErrCorrupt) {
+		for _, damage := range before.Recovery.Damages {
+			err = errors.Join(err, &damage)
+		}
 	}
 	done := compacted{
 		FilesBefore: len(before.Segments), FilesAfter: len(after.Segments),
