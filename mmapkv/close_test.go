@@ -7,10 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -20,12 +23,14 @@ func TestCloseFinishesWritesThatWaitForRoom(t *testing.T) {
 	o := &Options{SegmentSize: 64 << 10, Sync: fsync.Never}
 	o.Compaction.BytesPerSecond = 1 << 10
 	s := open(t, dir, o)
-	const writers = 4
+	const writers = 64
 	var group sync.WaitGroup
 	var acknowledged [writers]int
+	var begun [writers]atomic.Int64
 	for w := range writers {
 		group.Go(func() {
 			for {
+				begun[w].Add(1)
 				err := s.Put(fmt.Append(nil, w), fmt.Appendf(make([]byte, 4000), "%d", acknowledged[w]+1))
 				if errors.Is(err, ErrClosed) {
 					return
@@ -42,17 +47,49 @@ func TestCloseFinishesWritesThatWaitForRoom(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(20 * time.Millisecond)
-	waiting := s.writing.Load()
+	var waiting [writers]int64
+	for w := range waiting {
+		waiting[w] = begun[w].Load()
+	}
 	closeStore(t, s)
 	group.Wait()
-	if waiting != writers {
-		t.Fatalf("%d of %d writers were waiting when Close came", waiting, writers)
-	}
-	// Each has had its write acknowledged, and nothing behind it.
 	s = open(t, dir, nil)
 	for w := range writers {
+		if int64(acknowledged[w]) < waiting[w] {
+			t.Errorf("Close did not finish write %d of writer %d", waiting[w], w)
+		}
 		wantValue(t, s, fmt.Sprint(w), string(fmt.Appendf(make([]byte, 4000), "%d", acknowledged[w])))
 	}
+}
+
+// Close finishes a long value whose body is just being written.
+func TestCloseFinishesALongWrite(t *testing.T) {
+	dir := t.TempDir()
+	began, goOn := make(chan struct{}), make(chan struct{})
+	o := tiny()
+	inject.Into(o, &inject.Seams{FS: &movingFS{FS: vfs.OS(), long: func() { began <- struct{}{}; <-goOn }}})
+	s := open(t, dir, o)
+	wrote, closed := make(chan error, 1), make(chan error, 1)
+	go func() { wrote <- s.Put([]byte("long"), make([]byte, 5000)) }()
+	<-began
+	go func() { closed <- s.Close() }()
+	for !s.closed.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	select {
+	case err := <-closed:
+		close(goOn)
+		t.Fatalf("Close returned (%v) before the write did (%v)", err, <-wrote)
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(goOn)
+	if err := <-wrote; err != nil {
+		t.Errorf("Put: %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	wantValue(t, open(t, dir, nil), "long", string(make([]byte, 5000)))
 }
 
 // A write that began before Close is done, one that begins later is ErrClosed.

@@ -1,6 +1,7 @@
 package mmapkv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -205,5 +207,75 @@ func TestCompactNamesWhatItLeavesOut(t *testing.T) {
 			}
 		}
 		closeStore(t, s)
+	}
+}
+
+// movingFS is a disk without mappings. Before the next read of a segment it calls
+// meanwhile, once; what was asked for is gone then. Before each write of as much as
+// a long value it calls long.
+type movingFS struct {
+	vfs.FS
+	meanwhile, long func()
+}
+type movingDir struct {
+	vfs.Dir
+	fs *movingFS
+}
+type movingFile struct {
+	vfs.File
+	fs *movingFS
+}
+
+func (m *movingFS) OpenDir(path string) (vfs.Dir, error) {
+	dir, err := m.FS.OpenDir(path)
+	return movingDir{dir, m}, err
+}
+
+func (d movingDir) Create(name string) (vfs.File, error) {
+	f, err := d.Dir.Create(name)
+	return movingFile{f, d.fs}, err
+}
+
+func (f movingFile) Map(int64) (vfs.Mapping, error) { return nil, vfs.ErrMappingLimit }
+
+func (f movingFile) ReadAt(p []byte, at int64) (int, error) {
+	fn := f.fs.meanwhile
+	if f.fs.meanwhile = nil; fn == nil {
+		return f.File.ReadAt(p, at)
+	}
+	fn()
+	clear(p)
+	return len(p), nil
+}
+
+func (f movingFile) WriteAt(p []byte, at int64) (int, error) {
+	if fn := f.fs.long; fn != nil && len(p) > minSegmentSize/2 {
+		fn()
+	}
+	return f.File.WriteAt(p, at)
+}
+
+// What a record says against a read does not count when the index has let go of it
+// since: a file that compaction has moved the key out of may be gone.
+func TestReadStartsAgainWhenTheKeyHasMoved(t *testing.T) {
+	disk := &movingFS{FS: vfs.OS()}
+	o := byHand()
+	inject.Into(o, &inject.Seams{Manual: true, FS: disk})
+	s := open(t, t.TempDir(), o)
+	fill(t, s, 0, 100, 100)
+	fill(t, s, 0, 60, 101)
+	key, value := numbered(70, 100)
+	before := s.live.Load().keys.Get(s.hasher.Fingerprint(key))
+	disk.meanwhile = func() { compact(t, s) }
+	got, err := s.Get(key)
+	if err != nil || !bytes.Equal(got, value) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if after := s.live.Load().keys.Get(s.hasher.Fingerprint(key)); after == before {
+		t.Error("the key has not moved")
+	}
+	disk.meanwhile = func() {} // the record is bad, and the index still points to it
+	if _, err := s.Get(key); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("of a bad record: %v", err)
 	}
 }

@@ -9,7 +9,7 @@ var damageMutants = []mutant{
 	{"no value checksum in compaction", "segment/copy.go",
 		"	if r.valueSum != seal(sum, r.salt, r.offset, roleValue) {", "	if false {"},
 	{"compaction passes over damage", "mmapkv/merge.go",
-		"			return &damagedRun{f, f.corrupt(offset, err.Error())}\n		case err != nil:", "			return nil\n		case err != nil:"},
+		"			return unreadable(f, offset, err)\n		}\n		m.in +=", "			return nil\n		}\n		m.in +="},
 	{"no checksum of a hint", "segment/hint.go",
 		"	if binary.LittleEndian.Uint64(data[len(body):]) != uint64(hintSum(body, id, salt)) {", "	if false {"},
 	{"no checksum of a manifest", "segment/manifest.go",
