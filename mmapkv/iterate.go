@@ -141,5 +141,6 @@ func (s *Store) rangeRecord(f *file, offset int64, fn func(key, value []byte) er
 	if !s.options.SkipReadChecksum && !r.ValueOK() {
 		return 0, f.corrupt(offset, "the value does not match its checksum")
 	}
+	in.shown = true
 	return next, fn(r.Key[:len(r.Key):len(r.Key)], r.Value[:len(r.Value):len(r.Value)])
 }

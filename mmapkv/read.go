@@ -18,6 +18,8 @@ type found struct {
 	loc    index.Location
 	record segment.Record
 	copied []byte // the record's bytes, when the file is not mapped
+	shown  bool   // a callback has them
+	dst    []byte // the caller's, which the read writes to
 }
 
 // leave ends a read that began with guard.Enter. A panic that is a fault in the
@@ -50,12 +52,19 @@ func (f *found) release() {
 var copies sync.Pool
 
 // isFault says whether a panic is a fault in the record's segment, and which
-// error that is.
+// error that is. An I/O error need not last, so that a fault of ours is one even if
+// the page can be read by now; one of a callback may be a write.
 func (f *found) isFault(recovered any, err *error) bool {
 	if f.file == nil {
 		return false
 	}
-	offset, fault := guard.Catch(recovered, f.file.Memory())
+	offset, fault := guard.Inside(recovered, f.file.Memory())
+	if _, written := guard.Inside(recovered, f.dst); written {
+		return false
+	}
+	if fault && f.shown {
+		_, fault = guard.Catch(recovered, f.file.Memory())
+	}
 	if fault {
 		*err = f.file.corrupt(offset, "the page cannot be read")
 	}
@@ -88,6 +97,7 @@ func (s *Store) AppendGet(dst, key []byte) (out []byte, err error) {
 	if err := s.lookup(key, &f, !s.options.SkipReadChecksum); err != nil {
 		return dst, err
 	}
+	f.dst = dst[:cap(dst)]
 	return append(dst, f.record.Value...), nil
 }
 
@@ -106,6 +116,7 @@ func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
 	if err := s.lookup(key, &f, !s.options.SkipReadChecksum); err != nil {
 		return err
 	}
+	f.shown = true
 	return show(f.record.Value, fn)
 }
 

@@ -8,6 +8,7 @@ package realdisk
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -48,6 +49,7 @@ func TestReadError(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.readEach(whole, lost)
+	s.keysOf(whole)
 	if err := s.Range(func(_, _ []byte) error { return nil }); !errors.Is(err, mmapkv.ErrCorrupt) {
 		t.Errorf("Range: %v", err)
 	}
@@ -153,16 +155,36 @@ func (s *checkedStore) readEach(whole, lost []string) {
 	readers.Wait()
 }
 
+// keysOf expects Keys to show these, whatever else it cannot read.
+func (s *checkedStore) keysOf(whole []string) {
+	s.t.Helper()
+	shown := map[string]bool{}
+	for key := range s.Keys() {
+		if shown[string(key)] = true; s.want[string(key)] == "" {
+			s.t.Errorf("Keys shows %q", key)
+		}
+	}
+	for _, key := range whole {
+		if !shown[key] {
+			s.t.Errorf("Keys does not show %s", key)
+		}
+	}
+}
+
 func (s *checkedStore) readBy(key string, lost bool) {
 	want := s.want[key]
 	got, getErr := s.Get([]byte(key))
 	appended, appendErr := s.AppendGet([]byte("kept "), []byte(key))
 	viewed := ""
 	viewErr := s.View([]byte(key), func(value []byte) error { viewed = string(value); return nil })
+	has, hasErr := s.Has([]byte(key))
+	ttl, expires, ttlErr := s.TTL([]byte(key))
 	for what, read := range map[string]struct {
 		got, want string
 		err       error
 	}{
+		"Has":       {fmt.Sprint(has), "true", hasErr},
+		"TTL":       {fmt.Sprint(ttl, expires), "0s false", ttlErr},
 		"Get":       {string(got), want, getErr},
 		"AppendGet": {string(appended), "kept " + want, appendErr},
 		"View":      {viewed, want, viewErr},

@@ -5,8 +5,10 @@
 // of this goroutine only, that Catch can tell from any other.
 //
 // What must hold: a panic is taken for a fault of a read only if its address
-// lies in that read's memory and the byte there still cannot be read. Everything
-// else, a caller's own panic or a write into read-only memory, goes on unchanged.
+// lies in that read's memory, and, where the memory was in the hands of a caller,
+// who may have tried to write it, if the byte there still cannot be read.
+// Everything else, a caller's own panic or a write into read-only memory, goes on
+// unchanged.
 //
 //	old := guard.Enter()
 //	defer func() {
@@ -33,9 +35,9 @@ func Enter() (old bool) { return debug.SetPanicOnFault(true) }
 // Leave sets back what Enter returned.
 func Leave(old bool) { debug.SetPanicOnFault(old) }
 
-// Catch says whether a recovered value is a fault in the memory, which the
-// caller keeps mapped, and at which address.
-func Catch(recovered any, memory []byte) (offset int64, fault bool) {
+// Inside says whether a recovered value is a fault in the memory, of a read or of
+// a write, and at which offset.
+func Inside(recovered any, memory []byte) (offset int64, inside bool) {
 	// The text of such a panic is that of a nil dereference; only the address
 	// tells them apart.
 	at, ok := recovered.(interface {
@@ -47,14 +49,19 @@ func Catch(recovered any, memory []byte) (offset int64, fault bool) {
 	}
 	// In front of the memory the difference wraps around, and is too large too.
 	into := at.Addr() - uintptr(unsafe.Pointer(unsafe.SliceData(memory)))
-	if into >= uintptr(len(memory)) {
-		return 0, false
-	}
-	return int64(into), !readable(memory, into)
+	return int64(into), into < uintptr(len(memory))
+}
+
+// Catch is Inside for faults of reads: the byte, in memory that the caller keeps
+// mapped, cannot be read now either. It misses a fault of a read that would work
+// a moment later, which only who has not tried to write can tell from a write.
+func Catch(recovered any, memory []byte) (offset int64, fault bool) {
+	offset, inside := Inside(recovered, memory)
+	return offset, inside && !readable(memory, offset)
 }
 
 // readable says whether a byte of the memory can be read now.
-func readable(memory []byte, offset uintptr) (ok bool) {
+func readable(memory []byte, offset int64) (ok bool) {
 	old := Enter()
 	defer func() {
 		Leave(old)

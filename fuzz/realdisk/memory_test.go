@@ -1,0 +1,182 @@
+//go:build linux && !race
+
+// Race builds have files in the heap instead of mapping them.
+
+package realdisk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+const (
+	memoryLimit = 32 << 20
+	memoryData  = 3 * memoryLimit
+
+	// What the child of TestLittleMemory is told: the control group that it joins,
+	// and where the data goes.
+	groupVariable = "MMAPKV_REALDISK_GROUP"
+	dataVariable  = "MMAPKV_REALDISK_DATA"
+)
+
+// TestLittleMemory loads, reads and compacts three times as many bytes as the
+// control group of the process may have in memory: all works, and the process is
+// not killed.
+func TestLittleMemory(t *testing.T) {
+	if os.Getenv(childVariable) == "" {
+		// The child may be killed, so that the parent clears up.
+		t.Setenv(groupVariable, newMemoryGroup(t))
+		t.Setenv(dataVariable, diskDir(t))
+	}
+	if !alone(t) {
+		return
+	}
+	joinMemoryGroup(t, os.Getenv(groupVariable))
+	options := mmapkv.Options{SegmentSize: 4 << 20, Sync: fsync.Every(100 * time.Millisecond)}
+	s := openChecked(t, os.Getenv(dataVariable), options)
+	const size = 64 << 10
+	want := func(from, step int) {
+		t.Helper()
+		buffer := make([]byte, 0, size)
+		for i := from; i < memoryData/size; i += step {
+			value, err := s.AppendGet(buffer, fmt.Append(nil, i))
+			if err != nil || len(value) != size || value[0] != byte(i) || value[size-1] != byte(i) {
+				t.Fatalf("value %d: %d bytes, %v", i, len(value), err)
+			}
+		}
+	}
+	value := make([]byte, size)
+	for i := range memoryData / size {
+		for j := range value {
+			value[j] = byte(i)
+		}
+		if err := s.Put(fmt.Append(nil, i), value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(0, 1)
+	for i := 0; i < memoryData/size; i += 2 {
+		if err := s.Delete(fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Compact(context.Background()); err != nil {
+		t.Fatalf("Compact: %v", err)
+	}
+	want(1, 2)
+	shown := 0
+	if err := s.Range(func(_, _ []byte) error { shown++; return nil }); err != nil || shown != memoryData/size/2 {
+		t.Fatalf("Range shows %d pairs, %v", shown, err)
+	}
+	s.mustClose()
+	s.open()
+	want(1, 2)
+	s.mustClose()
+	wantReclaimed(t, os.Getenv(groupVariable))
+}
+
+// wantReclaimed checks that the group has met its limit.
+func wantReclaimed(t *testing.T, dir string) {
+	t.Helper()
+	for _, name := range []string{"memory.failcnt", "memory.events"} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			continue
+		}
+		text := "\n" + string(content)
+		if text == "\n0\n" || strings.Contains(text, "\nmax 0\n") {
+			t.Errorf("the memory was enough: %s says %s", name, content)
+		}
+		return
+	}
+	t.Error("the control group does not say whether it met its limit")
+}
+
+// newMemoryGroup makes a control group of version 1 or 2 whose processes may have
+// memoryLimit bytes in memory, those of files that they have read or written among
+// them.
+func newMemoryGroup(t *testing.T) (dir string) {
+	t.Helper()
+	for _, version := range []struct{ root, limit string }{
+		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"},
+		{"/sys/fs/cgroup", "memory.max"},
+		{"/sys/fs/cgroup/unified", "memory.max"},
+	} {
+		dir, err := os.MkdirTemp(version.root, "mmapkv-test-")
+		if err != nil {
+			continue
+		}
+		t.Cleanup(func() { removeGroup(t, dir) })
+		// A group of version 2 has what its parent hands on, and a limit on the
+		// swap of its own.
+		_ = writeGroup(version.root, "cgroup.subtree_control", "+memory")
+		_ = writeGroup(dir, "memory.swap.max", "0")
+		if writeGroup(dir, version.limit, strconv.Itoa(memoryLimit)) == nil {
+			return dir
+		}
+	}
+	lacks(t, "a control group for memory")
+	return ""
+}
+
+// writeGroup sets a value of a control group that has it.
+func writeGroup(dir, name, value string) error {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}
+
+// removeGroup waits for the group's processes to be gone.
+func removeGroup(t *testing.T, dir string) {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		err := unix.Rmdir(dir)
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("removing %s: %v", dir, err)
+			return
+		}
+	}
+}
+
+func joinMemoryGroup(t *testing.T, dir string) {
+	t.Helper()
+	if err := writeGroup(dir, "cgroup.procs", strconv.Itoa(os.Getpid())); err != nil {
+		lacks(t, fmt.Sprint("joining a control group: ", err))
+	}
+}
+
+// diskDir is a directory whose files are not in memory anyway.
+func diskDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/var/tmp", "mmapkv-test-")
+	if err != nil {
+		lacks(t, fmt.Sprint("a directory on a disk: ", err))
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		t.Fatal(err)
+	}
+	if stat.Type == unix.TMPFS_MAGIC || stat.Type == unix.RAMFS_MAGIC {
+		lacks(t, "a disk under /var/tmp")
+	}
+	return dir
+}
