@@ -142,6 +142,10 @@ func (d *KeyDir) Find(hash uint64) Candidates {
 	return Candidates{slots: slots, hash: hash, word: start(hash, len(slots))}
 }
 
+// Touch reads what Next will look at first, and does nothing with it: the processor has several such reads on the way
+// to memory at a time, when it is asked for them one behind the other.
+func (c *Candidates) Touch() uint64 { return atomic.LoadUint64(&c.slots[c.word]) }
+
 // Next returns the next candidate, and false when there is none left. Nearly always the first one is the key, but only
 // the record can tell.
 func (c *Candidates) Next() (Location, bool) {

@@ -59,6 +59,21 @@ func BenchmarkRead(b *testing.B) {
 			}
 		}
 	})
+	b.Run("GetMany64", func(b *testing.B) {
+		keys := make([][]byte, 64)
+		for i := range keys {
+			keys[i] = make([]byte, 0, 32)
+		}
+		none := func(int, []byte, error) error { return nil }
+		for n := 0; b.Loop(); n++ {
+			keys[n%64] = append(keys[n%64][:0], random()...)
+			if n%64 == 63 {
+				if err := s.GetMany(keys, none); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	})
 	b.Run("HasAbsent", func(b *testing.B) {
 		for b.Loop() {
 			random()[0] = 'x'

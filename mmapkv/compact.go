@@ -59,7 +59,7 @@ func (s *Store) Compact(ctx context.Context) error {
 			s.giveBackHeld()
 		}
 	}()
-	damage := s.leftOut()
+	damage := s.tryAgain()
 	after := segment.ID(0) // the file behind which the search goes on
 	last := s.lastSealed()
 	for {
@@ -93,9 +93,11 @@ func (s *Store) Compact(ctx context.Context) error {
 	}
 }
 
-// leftOut is an error for the segments with garbage that are known to be damaged.
-func (s *Store) leftOut() (err error) {
+// tryAgain makes segments that a compaction could not read once candidates again,
+// and returns an error for those with garbage that are known to be damaged.
+func (s *Store) tryAgain() (err error) {
 	for _, c := range s.candidates() {
+		c.unreadable.Store(false)
 		if c.damaged.Load() && c.garbage > c.size/little {
 			err = errors.Join(err, c.corrupt(c.dataStart, "the segment is damaged somewhere, and is left as it is"))
 		}
@@ -282,7 +284,7 @@ func (s *Store) unlinkAll(run []*file) {
 func (s *Store) compactionEnded(m *merge, names []string, began time.Time, err error) {
 	var damaged *damagedRun
 	if errors.As(err, &damaged) {
-		damaged.file.damaged.Store(true)
+		damaged.file.unreadable.Store(true)
 		var corrupt *CorruptError
 		if errors.As(err, &corrupt) {
 			s.events.corruption(corrupt)

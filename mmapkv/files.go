@@ -25,9 +25,10 @@ type file struct {
 	mayShadow            atomic.Bool // it has tombstones or records that expire
 
 	// pins is what tombstones take that compaction has kept, by the older file that
-	// needs them; it does not change. damaged keeps the file out of compactions.
-	pins    map[segment.ID]int64
-	damaged atomic.Bool
+	// needs them; it does not change. damaged, by what Open found, and unreadable, by
+	// what a compaction met, keep the file out of compactions.
+	pins                map[segment.ID]int64
+	damaged, unreadable atomic.Bool
 
 	// active is the writer's handle while the file is unsealed. It is set when
 	// the file is made and cleared, under fileSet.mu, when it is sealed.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"syscall"
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/index"
@@ -71,7 +72,8 @@ type move struct {
 // mergeBuffer is how many bytes are written at a time.
 const mergeBuffer = 256 << 10
 
-// damagedRun means that a file of the run cannot be compacted, and says which.
+// damagedRun means that a file of the run cannot be compacted as it is, and says
+// which.
 type damagedRun struct {
 	file *file
 	err  error
@@ -191,11 +193,14 @@ func (m *merge) copyFile(i int, f *file) error {
 	}
 }
 
-// unreadable is the error of a record that could not be copied: that the run is
-// damaged, if that is why.
+// unreadable is the error of what could not be copied: a damagedRun, if that is
+// why, or if the disk refuses to read it.
 func unreadable(f *file, offset int64, err error) error {
 	if errors.Is(err, segment.ErrBounds) || errors.Is(err, segment.ErrChecksum) || errors.Is(err, errDamagedValue) {
 		return &damagedRun{f, f.corrupt(offset, err.Error())}
+	}
+	if errors.Is(err, syscall.EIO) {
+		return &damagedRun{f, err}
 	}
 	return err
 }
@@ -334,7 +339,7 @@ func (m *merge) findShadows() error {
 		}
 		hint, err := s.hintOf(f)
 		if err != nil {
-			return &damagedRun{f, err}
+			return unreadable(f, f.dataStart, err)
 		}
 		for e := range hint.Entries {
 			if e.Flags&(segment.Tombstone|segment.Expires) == 0 {

@@ -37,7 +37,7 @@ func (s *Store) candidates() []candidate {
 	for _, f := range s.files.order {
 		// What older files pin is listed by now, if it is still there.
 		c := candidate{file: f, size: f.recordBytes(), sealed: f.active == nil}
-		c.eligible = c.sealed && !f.damaged.Load()
+		c.eligible = c.sealed && !f.damaged.Load() && !f.unreadable.Load()
 		c.most = f.liveBytes.Load()
 		gone := f.expiring.gone(now)
 		c.dead = c.most == 0 || gone >= c.size

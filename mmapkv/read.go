@@ -110,6 +110,10 @@ func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
 	if s.events.watchesSlow() {
 		defer s.timed("View", time.Now())
 	}
+	return s.view(key, fn)
+}
+
+func (s *Store) view(key []byte, fn func(value []byte) error) (err error) {
 	var f found
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()

@@ -153,6 +153,6 @@ func (s *Store) segmentStats(f *file) SegmentStats {
 		Sealed:    active == nil,
 		Mapped:    f.Memory() != nil,
 		Merged:    f.Kind == segment.Merged,
-		Damaged:   f.damaged.Load(),
+		Damaged:   f.damaged.Load() || f.unreadable.Load(),
 	}
 }
