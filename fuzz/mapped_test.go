@@ -282,6 +282,18 @@ var mappedReads = []struct {
 			return r.same(p, value, nil)
 		})
 	}},
+	{"GetMany", true, true, func(r *mappedRun, p, other *mappedPair) error {
+		var met error
+		err := r.store.GetMany([][]byte{other.key, p.key, other.key}, func(i int, value []byte, err error) error {
+			if i == 1 {
+				met = r.same(p, value, err)
+			} else if err == nil {
+				_ = r.same(other, value, nil)
+			}
+			return nil
+		})
+		return errors.Join(err, met)
+	}},
 	{"Put of a viewed value", true, true, func(r *mappedRun, p, _ *mappedPair) error {
 		return r.store.View(p.key, func(value []byte) error { return r.store.Put([]byte("a copy"), value[:min(len(value), 100)]) })
 	}},

@@ -464,11 +464,19 @@ func (m *model) checkKey(t *rapid.T, key string) {
 	after, appended := m.store.AppendGet(before, []byte(key))
 	has, hasErr := m.store.Has([]byte(key))
 	left, expires, ttlErr := m.store.TTL([]byte(key))
+	var many []byte
+	manyErr := m.store.GetMany([][]byte{[]byte("another key"), []byte(key)}, func(i int, value []byte, err error) error {
+		if i == 1 {
+			many = bytes.Clone(value)
+			return err
+		}
+		return nil
+	})
 	if hasErr != nil || has != found {
 		t.Fatalf("Has(%.20q) = %v, %v; want %v", key, has, hasErr, found)
 	}
 	if !found {
-		for what, err := range map[string]error{"Get": err, "View": viewed, "AppendGet": appended, "TTL": ttlErr} {
+		for what, err := range map[string]error{"Get": err, "View": viewed, "AppendGet": appended, "TTL": ttlErr, "GetMany": manyErr} {
 			if !errors.Is(err, mmapkv.ErrNotFound) {
 				t.Fatalf("%s(%.20q): %v; want ErrNotFound", what, key, err)
 			}
@@ -483,6 +491,9 @@ func (m *model) checkKey(t *rapid.T, key string) {
 	}
 	if viewed != failed || calls != 1 || string(shown) != e.value {
 		t.Fatalf("View(%.20q) shows %.40q, %d times, %v; want %.40q", key, shown, calls, viewed, e.value)
+	}
+	if manyErr != nil || string(many) != e.value {
+		t.Fatalf("GetMany shows %.40q for %.20q, %v; want %.40q", many, key, manyErr, e.value)
 	}
 	if appended != nil || string(after) != "before"+e.value {
 		t.Fatalf("AppendGet(%.20q) = %.40q, %v; want %.40q behind what was there", key, after, appended, e.value)

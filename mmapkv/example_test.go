@@ -123,6 +123,24 @@ func ExampleStore_View() {
 	// Output: 5 bytes, starting with a
 }
 
+func ExampleStore_GetMany() {
+	store, done := example(nil)
+	defer done()
+	check(store.Put([]byte("user:1"), []byte("alice")))
+	check(store.Put([]byte("user:3"), []byte("carol")))
+	keys := [][]byte{[]byte("user:1"), []byte("user:2"), []byte("user:3")}
+	names := make([]string, len(keys))
+	check(store.GetMany(keys, func(i int, value []byte, err error) error {
+		if errors.Is(err, mmapkv.ErrNotFound) {
+			return nil
+		}
+		names[i] = string(value)
+		return err
+	}))
+	fmt.Printf("%q\n", names)
+	// Output: ["alice" "" "carol"]
+}
+
 func ExampleStore_Has() {
 	store, done := example(nil)
 	defer done()
