@@ -161,6 +161,7 @@ func (s *Store) compactBest(ctx context.Context) (did bool, err error) {
 // run if all do not fit into one: those of the merge that is returned. Its made is
 // the file, nil when nothing of them was needed.
 func (s *Store) compactRun(pacer *pacer, run []*file) (m *merge, err error) {
+	defer region("compact").End()
 	began := time.Now()
 	m = &merge{store: s, pacer: pacer, run: run, older: s.olderThan(run[0])}
 	err = m.prepare()

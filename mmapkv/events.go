@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -223,6 +224,7 @@ func (n *notifier) enqueue(event func()) {
 // deliver runs until the queue is empty. A callback that ends its goroutine, as
 // testing's FailNow does, leaves the rest to another one.
 func (n *notifier) deliver() {
+	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("mmapkv", "events")))
 	empty := false
 	defer func() {
 		if !empty {

@@ -16,6 +16,7 @@ type file struct {
 	dataStart int64
 	capacity  int64       // where the log goes on in another file
 	dropped   atomic.Bool // compaction has put another file in its place
+	cold      atomic.Bool // not all of it is in memory: see cold.go
 
 	// live is what of the file the index points to, and its hint's entries.
 	liveBytes, liveHints atomic.Int64

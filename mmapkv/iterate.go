@@ -120,7 +120,7 @@ func (s *Store) newest(key []byte) (seq uint64, err error) {
 // rangeRecord shows the record at an offset, if it is live, and returns where the
 // next one is.
 func (s *Store) rangeRecord(f *file, offset int64, fn func(key, value []byte) error) (next int64, err error) {
-	in := found{store: s, file: f}
+	in := found{store: s, file: f, whole: true}
 	old := guard.Enter()
 	defer func() { in.leave(old, recover(), &err) }()
 	l := s.live.Load()

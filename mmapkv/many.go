@@ -74,7 +74,7 @@ func (s *Store) warm(keys [][]byte) (sum uint64) {
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
 	for _, loc := range locations[:len(keys)] {
-		if f.file = l.file(loc); f.file == nil || loc == index.NoLocation {
+		if f.file = l.file(loc); f.file == nil || loc == index.NoLocation || f.file.cold.Load() {
 			continue
 		}
 		size, known := loc.Size()

@@ -134,7 +134,7 @@ func (m *merge) copy() (f *file, err error) {
 	}()
 	var resident float64
 	for i, f := range m.run {
-		resident += vfs.Resident(f.File()) / float64(len(m.run))
+		resident += vfs.Resident(f.File(), f.Limit()) / float64(len(m.run))
 		if err := m.copyFile(i, f); err != nil {
 			return nil, err
 		}
@@ -322,8 +322,10 @@ func (m *merge) finish() (*file, error) {
 	}
 	f.SetLimit(m.end.Offset)
 	if !m.cold {
-		f.Populate()
+		f.Populate(0, m.end.Offset)
 	}
+	f.cold.Store(m.cold)
+	s.lockNew(f)
 	return f, nil
 }
 

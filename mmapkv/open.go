@@ -47,6 +47,9 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.continueLog()
+	if err := s.warmUp(); err != nil {
+		return err
+	}
 	if !s.options.ReadOnly {
 		s.removeOrphans(names)
 		if err := s.reserve.hold(); err != nil && !isFull(err) {

@@ -43,6 +43,15 @@ type Options struct {
 	// The record's header and key are checked all the same. Damage in a value
 	// then goes unnoticed.
 	SkipReadChecksum bool
+	// Preload has Open read all segments into memory, as far as they fit, before it
+	// returns.
+	Preload bool
+	// LockMemory keeps the segments in memory (mlock2) from when they are first read
+	// or written, so that no read waits for the disk later; with Preload from Open on.
+	// Where the system refuses that, as RLIMIT_MEMLOCK tells it to, or has no such
+	// call, Open fails; a segment that is made later and refused goes unlocked, with
+	// a message to the Logger.
+	LockMemory bool
 	// ExpectedKeys sizes the index up front; 0 lets it grow.
 	ExpectedKeys int
 	// Compaction says when garbage is reclaimed in the background.

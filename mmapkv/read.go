@@ -17,7 +17,9 @@ type found struct {
 	file   *file
 	loc    index.Location
 	record segment.Record
-	copied []byte // the record's bytes, when the file is not mapped
+	copied []byte // the record's bytes, when the file is not mapped, or cold
+	copies bool   // the value is copied anyway
+	whole  bool   // the value is read, or shown
 	shown  bool   // a callback has them
 	dst    []byte // the caller's, which the read writes to
 }
@@ -87,7 +89,7 @@ func (s *Store) AppendGet(dst, key []byte) (out []byte, err error) {
 	if s.events.watchesSlow() {
 		defer s.timed("Get", time.Now())
 	}
-	var f found
+	f := found{copies: true}
 	old := guard.Enter()
 	defer func() {
 		if f.leave(old, recover(), &err) {
@@ -114,7 +116,7 @@ func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
 }
 
 func (s *Store) view(key []byte, fn func(value []byte) error) (err error) {
-	var f found
+	f := found{whole: true}
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
 	if err := s.lookup(key, &f, !s.options.SkipReadChecksum); err != nil {
@@ -266,13 +268,17 @@ func (f *found) load(l *live, loc index.Location) error {
 // loadAt decodes the record at an offset; size is -1 when it is not known.
 func (f *found) loadAt(offset, size int64) error {
 	var err error
-	if f.file.Memory() != nil {
-		err = f.file.Record(&f.record, offset, size)
-	} else {
+	cold := f.file.cold.Load()
+	if f.file.Memory() == nil || cold && f.copies {
 		if f.copied == nil {
 			f.copied = borrowCopy()
 		}
 		f.copied, err = f.file.Load(&f.record, f.copied, offset, size)
+	} else {
+		if cold {
+			f.fetch(offset, size)
+		}
+		err = f.file.Record(&f.record, offset, size)
 	}
 	if err != nil {
 		return f.file.corrupt(offset, err.Error())

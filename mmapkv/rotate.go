@@ -22,7 +22,9 @@ func (s *Store) createFile(capacity int64) (*file, error) {
 		return nil, err
 	}
 	active.SetLimit(h.Size())
-	return &file{Segment: active.Segment, active: active, dataStart: h.Size(), capacity: capacity}, nil
+	f := &file{Segment: active.Segment, active: active, dataStart: h.Size(), capacity: capacity}
+	s.lockNew(f)
+	return f, nil
 }
 
 // syncNewFile makes a new file's bytes and its name durable.
@@ -128,6 +130,7 @@ func (s *Store) startFile(f *file) {
 
 // rotate makes a new file with room for size bytes of records the tail.
 func (s *Store) rotate(size int64, mayReserve bool) error {
+	defer region("rotate").End()
 	s.maintenance.Lock()
 	defer s.maintenance.Unlock()
 	capacity := max(s.options.SegmentSize, segment.HeaderSize+size)
@@ -193,6 +196,7 @@ func (s *Store) sealOldestLocked(most int, mayReserve bool) (did bool, err error
 
 // sealLocked makes an ended file immutable: sync, hint, manifest, in this order.
 func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
+	defer region("seal").End()
 	if err := s.syncer.SyncTo(end.Seq); err != nil {
 		return s.syncFailed(err)
 	}
@@ -261,6 +265,7 @@ func (s *Store) dropEmptyLocked(f *file, mayReserve bool) error {
 // syncLog makes everything written so far durable, oldest file first. It is the
 // syncer's sync: one call at a time.
 func (s *Store) syncLog() (upTo uint64, err error) {
+	defer region("sync").End()
 	upTo = s.acknowledged.Load()
 	for _, f := range s.files.unsealed() {
 		if err := f.File().Datasync(); err != nil {

@@ -50,6 +50,7 @@ type SegmentStats struct {
 	DiskBytes            int64
 	Sealed               bool
 	Mapped               bool // false: read through the file descriptor
+	Cold                 bool // not all of it is in memory: reads of it make system calls
 	Merged               bool // made by compaction
 	Damaged              bool // left out of compactions, because it cannot be read in part
 }
@@ -152,6 +153,7 @@ func (s *Store) segmentStats(f *file) SegmentStats {
 		DiskBytes: disk + hints,
 		Sealed:    active == nil,
 		Mapped:    f.Memory() != nil,
+		Cold:      f.cold.Load(),
 		Merged:    f.Kind == segment.Merged,
 		Damaged:   f.damaged.Load() || f.unreadable.Load(),
 	}

@@ -1,9 +1,12 @@
 package mmapkv
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
+	"runtime/pprof"
+	"runtime/trace"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -67,15 +70,29 @@ type Store struct {
 	running    sync.WaitGroup
 }
 
-// start starts the goroutines: maintain, compact, and the syncer's under
-// fsync.Every.
-// Close stops them.
+// start starts the goroutines. Close stops them.
 func (s *Store) start() {
-	s.running.Go(s.maintain)
-	if !s.options.Compaction.Disabled {
-		s.running.Go(s.compact)
+	s.background("residency", s.watchResidency)
+	if s.options.ReadOnly {
+		return
 	}
-	s.running.Go(func() { s.syncer.Run(s.stop) })
+	s.background("maintain", s.maintain)
+	if !s.options.Compaction.Disabled {
+		s.background("compact", s.compact)
+	}
+	s.background("sync", func() { s.syncer.Run(s.stop) })
+}
+
+// background runs fn in a goroutine that profiles name by the label mmapkv.
+func (s *Store) background(name string, fn func()) {
+	s.running.Go(func() {
+		pprof.Do(context.Background(), pprof.Labels("mmapkv", name), func(context.Context) { fn() })
+	})
+}
+
+// region marks a piece of work in execution traces; its End is deferred.
+func region(name string) *trace.Region {
+	return trace.StartRegion(context.Background(), "mmapkv: "+name)
 }
 
 // Close finishes the writes in flight, syncs, and releases the store; reads in
@@ -202,7 +219,7 @@ func Open(dir string, o *Options) (_ *Store, err error) {
 	if seams := options.seams; seams != nil && seams.OnOpen != nil {
 		seams.OnOpen(s.steps())
 	}
-	if !options.ReadOnly && (options.seams == nil || !options.seams.Manual) {
+	if !s.manual() {
 		s.start()
 	}
 	return s, nil

@@ -454,6 +454,7 @@ func (s *Store) syncTail() error {
 	if !s.always {
 		return nil
 	}
+	defer region("sync").End()
 	if err := s.tail.file.active.Sync(); err != nil {
 		return s.syncFailed(err)
 	}

@@ -71,12 +71,21 @@ func (s *Segment) File() vfs.File { return s.file }
 // Lifetime tells when the Segment is gone, without keeping it alive.
 func (s *Segment) Lifetime() *Lifetime { return s.lifetime }
 
-// Populate brings the mapped file into this process's page tables, as far as it
-// is in memory or the system reads it in.
-func (s *Segment) Populate() {
-	if s.lifetime.mapping != nil {
-		vfs.Populate(s.lifetime.mapping)
+// Populate reads the bytes [from, to) of the mapped file into memory, if they are
+// not there, so that touching them takes no fault: a fault that waits for the disk
+// would hold up the whole process. It is an attempt, and may fail.
+func (s *Segment) Populate(from, to int64) {
+	if s.lifetime.mapping != nil && from < to {
+		vfs.Populate(s.lifetime.mapping, from, to)
 	}
+}
+
+// Lock keeps the mapped file in memory from when it is first there.
+func (s *Segment) Lock() error {
+	if s.lifetime.mapping == nil {
+		return nil
+	}
+	return vfs.LockPages(s.lifetime.mapping)
 }
 
 // Limit is the published end: readers see only what lies in front of it.

@@ -1,23 +1,46 @@
 package vfs
 
-import "golang.org/x/sys/unix"
+import (
+	"os"
+	"unsafe"
 
-func (m *osMapping) populate() { _ = unix.Madvise(m.memory, unix.MADV_POPULATE_READ) }
+	"golang.org/x/sys/unix"
+)
+
+func (m *osMapping) populate(from, to int64) {
+	page := int64(unix.Getpagesize())
+	from, to = from&^(page-1), min(to, int64(len(m.memory)))
+	for ; from < to; from += populateStep {
+		if unix.Madvise(m.memory[from:min(from+populateStep, to)], unix.MADV_POPULATE_READ) != nil {
+			return
+		}
+	}
+}
+
+// populateStep is how many bytes are populated in one call, which keeps other
+// changes of the address space waiting.
+const populateStep = 1 << 20
+
+// lock does not read anything: MLOCK_ONFAULT takes the file's end for no error.
+func (m *osMapping) lock() error {
+	const onFault = 1
+	_, _, errno := unix.Syscall(unix.SYS_MLOCK2, uintptr(unsafe.Pointer(unsafe.SliceData(m.memory))), uintptr(len(m.memory)), onFault)
+	if errno != 0 {
+		return os.NewSyscallError("mlock2", errno)
+	}
+	return nil
+}
 
 func (f *osFile) flush(offset, size int64) {
 	_ = unix.SyncFileRange(f.fd, offset, size, unix.SYNC_FILE_RANGE_WRITE)
 }
 
-func (f *osFile) resident() float64 {
-	size, err := f.Size()
-	if err != nil || size == 0 {
-		return 1
-	}
+func (f *osFile) resident(to int64) float64 {
 	var stat unix.Cachestat_t
-	if err := unix.Cachestat(uint(f.fd), &unix.CachestatRange{Len: uint64(size)}, &stat, 0); err != nil {
+	if err := unix.Cachestat(uint(f.fd), &unix.CachestatRange{Len: uint64(to)}, &stat, 0); err != nil {
 		return 1
 	}
-	return float64(stat.Cache) * float64(unix.Getpagesize()) / float64(size)
+	return min(float64(stat.Cache)*float64(unix.Getpagesize())/float64(to), 1)
 }
 
 func (f *osFile) evict() { _ = unix.Fadvise(f.fd, 0, 0, unix.FADV_DONTNEED) }

@@ -124,18 +124,29 @@ type Mapping interface {
 // how fast something is and never what it does, so that nobody asks whether it
 // was taken. A test disk may leave it out.
 type (
-	populator interface{ populate() }
+	populator interface{ populate(from, to int64) }
+	locker    interface{ lock() error }
 	flusher   interface{ flush(offset, size int64) }
-	residence interface{ resident() float64 }
+	residence interface{ resident(to int64) float64 }
 	evicter   interface{ evict() }
 )
 
-// Populate brings all pages of a mapping into this process's page tables, so
-// that the first reads of them take no fault.
-func Populate(m Mapping) {
+// Populate reads the bytes [from, to) of a mapping into memory, if they are not
+// there, and brings their pages into this process's page tables, so that the first
+// reads of them take no fault.
+func Populate(m Mapping, from, to int64) {
 	if p, ok := m.(populator); ok {
-		p.populate()
+		p.populate(from, to)
 	}
+}
+
+// LockPages keeps the pages of a mapping in memory from when they are first there, as
+// far as its file has them and the system lets the process have so many.
+func LockPages(m Mapping) error {
+	if l, ok := m.(locker); ok {
+		return l.lock()
+	}
+	return errors.ErrUnsupported
 }
 
 // Flush begins to write the bytes [offset, offset+size) to the disk, so that the
@@ -146,11 +157,11 @@ func Flush(f File, offset, size int64) {
 	}
 }
 
-// Resident is the part of a file, from 0 to 1, that lies in the page cache; 1
-// where that cannot be told.
-func Resident(f File) float64 {
-	if r, ok := f.(residence); ok {
-		return r.resident()
+// Resident is the part of a file's first bytes, up to the given one, that lies in
+// the page cache, from 0 to 1; 1 where that cannot be told.
+func Resident(f File, to int64) float64 {
+	if r, ok := f.(residence); ok && to > 0 {
+		return r.resident(to)
 	}
 	return 1
 }

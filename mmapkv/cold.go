@@ -1,0 +1,104 @@
+package mmapkv
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// A read that touches a mapped page which is not in memory waits for the disk in a
+// page fault, of which the Go runtime knows nothing: its processor is lost as long,
+// and so is every goroutine of the process when the garbage collector wants to stop
+// them. So records of files that are not in memory as a whole are brought there by
+// system calls, which the runtime can do without: AppendGet reads them, the others
+// have their pages populated before they touch them.
+//
+// Which files those are is asked of the system once a second, where it can tell;
+// elsewhere all of them are taken to be in memory.
+
+const (
+	// residencyInterval is how often the system is asked.
+	residencyInterval = time.Second
+	// residencyFiles is how many files are asked for at a time; with more of them
+	// it takes several rounds.
+	residencyFiles = 256
+	// headBytes is how much is populated at first of a record whose size is not
+	// known.
+	headBytes = 4 << 10
+)
+
+// watchResidency is the goroutine that knows which files are cold. Open starts it,
+// Close stops it by closing s.stop.
+func (s *Store) watchResidency() {
+	tick := time.NewTicker(residencyInterval)
+	defer tick.Stop()
+	for next := 0; ; {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		l := s.live.Load()
+		if l == nil {
+			return
+		}
+		if next >= len(l.order) {
+			next = 0
+		}
+		some := l.order[next:min(next+residencyFiles, len(l.order))]
+		markCold(some)
+		next += len(some)
+	}
+}
+
+func markCold(files []*file) {
+	for _, f := range files {
+		f.cold.Store(f.Memory() != nil && vfs.Resident(f.File(), f.Limit()) < 1)
+	}
+}
+
+// fetch populates the pages of the record at an offset of a cold file; size is -1
+// when it is not known.
+func (f *found) fetch(offset, size int64) {
+	limit := f.file.Limit()
+	if size >= 0 {
+		f.file.Populate(offset, min(offset+size, limit))
+		return
+	}
+	head := min(offset+headBytes, limit)
+	f.file.Populate(offset, head)
+	var r segment.Record
+	if f.whole && f.file.Record(&r, offset, -1) == nil {
+		f.file.Populate(head, offset+r.Size)
+	}
+}
+
+// warmUp brings the files into memory as Options.Preload and Options.LockMemory
+// have it, and finds out which of them are not there.
+func (s *Store) warmUp() error {
+	for _, f := range s.files.order {
+		if s.options.LockMemory {
+			if err := f.Lock(); err != nil {
+				return fmt.Errorf("mmapkv: Options.LockMemory: %s: %w", segment.FileName(f.ID), err)
+			}
+		}
+		if s.options.Preload {
+			f.Populate(0, f.Limit())
+		}
+	}
+	markCold(s.files.order)
+	return nil
+}
+
+// lockNew keeps a new file in memory if the options say so. It goes without where
+// the system does not let the process have more.
+func (s *Store) lockNew(f *file) {
+	if !s.options.LockMemory {
+		return
+	}
+	if err := f.Lock(); err != nil {
+		s.log.Warn("mmapkv: a new segment is not locked in memory", "file", segment.FileName(f.ID), "error", err)
+	}
+}

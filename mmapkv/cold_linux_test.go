@@ -1,0 +1,88 @@
+//go:build !race
+
+// Race builds read heap copies, which are neither cold nor locked.
+
+package mmapkv
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"unsafe"
+)
+
+// mappedPages is how many bytes of a file's mapping this process has touched.
+func mappedPages(t *testing.T, f *file) (kilobytes int64) {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ours, found := strings.Cut(string(maps), fmt.Sprintf("%x-", unsafe.SliceData(f.Memory())))
+	if !found {
+		t.Fatal("the mapping is not listed")
+	}
+	_, rss, _ := strings.Cut(ours, "Rss:")
+	if _, err := fmt.Sscan(rss, &kilobytes); err != nil {
+		t.Fatal(err)
+	}
+	return kilobytes
+}
+
+// Get of what is not in memory reads it by a system call, and touches no page that
+// would have to come from the disk.
+func TestColdGetTouchesNoPage(t *testing.T) {
+	s := evicted(t, coldFixture(t), byHand())
+	key, value := numbered(504, 700_000)
+	l := s.live.Load()
+	long := l.file(l.keys.Get(s.hasher.Fingerprint(key)))
+	get := func() {
+		if got, err := s.Get(key); err != nil || !bytes.Equal(got, value) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	}
+	long.cold.Store(true)
+	if get(); mappedPages(t, long) != 0 {
+		t.Errorf("a cold Get has touched %d kB", mappedPages(t, long))
+	}
+	long.cold.Store(false)
+	if get(); mappedPages(t, long) == 0 {
+		t.Error("a warm Get has touched nothing")
+	}
+}
+
+// lockedBytes is how much of this process's memory is locked.
+func lockedBytes(t *testing.T) (bytes_ int64) {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := bytes.Cut(status, []byte("VmLck:"))
+	if _, err := fmt.Sscan(string(after), &bytes_); err != nil {
+		t.Fatal(err)
+	}
+	return bytes_ << 10
+}
+
+func TestLockMemory(t *testing.T) {
+	dir := coldFixture(t)
+	o := byHand()
+	o.LockMemory, o.Preload = true, true
+	before := lockedBytes(t)
+	s := open(t, dir, o)
+	var limits int64
+	for _, f := range s.live.Load().order {
+		limits += f.Limit()
+	}
+	opened := lockedBytes(t) - before
+	if opened < limits {
+		t.Errorf("%d bytes of %d are locked", opened, limits)
+	}
+	fill(t, s, 1000, 1200, 300)
+	if more := lockedBytes(t) - before; more <= opened {
+		t.Errorf("%d bytes are locked when new segments have come, and %d before", more, opened)
+	}
+}

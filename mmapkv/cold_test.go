@@ -1,0 +1,154 @@
+package mmapkv
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+)
+
+// evicted is a store of whose segments nothing is in memory, where the system lets
+// go of it.
+func evicted(t *testing.T, dir string, o *Options) *Store {
+	t.Helper()
+	s := open(t, dir, byHand())
+	for _, f := range s.live.Load().order {
+		vfs.Evict(f.File())
+	}
+	closeStore(t, s)
+	return open(t, dir, o)
+}
+
+func coldFixture(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	s := open(t, dir, byHand())
+	fill(t, s, 0, 500, 300)
+	fill(t, s, 500, 505, 700_000) // too long for their size to be in the index
+	closeStore(t, s)
+	return dir
+}
+
+// What is not in memory reads like the rest, on every path.
+func TestColdReads(t *testing.T) {
+	dir := coldFixture(t)
+	paths := map[string]func(t *testing.T, s *Store){
+		"Get": func(t *testing.T, s *Store) {
+			wantFilled(t, s, 0, 500, 300)
+			wantFilled(t, s, 500, 505, 700_000)
+		},
+		"View": func(t *testing.T, s *Store) {
+			for i := range 505 {
+				key, value := numbered(i, 300)
+				if i >= 500 {
+					key, value = numbered(i, 700_000)
+				}
+				err := s.View(key, func(got []byte) error {
+					if !bytes.Equal(got, value) {
+						t.Errorf("key %d shows %d bytes", i, len(got))
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		},
+		"GetMany": func(t *testing.T, s *Store) {
+			var keys [][]byte
+			for i := range 500 {
+				key, _ := numbered(i, 0)
+				keys = append(keys, key)
+			}
+			err := s.GetMany(keys, func(i int, got []byte, err error) error {
+				if _, value := numbered(i, 300); !bytes.Equal(got, value) {
+					t.Errorf("key %d shows %d bytes", i, len(got))
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		},
+		"Has and TTL": func(t *testing.T, s *Store) {
+			for i := range 505 {
+				key, _ := numbered(i, 0)
+				if has, err := s.Has(key); !has || err != nil {
+					t.Errorf("key %d: %v, %v", i, has, err)
+				}
+				if _, expires, err := s.TTL(key); expires || err != nil {
+					t.Errorf("key %d: %v, %v", i, expires, err)
+				}
+			}
+		},
+		"Keys and Range": func(t *testing.T, s *Store) {
+			keys, pairs := 0, 0
+			for range s.Keys() {
+				keys++
+			}
+			if err := s.Range(func(_, _ []byte) error { pairs++; return nil }); err != nil {
+				t.Error(err)
+			}
+			if keys != 505 || pairs != 505 {
+				t.Errorf("%d keys and %d pairs", keys, pairs)
+			}
+		},
+	}
+	for name, read := range paths {
+		t.Run(name, func(t *testing.T) {
+			s := evicted(t, dir, byHand())
+			for _, f := range s.live.Load().order {
+				f.cold.Store(true) // also where the system has not let go
+			}
+			read(t, s)
+		})
+	}
+}
+
+// Which files are cold is what the system says of them; reads and Preload bring
+// them back.
+func TestColdIsWhatTheSystemSays(t *testing.T) {
+	dir := coldFixture(t)
+	s := evicted(t, dir, byHand())
+	for i, one := range s.Stats().Segments {
+		f := s.live.Load().order[i]
+		if resident := vfs.Resident(f.File(), f.Limit()); one.Cold != (f.Memory() != nil && resident < 1) {
+			t.Errorf("%s is cold: %v, and %v of it is in memory", one.File, one.Cold, resident)
+		}
+	}
+	wantFilled(t, s, 0, 500, 300)
+	wantFilled(t, s, 500, 505, 700_000)
+	markCold(s.live.Load().order)
+	for _, one := range s.Stats().Segments {
+		if one.Cold {
+			t.Errorf("%s is cold when all of it has been read", one.File)
+		}
+	}
+	closeStore(t, s)
+	o := byHand()
+	o.Preload = true
+	for _, one := range evicted(t, dir, o).Stats().Segments {
+		if one.Cold {
+			t.Errorf("%s is cold with Preload", one.File)
+		}
+	}
+}
+
+// A system that cannot lock memory is an error, not a promise broken in silence.
+func TestLockMemoryThatIsNotToBeHad(t *testing.T) {
+	disk := forgetful.New()
+	o := byHand()
+	inject.Into(o, &inject.Seams{Manual: true, FS: disk})
+	s := open(t, "/store", o)
+	put(t, s, "a", "value")
+	closeStore(t, s)
+	o.LockMemory = true
+	if _, err := Open("/store", o); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Open: %v", err)
+	}
+	o.LockMemory = false
+	wantValue(t, open(t, "/store", o), "a", "value")
+}
