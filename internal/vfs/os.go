@@ -32,10 +32,31 @@ func (osFS) OpenDir(path string) (Dir, error) {
 
 func (osFS) Mkdir(path string) error {
 	_, err := retry(func() (int, error) { return 0, unix.Mkdir(path, 0o700) })
+	if err == nil {
+		err = ensureMode(unix.AT_FDCWD, path, 0o700)
+	}
 	if err != nil {
 		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
 	}
 	return nil
+}
+
+// ensureMode gives back to what was just made the permissions that a umask has
+// taken from its owner. Where the system cannot do so without following a symbolic
+// link, the umask has its way.
+func ensureMode(dir int, name string, mode uint32) error {
+	var stat unix.Stat_t
+	if err := unix.Fstatat(dir, name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if uint32(stat.Mode)&0o777 == mode {
+		return nil
+	}
+	err := unix.Fchmodat(dir, name, uint32(stat.Mode)&^0o777|mode, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	return err
 }
 
 // osDir reaches files through its descriptor only, so that they stay in the
@@ -86,6 +107,13 @@ func (d *osDir) openFD(op, name string, flags int) (fd int, err error) {
 	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)
 		return -1, &fs.PathError{Op: op, Path: path, Err: errNotRegular}
+	}
+	// A umask may have taken the owner's permissions from what was just made.
+	if flags&unix.O_EXCL != 0 && stat.Mode&0o777 != 0o600 {
+		if err := unix.Fchmod(fd, 0o600); err != nil {
+			unix.Close(fd)
+			return -1, &fs.PathError{Op: op, Path: path, Err: err}
+		}
 	}
 	return fd, nil
 }
@@ -155,12 +183,12 @@ func (d *osDir) Close() error {
 // Lock takes flock(2), which belongs to the open file: it excludes another open
 // of this process too, and goes with the process, however it ends.
 func (d *osDir) Lock(name string, mode LockMode) (Lock, error) {
-	flags, how := unix.O_RDWR|unix.O_CREAT, unix.LOCK_EX
+	how := unix.LOCK_EX
 	if mode == Shared {
-		flags, how = unix.O_RDONLY, unix.LOCK_SH
+		how = unix.LOCK_SH
 	}
 	for {
-		fd, err := d.openFD("lock", name, flags)
+		fd, err := d.openLock(name, mode)
 		if err != nil {
 			return nil, err
 		}
@@ -181,6 +209,23 @@ func (d *osDir) Lock(name string, mode LockMode) (Lock, error) {
 			return nil, &fs.PathError{Op: "lock", Path: path, Err: err}
 		}
 		// Somebody replaced the file between open and lock: lock the new one.
+	}
+}
+
+// openLock opens the file of a lock, and makes it for an exclusive one.
+func (d *osDir) openLock(name string, mode LockMode) (fd int, err error) {
+	if mode == Shared {
+		return d.openFD("lock", name, unix.O_RDONLY)
+	}
+	for {
+		fd, err = d.openFD("lock", name, unix.O_RDWR)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return fd, err
+		}
+		fd, err = d.openFD("lock", name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
+		if !errors.Is(err, fs.ErrExist) {
+			return fd, err
+		}
 	}
 }
 
