@@ -173,7 +173,7 @@ func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
 		if errors.Is(err, segment.ErrVersion) {
 			return nil, fmt.Errorf("%w: %s: %w", ErrVersion, name, err)
 		}
-		return nil, refused(&CorruptError{File: name, Reason: err.Error()})
+		return nil, unusable(name, err)
 	}
 	f := &file{dataStart: header.Size(), capacity: s.options.SegmentSize}
 	mapped := size
@@ -280,7 +280,7 @@ func (s *Store) loadFile(f *file, mu *sync.Mutex) error {
 	if err != nil {
 		hint, err = s.rebuildHint(f)
 		if err != nil {
-			return refused(&CorruptError{File: name, Reason: err.Error()})
+			return unusable(name, err)
 		}
 		mu.Lock()
 		s.recovery.HintsRebuilt++
