@@ -1,7 +1,11 @@
 package segment
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -36,5 +40,60 @@ func TestMaxManifestSizeIsEnough(t *testing.T) {
 	m := Manifest{Segments: make([]SegmentInfo, maxSegments)}
 	if size := len(m.Append(nil)); size > MaxManifestSize {
 		t.Errorf("a manifest of %d bytes, and the most is %d", size, MaxManifestSize)
+	}
+}
+
+// shortLivedReader fails from the nth read on.
+type shortLivedReader struct {
+	io.ReaderAt
+	left int
+}
+
+var errUnread = errors.New("unreadable")
+
+func (r *shortLivedReader) ReadAt(p []byte, offset int64) (int, error) {
+	if r.left--; r.left < 0 {
+		return 0, errUnread
+	}
+	return r.ReaderAt.ReadAt(p, offset)
+}
+
+// A record lies across the end of the window, and what is behind cannot be read.
+func TestScannerTellsWhatCannotBeRead(t *testing.T) {
+	for _, keySize := range []int{5, 2 * longHead} {
+		for inWindow := int64(0); inWindow <= 64; inWindow += Alignment {
+			for _, bad := range []bool{false, true} {
+				first := RecordSize(5, 0, 0)
+				data := encode(Placement{Salt: testSalt, Offset: HeaderSize, Seq: 1}, "first", "", 0)
+				filler := HeaderSize + scanWindow - inWindow - (HeaderSize + first)
+				filler -= RecordSize(0, 0, 0)
+				data = append(make([]byte, HeaderSize), data...)
+				at := int64(len(data))
+				data = append(data, encode(Placement{Salt: testSalt, Offset: at, Seq: 2}, "", string(make([]byte, filler)), 0)...)
+				if bad {
+					data[at+RecordHeaderSize-1] ^= 1
+				}
+				data = append(data, encode(Placement{Salt: testSalt, Offset: int64(len(data)), Seq: 3},
+					strings.Repeat("k", keySize), strings.Repeat("v", 100), 0)...)
+				r := &shortLivedReader{ReaderAt: bytes.NewReader(data), left: 1}
+				if err := scanAll(NewScanner(r, testSalt, HeaderSize, int64(len(data)))); err != errUnread {
+					t.Errorf("keys of %d, %d bytes in the window, bad %v: %v", keySize, inWindow, bad, err)
+				}
+			}
+		}
+	}
+}
+
+// scanAll goes from record to record, over what is bad, and returns the error that
+// ends it.
+func scanAll(s *Scanner) error {
+	for {
+		_, err := s.Next()
+		if errors.Is(err, ErrBadRecord) {
+			_, err = s.Resync(1)
+		}
+		if err != nil {
+			return err
+		}
 	}
 }

@@ -32,31 +32,16 @@ func (osFS) OpenDir(path string) (Dir, error) {
 
 func (osFS) Mkdir(path string) error {
 	_, err := retry(func() (int, error) { return 0, unix.Mkdir(path, 0o700) })
-	if err == nil {
-		err = ensureMode(unix.AT_FDCWD, path, 0o700)
-	}
 	if err != nil {
 		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
 	}
-	return nil
-}
-
-// ensureMode gives back to what was just made the permissions that a umask has
-// taken from its owner. Where the system cannot do so without following a symbolic
-// link, the umask has its way.
-func ensureMode(dir int, name string, mode uint32) error {
+	// A umask may have taken permissions from the owner. Where the system cannot give
+	// them back without following a symbolic link, the umask has its way.
 	var stat unix.Stat_t
-	if err := unix.Fstatat(dir, name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return err
+	if unix.Fstatat(unix.AT_FDCWD, path, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil && stat.Mode&0o777 != 0o700 {
+		_ = unix.Fchmodat(unix.AT_FDCWD, path, uint32(stat.Mode)&^0o777|0o700, unix.AT_SYMLINK_NOFOLLOW)
 	}
-	if uint32(stat.Mode)&0o777 == mode {
-		return nil
-	}
-	err := unix.Fchmodat(dir, name, uint32(stat.Mode)&^0o777|mode, unix.AT_SYMLINK_NOFOLLOW)
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // osDir reaches files through its descriptor only, so that they stay in the
@@ -108,12 +93,10 @@ func (d *osDir) openFD(op, name string, flags int) (fd int, err error) {
 		unix.Close(fd)
 		return -1, &fs.PathError{Op: op, Path: path, Err: errNotRegular}
 	}
-	// A umask may have taken the owner's permissions from what was just made.
+	// A umask may have taken permissions from the owner; there are file systems that
+	// know none.
 	if flags&unix.O_EXCL != 0 && stat.Mode&0o777 != 0o600 {
-		if err := unix.Fchmod(fd, 0o600); err != nil {
-			unix.Close(fd)
-			return -1, &fs.PathError{Op: op, Path: path, Err: err}
-		}
+		_ = unix.Fchmod(fd, 0o600)
 	}
 	return fd, nil
 }
