@@ -3,6 +3,7 @@ package mmapkv
 import (
 	"errors"
 	"fmt"
+	"syscall"
 )
 
 // The errors of this package. Test for them with errors.Is: what is returned
@@ -55,6 +56,16 @@ type failure struct{ cause error }
 
 func (f *failure) Error() string   { return ErrFailed.Error() + ": " + f.cause.Error() }
 func (f *failure) Unwrap() []error { return []error{ErrFailed, f.cause} }
+
+// unusable is the error of an Open that needs a file and cannot use it: damage,
+// unless the system has said that it lacks something else, such as a descriptor.
+func unusable(name string, err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) && errno != syscall.EIO {
+		return err
+	}
+	return refused(&CorruptError{File: name, Reason: err.Error()})
+}
 
 // refused is the error of an Open that damage makes impossible.
 func refused(err error) error {

@@ -63,7 +63,7 @@ func (s *Store) recover() error {
 
 // readManifest reads the manifest, or makes that of a new store.
 func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
-	content, err := readFile(s.dir, segment.ManifestName)
+	content, err := readFile(s.dir, segment.ManifestName, segment.MaxManifestSize)
 	switch {
 	case err == nil:
 		m, err := segment.ParseManifest(content)
@@ -74,6 +74,8 @@ func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
 			return nil, refused(&CorruptError{File: segment.ManifestName, Reason: err.Error()})
 		}
 		return m, nil
+	case errors.Is(err, errTooLong):
+		return nil, refused(&CorruptError{File: segment.ManifestName, Reason: err.Error()})
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
@@ -98,7 +100,9 @@ func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
 	return &m, nil
 }
 
-func readFile(dir vfs.Dir, name string) ([]byte, error) {
+// readFile reads a file of at most so many bytes. A longer one is damaged: it may
+// have holes, and want more memory than it takes on the disk.
+func readFile(dir vfs.Dir, name string, most int64) ([]byte, error) {
 	f, err := dir.OpenReadOnly(name)
 	if err != nil {
 		return nil, err
@@ -108,6 +112,9 @@ func readFile(dir vfs.Dir, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if size > most {
+		return nil, fmt.Errorf("%w: %s has %d bytes, and never more than %d", errTooLong, name, size, most)
+	}
 	content := make([]byte, size)
 	n, err := f.ReadAt(content, 0)
 	if err == io.EOF {
@@ -115,6 +122,8 @@ func readFile(dir vfs.Dir, name string) ([]byte, error) {
 	}
 	return content[:n], err
 }
+
+var errTooLong = errors.New("mmapkv: a file is too long")
 
 // mostUnlisted is how many file numbers a session may use at most from one edit of
 // the manifest to the next. A file with a number beyond that is not of this store,
@@ -167,7 +176,7 @@ func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
 		if errors.Is(err, segment.ErrVersion) {
 			return nil, fmt.Errorf("%w: %s: %w", ErrVersion, name, err)
 		}
-		return nil, refused(&CorruptError{File: name, Reason: err.Error()})
+		return nil, unusable(name, err)
 	}
 	f := &file{dataStart: header.Size(), capacity: s.options.SegmentSize}
 	mapped := size
@@ -199,6 +208,9 @@ func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
 func inspect(handle vfs.File, info segment.SegmentInfo) (size int64, header segment.Header, err error) {
 	if size, err = handle.Size(); err != nil {
 		return 0, header, err
+	}
+	if size > segment.MaxFileSize {
+		return 0, header, fmt.Errorf("%w: it has %d bytes", errTooLong, size)
 	}
 	if header, err = segment.ReadHeader(handle, size); err != nil {
 		return 0, header, err
@@ -271,7 +283,7 @@ func (s *Store) loadFile(f *file, mu *sync.Mutex) error {
 	if err != nil {
 		hint, err = s.rebuildHint(f)
 		if err != nil {
-			return refused(&CorruptError{File: name, Reason: err.Error()})
+			return unusable(name, err)
 		}
 		mu.Lock()
 		s.recovery.HintsRebuilt++
@@ -315,7 +327,7 @@ func (s *Store) loadFile(f *file, mu *sync.Mutex) error {
 
 // readHint reads the hint of a file, if it is whole and covers just what counts.
 func (s *Store) readHint(f *file) (*segment.Hint, error) {
-	content, err := readFile(s.dir, segment.HintName(f.ID))
+	content, err := readFile(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
 	if err != nil {
 		return nil, err
 	}

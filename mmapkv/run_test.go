@@ -69,7 +69,7 @@ func TestKeptTombstonesFitIntoASegment(t *testing.T) {
 	s.endForTest(t)
 	pacer, done := s.newPacer(context.Background())
 	defer done()
-	run := filesOf(s.candidates()[old:])
+	run := filesOf(s.sealedForTest()[old:])
 	m, err := s.compactRun(pacer, run)
 	if err != nil {
 		t.Fatal(err)

@@ -87,6 +87,13 @@ func (b *HintBuilder) Add(e Entry) {
 // HintEntrySize is what a record with a key of keySize bytes takes in a hint.
 func HintEntrySize(keySize int) int64 { return int64(hintEntrySize(keySize)) + directorySize }
 
+// MaxHintSize bounds how long a hint is that covers so many bytes: an entry takes
+// at most twice its record, and a range of damage twice its length, but for one
+// that is shorter than a unit of the alignment.
+func MaxHintSize(covered int64) int64 {
+	return hintHeaderSize + hintSumSize + damageSize + 2*max(covered, 0)
+}
+
 // hintEntrySize is what an entry takes, with its key and padding.
 func hintEntrySize(keySize int) int { return entryHeaderSize + int(padded(int64(keySize))) }
 

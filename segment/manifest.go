@@ -33,9 +33,16 @@ const (
 	infoOffsetAt = 24
 	infoSeqAt    = 32
 
-	// maxEnd bounds where a file may end: the last record begins at MaxOffset at
-	// most, and takes not much more than the largest value.
-	maxEnd = 1 << 33
+	// maxSegments bounds how many files are listed.
+	maxSegments = 1 << 20
+)
+
+const (
+	// MaxFileSize bounds how long a segment's file is, in bytes: the last record
+	// begins at MaxOffset at most, and takes not much more than the largest value.
+	MaxFileSize = 1 << 33
+	// MaxManifestSize bounds how long a manifest is, in bytes.
+	MaxManifestSize = 2 * (blockHeaderSize + bodyHeaderSize + maxSegments*infoSize)
 )
 
 // SegmentInfo is what the manifest says of one file.
@@ -188,7 +195,7 @@ func (m *Manifest) check() error {
 			return fmt.Errorf("%w: segment %d is listed wrongly", ErrManifest, info.ID)
 		case info.Kind != Log && info.Kind != Merged:
 			return fmt.Errorf("%w: segment %d is of an unknown kind", ErrManifest, info.ID)
-		case known && (info.End.Offset < HeaderSize || info.End.Offset > maxEnd || info.End.Offset%Alignment != 0):
+		case known && (info.End.Offset < HeaderSize || info.End.Offset > MaxFileSize || info.End.Offset%Alignment != 0):
 			return fmt.Errorf("%w: segment %d ends at %d", ErrManifest, info.ID, info.End.Offset)
 		case m.Clean && !known:
 			return fmt.Errorf("%w: segment %d is unsealed after a clean close", ErrManifest, info.ID)

@@ -32,7 +32,7 @@ func TestManifestIsReadAsWritten(t *testing.T) {
 			m.Segments = append(m.Segments, SegmentInfo{
 				ID: ID(i + 1), Salt: rapid.Uint64().Draw(t, "salt"), Sealed: m.Clean || rapid.Bool().Draw(t, "sealed"),
 				Kind: rapid.SampledFrom([]Kind{Log, Merged}).Draw(t, "kind"),
-				End:  End{Alignment * rapid.Int64Range(8, maxEnd/Alignment).Draw(t, "end"), rapid.Uint64().Draw(t, "seq")},
+				End:  End{Alignment * rapid.Int64Range(8, MaxFileSize/Alignment).Draw(t, "end"), rapid.Uint64().Draw(t, "seq")},
 			})
 		}
 		if got, err := ParseManifest(m.Append(nil)); err != nil || !reflect.DeepEqual(got, m) {

@@ -35,6 +35,12 @@ func (osFS) Mkdir(path string) error {
 	if err != nil {
 		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
 	}
+	// A umask may have taken permissions from the owner. Where the system cannot give
+	// them back without following a symbolic link, the umask has its way.
+	var stat unix.Stat_t
+	if unix.Fstatat(unix.AT_FDCWD, path, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil && stat.Mode&0o777 != 0o700 {
+		_ = unix.Fchmodat(unix.AT_FDCWD, path, uint32(stat.Mode)&^0o777|0o700, unix.AT_SYMLINK_NOFOLLOW)
+	}
 	return nil
 }
 
@@ -86,6 +92,11 @@ func (d *osDir) openFD(op, name string, flags int) (fd int, err error) {
 	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)
 		return -1, &fs.PathError{Op: op, Path: path, Err: errNotRegular}
+	}
+	// A umask may have taken permissions from the owner; there are file systems that
+	// know none.
+	if flags&unix.O_EXCL != 0 && stat.Mode&0o777 != 0o600 {
+		_ = unix.Fchmod(fd, 0o600)
 	}
 	return fd, nil
 }
@@ -155,12 +166,12 @@ func (d *osDir) Close() error {
 // Lock takes flock(2), which belongs to the open file: it excludes another open
 // of this process too, and goes with the process, however it ends.
 func (d *osDir) Lock(name string, mode LockMode) (Lock, error) {
-	flags, how := unix.O_RDWR|unix.O_CREAT, unix.LOCK_EX
+	how := unix.LOCK_EX
 	if mode == Shared {
-		flags, how = unix.O_RDONLY, unix.LOCK_SH
+		how = unix.LOCK_SH
 	}
 	for {
-		fd, err := d.openFD("lock", name, flags)
+		fd, err := d.openLock(name, mode)
 		if err != nil {
 			return nil, err
 		}
@@ -181,6 +192,23 @@ func (d *osDir) Lock(name string, mode LockMode) (Lock, error) {
 			return nil, &fs.PathError{Op: "lock", Path: path, Err: err}
 		}
 		// Somebody replaced the file between open and lock: lock the new one.
+	}
+}
+
+// openLock opens the file of a lock, and makes it for an exclusive one.
+func (d *osDir) openLock(name string, mode LockMode) (fd int, err error) {
+	if mode == Shared {
+		return d.openFD("lock", name, unix.O_RDONLY)
+	}
+	for {
+		fd, err = d.openFD("lock", name, unix.O_RDWR)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return fd, err
+		}
+		fd, err = d.openFD("lock", name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
+		if !errors.Is(err, fs.ErrExist) {
+			return fd, err
+		}
 	}
 }
 

@@ -132,7 +132,15 @@ func TestOnlyRegularFilesAreOpened(t *testing.T) {
 }
 
 func TestOthersCannotReadWhatIsMade(t *testing.T) {
+	for _, umask := range []int{0, 0o22, 0o77, 0o377, 0o777} {
+		checkModes(t, umask)
+	}
+}
+
+func checkModes(t *testing.T, umask int) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "directory")
+	defer unix.Umask(unix.Umask(umask))
 	must(t, OS().Mkdir(path))
 	dir := openDir(t, path)
 	create(t, dir, "file", "")
@@ -143,7 +151,7 @@ func TestOthersCannotReadWhatIsMade(t *testing.T) {
 		info, err := os.Stat(filepath.Join(path, name))
 		must(t, err)
 		if info.Mode() != want {
-			t.Errorf("%s has mode %v, want %v", name, info.Mode(), want)
+			t.Errorf("umask %03o: %s has mode %v, want %v", umask, name, info.Mode(), want)
 		}
 	}
 }

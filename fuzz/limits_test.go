@@ -1,0 +1,288 @@
+package fuzz
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+var clockSeed = flag.Uint64("clock.seed", 0, "seed of TestClockJumps; 0: a random one")
+
+// limitedStore is a store on a real disk whose values tell their key and version.
+type limitedStore struct {
+	*mmapkv.Store
+	t        *testing.T
+	versions map[string]int
+}
+
+func (s *limitedStore) put(i int) {
+	s.t.Helper()
+	key := fmt.Sprint("key ", i)
+	s.versions[key]++
+	if err := s.Put([]byte(key), limitedValue(key, s.versions[key])); err != nil {
+		s.t.Fatalf("Put(%s): %v", key, err)
+	}
+}
+
+func limitedValue(key string, version int) []byte {
+	return []byte(strings.Repeat(fmt.Sprint(key, " version ", version, "; "), 20))
+}
+
+func (s *limitedStore) check(when string) {
+	s.t.Helper()
+	for key, version := range s.versions {
+		if got, err := s.Get([]byte(key)); err != nil || string(got) != string(limitedValue(key, version)) {
+			s.t.Fatalf("%s: Get(%s) = %.40q, %v; want version %d", when, key, got, err, version)
+		}
+	}
+}
+
+// TestFewMappings lets a store have so many mappings, from one on, that rotation,
+// compaction, and opening run out of them: all works without.
+func TestFewMappings(t *testing.T) {
+	for _, limit := range []int{1, 2, 6, 16} {
+		restore := vfs.SetMappingLimit(limit)
+		dir := t.TempDir()
+		options := mmapkv.Options{SegmentSize: 8 << 10, Sync: fsync.Never}
+		s := &limitedStore{t: t, versions: map[string]int{}}
+		open := func() {
+			t.Helper()
+			var err error
+			if s.Store, err = mmapkv.Open(dir, &options); err != nil {
+				t.Fatal(err)
+			}
+			s.check("opened")
+		}
+		open()
+		for round := range 3 {
+			for i := range 200 {
+				s.put(i * (round + 1) % 250)
+			}
+			if err := s.Compact(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			s.check("compacted")
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			open()
+		}
+		restore()
+		for i := range 200 {
+			s.put(i)
+		}
+		s.check("with mappings")
+		segments := s.Stats().Segments
+		if last := segments[len(segments)-1]; !last.Mapped {
+			t.Errorf("limit %d: %s is not mapped, and there are mappings", limit, last.File)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestClockJumps sets the clock of a store with goroutines back and forth, by up to
+// a year: nothing hangs or is lost, syncs and compactions come all the same, and a
+// key that expires has its value or none.
+func TestClockJumps(t *testing.T) {
+	const interval = 10 * time.Millisecond
+	seed := *clockSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-clock.seed=%d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	var offset atomic.Int64
+	disk := faulty.New(vfs.OS())
+	options := mmapkv.Options{SegmentSize: 16 << 10, Sync: fsync.Every(interval)}
+	options.Compaction.BytesPerSecond = 4 << 20
+	inject.Into(&options, &inject.Seams{FS: disk, Now: func() time.Time {
+		// Without the monotonic reading, as after a change by the administrator.
+		return time.Now().Round(0).Add(time.Duration(offset.Load()))
+	}})
+	dir := t.TempDir()
+	store, err := mmapkv.Open(dir, &options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &limitedStore{Store: store, t: t, versions: map[string]int{}}
+	jumps := []time.Duration{time.Millisecond, time.Second, time.Hour, 365 * 24 * time.Hour}
+	longest := time.Duration(0)
+	for round := range 60 {
+		jump := jumps[rng.IntN(len(jumps))]
+		if rng.IntN(2) == 0 {
+			jump = -jump
+		}
+		offset.Add(int64(jump))
+		began := time.Now()
+		for i := range 30 {
+			s.put(rng.IntN(300))
+			key := fmt.Append(nil, "short ", i)
+			ttl := time.Duration(1+rng.IntN(2000)) * time.Millisecond
+			if err := s.PutWithTTL(key, key, ttl); err != nil {
+				t.Fatal(err)
+			}
+			offset.Add(int64(time.Duration(rng.IntN(3)-1) * time.Second)) // between write and read
+			if left, ok, err := s.TTL(key); err != nil && !errors.Is(err, mmapkv.ErrNotFound) || err == nil && (!ok || left <= 0) {
+				t.Fatalf("TTL of a key with %v: %v, %v, %v", ttl, left, ok, err)
+			}
+			if value, err := s.Get(key); err == nil && string(value) != string(key) || err != nil && !errors.Is(err, mmapkv.ErrNotFound) {
+				t.Fatalf("Get(%s): %q, %v", key, value, err)
+			}
+		}
+		longest = max(longest, time.Since(began))
+		if round%20 == 10 {
+			waitForSync(t, disk, s)
+		}
+		if round%20 == 19 {
+			if err := s.Compact(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.check("after all jumps")
+	if longest > 3*time.Second {
+		t.Errorf("sixty writes took %v", longest)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	offset.Add(-int64(365 * 24 * time.Hour))
+	if s.Store, err = mmapkv.Open(dir, &options); err != nil {
+		t.Fatal(err)
+	}
+	s.check("reopened a year before")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// waitForSync expects the background to sync what is written now, whatever the
+// clock says.
+func waitForSync(t *testing.T, disk *faulty.Disk, s *limitedStore) {
+	t.Helper()
+	s.put(0)
+	from := disk.Count()
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for _, call := range disk.Calls()[from:] {
+			if call.Kind == faulty.Datasync && strings.HasSuffix(call.Name, ".seg") {
+				return
+			}
+		}
+	}
+	t.Fatal("nothing was synced in five seconds")
+}
+
+// TestReopenWhileTheFailedStoreIsViewed closes a store that has failed, and opens
+// its directory again in the same process, all inside a View of the failed one: it
+// keeps its value, whatever the new store does to the files.
+func TestReopenWhileTheFailedStoreIsViewed(t *testing.T) {
+	dir := t.TempDir()
+	disk := faulty.New(vfs.OS())
+	options := mmapkv.Options{SegmentSize: 8 << 10, Sync: fsync.Always}
+	inject.Into(&options, &inject.Seams{FS: disk})
+	failed, err := mmapkv.Open(dir, &options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := &limitedStore{Store: failed, t: t, versions: map[string]int{}}
+	for i := range 60 {
+		old.put(i)
+	}
+	disk.Fail(faulty.Rule{Match: faulty.Only(faulty.Datasync), Err: syscall.EIO})
+	if err := failed.Put([]byte("doubtful"), nil); !errors.Is(err, mmapkv.ErrFailed) {
+		t.Fatalf("Put when the sync fails: %v", err)
+	}
+	disk.Heal()
+
+	var readers sync.WaitGroup
+	done := make(chan bool)
+	for i := range 3 { // more readers of the old store, of other segments
+		key := fmt.Sprint("key ", 20*i)
+		inside := make(chan bool)
+		readers.Go(func() {
+			err := failed.View([]byte(key), func(value []byte) error {
+				close(inside)
+				<-done
+				if string(value) != string(limitedValue(key, 1)) {
+					t.Errorf("the value of %s is now %.40q", key, value)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Errorf("View(%s): %v", key, err)
+			}
+		})
+		<-inside
+	}
+	err = failed.View([]byte("key 1"), func(value []byte) error {
+		if _, err := mmapkv.Open(dir, &options); !errors.Is(err, mmapkv.ErrLocked) {
+			t.Errorf("Open beside the failed store: %v", err)
+		}
+		if err := failed.Close(); !errors.Is(err, mmapkv.ErrFailed) || !errors.Is(err, syscall.EIO) {
+			t.Errorf("Close: %v", err)
+		}
+		if _, err := failed.Get([]byte("key 1")); !errors.Is(err, mmapkv.ErrClosed) {
+			t.Errorf("Get from the closed store: %v", err)
+		}
+		if err := failed.Put([]byte("late"), nil); !errors.Is(err, mmapkv.ErrClosed) {
+			t.Errorf("Put to the closed store: %v", err)
+		}
+		old.reopen(dir, &options)
+		if string(value) != string(limitedValue("key 1", 1)) {
+			t.Errorf("the old value is now %.40q", value)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Errorf("View: %v", err)
+	}
+	close(done)
+	readers.Wait()
+	if _, err := mmapkv.Open(dir, &options); !errors.Is(err, mmapkv.ErrLocked) {
+		t.Errorf("Open beside the new store, with the old one gone: %v", err)
+	}
+	old.check("the views have ended")
+	if err := old.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+// reopen opens the directory and has every file of before replaced and collected.
+func (s *limitedStore) reopen(dir string, options *mmapkv.Options) {
+	s.t.Helper()
+	var err error
+	if s.Store, err = mmapkv.Open(dir, options); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := s.Get([]byte("doubtful")); err != nil && !errors.Is(err, mmapkv.ErrNotFound) {
+		s.t.Errorf("what was in doubt: %v", err)
+	}
+	s.check("reopened")
+	for range 2 {
+		for i := range 60 {
+			s.put(i)
+		}
+		if err := s.Compact(context.Background()); err != nil {
+			s.t.Errorf("Compact: %v", err)
+		}
+		runtime.GC()
+	}
+	s.check("compacted")
+}

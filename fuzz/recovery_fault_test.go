@@ -1,0 +1,133 @@
+package fuzz
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/oracle"
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+// A read fails with EIO only.
+var recoveryFaults = []faulty.Rule{
+	{Err: syscall.EIO}, {Err: syscall.ENOSPC, Match: noRead}, {Err: syscall.ENOSPC, Short: true},
+	{Err: syscall.EMFILE, Match: noRead, Through: true},
+}
+
+func noRead(op faulty.Op) bool { return op.Kind != faulty.Read }
+
+// TestEveryCallOfRecoveryFails fails each file call of an Open after a kill or a
+// power cut, once and from then on: Open says so or shows what it would otherwise,
+// and the next one does.
+func TestEveryCallOfRecoveryFails(t *testing.T) {
+	runs := 0
+	for seed := range uint64(3) {
+		for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(time.Second), fsync.Never} {
+			r := newFaultRun(t, policy)
+			r.rng = rand.New(rand.NewPCG(seed, 3))
+			r.live(60)
+			for what, disk := range map[string]*forgetful.Disk{
+				"kill": r.disk.Kill(), "power cut": r.disk.PowerCut(chooser{r.rng}), "damage": r.damaged(),
+			} {
+				r.name = fmt.Sprintf("seed %d, %v, %s", seed, policy, what)
+				runs += r.failEachCall(disk)
+			}
+		}
+	}
+	t.Logf("%d recoveries with a fault", runs)
+}
+
+// live opens the store and uses it, so that it has files that are not sealed.
+func (r *faultRun) live(actions int) {
+	var err error
+	if r.store, err = r.open(r.disk); err != nil {
+		r.fail("open: %v", err)
+	}
+	for range actions {
+		op := r.randomOp()
+		op.Expiry = 0
+		r.write([]oracle.Op{op}, r.writeOne)
+		if r.rng.IntN(8) == 0 {
+			r.step(r.steps[r.rng.IntN(len(r.steps))])
+		}
+	}
+}
+
+// damaged is the disk with a flipped byte in each segment.
+func (r *faultRun) damaged() *forgetful.Disk {
+	disk := r.disk.Kill()
+	for _, name := range disk.Files() {
+		disk.Flip(name, 64+int64(r.rng.IntN(400)), 1)
+	}
+	return disk
+}
+
+// failEachCall opens clones of the disk with a fault each, and returns how many.
+func (r *faultRun) failEachCall(disk *forgetful.Disk) (runs int) {
+	clean := faulty.New(disk.Clone())
+	store, err := r.open(clean)
+	if err != nil {
+		return 0 // damage that Open refuses
+	}
+	calls := clean.Count()
+	want, damages := r.shown(store), len(store.Stats().Recovery.Damages)
+	for n := 1 + r.rng.IntN(*faultStep); n <= calls; n += *faultStep * sampleOneIn {
+		for _, rule := range recoveryFaults {
+			rule.Nth, rule.Forever = n, r.rng.IntN(2) == 0
+			r.ended = fmt.Sprintf(", call %d fails with %v, short %v, forever %v", n, rule.Err, rule.Short, rule.Forever)
+			r.openWithFault(disk.Clone(), rule, want, damages)
+			runs++
+		}
+	}
+	return runs
+}
+
+// shown is what the store shows, of each key that can be read.
+func (r *faultRun) shown(store interface {
+	Get([]byte) ([]byte, error)
+	Close() error
+}) map[string]string {
+	shown := map[string]string{}
+	for k := range 4 * 3 {
+		key := fmt.Sprint("kk"[:k/4], string(rune('a'+k%4)))
+		if value, err := store.Get([]byte(key)); err == nil {
+			shown[key] = string(value)
+		}
+	}
+	_ = store.Close()
+	return shown
+}
+
+// openWithFault opens the disk with the rule in force, and then without.
+func (r *faultRun) openWithFault(disk *forgetful.Disk, rule faulty.Rule, want map[string]string, damages int) {
+	f := faulty.New(disk)
+	f.Fail(rule)
+	store, err := r.open(f)
+	var errno syscall.Errno
+	switch {
+	case err == nil:
+		if got := r.shown(store); !maps.Equal(got, want) {
+			r.fail("Open shows %d keys, want %d", len(got), len(want))
+		}
+	case !errors.As(err, &errno) && !(rule.Err == syscall.EIO && errors.Is(err, mmapkv.ErrCorrupt)):
+		r.fail("Open: %v", err)
+	}
+	f.Heal()
+	if store, err = r.open(f); err != nil {
+		r.fail("the next Open: %v", err)
+	}
+	if got := len(store.Stats().Recovery.Damages); damages > 0 && got == 0 {
+		r.fail("the next Open reports no damage, and before there was some")
+	}
+	if got := r.shown(store); !maps.Equal(got, want) {
+		r.fail("the next Open shows %d keys, want %d", len(got), len(want))
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package mmapkv
+
+// minMapped is how many mappings a store of many segments has at least.
+const minMapped = 3
