@@ -41,7 +41,7 @@ func TestResidenceOfWhatCannotBeAskedIsWhole(t *testing.T) {
 	must(t, err)
 	defer unix.Close(fd)
 	for _, f := range []*osFile{{fd: -1}, {fd: fd}} {
-		if part := Resident(f); part != 1 {
+		if part := Resident(f, 7); part != 1 {
 			t.Errorf("of file %d %v is resident", f.fd, part)
 		}
 	}
