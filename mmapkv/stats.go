@@ -50,9 +50,9 @@ type SegmentStats struct {
 	DiskBytes            int64
 	Sealed               bool
 	Mapped               bool // false: read through the file descriptor
-	Cold                 bool // not all of it is in memory: reads of it make system calls
 	Merged               bool // made by compaction
 	Damaged              bool // left out of compactions, because it cannot be read in part
+	Cold                 bool // not all of it is in memory: reads of it make system calls
 }
 
 // CompactionStats is what compactions have done.
