@@ -89,6 +89,14 @@ func (e *expiries) add(size, at int64) {
 	e.last.Store(max(e.last.Load(), at))
 }
 
+// merge counts what another one has counted.
+func (e *expiries) merge(other *expiries) {
+	if bytes := other.bytes.Load(); bytes > 0 {
+		e.add(bytes, other.first.Load())
+		e.add(0, other.last.Load())
+	}
+}
+
 // gone is about how many bytes have expired by now.
 func (e *expiries) gone(now int64) int64 {
 	bytes, first, last := e.bytes.Load(), e.first.Load(), e.last.Load()

@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"runtime"
 	"slices"
-	"sync"
 
-	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -240,89 +237,6 @@ func (s *Store) continueLog() {
 	}
 	s.acknowledged.Store(t.end.Seq)
 	s.syncer.MarkDurable(t.end.Seq)
-}
-
-// loadIndex fills the index from the hints, several files at a time. Which file
-// is younger decides between two records of a key, whoever comes first; a
-// tombstone or an expired record holds its key's place until all are in.
-func (s *Store) loadIndex() error {
-	workers := min(runtime.GOMAXPROCS(0), len(s.files.order))
-	if seams := s.options.seams; seams != nil && seams.Manual {
-		workers = min(1, workers)
-	}
-	var (
-		next   = make(chan *file)
-		group  sync.WaitGroup
-		mu     sync.Mutex // guards failed and s.recovery while the workers run
-		failed error
-	)
-	for range workers {
-		group.Go(func() {
-			for f := range next {
-				if err := s.loadFile(f, &mu); err != nil {
-					mu.Lock()
-					failed = errors.Join(failed, err)
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	for _, f := range s.files.order {
-		next <- f
-	}
-	close(next)
-	group.Wait()
-	s.files.keys.Sweep(index.Location.Tombstone)
-	return failed
-}
-
-// loadFile puts one file's records into the index.
-func (s *Store) loadFile(f *file, mu *sync.Mutex) error {
-	name := segment.FileName(f.ID)
-	hint, err := s.readHint(f)
-	if err != nil {
-		hint, err = s.rebuildHint(f)
-		if err != nil {
-			return unusable(name, err)
-		}
-		mu.Lock()
-		s.recovery.HintsRebuilt++
-		mu.Unlock()
-	}
-	now := s.now().UnixMilli()
-	l := s.live.Load()
-	for e := range hint.Entries {
-		size := e.Size
-		f.hintDue.Add(segment.HintEntrySize(len(e.Key)))
-		if e.Flags != 0 {
-			f.mayShadow.Store(true)
-		}
-		if e.Flags&segment.Tombstone != 0 || e.Flags&segment.Expires != 0 && e.Expiry <= now {
-			size = 0
-		}
-		if size == 0 && e.Flags&segment.Expires != 0 {
-			s.forgotExpired.Store(true)
-		}
-		loc := index.MakeLocation(f.slot, e.Offset, size)
-		loser, _ := l.keys.PutNewer(s.hasher.Fingerprint(e.Key), loc)
-		if loser != loc && size > 0 {
-			f.addLive(size, len(e.Key), 1)
-			if e.Expiry != 0 {
-				f.expiring.add(size, e.Expiry)
-			}
-		}
-		if loser != loc && loser != index.NoLocation && !loser.Tombstone() {
-			older := l.file(loser)
-			older.addLive(older.recordSize(loser), len(e.Key), -1)
-		}
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	for _, d := range hint.Damages() {
-		f.damaged.Store(true)
-		s.noteDamage(name, d.Offset, fmt.Sprintf("%d bytes cannot be read", d.Length))
-	}
-	return nil
 }
 
 // readHint reads the hint of a file, if it is whole and covers just what counts.

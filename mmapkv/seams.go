@@ -29,9 +29,7 @@ func newStore(options Options) *Store {
 		wakeCompaction: make(chan struct{}, 1),
 		events:         newNotifier(options.Events, options.Logger),
 	}
-	pages := 0
 	if seams := options.seams; seams != nil {
-		pages = seams.PageSlots
 		if seams.Now != nil {
 			s.now = seams.Now
 		}
@@ -42,12 +40,21 @@ func newStore(options Options) *Store {
 			s.hasher = index.NewHasherFrom(seams.Hash)
 		}
 	}
-	s.files.keys = index.New(index.Options{PageSlots: pages, ExpectedKeys: options.ExpectedKeys})
+	s.files.keys = s.newIndex(options.ExpectedKeys)
 	s.files.live = &s.live
 	s.group = fsync.NewGroup(s.commit)
 	s.group.SetLinger(s.always)
 	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
 	return s
+}
+
+// newIndex makes an index for so many keys.
+func (s *Store) newIndex(expected int) *index.KeyDir {
+	o := index.Options{ExpectedKeys: expected}
+	if seams := s.options.seams; seams != nil {
+		o.PageSlots = seams.PageSlots
+	}
+	return index.New(o)
 }
 
 func (s *Store) fileSystem() vfs.FS {

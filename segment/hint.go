@@ -263,6 +263,17 @@ type Hint struct {
 	damages   []byte
 }
 
+// ReadHintCount reads how many keys a hint of size bytes says that it has, at most
+// as many as fit. Nothing is verified.
+func ReadHintCount(r io.ReaderAt, size int64) (int, error) {
+	var header [hintHeaderSize]byte
+	if n, err := r.ReadAt(header[:], 0); n < len(header) {
+		return 0, err
+	}
+	fitting := uint64(size-hintHeaderSize) / (entryHeaderSize + directorySize)
+	return int(min(binary.LittleEndian.Uint64(header[hintCountAt:]), fitting)), nil
+}
+
 // ParseHint checks a whole hint: that it is the segment's, that it is what was
 // written, and every length in it.
 func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {

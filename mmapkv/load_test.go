@@ -1,0 +1,74 @@
+package mmapkv
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+)
+
+// Several workers load hints of several pieces, of files that overwrite each other:
+// the outcome and the accounts are those of one.
+func TestLoadingInPieces(t *testing.T) {
+	const keys = 3 * pieceEntries
+	dir := t.TempDir()
+	o := &Options{SegmentSize: 4 << 20, Sync: fsync.Never}
+	o.Compaction.Disabled = true
+	s := open(t, dir, o)
+	var batch Batch
+	flush := func(least int) {
+		if batch.Len() > least {
+			if err := s.Write(&batch); err != nil {
+				t.Fatal(err)
+			}
+			batch.Reset()
+		}
+	}
+	key := func(i int) []byte { return fmt.Append(nil, "key", i) }
+	for round := range 3 {
+		for i := range keys {
+			switch {
+			case round == 0 || i%2 == round%2 && i%7 != 0:
+				batch.Put(key(i), fmt.Append(nil, round, " of ", i))
+			case i%7 == 0 && i%3 == 0:
+				batch.Delete(key(i))
+			case i%7 == 0:
+				batch.PutWithTTL(key(i), fmt.Append(nil, round, " expires ", i), time.Hour)
+			}
+			flush(500)
+		}
+		flush(0)
+		s.endForTest(t)
+	}
+	want := map[string]string{}
+	if err := s.Range(func(k, v []byte) error { want[string(k)] = string(v); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	for range 5 {
+		s = open(t, dir, o)
+		if s.Len() != len(want) {
+			t.Errorf("%d keys, of %d", s.Len(), len(want))
+		}
+		err := s.Range(func(k, v []byte) error {
+			if want[string(k)] != string(v) {
+				t.Errorf("%q is %q, not %q", k, v, want[string(k)])
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		checkAccounts(t, s)
+		if perKey := s.Stats().IndexBytes / int64(len(want)); perKey > 64 {
+			t.Errorf("the index takes %d bytes a key", perKey)
+		}
+		for _, f := range s.live.Load().order {
+			if bytes := f.expiring.bytes.Load(); bytes > f.liveBytes.Load() {
+				t.Errorf("%d bytes of segment %d expire, of %d", bytes, f.ID, f.liveBytes.Load())
+			}
+		}
+		closeStore(t, s)
+	}
+}
