@@ -14,6 +14,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -232,5 +233,39 @@ func TestArgumentsThatMakeNoSense(t *testing.T) {
 		if _, err := Open(t.TempDir(), &Options{Compaction: compaction}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("Open with %+v: %v", compaction, err)
 		}
+	}
+}
+
+func TestNewSegmentThatCannotBeLocked(t *testing.T) {
+	o := byHand()
+	o.LockMemory = true
+	inject.Into(o, &inject.Seams{FS: forgetful.New(), Manual: true}) // which locks nothing
+	s := open(t, "/store", o)
+	fill(t, s, 0, 100, 100)
+	wantFilled(t, s, 0, 100, 100)
+}
+
+func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
+	s := open(t, t.TempDir(), &Options{SegmentSize: 256 << 10, Compaction: Compaction{Disabled: true}})
+	fill(t, s, 0, 1000, 8)
+	s.endForTest(t)
+	for i := range 1000 {
+		key, _ := numbered(i, 0)
+		if err := s.Delete(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.endForTest(t)
+	files := filesOf(s.sealedForTest())
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for what, done := range map[string]int64{"in the run": 0, "in what is older": -files[1].hintBytes.Load()} {
+		pacer, end := s.newPacer(ctx)
+		pacer.looked = done
+		m := merge{store: s, pacer: pacer, run: files[1:], older: files[:1]}
+		if err := m.findShadows(); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled %s: %v", what, err)
+		}
+		end()
 	}
 }
