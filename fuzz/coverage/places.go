@@ -60,7 +60,7 @@ func placesOf(file string, blocks profile) (places []place, err error) {
 			if !saysError(condition) {
 				return
 			}
-			p := place{file: file, line: at(from).line, function: function.Name.Name, condition: types.ExprString(condition)}
+			p := place{file: file, line: at(from).line, function: name(function), condition: types.ExprString(condition)}
 			seen[p.condition]++
 			p.nth = seen[p.condition]
 			p.taken = blocks.within(file, at(from), at(to))
@@ -79,6 +79,14 @@ func placesOf(file string, blocks profile) (places []place, err error) {
 		})
 	}
 	return places, nil
+}
+
+// name is the function's, with its receiver's type.
+func name(function *ast.FuncDecl) string {
+	if function.Recv == nil {
+		return function.Name.Name
+	}
+	return types.ExprString(function.Recv.List[0].Type) + "." + function.Name.Name
 }
 
 // saysError says whether a condition asks for an error that is not nil, alone or

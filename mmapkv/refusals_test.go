@@ -1,0 +1,271 @@
+package mmapkv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// Each test here makes one file call fail that random faults hardly ever meet, and
+// sees that the store says so, or does without, and goes on when that is over.
+
+// onFaulty opens a store on a real disk that fails on demand. It has goroutines
+// unless it is manual.
+func onFaulty(t *testing.T, o *Options, seams inject.Seams) (*Store, *faulty.Disk) {
+	t.Helper()
+	disk := faulty.New(vfs.OS())
+	seams.FS = disk
+	inject.Into(o, &seams)
+	return open(t, t.TempDir(), o), disk
+}
+
+// fails picks the calls of some kinds on files whose names end so.
+func fails(errno syscall.Errno, suffix string, kinds ...faulty.Kind) faulty.Rule {
+	only := faulty.Only(kinds...)
+	return faulty.Rule{Err: errno, Forever: true, Match: func(op faulty.Op) bool {
+		return only(op) && strings.HasSuffix(op.Name, suffix)
+	}}
+}
+
+// writeForTest is a write that has not joined a group.
+func (s *Store) writeForTest(key, value []byte) *write {
+	w := new(write)
+	w.draft = &w.own
+	w.own.Put(key, value, 0)
+	w.prints = append(w.prints, s.hasher.Fingerprint(key))
+	return w
+}
+
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("there is no end to waiting for %s", what)
+		}
+	}
+}
+
+func TestSyncThatAWriterWaitsForFails(t *testing.T) {
+	now := time.Now()
+	o := tiny()
+	o.Sync = fsync.Every(time.Second)
+	s, disk := onFaulty(t, o, inject.Seams{Manual: true, Now: func() time.Time { return now }})
+	put(t, s, "a", "value")
+	now = now.Add(time.Hour)
+	disk.Fail(fails(syscall.EIO, ".seg", faulty.Datasync))
+	if err := s.Put([]byte("b"), nil); !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) {
+		t.Errorf("Put: %v", err)
+	}
+	wantAbsent(t, s, "b")
+	wantValue(t, s, "a", "value")
+}
+
+func TestWriterInTheGroupOfAFailure(t *testing.T) {
+	s, _ := onFaulty(t, tiny(), inject.Seams{Manual: true})
+	put(t, s, "a", "value")
+	s.syncer.Fail(syscall.EIO) // after the writer had looked, before it leads
+	w := s.writeForTest([]byte("b"), nil)
+	s.group.Exclusive(func() { s.commitSome([]*write{w}) })
+	if !errors.Is(w.err, ErrFailed) {
+		t.Errorf("the write: %v", w.err)
+	}
+}
+
+func TestGroupThatDoesNotFitIsTriedOneByOne(t *testing.T) {
+	o := &Options{SegmentSize: 1 << 20, Sync: fsync.Always}
+	s, disk := onFaulty(t, o, inject.Seams{Manual: true})
+	put(t, s, "a", "value")
+	// The tail cannot grow: what has room fits, and no more.
+	disk.Fail(fails(syscall.ENOSPC, ".seg", faulty.Allocate))
+	room := s.tail.file.active.Allocated() - s.tail.end.Offset
+	var members []*write
+	for i := range 3 {
+		members = append(members, s.writeForTest(fmt.Append(nil, "key ", i), make([]byte, room*2/3)))
+	}
+	s.group.Exclusive(func() {
+		for len(members) > 0 {
+			members = members[s.commitSome(members):]
+		}
+	})
+	wantValue(t, s, "key 0", string(make([]byte, room*2/3)))
+	wantAbsent(t, s, "key 1")
+	wantAbsent(t, s, "key 2")
+	disk.Heal()
+	put(t, s, "key 1", "value")
+	wantValue(t, s, "key 1", "value")
+}
+
+func TestSizeOfAnUnreadableRecordIsNotKnown(t *testing.T) {
+	s, disk := onFaulty(t, &Options{SegmentSize: 4 << 20}, inject.Seams{Manual: true})
+	long := strings.Repeat("v", 300_000) // the index does not know how long
+	put(t, s, "a", long)
+	disk.Fail(fails(syscall.EIO, ".seg", faulty.Read))
+	put(t, s, "a", "short")
+	disk.Heal()
+	wantValue(t, s, "a", "short")
+	if live := s.Stats().LiveBytes; live < 300_000 {
+		t.Errorf("%d live bytes: what cannot be read counts as it did", live)
+	}
+}
+
+func TestReserveThatCannotBeCut(t *testing.T) {
+	s, disk := onFaulty(t, tiny(), inject.Seams{Manual: true})
+	disk.Fail(fails(syscall.EIO, segment.ReserveName, faulty.Truncate))
+	if s.reserve.give(1, 0) {
+		t.Error("the reserve gives room that it keeps")
+	}
+	disk.Heal()
+	if !s.reserve.give(1, 0) {
+		t.Error("the reserve gives nothing")
+	}
+	fill(t, s, 0, 25, 100)
+	s.reserve.known = false
+	disk.Fail(fails(syscall.EMFILE, segment.ReserveName, faulty.Open))
+	if did, err := s.stepPrepare(); did || !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("preparing a file: %v, %v", did, err)
+	}
+	disk.Heal()
+	if did, err := s.stepPrepare(); !did || err != nil {
+		t.Errorf("preparing a file once there are descriptors: %v, %v", did, err)
+	}
+}
+
+func TestEmptyFileThatCannotBeTakenOut(t *testing.T) {
+	s, disk := onFaulty(t, tiny(), inject.Seams{Manual: true})
+	fill(t, s, 0, 10, 100)
+	s.group.Exclusive(func() {
+		if err := s.rotate(100, false); err != nil {
+			t.Error(err)
+		}
+	})
+	put(t, s, "long", strings.Repeat("v", 10_000)) // the empty file ends
+	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName+".tmp", faulty.Create))
+	if _, err := s.stepSeal(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("taking out an empty file on a full disk: %v", err)
+	}
+	disk.Heal()
+	for did := true; did; {
+		var err error
+		if did, err = s.stepSeal(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantFilled(t, s, 0, 10, 100)
+	closeStore(t, s)
+}
+
+func TestBackgroundTriesAgain(t *testing.T) {
+	o := tiny()
+	o.Compaction.GarbageRatio = 0.05
+	var mu sync.Mutex
+	failures := 0
+	o.Events.CompactionEnded = func(e CompactionEnded) {
+		mu.Lock()
+		defer mu.Unlock()
+		if errors.Is(e.Err, syscall.EMFILE) {
+			failures++
+		}
+	}
+	s, disk := onFaulty(t, o, inject.Seams{})
+	fill(t, s, 0, 100, 100)
+	disk.Fail(fails(syscall.EMFILE, ".seg", faulty.Create))
+	for i := 0; i < 100; i += 3 {
+		key, _ := numbered(i, 0)
+		if err := s.Delete(key); err != nil && !errors.Is(err, syscall.EMFILE) {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, "a compaction that fails", func() bool {
+		s.wakeMaintenance()
+		s.wakeCompact()
+		mu.Lock()
+		defer mu.Unlock()
+		return failures > 0
+	})
+	disk.Heal()
+	fill(t, s, 0, 200, 100)
+	wantFilled(t, s, 0, 200, 100)
+	if err := s.Compact(context.Background()); err != nil {
+		t.Error(err)
+	}
+	wantFilled(t, s, 0, 200, 100)
+}
+
+func TestDamagedManifestIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, tiny())
+	put(t, s, "a", "value")
+	closeStore(t, s)
+	name := filepath.Join(dir, segment.ManifestName)
+	for what, content := range map[string]string{"empty": "", "too short": "MMKVMAN", "something else": strings.Repeat("x", 500)} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir, tiny()); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "salvage") {
+			t.Errorf("a manifest that is %s: %v", what, err)
+		}
+	}
+}
+
+func TestArgumentsThatMakeNoSense(t *testing.T) {
+	s := open(t, t.TempDir(), tiny())
+	var batch Batch
+	batch.PutWithTTL([]byte("a"), nil, 0)
+	batch.PutWithTTL([]byte("b"), nil, -1)
+	if err := s.Write(&batch); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a batch with a TTL of 0: %v", err)
+	}
+	for _, compaction := range []Compaction{{GarbageRatio: 2}, {MaxSpaceRatio: 1}, {BytesPerSecond: -1}} {
+		if _, err := Open(t.TempDir(), &Options{Compaction: compaction}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("Open with %+v: %v", compaction, err)
+		}
+	}
+}
+
+func TestNewSegmentThatCannotBeLocked(t *testing.T) {
+	o := byHand()
+	o.LockMemory = true
+	inject.Into(o, &inject.Seams{FS: forgetful.New(), Manual: true}) // which locks nothing
+	s := open(t, "/store", o)
+	fill(t, s, 0, 100, 100)
+	wantFilled(t, s, 0, 100, 100)
+}
+
+func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
+	s := open(t, t.TempDir(), &Options{SegmentSize: 256 << 10, Compaction: Compaction{Disabled: true}})
+	fill(t, s, 0, 1000, 8)
+	s.endForTest(t)
+	for i := range 1000 {
+		key, _ := numbered(i, 0)
+		if err := s.Delete(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.endForTest(t)
+	files := filesOf(s.sealedForTest())
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for what, done := range map[string]int64{"in the run": 0, "in what is older": -files[1].hintBytes.Load()} {
+		pacer, end := s.newPacer(ctx)
+		pacer.looked = done
+		m := merge{store: s, pacer: pacer, run: files[1:], older: files[:1]}
+		if err := m.findShadows(); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled %s: %v", what, err)
+		}
+		end()
+	}
+}
