@@ -7,35 +7,35 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// SalvageReport is what Salvage has found. The lists hold the first of what they
-// list, by file and offset; the counts count all.
+// SalvageReport is what Salvage has found. The lists of what is lost hold at most
+// MaxListed each; the counts count all.
 type SalvageReport struct {
-	Manifest bool // there is a readable manifest, and it was gone by
-	Files    int  // segments that were read
-	Records  int  // that validate and count
-	Keys     int  // restored, or that would be
-	Expiring int  // of them, with an expiry
-	Gone     int  // keys whose newest record says that they are deleted, or has expired
-	Bytes    int64
-	// Discarded is how many bytes of records validate, and are behind the end of the
-	// log: they were never acknowledged as durable, and Open does not show them.
+	Manifest bool  // there is a readable manifest, and it was gone by
+	Files    int   // segments that were read
+	Records  int   // that validate and count
+	Keys     int   // restored, or that would be
+	Expiring int   // of them, with an expiry
+	Bytes    int64 // of the restored keys and values
+	Gone     int   // keys whose newest record says that they are deleted, or has expired
+	// Discarded is how many bytes of records validate and are behind the end of the
+	// log: nobody knows them to have been on disk, and Open does not show them.
 	Discarded int64
 
-	LostKeys   int
-	LostRanges int
-	LostBytes  int64       // in these ranges
-	Keyed      []LostKey   // those of the lost keys that are known, at most MaxListed
-	Ranges     []LostRange // at most MaxListed
-	// Missing are segments that the manifest names and that are not there, or cannot
-	// be opened, or are of another store.
+	KeysLost   int       // whose newest value cannot be read
+	LostKeys   []LostKey // by file and offset
+	RangesLost int
+	BytesLost  int64 // in these ranges
+	LostRanges []LostRange
+	// Missing are segments that are not there though the manifest names them, or
+	// that cannot be opened, or have the header of another store.
 	Missing []string
-	// Damages are what is damaged and cost nothing: a manifest, or a header.
+	// Damages are what is damaged and costs nothing by itself: a manifest, a header.
 	Damages []CorruptError
 	// Unread are segments that do not count.
 	Unread []string
 }
 
-// MaxListed is how many lost keys and ranges a SalvageReport lists.
+// MaxListed is how many entries each list of what is lost has in a SalvageReport.
 const MaxListed = 1000
 
 // LostKey is a key whose newest value cannot be read.
@@ -59,33 +59,33 @@ type LostRange struct {
 
 // Complete says that nothing is known to be lost.
 func (r *SalvageReport) Complete() bool {
-	return r.LostKeys == 0 && r.LostRanges == 0 && len(r.Missing) == 0
+	return r.KeysLost == 0 && r.RangesLost == 0 && len(r.Missing) == 0
 }
 
 func (r *SalvageReport) order() {
-	slices.SortFunc(r.Keyed, func(a, b LostKey) int {
+	slices.SortFunc(r.LostKeys, func(a, b LostKey) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Seq, b.Seq))
 	})
-	r.Keyed = r.Keyed[:min(len(r.Keyed), MaxListed)]
+	r.LostKeys = r.LostKeys[:min(len(r.LostKeys), MaxListed)]
 }
 
 // lose reports a key. What is too much for the list is cut once it is sorted.
 func (s *salvage) lose(k LostKey) {
-	s.report.LostKeys++
+	s.report.KeysLost++
 	if k.Key != nil {
-		s.report.Keyed = append(s.report.Keyed, k)
+		s.report.LostKeys = append(s.report.LostKeys, k)
 	}
 }
 
 func (s *salvage) loseRange(in *source, d segment.Damage) {
-	s.report.LostRanges++
-	s.report.LostBytes += d.Length
-	if len(s.report.Ranges) < MaxListed {
+	s.report.RangesLost++
+	s.report.BytesLost += d.Length
+	if len(s.report.LostRanges) < MaxListed {
 		reason := "no record validates here"
 		if in.refused != nil {
 			reason = "no record validates here, and some of the file cannot be read: " + in.refused.Error()
 		}
-		s.report.Ranges = append(s.report.Ranges, LostRange{File: in.name, Offset: d.Offset, Size: d.Length, Reason: reason})
+		s.report.LostRanges = append(s.report.LostRanges, LostRange{File: in.name, Offset: d.Offset, Size: d.Length, Reason: reason})
 	}
 }
 

@@ -151,14 +151,14 @@ func TestSalvageOfOverwrittenBlock(t *testing.T) {
 						t.Fatalf("key %d, damaged %v: %.20q, %v", i, damaged[i], got, err)
 					}
 				}
-				if report.Manifest != manifest || report.LostRanges != 1 || report.Ranges[0].File != filepath.Base(name) || report.LostBytes < 3<<10 || report.LostBytes > 5<<10 || report.Complete() {
+				if report.Manifest != manifest || report.RangesLost != 1 || report.LostRanges[0].File != filepath.Base(name) || report.BytesLost < 3<<10 || report.BytesLost > 5<<10 || report.Complete() {
 					t.Errorf("%+v", report)
 				}
 				if hints {
-					if report.LostKeys != len(damaged) || len(report.Keyed) != len(damaged) {
-						t.Errorf("%d lost keys, %d listed, %d are damaged", report.LostKeys, len(report.Keyed), len(damaged))
+					if report.KeysLost != len(damaged) || len(report.LostKeys) != len(damaged) {
+						t.Errorf("%d lost keys, %d listed, %d are damaged", report.KeysLost, len(report.LostKeys), len(damaged))
 					}
-					for _, k := range report.Keyed {
+					for _, k := range report.LostKeys {
 						var i int
 						fmt.Sscanf(string(k.Key), "key-%d", &i)
 						if !damaged[i] || k.File != filepath.Base(name) || k.Seq != uint64(i+1) {
@@ -228,8 +228,8 @@ func TestSalvageWithoutSegment(t *testing.T) {
 			if what != "no manifest" && !slices.Equal(report.Missing, gone) {
 				t.Errorf("missing is %v", report.Missing)
 			}
-			if what == "hints" && (report.LostKeys != lost || len(report.Keyed) != MaxListed) {
-				t.Errorf("%d keys are lost; %d in the report, %d listed", lost, report.LostKeys, len(report.Keyed))
+			if what == "hints" && (report.KeysLost != lost || len(report.LostKeys) != MaxListed) {
+				t.Errorf("%d keys are lost; %d in the report, %d listed", lost, report.KeysLost, len(report.LostKeys))
 			}
 			for i := range 10_000 {
 				key, value := numbered(i, 100)
@@ -262,7 +262,7 @@ func TestSalvageOfDamagedHeaders(t *testing.T) {
 				wantFilled(t, s, 0, 10_000, 100)
 				return
 			}
-			if report.LostRanges != 1 || report.Ranges[0].File != filepath.Base(names[2]) || s.Len() < 7000 || s.Len() == 10_000 {
+			if report.RangesLost != 1 || report.LostRanges[0].File != filepath.Base(names[2]) || s.Len() < 7000 || s.Len() == 10_000 {
 				t.Errorf("%d keys, %+v", s.Len(), report)
 			}
 		})
@@ -340,13 +340,13 @@ func TestSalvageBringsNothingBack(t *testing.T) {
 				wantAbsent(t, s, "deleted")
 				wantAbsent(t, s, "deleted-hard")
 				wantFilled(t, s, 0, 200, 100)
-				if report.LostKeys != 1 || string(report.Keyed[0].Key) != "overwritten" || report.Keyed[0].Seq != 104 {
+				if report.KeysLost != 1 || string(report.LostKeys[0].Key) != "overwritten" || report.LostKeys[0].Seq != 104 {
 					t.Errorf("%+v", report)
 				}
 				if older {
 					wantValue(t, s, "overwritten", "the first value")
-					if report.Keyed[0].Older != 1 {
-						t.Errorf("%+v", report.Keyed)
+					if report.LostKeys[0].Older != 1 {
+						t.Errorf("%+v", report.LostKeys)
 					}
 				} else {
 					wantAbsent(t, s, "overwritten")
@@ -428,7 +428,7 @@ func TestSalvageCutsOpenBatch(t *testing.T) {
 				wantValue(t, to, fmt.Sprint("first-", i), fmt.Sprint("value of first-", i))
 			}
 		}
-		if report.Discarded == 0 || report.LostRanges == 0 {
+		if report.Discarded == 0 || report.RangesLost == 0 {
 			t.Errorf("%+v", report)
 		}
 	}
@@ -715,8 +715,8 @@ func TestSalvageOfCutFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report.Keys < 40 && report.Keys+report.LostKeys != 40 {
-				t.Errorf("%s cut to %d: %d keys, %d lost; %+v", name, size, report.Keys, report.LostKeys, report)
+			if report.Keys < 40 && report.Keys+report.KeysLost != 40 {
+				t.Errorf("%s cut to %d: %d keys, %d lost; %+v", name, size, report.Keys, report.KeysLost, report)
 			}
 			if filepath.Ext(name) == ".hint" || filepath.Base(name) == segment.ReserveName {
 				wantComplete(t, report)
@@ -739,7 +739,7 @@ func TestSalvageOfUnreadableSectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Keys+report.LostKeys != 10_000 || report.LostKeys < 50 || report.LostKeys > 150 || report.LostRanges != 1 || !strings.Contains(report.Ranges[0].Reason, "input/output error") {
+	if report.Keys+report.KeysLost != 10_000 || report.KeysLost < 50 || report.KeysLost > 150 || report.RangesLost != 1 || !strings.Contains(report.LostRanges[0].Reason, "input/output error") {
 		t.Errorf("%+v", report)
 	}
 	names, err := fs.ReadDir(os.DirFS(to), ".")
