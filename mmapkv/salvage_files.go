@@ -88,7 +88,7 @@ func (s *salvage) readListed() error {
 			s.miss(in, c.unread)
 			continue
 		}
-		in.size, in.start, in.end = c.size, s.startOf(c), min(c.size, mostEnd)
+		s.begin(in, c)
 		if info.Sealed || s.manifest.Clean && i == len(s.manifest.Segments)-1 {
 			in.end, in.known = info.End.Offset, true
 		} else {
@@ -148,12 +148,16 @@ func (s *salvage) miss(in *source, err error) {
 	in.missing, in.bad = true, []segment.Damage{{Offset: 0, Length: in.end}}
 }
 
-func (s *salvage) startOf(c *foundFile) int64 {
+// begin makes a source of the whole file.
+func (s *salvage) begin(in *source, c *foundFile) {
+	in.size, in.end = c.size, min(c.size, mostEnd)
+	in.start = segment.HeaderSize
 	if c.err == nil {
-		return c.header.Size()
+		in.start = c.header.Size()
+		return
 	}
+	in.headless = true
 	s.noteDamage(c.name, 0, c.err.Error())
-	return segment.HeaderSize
 }
 
 // endLog has recovery say how far the log goes in the unsealed files.
@@ -239,12 +243,12 @@ func (s *salvage) readUnlisted() error {
 
 // addUnlisted makes a source of a file.
 func (s *salvage) addUnlisted(c *foundFile) error {
-	in := &source{name: c.name, number: int32(len(s.sources)), id: c.id, kind: segment.Log, salt: c.guess, size: c.size}
+	in := &source{name: c.name, number: int32(len(s.sources)), id: c.id, kind: segment.Log, salt: c.guess}
 	if c.unread != nil {
 		s.miss(in, c.unread)
 		return nil
 	}
-	in.start, in.end = s.startOf(c), min(c.size, mostEnd)
+	s.begin(in, c)
 	if c.err == nil {
 		in.id, in.kind, in.salt, in.replaces = c.header.ID, c.header.Kind, c.header.Salt, c.header.Replaces
 	}

@@ -26,6 +26,7 @@ type source struct {
 	known      bool  // the records are known to end at end, and not before
 	hint       *segment.Hint
 	missing    bool // there is no file
+	headless   bool // its header is damaged
 
 	reached int64            // behind the last record that validates
 	bad     []segment.Damage // ranges without records
@@ -75,6 +76,9 @@ func (s *salvage) scan(in *source) error {
 	}
 	in.refused = f.refused
 	s.scanned += in.size
+	if !in.known && in.headless && in.reached == 0 {
+		in.bad = []segment.Damage{{Offset: 0, Length: in.end}}
+	}
 	if !in.known {
 		err = in.forgiveZeros(f)
 	}
