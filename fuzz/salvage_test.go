@@ -18,6 +18,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/oracle"
 	"github.com/mmapkv/mmapkv/mmapkv"
+	"github.com/mmapkv/mmapkv/segment"
 )
 
 var (
@@ -198,6 +199,11 @@ func FuzzSalvage(f *testing.F) {
 	f.Add(uint64(1), []byte{0, 0, 0, 1, 2, 3}, byte(0), []byte(nil))
 	f.Add(uint64(2), []byte{1, 0, 16, 0xff, 2, 0, 8, 1, 3, 1, 0, 0x80}, byte(1), []byte(nil))
 	f.Add(uint64(3), []byte("truncate and flip and swap"), byte(3), []byte("MMKVSEG\x00\x01\x00\x00\x00\xff\xff\xff\xff"))
+	stray := segment.Manifest{NextID: 9, LastSeq: 12, Watermark: 40, Segments: []segment.SegmentInfo{
+		{ID: 1, Salt: 1, Kind: segment.Log}, {ID: 2, Salt: 2, Kind: segment.Merged, Sealed: true, End: segment.End{Offset: 1 << 33, Seq: 1 << 60}}, {ID: 8, Salt: 3, Kind: segment.Log},
+	}}
+	f.Add(uint64(4), []byte(nil), byte(2), stray.Append(nil))
+	f.Add(uint64(5), []byte(nil), byte(5), segment.Header{ID: 1, Salt: 7, Kind: segment.Merged, Replaces: []segment.ID{1, 2, 3}}.Append(nil))
 	f.Fuzz(func(t *testing.T, seed uint64, edits []byte, how byte, raw []byte) {
 		disk := smallStore(t, seed%16)
 		damage(t, disk, edits)

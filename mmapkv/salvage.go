@@ -73,7 +73,7 @@ type SalvageOptions struct {
 // LOCK. While Salvage runs, and when it is killed, the directory is no store that
 // Open accepts once there is a segment in it.
 //
-// It takes about 100 bytes of memory a key, and the largest value.
+// It takes up to 170 bytes of memory a key, and the largest value.
 func Salvage(ctx context.Context, from, to string, o *SalvageOptions) (SalvageReport, error) {
 	s, err := newSalvage(ctx, o)
 	if err != nil {
