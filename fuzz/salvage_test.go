@@ -1,0 +1,247 @@
+package fuzz
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/oracle"
+	"github.com/mmapkv/mmapkv/mmapkv"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+var (
+	salvageRuns = flag.Int("salvage.runs", 2000, "how many damaged stores TestSalvage brings over")
+	salvageSeed = flag.Uint64("salvage.seed", 0, "the seed of TestSalvage; 0 draws one")
+)
+
+// salvage brings the store of a disk over to /new, which it opens.
+func (l *life) salvage(disk *forgetful.Disk, o mmapkv.SalvageOptions) (*mmapkv.Store, mmapkv.SalvageReport, error) {
+	o.Options = &mmapkv.Options{SegmentSize: 4 << 10, Sync: fsync.Never}
+	inject.Into(o.Options, &inject.Seams{FS: disk, Now: func() time.Time { return time.UnixMilli(l.now) }, PageSlots: 8, Manual: true})
+	report, err := mmapkv.Salvage(context.Background(), "/store", "/new", &o)
+	if err != nil || o.DryRun {
+		return nil, report, err
+	}
+	store, err := mmapkv.Open("/new", o.Options)
+	return store, report, err
+}
+
+// TestSalvage damages random stores in several ways. What Salvage brings over was
+// once the key's value. It is the current one, and nothing is missing and nothing
+// is back, unless the report says that something is lost.
+func TestSalvage(t *testing.T) {
+	seed := *salvageSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	runs := *salvageRuns / sampleOneIn
+	var damaged, incomplete, noManifest int
+	for run := range uint64(runs) {
+		l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(seed, run)))
+		l.name = fmt.Sprintf("run %d; to repeat: go test ./fuzz -run 'TestSalvage$' -salvage.seed=%d -salvage.runs=%d", run, seed, run+1)
+		l.compacting, l.quiet = l.rng.IntN(2) == 0, true
+		history := l.salvageable()
+		o := mmapkv.SalvageOptions{OlderVersions: l.rng.IntN(2) == 0}
+		if l.rng.IntN(2) == 0 {
+			o.IgnoreManifest = true
+			noManifest++
+		}
+		if l.rng.IntN(4) == 0 {
+			l.loseHints()
+		}
+		harm, cut := l.rng.IntN(3), false
+		for range harm {
+			damaged++
+			cut = l.harm() || cut
+		}
+		store, report, err := l.salvage(l.disk, o)
+		if harm > 0 && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, mmapkv.ErrVersion)) {
+			continue // nothing is left of it, or it looks like the future
+		}
+		if err != nil {
+			l.fail("Salvage: %v", err)
+		}
+		if !report.Complete() {
+			incomplete++
+		}
+		// Without a manifest nothing tells where a file had ended.
+		exact := harm == 0 || report.Complete() && (report.Manifest || !cut)
+		l.judge(l.content(store), history, report, exact)
+		if harm == 0 && !report.Complete() {
+			l.fail("nothing was harmed: %+v", report)
+		}
+		if err := store.Close(); err != nil {
+			l.fail("Close: %v", err)
+		}
+	}
+	t.Logf("seed %d: %d stores, %d without a manifest, damaged %d times; of %d something was lost", seed, runs, noManifest, damaged, incomplete)
+	if runs > 100 && incomplete == 0 {
+		t.Error("nothing was ever lost")
+	}
+}
+
+// salvageable makes a closed store with several versions of each key, and returns
+// all values that each key ever had.
+func (l *life) salvageable() map[string]map[string]bool {
+	history := map[string]map[string]bool{}
+	store, err := l.open(l.disk)
+	if err != nil {
+		l.fail("open: %v", err)
+	}
+	l.store = store
+	for range 20 + l.rng.IntN(60) {
+		ops := []oracle.Op{l.randomOp()}
+		do := l.writeOne
+		for l.rng.IntN(4) == 0 {
+			ops = append(ops, l.randomOp())
+			do = l.writeBatch
+		}
+		for _, op := range ops {
+			if history[op.Key] == nil {
+				history[op.Key] = map[string]bool{}
+			}
+			history[op.Key][op.Value] = true
+		}
+		l.write(ops, do)
+		switch l.rng.IntN(12) {
+		case 0:
+			l.step(l.steps[l.rng.IntN(len(l.steps))])
+		case 1:
+			l.now += int64(l.rng.IntN(200))
+		case 2:
+			if l.compacting {
+				if err := l.store.Compact(context.Background()); err != nil {
+					l.fail("Compact: %v", err)
+				}
+			}
+		}
+	}
+	if err := l.store.Close(); err != nil {
+		l.fail("Close: %v", err)
+	}
+	return history
+}
+
+func (l *life) loseHints() {
+	for _, name := range l.disk.Files() {
+		if strings.HasSuffix(name, ".hint") {
+			l.setBytes(name, nil)
+		}
+	}
+}
+
+func (l *life) setBytes(name string, content []byte) {
+	if err := l.disk.SetBytes(name, content); err != nil {
+		l.fail("%s: %v", name, err)
+	}
+}
+
+// harm changes a few bytes of a file, or cuts it, or fills a part of it with noise
+// or with another one.
+func (l *life) harm() (cut bool) {
+	names := l.disk.Files()
+	name := names[l.rng.IntN(len(names))]
+	content := l.disk.Bytes(name)
+	if len(content) == 0 {
+		return false
+	}
+	at := l.rng.IntN(len(content))
+	end := min(at+1+l.rng.IntN(300), len(content))
+	switch l.rng.IntN(4) {
+	case 0:
+		content[at] ^= 1 << l.rng.IntN(8)
+	case 1:
+		for i := at; i < end; i++ {
+			content[i] = byte(l.rng.Uint32())
+		}
+	case 2:
+		copy(content[at:end], content[:l.rng.IntN(len(content))])
+	case 3:
+		content, cut = content[:at], true
+	}
+	l.setBytes(name, content)
+	l.ended += fmt.Sprintf(", with damage to %s at %d", name, at)
+	return cut
+}
+
+// judge compares what was brought over with what there was.
+func (l *life) judge(shown map[string]string, history map[string]map[string]bool, report mmapkv.SalvageReport, exact bool) {
+	if len(shown) != report.Keys {
+		l.fail("%d keys are there, %d in the report", len(shown), report.Keys)
+	}
+	for key, value := range shown {
+		if !history[key][value] {
+			l.fail("%q was never %.30q", key, value)
+		}
+	}
+	if want := l.oracle.Current().Visible(l.now); exact && !maps.Equal(shown, want) {
+		l.fail("it has %.300v and not %.300v: %+v", shown, want, report)
+	}
+}
+
+// FuzzSalvage salvages a directory in which anything may have happened to any
+// file, or in which the manifest or a segment is whatever the fuzzer likes: no
+// panic, no hang, memory in proportion to the files, and a store that opens and
+// has what the report says. A dry run reports the same.
+func FuzzSalvage(f *testing.F) {
+	f.Add(uint64(1), []byte{0, 0, 0, 1, 2, 3}, byte(0), []byte(nil))
+	f.Add(uint64(2), []byte{1, 0, 16, 0xff, 2, 0, 8, 1, 3, 1, 0, 0x80}, byte(1), []byte(nil))
+	f.Add(uint64(3), []byte("truncate and flip and swap"), byte(3), []byte("MMKVSEG\x00\x01\x00\x00\x00\xff\xff\xff\xff"))
+	stray := segment.Manifest{NextID: 9, LastSeq: 12, Watermark: 40, Segments: []segment.SegmentInfo{
+		{ID: 1, Salt: 1, Kind: segment.Log}, {ID: 2, Salt: 2, Kind: segment.Merged, Sealed: true, End: segment.End{Offset: 1 << 33, Seq: 1 << 60}}, {ID: 8, Salt: 3, Kind: segment.Log},
+	}}
+	f.Add(uint64(4), []byte(nil), byte(2), stray.Append(nil))
+	f.Add(uint64(5), []byte(nil), byte(5), segment.Header{ID: 1, Salt: 7, Kind: segment.Merged, Replaces: []segment.ID{1, 2, 3}}.Append(nil))
+	f.Fuzz(func(t *testing.T, seed uint64, edits []byte, how byte, raw []byte) {
+		disk := smallStore(t, seed%16)
+		damage(t, disk, edits)
+		if len(raw) > 0 {
+			name, content := "/store/MANIFEST", sealBlocks(raw)
+			if how&4 != 0 {
+				name, content = "/store/0000000000000001.seg", raw
+			}
+			if err := disk.SetBytes(name, content); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var total uint64
+		for _, name := range disk.Files() {
+			total += uint64(len(disk.Bytes(name)))
+		}
+		l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(seed, 9)))
+		o := mmapkv.SalvageOptions{IgnoreManifest: how&1 != 0, OlderVersions: how&2 != 0, DryRun: true}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, dry, dryErr := l.salvage(disk, o)
+		runtime.ReadMemStats(&after)
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > 64*total+64<<20 {
+			t.Fatalf("salvaging %d bytes has allocated %d", total, grown)
+		}
+		o.DryRun = false
+		store, report, err := l.salvage(disk, o)
+		if fmt.Sprint(err) != fmt.Sprint(dryErr) || fmt.Sprintf("%+v", report) != fmt.Sprintf("%+v", dry) {
+			t.Fatalf("%+v, %v; a dry run says %+v, %v", report, err, dry, dryErr)
+		}
+		if err != nil {
+			return
+		}
+		if shown := readable(t, store); len(shown) != report.Keys {
+			t.Fatalf("%d keys are there, %d in the report", len(shown), report.Keys)
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
