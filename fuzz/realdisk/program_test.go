@@ -60,6 +60,11 @@ func (s *script) next() action {
 		for range 2 + s.IntN(6) {
 			a.ops = append(a.ops, s.op())
 		}
+		if s.IntN(4) == 0 { // of several pages, of which some may be lost
+			for range 20 {
+				a.ops = append(a.ops, s.op())
+			}
+		}
 	case p < 88:
 		a.kind = syncNow
 	case p < 90:
