@@ -47,9 +47,9 @@ func cutPower(t *testing.T, kind fileSystem) {
 	for m.cuts < *powerCuts {
 		m.life(newScript(seed, uint64(m.cuts), m.hour))
 	}
-	t.Logf("%s: %d cuts in %.1f s, %d of them in an open; %d writes acknowledged, %d compactions; %d cuts lost nothing, %d something that they might",
-		kind.name, m.cuts, time.Since(began).Seconds(), m.opens, m.acknowledged, m.compactions, m.whole, m.lossy)
-	if *powerCuts >= 100 && (m.opens == 0 || m.compactions == 0 || m.whole == 0 || m.lossy == 0) {
+	t.Logf("%s: %d cuts in %.1f s, %d of them in an open, %d soon after a kill; %d writes acknowledged, %d compactions; %d times all was there, %d times not what might be lost",
+		kind.name, m.cuts, time.Since(began).Seconds(), m.opens, m.kills, m.acknowledged, m.compactions, m.whole, m.lossy)
+	if *powerCuts >= 100 && (m.opens == 0 || m.kills == 0 || m.compactions == 0 || m.whole == 0 || m.lossy == 0) {
 		t.Error("something never happened")
 	}
 }
@@ -62,7 +62,7 @@ type mains struct {
 	hour   int64  // of the store's clock
 	now    string // which life, for errors
 
-	cuts, opens, acknowledged, compactions, whole, lossy int
+	cuts, opens, kills, acknowledged, compactions, whole, lossy int
 }
 
 // cut is one power cut, which may have begun.
@@ -121,24 +121,20 @@ func shutDown(dir string, how uint32) error {
 func (m *mains) life(s *script) {
 	options := s.draw()
 	m.now = fmt.Sprintf("life %d, %v, segments of %d", m.cuts, options.Sync, options.SegmentSize)
-	inOpen := s.IntN(4) == 0
 	var c *cut
-	if inOpen {
+	if s.IntN(4) == 0 {
 		c = m.cutAfter(time.Duration(s.IntN(5_000))*time.Microsecond, s)
 	}
-	p, err := openProgram(m.store(), options, s.hour, false)
-	if err != nil && (c == nil || !c.begun.Load()) {
-		m.fail("Open: %v", err)
-	}
-	if err == nil {
-		if m.judge(p, c) {
-			if c == nil {
-				c = m.cutAfter(time.Duration(s.IntN(25_000))*time.Microsecond, s)
-			}
-			m.writeOn(p, s, c, options.Sync)
+	p := m.open(options, c)
+	if c == nil {
+		if s.IntN(4) == 0 {
+			p = m.kill(p, s, options)
 		}
-		m.compactions += p.Stats().Compaction.Runs
-		_ = p.Close() // it has failed
+		c = m.cutAfter(time.Duration(s.IntN(25_000))*time.Microsecond, s)
+	}
+	if p != nil {
+		m.writeOn(p, s, c, options.Sync)
+		m.close(p)
 	} else {
 		m.opens++
 	}
@@ -150,25 +146,28 @@ func (m *mains) life(s *script) {
 	m.disk.mount()
 }
 
-func (m *mains) fail(format string, args ...any) {
+// open opens the store and has the oracle judge what it shows. nil where the cut
+// came first: then nothing was shown.
+func (m *mains) open(options mmapkv.Options, c *cut) *program {
 	m.t.Helper()
-	m.t.Fatalf("%s: %s", m.now, fmt.Sprintf(format, args...))
-}
-
-// judge has the oracle say whether the store may show what it shows. Where the
-// cut came first, nothing was shown.
-func (m *mains) judge(p *program, c *cut) bool {
-	m.t.Helper()
-	if damages := p.Stats().Recovery.Damages; len(damages) > 0 {
-		m.fail("Open reports damage: %v", damages)
+	isCut := func() bool { return c != nil && c.begun.Load() }
+	p, err := openProgram(m.store(), options, m.hour, false)
+	if err != nil {
+		if !isCut() {
+			m.fail("Open: %v", err)
+		}
+		return nil
 	}
 	shown, err := p.content()
-	if c != nil && c.begun.Load() {
-		m.opens++
-		return false
+	if isCut() {
+		m.close(p)
+		return nil
 	}
 	if err != nil {
 		m.fail("%v", err)
+	}
+	if damages := p.Stats().Recovery.Damages; len(damages) > 0 {
+		m.fail("Open reports damage: %v", damages)
 	}
 	now := m.hour * hourMillis
 	before := m.oracle.Current().Visible(now)
@@ -182,7 +181,36 @@ func (m *mains) judge(p *program, c *cut) bool {
 		m.lossy++
 	}
 	m.oracle = oracle.New(state)
-	return true
+	return p
+}
+
+// close frees the disk of a store that has failed.
+func (m *mains) close(p *program) {
+	m.compactions += p.Stats().Compaction.Runs
+	_ = p.Close()
+}
+
+// kill has another process write to the store, which is killed: what is shown
+// after that must not be lost, though nobody has synced it yet.
+func (m *mains) kill(p *program, s *script, options mmapkv.Options) *program {
+	m.t.Helper()
+	if err := p.Close(); err != nil {
+		m.fail("Close: %v", err)
+	}
+	o := &order{Dir: m.store(), Seed: s.Uint64(), Hour: m.hour, Sessions: 1, Actions: 1 << 30, Prepared: -1}
+	var err error
+	if m.hour, err = o.follow(m.oracle, o.kill(m.t)); err != nil {
+		m.fail("%v", err)
+	}
+	s.hour = m.hour
+	m.oracle.Synced() // it is all there after a kill
+	m.kills++
+	return m.open(options, nil)
+}
+
+func (m *mains) fail(format string, args ...any) {
+	m.t.Helper()
+	m.t.Fatalf("%s: %s", m.now, fmt.Sprintf(format, args...))
 }
 
 // writeOn takes one action after the other, until one fails.
