@@ -4,6 +4,7 @@ package realdisk
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,7 +48,7 @@ func runChild(t *testing.T) {
 	// The child dies with the thread that started it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	child := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.timeout=2m")
+	child := exec.Command("/proc/self/exe", childArguments(t)...)
 	child.Env = append(os.Environ(), childVariable+"=1")
 	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
 	if os.Getuid() != 0 {
@@ -58,6 +60,9 @@ func runChild(t *testing.T) {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
+		if testing.Verbose() {
+			t.Logf("%s", out)
+		}
 	case !errors.As(err, &exit):
 		lacks(t, fmt.Sprint("a mount namespace: ", err))
 	case exit.ExitCode() == exitLacks:
@@ -65,6 +70,21 @@ func runChild(t *testing.T) {
 	default:
 		t.Fatalf("%v:\n%s", err, out)
 	}
+}
+
+// childArguments has the child take the flags of this package, and as much time as
+// its parent has.
+func childArguments(t *testing.T) []string {
+	arguments := []string{"-test.run=^" + t.Name() + "$", fmt.Sprint("-test.v=", testing.Verbose())}
+	if deadline, ok := t.Deadline(); ok {
+		arguments = append(arguments, fmt.Sprint("-test.timeout=", time.Until(deadline)))
+	}
+	flag.Visit(func(f *flag.Flag) {
+		if !strings.HasPrefix(f.Name, "test.") {
+			arguments = append(arguments, fmt.Sprintf("-%s=%s", f.Name, f.Value))
+		}
+	})
+	return arguments
 }
 
 // lacks ends a test for which the machine lacks something.

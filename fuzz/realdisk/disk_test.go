@@ -17,28 +17,47 @@ import (
 
 const diskSize = 24 << 20
 
-// disk is an ext4 file system on a loop device, whose blocks lie in a file in
-// memory: what is done to the file happens to the disk.
+// disk is a file system on a loop device, whose blocks lie in a file in memory:
+// what is done to the file happens to the disk.
 type disk struct {
 	t       *testing.T
+	kind    fileSystem
 	backing *os.File
 	device  string
 	dir     string // where it is mounted
 }
 
-// newDisk formats a disk and mounts it.
+// fileSystem is how to make one.
+type fileSystem struct {
+	name string
+	size int64
+	mkfs []string
+}
+
+var (
+	// Blocks of a page, and nothing left to be written later by the kernel.
+	ext4 = fileSystem{"ext4", diskSize, []string{"mkfs.ext4", "-q", "-F", "-b", fmt.Sprint(os.Getpagesize()),
+		"-E", "lazy_itable_init=0,lazy_journal_init=0"}}
+	// It wants no less room, of which it writes little.
+	xfs = fileSystem{"xfs", 300 << 20, []string{"mkfs.xfs", "-q", "-f"}}
+)
+
+// newDisk formats a disk with ext4 and mounts it.
 func newDisk(t *testing.T) *disk {
 	t.Helper()
-	d := &disk{t: t, backing: memoryFile(t), dir: t.TempDir()}
-	if err := d.backing.Truncate(diskSize); err != nil {
+	return newDiskOf(t, ext4)
+}
+
+func newDiskOf(t *testing.T, kind fileSystem) *disk {
+	t.Helper()
+	d := &disk{t: t, kind: kind, backing: memoryFile(t), dir: t.TempDir()}
+	if err := d.backing.Truncate(kind.size); err != nil {
 		t.Fatal(err)
 	}
-	// Blocks of a page, and nothing left to be written later by the kernel.
 	d.use(func() {
-		out, err := exec.Command("mkfs.ext4", "-q", "-F", "-b", fmt.Sprint(os.Getpagesize()),
-			"-E", "lazy_itable_init=0,lazy_journal_init=0", d.device).CombinedOutput()
+		out, err := exec.Command(kind.mkfs[0], append(kind.mkfs[1:], d.device)...).CombinedOutput()
 		if err != nil {
-			lacks(t, fmt.Sprintf("mkfs.ext4 of e2fsprogs: %v: %s", err, out))
+			lacks(t, fmt.Sprintf("%s: %v: %s", kind.mkfs[0], err, out))
 		}
 	})
 	d.mount()
@@ -66,8 +85,8 @@ func (d *disk) use(fn func()) {
 func (d *disk) mount() {
 	d.t.Helper()
 	d.use(func() {
-		if err := unix.Mount(d.device, d.dir, "ext4", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, ""); err != nil {
-			lacks(d.t, fmt.Sprint("mounting ext4: ", err))
+		if err := unix.Mount(d.device, d.dir, d.kind.name, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, ""); err != nil {
+			lacks(d.t, fmt.Sprintf("mounting %s: %v", d.kind.name, err))
 		}
 	})
 }
@@ -110,7 +129,7 @@ func (d *disk) replace() {
 // image is what the disk holds.
 func (d *disk) image() []byte {
 	d.t.Helper()
-	content, err := io.ReadAll(io.NewSectionReader(d.backing, 0, diskSize))
+	content, err := io.ReadAll(io.NewSectionReader(d.backing, 0, d.kind.size))
 	if err != nil {
 		d.t.Fatal(err)
 	}
