@@ -85,7 +85,14 @@ type Compaction struct {
 }
 
 func init() {
-	inject.Register(func(options any, s *inject.Seams) { options.(*Options).seams = s })
+	inject.Register(func(options any, s *inject.Seams) {
+		switch o := options.(type) {
+		case *Options:
+			o.seams = s
+		case *VerifyOptions:
+			o.seams = s
+		}
+	})
 }
 
 // withDefaults is the checked copy of o that a store keeps.

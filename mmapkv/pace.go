@@ -103,3 +103,12 @@ func (p *pacer) keepBudget() error {
 		return p.ctx.Err()
 	}
 }
+
+// rest steps aside, if it is time, in work on bytes that work was called for when
+// they were read.
+func (p *pacer) rest(bytes int64) {
+	if p.looked += bytes; p.looked >= lookBytes {
+		p.looked = 0
+		p.pause()
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"hash/crc32"
 	"io"
 	"slices"
@@ -104,29 +103,11 @@ func (b *HintBuilder) AddDamage(d Damage) { b.damages = append(b.damages, d) }
 // of them. What cannot be read between them, or behind the last one, is damage.
 func BuildHint(r io.ReaderAt, salt uint64, from, to int64) (*HintBuilder, error) {
 	b := NewHintBuilder()
-	s := NewScanner(r, salt, from, to)
-	var last uint64
-	for {
-		reached := s.Offset()
-		e, err := s.Next()
-		if errors.Is(err, ErrBadRecord) {
-			e, err = s.Resync(last + 1)
-			switch {
-			case err == nil:
-				b.AddDamage(Damage{reached, e.Offset - reached})
-			case err == io.EOF:
-				b.AddDamage(Damage{reached, to - reached})
-			}
-		}
-		if err == io.EOF {
-			return b, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		last = e.Seq
-		b.Add(e)
+	err := Scan(r, salt, from, to, b.Add, b.AddDamage)
+	if err != nil {
+		return nil, err
 	}
+	return b, nil
 }
 
 // Encode returns the hint of a file whose records end as covers says.
@@ -368,7 +349,12 @@ func (h *Hint) Len() int { return len(h.directory) / directorySize }
 
 // At is the i-th entry by key.
 func (h *Hint) At(i int) HintEntry {
-	return h.entryAt(int(binary.LittleEndian.Uint64(h.directory[i*directorySize:])))
+	return h.entryAt(int(h.Place(i)))
+}
+
+// Place is where in the hint's file the i-th entry begins.
+func (h *Hint) Place(i int) int64 {
+	return int64(binary.LittleEndian.Uint64(h.directory[i*directorySize:]))
 }
 
 func (h *Hint) entryAt(at int) HintEntry {

@@ -96,6 +96,35 @@ func (s *Scanner) Resync(minSeq uint64) (Entry, error) {
 	return Entry{}, io.EOF
 }
 
+// Scan calls record for each record of the bytes [from, to) of a file that
+// validates, and damage for what cannot be read between them or behind the last
+// one, in the order of their places.
+func Scan(r io.ReaderAt, salt uint64, from, to int64, record func(Entry), damage func(Damage)) error {
+	s := NewScanner(r, salt, from, to)
+	var last uint64
+	for {
+		reached := s.Offset()
+		e, err := s.Next()
+		if errors.Is(err, ErrBadRecord) {
+			e, err = s.Resync(last + 1)
+			switch {
+			case err == nil:
+				damage(Damage{reached, e.Offset - reached})
+			case err == io.EOF:
+				damage(Damage{reached, to - reached})
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		last = e.Seq
+		record(e)
+	}
+}
+
 // plausible sorts out, without a checksum, what cannot be a record's header.
 func plausible(header []byte, left int64, minSeq uint64) bool {
 	flags := Flags(header[flagsAt])

@@ -1,0 +1,237 @@
+package mmapkv
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sort"
+	"syscall"
+
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// checkReader reads a file for a check: through a system call, at a pace, and on
+// behind what the disk refuses to read. That comes as zeros, which never validate.
+type checkReader struct {
+	file    vfs.File
+	pacer   *pacer
+	reached func(offset int64) // told how far the file was read; may be nil
+
+	refused                error // what the disk said last when it refused
+	refusedFrom, refusedTo int64 // around where that was
+}
+
+// refusedPiece is the unit in which a refused range is narrowed down.
+const refusedPiece = 4 << 10
+
+func (r *checkReader) ReadAt(p []byte, offset int64) (n int, err error) {
+	if err := r.pacer.work(int64(len(p))); err != nil {
+		return 0, err
+	}
+	n, err = r.file.ReadAt(p, offset)
+	if errors.Is(err, syscall.EIO) {
+		n, err = r.readPieces(p, offset)
+	}
+	if r.reached != nil {
+		r.reached(offset + int64(n))
+	}
+	return n, err
+}
+
+func (r *checkReader) readPieces(p []byte, offset int64) (n int, err error) {
+	for n < len(p) && err == nil {
+		at := offset + int64(n)
+		piece := p[n:min(n+int(refusedPiece-at%refusedPiece), len(p))]
+		var got int
+		got, err = r.file.ReadAt(piece, at)
+		if errors.Is(err, syscall.EIO) {
+			if r.refused == nil {
+				r.refusedFrom = at
+			}
+			r.refused, r.refusedTo = err, at+int64(len(piece))
+			clear(piece)
+			got, err = len(piece), nil
+		}
+		n += got
+	}
+	return n, err
+}
+
+// readAll reads a file of at most so many bytes, a larger one only so far.
+func (r *checkReader) readAll(most int64) ([]byte, error) {
+	size, err := r.file.Size()
+	if err != nil {
+		return nil, err
+	}
+	content := make([]byte, min(size, most))
+	n, err := r.ReadAt(content, 0)
+	if err == io.EOF {
+		err = nil
+	}
+	return content[:n], err
+}
+
+// why is the reason for what is not valid: what the disk said, if it refused to
+// read there, or what is wrong otherwise.
+func (r *checkReader) why(offset, size int64, otherwise string) string {
+	if r.refused == nil || offset >= r.refusedTo || offset+size <= r.refusedFrom {
+		return otherwise
+	}
+	return r.refused.Error()
+}
+
+const (
+	badRecord = "no valid record is here"
+	badValue  = "the value does not match its checksum"
+)
+
+// recordCheck checks every record of a file whose records end at a known place,
+// and its hint against them.
+type recordCheck struct {
+	reader    *checkReader
+	name      string
+	info      segment.SegmentInfo
+	dataStart int64
+	after     uint64                 // the log had reached this number before the file
+	found     func(Damage)           // called for each damage
+	note      func(e *segment.Entry) // called for each record; may be nil
+	hint      *segment.Hint          // nil: there is none to compare with
+	seen      []uint64               // a bit for each entry of the hint: its record is there
+	lost      []segment.Damage       // what cannot be read
+	last      uint64                 // number of the record before
+	follows   bool                   // nothing is lost since that
+	records   int
+}
+
+func (c *recordCheck) run() error {
+	c.last, c.follows = c.after, false
+	if c.hint != nil {
+		c.seen = make([]uint64, c.hint.Len()/64+1)
+	}
+	end := c.info.End
+	err := segment.Scan(c.reader, c.info.Salt, c.dataStart, end.Offset, c.record, c.damage)
+	if err != nil {
+		return err
+	}
+	if c.info.Kind == segment.Log && c.last < end.Seq && (len(c.lost) == 0 || c.lostEnd() < end.Offset) {
+		c.bad(DamagedOrder, end.Offset, nil, fmt.Sprintf("the file ends with record %d and not with %d", c.last, end.Seq))
+	}
+	if c.hint != nil {
+		c.compareRest()
+	}
+	return nil
+}
+
+func (c *recordCheck) bad(kind DamageKind, offset int64, key []byte, reason string) {
+	c.found(Damage{Kind: kind, File: c.name, Offset: offset, Key: cloneKey(key), Reason: reason})
+}
+
+// cloneKey keeps apart the key that is empty and the one that is not known.
+func cloneKey(key []byte) []byte {
+	if key == nil {
+		return nil
+	}
+	return append([]byte{}, key...)
+}
+
+// lostEnd is where the last range ends that cannot be read.
+func (c *recordCheck) lostEnd() int64 {
+	d := c.lost[len(c.lost)-1]
+	return d.Offset + d.Length
+}
+
+// damage takes a range that holds no valid record.
+func (c *recordCheck) damage(d segment.Damage) {
+	c.lost = append(c.lost, d)
+	c.follows = false
+	c.found(Damage{Kind: DamagedRange, File: c.name, Offset: d.Offset, Size: d.Length, Reason: c.reader.why(d.Offset, d.Length, badRecord)})
+}
+
+// record takes a valid record, whose value may be damaged.
+func (c *recordCheck) record(e segment.Entry) {
+	c.records++
+	switch {
+	case e.Seq <= c.last:
+		c.bad(DamagedOrder, e.Offset, e.Key, fmt.Sprintf("record %d comes behind record %d", e.Seq, c.last))
+	case c.info.Kind == segment.Log && c.follows && e.Seq != c.last+1:
+		c.bad(DamagedOrder, e.Offset, e.Key, fmt.Sprintf("record %d comes just behind record %d", e.Seq, c.last))
+	case e.Seq > c.info.End.Seq:
+		c.bad(DamagedOrder, e.Offset, e.Key, fmt.Sprintf("record %d is in a file that ends with %d", e.Seq, c.info.End.Seq))
+	}
+	c.last, c.follows = e.Seq, true
+	if !e.ValueOK {
+		c.found(Damage{Kind: DamagedValue, File: c.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: c.reader.why(e.Offset, e.Size, badValue)})
+	}
+	if c.hint != nil {
+		c.compare(&e)
+	}
+	if c.note != nil {
+		c.note(&e)
+	}
+	c.reader.pacer.rest(e.Size)
+}
+
+// hintFlags are the flags of a record that its hint has too.
+const hintFlags = segment.Tombstone | segment.Expires
+
+// compare looks a record up in the hint, which has the newest of each key.
+func (c *recordCheck) compare(e *segment.Entry) {
+	i, found := sort.Find(c.hint.Len(), func(i int) int { return bytes.Compare(e.Key, c.hint.At(i).Key) })
+	if !found {
+		c.badHint(-1, e.Key, fmt.Sprintf("it has no entry for the record at %d", e.Offset))
+		return
+	}
+	entry := c.hint.At(i)
+	switch {
+	case entry.Seq > e.Seq:
+		return // of an older value
+	case entry.Seq < e.Seq:
+		c.badHint(i, e.Key, fmt.Sprintf("the entry is of record %d, but there is a newer one, %d, at %d", entry.Seq, e.Seq, e.Offset))
+	case entry.Offset != e.Offset || entry.Size != e.Size || entry.Flags != e.Flags&hintFlags || entry.Expiry != e.Expiry:
+		c.badHint(i, e.Key, fmt.Sprintf("the entry is not that of the record at %d", e.Offset))
+	}
+	c.seen[i/64] |= 1 << (i % 64)
+}
+
+// badHint tells of the i-th entry, or of none if i is -1.
+func (c *recordCheck) badHint(i int, key []byte, reason string) {
+	place := int64(0)
+	if i >= 0 {
+		place = c.hint.Place(i)
+	}
+	c.found(Damage{Kind: WrongHint, File: segment.HintName(c.info.ID), Offset: place, Key: cloneKey(key), Reason: reason})
+}
+
+// compareRest looks at what of the hint the records did not have: of what is lost
+// it still knows the keys.
+func (c *recordCheck) compareRest() {
+	for i := range c.hint.Len() {
+		if c.seen[i/64]&(1<<(i%64)) != 0 {
+			continue
+		}
+		e := c.hint.At(i)
+		if c.isLost(e.Offset) {
+			c.found(Damage{Kind: DamagedRecord, File: c.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: badRecord})
+		} else {
+			c.badHint(i, e.Key, fmt.Sprintf("there is no record %d at %d", e.Seq, e.Offset))
+		}
+	}
+	for _, d := range c.hint.Damages() {
+		if !c.isLost(d.Offset) {
+			c.found(Damage{Kind: WrongHint, File: segment.HintName(c.info.ID), Reason: fmt.Sprintf(
+				"it calls %d bytes at %d damaged, and they can be read", d.Length, d.Offset)})
+		}
+	}
+}
+
+// isLost says whether an offset lies in a range that cannot be read.
+func (c *recordCheck) isLost(offset int64) bool {
+	i, found := slices.BinarySearchFunc(c.lost, offset, func(d segment.Damage, offset int64) int {
+		return cmp.Compare(d.Offset, offset)
+	})
+	return found || i > 0 && offset-c.lost[i-1].Offset < c.lost[i-1].Length
+}

@@ -1,0 +1,123 @@
+package mmapkv
+
+import "fmt"
+
+// Report is what Verify found.
+type Report struct {
+	// Segments, Records and Hints are how many were checked, Bytes what was read of
+	// the segments.
+	Segments, Records, Hints int
+	Bytes                    int64
+	// Clean says that the store was closed, and that nothing was written since.
+	// Otherwise a writer has it open, or it was not closed.
+	Clean bool
+	// Damages lists what is damaged, file by file from the oldest on. There are at
+	// most 10,000; Omitted is how many more there are.
+	Damages []Damage
+	Omitted int
+	// Remarks lists what is out of the ordinary and no damage, at most 10,000 too:
+	// hints that the next Open makes anew, and files that it removes. Beside a writer
+	// these may be files that it is about to use.
+	Remarks []Remark
+}
+
+// Err is nil when nothing is damaged, and otherwise an error that wraps
+// ErrCorrupt and says where the first damage lies.
+func (r *Report) Err() error {
+	if len(r.Damages) == 0 {
+		return nil
+	}
+	d := r.Damages[0]
+	first := &CorruptError{File: d.File, Offset: d.Offset, Reason: d.Reason}
+	if n := len(r.Damages) + r.Omitted; n > 1 {
+		return fmt.Errorf("%w (the first of %d damages)", first, n)
+	}
+	return first
+}
+
+// Remark is something out of the ordinary that is no damage.
+type Remark struct {
+	File string // name in the store's directory
+	What string
+}
+
+// Damage is one place that is not as it was written.
+type Damage struct {
+	Kind   DamageKind
+	File   string // name in the store's directory
+	Offset int64  // in bytes from the start of the file
+	Size   int64  // of the damaged range; 0 where that is not known
+	Key    []byte // nil where it is not known; the empty key is not nil
+	Reason string // what is wrong with the bytes
+}
+
+// Meaning says what the damage means for who reads the store.
+func (d Damage) Meaning() string { return meanings[d.Kind] }
+
+// DamageKind says what is damaged.
+type DamageKind string
+
+// The kinds of damage.
+const (
+	DamagedManifest DamageKind = "manifest"      // no copy of it can be read, or it is missing
+	DamagedCopy     DamageKind = "manifest copy" // one of its two copies cannot be read
+	MissingSegment  DamageKind = "missing segment"
+	DamagedSegment  DamageKind = "segment header"
+	DamagedRange    DamageKind = "range"  // no record can be read here
+	DamagedRecord   DamageKind = "record" // a record in such a range, of which the hint knows the key
+	DamagedValue    DamageKind = "value"  // the value alone; its key can be read
+	DamagedOrder    DamageKind = "order"  // sequence numbers do not go on as they should
+	DamagedHint     DamageKind = "hint"   // it cannot be read
+	WrongHint       DamageKind = "hint entry"
+)
+
+var meanings = map[DamageKind]string{
+	DamagedManifest: "the store cannot be opened; salvage brings what is readable into a new store",
+	DamagedCopy:     "nothing is lost: the manifest has one good copy left, and the next change writes both anew",
+	MissingSegment:  "the store cannot be opened; salvage brings what the other segments hold into a new store",
+	DamagedSegment:  "the store cannot be opened; salvage brings what is readable into a new store",
+	DamagedRange:    "what was written here is lost: reads of keys that the hint still knows, which are listed, say ErrCorrupt, and others are missing or have an older value",
+	DamagedRecord:   "the value is lost: reads of the key say ErrCorrupt, unless it was written again later",
+	DamagedValue:    "the value is lost: reads of the key say ErrCorrupt, unless it was written again later",
+	DamagedOrder:    "which record of a key is the newest is not certain, or records between these two are lost",
+	DamagedHint:     "nothing is lost: the next open makes the hint anew",
+	WrongHint:       "the next open believes the hint: reads of the key say ErrCorrupt, find nothing or find an older value; without the hint's file it is made anew",
+}
+
+// findings collects damages within bounds.
+type findings struct {
+	damages  []Damage
+	omitted  int
+	keyBytes int
+	remarks  []Remark
+}
+
+const (
+	// maxDamages is how many damages a Report lists, and remarks.
+	maxDamages = 10_000
+	// maxDamageKeys is how many bytes the keys in a Report have together.
+	maxDamageKeys = 16 << 20
+)
+
+func (f *findings) damage(d Damage) {
+	if len(f.damages) == maxDamages || f.keyBytes+len(d.Key) > maxDamageKeys {
+		f.omitted++
+		return
+	}
+	f.keyBytes += len(d.Key)
+	f.damages = append(f.damages, d)
+}
+
+func (f *findings) remark(file, what string) {
+	if len(f.remarks) < maxDamages {
+		f.remarks = append(f.remarks, Remark{file, what})
+	}
+}
+
+// add adds what others have found.
+func (f *findings) add(other *findings) {
+	for _, d := range other.damages {
+		f.damage(d)
+	}
+	f.omitted += other.omitted
+}
