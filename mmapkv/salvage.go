@@ -174,9 +174,6 @@ func (s *salvage) read() error {
 	return err
 }
 
-// mostManifest is more than the manifest of the largest store takes.
-const mostManifest = 128 << 20
-
 func (s *salvage) readManifest(names []string) error {
 	ours := slices.ContainsFunc(names, func(name string) bool {
 		_, kind, ok := segment.ParseFileName(name)
@@ -188,7 +185,7 @@ func (s *salvage) readManifest(names []string) error {
 	if s.IgnoreManifest {
 		return nil
 	}
-	content, err := s.content(segment.ManifestName, mostManifest)
+	content, err := s.content(segment.ManifestName, segment.MaxManifestSize)
 	if err == nil {
 		s.manifest, err = segment.ParseManifest(content)
 	}

@@ -205,7 +205,7 @@ func TestStoreStaysInItsDirectory(t *testing.T) {
 	victim := open(t, other, tiny())
 	fill(t, victim, 1000, 1100, 100)
 	closeStore(t, victim)
-	before := snapshot(t, other)
+	before := contents(t, other)
 	if err := errors.Join(os.Rename(dir, aside), os.Symlink(other, dir)); err != nil {
 		t.Fatal(err)
 	}
@@ -213,15 +213,15 @@ func TestStoreStaysInItsDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeStore(t, s)
-	if !slices.Equal(snapshot(t, other), before) {
+	if !slices.Equal(contents(t, other), before) {
 		t.Error("the store has changed what now has its name")
 	}
 	s = open(t, aside, tiny())
 	wantFilled(t, s, 0, 50, 101)
 }
 
-// snapshot is the names and contents of a directory's files.
-func snapshot(t *testing.T, dir string) (all []string) {
+// contents is the names and contents of a directory's files.
+func contents(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -109,12 +109,6 @@ type verifier struct {
 }
 
 const (
-	// maxManifestSize is more than the manifest of as many segments as a store can
-	// have takes.
-	maxManifestSize = 128 << 20
-	// mostHint bounds what a hint takes, as a multiple of its segment: an entry is
-	// less than three times as long as the shortest record.
-	mostHint = 4
 	// leastHint is what a hint may take in any case: its segment can have been cut.
 	leastHint = 256 << 20
 )
@@ -155,7 +149,7 @@ func (v *verifier) run() error {
 
 // load reads the manifest. Damage of it is told once.
 func (v *verifier) load() error {
-	content, err := v.readFile(segment.ManifestName, maxManifestSize)
+	content, err := v.readFile(segment.ManifestName, segment.MaxManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return v.withoutManifest(err)
 	}
@@ -351,7 +345,7 @@ func (v *verifier) readFile(name string, most int64) (content []byte, err error)
 // readHint reads the hint of a file, nil if there is none to compare with.
 func (v *verifier) readHint(info segment.SegmentInfo, size int64) (*segment.Hint, error) {
 	name := segment.HintName(info.ID)
-	content, err := v.readFile(name, max(mostHint*size, leastHint))
+	content, err := v.readFile(name, max(segment.MaxHintSize(size), leastHint))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, v.remarkHint(info, "it is missing; the next open makes it anew")
 	}
