@@ -243,16 +243,28 @@ func (s *Store) switchTo(m *merge, f *file) {
 		s.files.show(f)
 	}
 	s.between("shown")
-	for _, move := range m.moves {
-		s.move(move, f)
-		_ = m.pacer.work(64) // it cannot be cancelled any more
-	}
+	s.moveAll(m, f)
 	s.between("moved")
 	for _, old := range m.run {
 		s.space.retire(old)
 	}
 	s.files.replace(m.run)
 	s.space.promise(nil)
+}
+
+// moveAll makes the index point to the new file.
+func (s *Store) moveAll(m *merge, f *file) {
+	var hashes [index.WarmAtOnce]uint64
+	for moves := range slices.Chunk(m.moves, len(hashes)) {
+		for i, move := range moves {
+			hashes[i] = move.hash
+		}
+		s.files.keys.Warm(hashes[:len(moves)])
+		for _, move := range moves {
+			s.move(move, f)
+			_ = m.pacer.work(64) // it cannot be cancelled any more
+		}
+	}
 }
 
 // move changes one entry of the index, unless a writer has done so.

@@ -151,7 +151,10 @@ func (m *merge) copyFile(i int, f *file) error {
 	walker := segment.NewWalker(f.File(), f.Salt, f.dataStart, f.end.Offset)
 	keys := m.store.files.keys
 	var r segment.Record
-	for {
+	for warm := 0; ; warm-- {
+		if warm <= 0 {
+			warm = m.warm(walker)
+		}
 		offset := walker.Offset()
 		err := walker.Next(&r)
 		if err == io.EOF {
@@ -191,6 +194,19 @@ func (m *merge) copyFile(i int, f *file) error {
 			return err
 		}
 	}
+}
+
+// warm brings what the index knows of the next records into the processor's cache,
+// of all together, and returns how many those are.
+func (m *merge) warm(walker *segment.Walker) int {
+	var hashes [index.WarmAtOnce]uint64
+	n := 0
+	walker.Peek(len(hashes), func(key []byte) {
+		hashes[n] = m.store.hasher.Hash(key)
+		n++
+	})
+	m.store.files.keys.Warm(hashes[:n])
+	return n
 }
 
 // unreadable is the error of what could not be copied: a damagedRun, if that is

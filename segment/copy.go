@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"encoding/binary"
 	"errors"
 	"hash/crc32"
 	"io"
@@ -66,6 +67,22 @@ func (w *Walker) Next(r *Record) error {
 		w.offset += size
 	}
 	return err
+}
+
+// Peek calls fn with the keys of the next records, n at most, that are read already,
+// and returns how many those are. Nothing of them is verified, and none may be there.
+func (w *Walker) Peek(n int, fn func(key []byte)) (peeked int) {
+	rest := w.window[min(w.offset-w.windowAt, int64(len(w.window))):]
+	for ; peeked < n && len(rest) >= RecordHeaderSize; peeked++ {
+		keyAt := RecordHeaderSize + Flags(rest[flagsAt]).extension()
+		keyEnd := keyAt + int(binary.LittleEndian.Uint16(rest[keySizeAt:]))
+		if keyEnd > len(rest) {
+			break
+		}
+		fn(rest[keyAt:keyEnd])
+		rest = rest[min(sizeFromHeader(rest), int64(len(rest))):]
+	}
+	return peeked
 }
 
 // Load reads the value that Next has left out of r, if it has.
