@@ -23,7 +23,7 @@ import (
 // salvaged salvages a directory to a new one, without changing it, and opens that.
 func salvaged(t testing.TB, from string, o *SalvageOptions) (*Store, SalvageReport) {
 	t.Helper()
-	before := snapshot(t, from)
+	before := directoryListing(t, from)
 	var options SalvageOptions
 	if o != nil {
 		options = *o
@@ -34,7 +34,7 @@ func salvaged(t testing.TB, from string, o *SalvageOptions) (*Store, SalvageRepo
 	if err != nil {
 		t.Fatalf("Salvage: %v", err)
 	}
-	if after := snapshot(t, from); after != before {
+	if after := directoryListing(t, from); after != before {
 		t.Errorf("Salvage has changed the directory:\n%s\nwas\n%s", after, before)
 	}
 	s := open(t, to, options.Options)
@@ -44,8 +44,8 @@ func salvaged(t testing.TB, from string, o *SalvageOptions) (*Store, SalvageRepo
 	return s, report
 }
 
-// snapshot is the names of a directory, and when and how long each file was written.
-func snapshot(t testing.TB, dir string) string {
+// directoryListing is the names of a directory, and when and how long each file was written.
+func directoryListing(t testing.TB, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -566,7 +566,7 @@ func TestSalvageDryRunWritesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := snapshot(t, dir)
+	before := directoryListing(t, dir)
 	for _, to := range []string{"", filepath.Join(t.TempDir(), "none")} {
 		report, err := Salvage(context.Background(), dir, to, &SalvageOptions{DryRun: true})
 		if err != nil {
@@ -579,7 +579,7 @@ func TestSalvageDryRunWritesNothing(t *testing.T) {
 			t.Errorf("there is %q: %v", to, err)
 		}
 	}
-	if after := snapshot(t, dir); after != before {
+	if after := directoryListing(t, dir); after != before {
 		t.Errorf("a dry run changes\n%s to\n%s", before, after)
 	}
 }
