@@ -29,7 +29,7 @@ func salvaged(t testing.TB, from string, o *SalvageOptions) (*Store, SalvageRepo
 	if o != nil {
 		options = *o
 	}
-	options.Options = &Options{SegmentSize: 64 << 10}
+	options.Options = &Options{SegmentSize: 256 << 10}
 	to := filepath.Join(t.TempDir(), "to")
 	report, err := Salvage(context.Background(), from, to, &options)
 	if err != nil {
