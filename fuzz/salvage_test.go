@@ -10,13 +10,15 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/faulty"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/oracle"
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -27,7 +29,7 @@ var (
 )
 
 // salvage brings the store of a disk over to /new, which it opens.
-func (l *life) salvage(disk *forgetful.Disk, o mmapkv.SalvageOptions) (*mmapkv.Store, mmapkv.SalvageReport, error) {
+func (l *life) salvage(disk vfs.FS, o mmapkv.SalvageOptions) (*mmapkv.Store, mmapkv.SalvageReport, error) {
 	o.Options = &mmapkv.Options{SegmentSize: 4 << 10, Sync: fsync.Never}
 	inject.Into(o.Options, &inject.Seams{FS: disk, Now: func() time.Time { return time.UnixMilli(l.now) }, PageSlots: 8, Manual: true})
 	report, err := mmapkv.Salvage(context.Background(), "/store", "/new", &o)
@@ -189,6 +191,62 @@ func (l *life) judge(shown map[string]string, history map[string]map[string]bool
 	if want := l.oracle.Current().Visible(l.now); exact && !maps.Equal(shown, want) {
 		l.fail("it has %.300v and not %.300v: %+v", shown, want, report)
 	}
+}
+
+// TestSalvageWhileCallsFail has each file call of a salvage fail, once and for
+// ever. What was salvaged all the same is all there, or the report says what is
+// not; otherwise there is no store, or all of it. The old one stays as it was.
+func TestSalvageWhileCallsFail(t *testing.T) {
+	for _, ignoring := range []bool{false, true} {
+		l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(11, 11)))
+		l.compacting, l.quiet = true, true
+		history := l.salvageable()
+		o := mmapkv.SalvageOptions{IgnoreManifest: ignoring}
+		counting := faulty.New(l.disk.Clone())
+		if _, _, err := l.salvage(counting, o); err != nil {
+			t.Fatal(err)
+		}
+		for n := 1; n <= counting.Count(); n += *faultStep * sampleOneIn {
+			for _, rule := range []faulty.Rule{{Err: syscall.EIO}, {Err: syscall.EACCES}, {Err: syscall.ENOSPC, Forever: true}} {
+				rule.Nth = n
+				l.name = fmt.Sprintf("ignoring the manifest %v, call %d fails with %v", ignoring, n, rule.Err)
+				disk := l.disk.Clone()
+				calls := faulty.New(disk)
+				calls.Fail(rule)
+				store, report, err := l.salvage(calls, o)
+				calls.Heal()
+				for _, name := range l.disk.Files() {
+					if strings.HasPrefix(name, "/store/") && string(l.disk.Bytes(name)) != string(disk.Bytes(name)) {
+						l.fail("%s has changed", name)
+					}
+				}
+				if store == nil {
+					if err == nil {
+						l.fail("no error and no store")
+					}
+					if store, err = l.openNew(disk); err != nil {
+						continue
+					}
+				} else {
+					l.judge(l.content(store), history, report, report.Complete())
+				}
+				if shown := l.content(store); err != nil && len(shown) > 0 {
+					l.judge(shown, history, report, true)
+				}
+				if err := store.Close(); err != nil {
+					l.fail("Close: %v", err)
+				}
+			}
+		}
+		t.Logf("%d calls", counting.Count())
+	}
+}
+
+// openNew opens what is left of a salvage that has failed.
+func (l *life) openNew(disk vfs.FS) (*mmapkv.Store, error) {
+	o := &mmapkv.Options{ReadOnly: true}
+	inject.Into(o, &inject.Seams{FS: disk, Now: func() time.Time { return time.UnixMilli(l.now) }, PageSlots: 8, Manual: true})
+	return mmapkv.Open("/new", o)
 }
 
 // FuzzSalvage salvages a directory in which anything may have happened to any

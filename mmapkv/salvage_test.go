@@ -2,6 +2,7 @@ package mmapkv
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,18 +24,18 @@ import (
 // salvaged salvages a directory to a new one, without changing it, and opens that.
 func salvaged(t testing.TB, from string, o *SalvageOptions) (*Store, SalvageReport) {
 	t.Helper()
-	before := snapshot(t, from)
+	before := directoryListing(t, from)
 	var options SalvageOptions
 	if o != nil {
 		options = *o
 	}
-	options.Options = &Options{SegmentSize: 64 << 10}
+	options.Options = &Options{SegmentSize: 256 << 10}
 	to := filepath.Join(t.TempDir(), "to")
 	report, err := Salvage(context.Background(), from, to, &options)
 	if err != nil {
 		t.Fatalf("Salvage: %v", err)
 	}
-	if after := snapshot(t, from); after != before {
+	if after := directoryListing(t, from); after != before {
 		t.Errorf("Salvage has changed the directory:\n%s\nwas\n%s", after, before)
 	}
 	s := open(t, to, options.Options)
@@ -44,8 +45,8 @@ func salvaged(t testing.TB, from string, o *SalvageOptions) (*Store, SalvageRepo
 	return s, report
 }
 
-// snapshot is the names of a directory, and when and how long each file was written.
-func snapshot(t testing.TB, dir string) string {
+// directoryListing is the names of a directory, and when and how long each file was written.
+func directoryListing(t testing.TB, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -566,7 +567,7 @@ func TestSalvageDryRunWritesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := snapshot(t, dir)
+	before := directoryListing(t, dir)
 	for _, to := range []string{"", filepath.Join(t.TempDir(), "none")} {
 		report, err := Salvage(context.Background(), dir, to, &SalvageOptions{DryRun: true})
 		if err != nil {
@@ -579,7 +580,7 @@ func TestSalvageDryRunWritesNothing(t *testing.T) {
 			t.Errorf("there is %q: %v", to, err)
 		}
 	}
-	if after := snapshot(t, dir); after != before {
+	if after := directoryListing(t, dir); after != before {
 		t.Errorf("a dry run changes\n%s to\n%s", before, after)
 	}
 }
@@ -791,4 +792,104 @@ func (f badFile) ReadAt(p []byte, offset int64) (int, error) {
 		return 0, syscall.EIO
 	}
 	return f.File.ReadAt(p, offset)
+}
+
+// TestSalvageOfWhatIsNoFile has something else under a segment's name.
+func TestSalvageOfWhatIsNoFile(t *testing.T) {
+	for _, manifest := range []bool{true, false} {
+		dir := salvageStore(t)
+		gone := remove(t, dir, "0000000000000002.seg")
+		if err := os.Mkdir(filepath.Join(dir, gone[0]), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if !manifest {
+			remove(t, dir, segment.ManifestName)
+		}
+		s, report := salvaged(t, dir, nil)
+		if !slices.Equal(report.Missing, gone) || s.Len() < 7000 || manifest && s.Len()+report.KeysLost != 10_000 {
+			t.Errorf("%d keys, %+v", s.Len(), report)
+		}
+	}
+}
+
+func TestSalvageOfAnotherVersion(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	closeStore(t, s)
+	manifest := filepath.Join(dir, segment.ManifestName)
+	content, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{8, len(content)/2 + 8} {
+		overwrite(t, manifest, int64(at), []byte{99})
+	}
+	if _, err := Salvage(context.Background(), dir, filepath.Join(t.TempDir(), "to"), nil); !errors.Is(err, ErrVersion) {
+		t.Errorf("%v", err)
+	}
+}
+
+// logFile writes a file of the log: records from a number on, each of its number
+// as key and value. It returns where the n-th record begins.
+func logFile(t testing.TB, dir string, id segment.ID, first uint64, records int, previous *segment.End) (starts []int64) {
+	t.Helper()
+	h := segment.Header{ID: id, Salt: uint64(id) * 0x123456789, Kind: segment.Log}
+	content := h.Append(nil)
+	for i := range records {
+		starts = append(starts, int64(len(content)))
+		var d segment.Draft
+		d.Put(fmt.Append(nil, first+uint64(i)), fmt.Append(nil, first+uint64(i)), 0)
+		content = append(content, d.Finish(segment.Placement{Salt: h.Salt, Offset: starts[i], Seq: first + uint64(i), Previous: previous})...)
+		previous = nil
+	}
+	if err := os.WriteFile(filepath.Join(dir, segment.FileName(id)), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return append(starts, int64(len(content)))
+}
+
+// TestSalvageLeavesOutWhatTheLogPassesOver has records that were written and, as
+// the next file says, never acknowledged.
+func TestSalvageLeavesOutWhatTheLogPassesOver(t *testing.T) {
+	dir := t.TempDir()
+	starts := logFile(t, dir, 1, 1, 5, nil)
+	logFile(t, dir, 2, 6, 2, &segment.End{Offset: starts[3], Seq: 3})
+	s, report := salvaged(t, dir, nil)
+	wantComplete(t, report)
+	for n := range 8 {
+		if key := fmt.Sprint(n); n == 0 || n == 4 || n == 5 {
+			wantAbsent(t, s, key)
+		} else {
+			wantValue(t, s, key, key)
+		}
+	}
+	if report.Discarded != starts[5]-starts[3] {
+		t.Errorf("%+v", report)
+	}
+}
+
+// TestSalvageListsOnlySoMuch has more damage than is listed.
+func TestSalvageListsOnlySoMuch(t *testing.T) {
+	dir := salvageStore(t)
+	for _, name := range segmentFiles(t, dir) {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := segment.HeaderSize + 40; at < len(content); at += 512 {
+			content[at] ^= 1
+		}
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, report := salvaged(t, dir, nil)
+	if s.Len()+report.KeysLost != 10_000 || report.KeysLost < 2*MaxListed || len(report.LostKeys) != MaxListed || len(report.LostRanges) > MaxListed {
+		t.Errorf("%d keys, %d lost, %d listed", s.Len(), report.KeysLost, len(report.LostKeys))
+	}
+	if !slices.IsSortedFunc(report.LostKeys, func(a, b LostKey) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset))
+	}) {
+		t.Error("the lost keys are not in order")
+	}
 }
