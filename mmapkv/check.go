@@ -25,6 +25,10 @@ type checkReader struct {
 	refusedFrom, refusedTo int64 // around where that was
 }
 
+// coldPart is the part of a file, below which so little of it is in the page cache
+// that a check leaves none of it there.
+const coldPart = 0.1
+
 // refusedPiece is the unit in which a refused range is narrowed down.
 const refusedPiece = 4 << 10
 

@@ -68,6 +68,6 @@
 //  4. fileSet.mu: the list of files and the publishing of Store.live.
 //
 // Store.compacting, which whoever compacts holds, comes before the last three.
-// The locks of the reserve, of space, of compactions and of the notifier, the
-// index's page locks and the locks inside package fsync are leaves.
+// The locks of the reserve, of space, of compactions, of scrubs and of the
+// notifier, the index's page locks and the locks inside package fsync are leaves.
 package mmapkv

@@ -56,6 +56,12 @@ type Options struct {
 	ExpectedKeys int
 	// Compaction says when garbage is reclaimed in the background.
 	Compaction Compaction
+	// ScrubBytesPerSecond has the background read all sealed segments, one after
+	// the other and again and again, at most so many bytes a second: damage is found
+	// before somebody needs the value, and told by Events.CorruptionFound and
+	// Stats.Scrub. It reads by system calls and leaves the page cache about as it was;
+	// a ReadOnly store does it too. 0: not at all.
+	ScrubBytesPerSecond int64
 	// Events are called when something happens that an operator wants to know.
 	Events Events
 	// Logger gets what an operator wants to know: recovery, damage, failure.
@@ -113,6 +119,9 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if c.ExpectedKeys < 0 {
 		return c, fmt.Errorf("%w: Options.ExpectedKeys is %d; it must not be negative", ErrInvalid, c.ExpectedKeys)
+	}
+	if c.ScrubBytesPerSecond < 0 {
+		return c, fmt.Errorf("%w: Options.ScrubBytesPerSecond is %d; it must not be negative", ErrInvalid, c.ScrubBytesPerSecond)
 	}
 	if c.Events.SlowThreshold < 0 {
 		return c, fmt.Errorf("%w: Options.Events.SlowThreshold is %v; it must not be negative", ErrInvalid, c.Events.SlowThreshold)

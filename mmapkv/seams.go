@@ -66,12 +66,16 @@ func (s *Store) fileSystem() vfs.FS {
 
 // steps are what the goroutines do, for a test that does it in their place.
 func (s *Store) steps() []inject.Step {
-	return []inject.Step{
+	steps := []inject.Step{
 		{Name: "sync", Run: s.syncer.Step},
 		{Name: "seal", Run: s.stepSeal},
 		{Name: "prepare", Run: s.stepPrepare},
 		{Name: "compact", Run: s.stepCompact},
 	}
+	if s.options.ScrubBytesPerSecond > 0 {
+		steps = append(steps, inject.Step{Name: "scrub", Run: s.stepScrub})
+	}
+	return steps
 }
 
 // randomNumber draws the salt of a file. It cannot be guessed, so that nobody

@@ -32,6 +32,8 @@ type Stats struct {
 	WriteStall time.Duration
 	// Compaction is what compactions have done since Open.
 	Compaction CompactionStats
+	// Scrub is what the scrub has done since Open.
+	Scrub ScrubStats
 	// EventsDropped is how many events were not delivered, because the callbacks
 	// of Options.Events were too slow.
 	EventsDropped int64
@@ -124,6 +126,7 @@ func (s *Store) Stats() Stats {
 
 		HeldBytes:     s.space.held(),
 		Compaction:    s.compactions.get(),
+		Scrub:         s.scrubs.get(),
 		EventsDropped: s.events.dropped(),
 	}
 	stats.LastSync, stats.LastSyncTook = s.syncer.LastSync()

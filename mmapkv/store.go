@@ -57,6 +57,7 @@ type Store struct {
 	compacting     chan struct{} // holds one token while somebody compacts
 	compactions    compactions
 	space          space
+	scrubs         scrubs
 	events         *notifier
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
 
@@ -73,6 +74,9 @@ type Store struct {
 // start starts the goroutines. Close stops them.
 func (s *Store) start() {
 	s.background("residency", s.watchResidency)
+	if s.options.ScrubBytesPerSecond > 0 {
+		s.background("scrub", s.scrub)
+	}
 	if s.options.ReadOnly {
 		return
 	}

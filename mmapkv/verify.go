@@ -287,7 +287,7 @@ func (v *verifier) checkFile(info segment.SegmentInfo, before uint64) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	cold := vfs.Resident(f, size) < 0.5
+	cold := vfs.Resident(f, size) < coldPart
 	hint, err := v.readHint(info, min(size, info.End.Offset))
 	if err != nil {
 		return err

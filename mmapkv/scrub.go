@@ -1,0 +1,164 @@
+package mmapkv
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// ScrubStats is what the scrub that Options.ScrubBytesPerSecond asks for has done.
+type ScrubStats struct {
+	// Bytes is how many it has read since Open, Passes how often it was through with
+	// all sealed segments.
+	Bytes  int64
+	Passes int
+	// Damages is how many damages the last pass has found, or the one that goes on if
+	// those are more.
+	Damages int
+}
+
+// scrubs collects ScrubStats.
+type scrubs struct {
+	after uint64 // only the scrub uses it: sequence number at the end of the last file read
+
+	mu      sync.Mutex // guards what follows; a leaf
+	stats   ScrubStats
+	damages int   // found in this pass
+	bytes   int64 // read in this pass
+}
+
+func (s *scrubs) get() ScrubStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stats := s.stats
+	stats.Damages = max(stats.Damages, s.damages)
+	return stats
+}
+
+func (s *scrubs) read(bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Bytes += bytes
+	s.bytes += bytes
+}
+
+func (s *scrubs) found() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.damages++
+}
+
+// endPass begins the next pass.
+func (s *scrubs) endPass() {
+	s.after = 0
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bytes > 0 {
+		s.stats.Passes++
+		s.stats.Damages = s.damages
+	}
+	s.bytes, s.damages = 0, 0
+}
+
+// scrubPause is how long the scrub waits from one pass to the next, so that a small
+// store is not read all the time.
+const scrubPause = 10 * time.Second
+
+// scrub is the goroutine that reads sealed segments, one after the other and for
+// ever, so that damage is found while there is still something to restore from.
+// Open starts it, Close stops it by closing s.stop.
+func (s *Store) scrub() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-timer.C:
+		}
+		did, err := s.stepScrub()
+		if err != nil && !errors.Is(err, ErrClosed) {
+			s.log.Warn("mmapkv: a segment could not be read by the scrub; it goes on with the next", "error", err)
+		}
+		if did {
+			timer.Reset(0)
+		} else {
+			timer.Reset(scrubPause)
+		}
+	}
+}
+
+// stepScrub reads one sealed segment; did is false when a pass ends.
+func (s *Store) stepScrub() (did bool, err error) {
+	f, before := s.nextToScrub()
+	if f == nil {
+		s.scrubs.endPass()
+		return false, nil
+	}
+	s.scrubs.after = f.end.Seq
+	pacer, done := s.newQuietPacer(context.Background(), s.options.ScrubBytesPerSecond)
+	defer done()
+	if err := s.scrubFile(f, before, pacer); err != nil {
+		return true, err
+	}
+	return true, pacer.keepBudget() // also for a file too small to have asked for it
+}
+
+// nextToScrub is the sealed file behind the last one that was read, and the number
+// that the log had reached before it; nil behind the last one.
+func (s *Store) nextToScrub() (f *file, before uint64) {
+	s.files.mu.Lock()
+	defer s.files.mu.Unlock()
+	for _, f := range s.files.order {
+		if f.active == nil && f.end.Seq > s.scrubs.after {
+			return f, before
+		}
+		before = f.end.Seq
+	}
+	return nil, 0
+}
+
+// scrubFile checks the records of a sealed file. What a compaction has replaced
+// meanwhile it has checked as well, so that nothing is told of it.
+func (s *Store) scrubFile(f *file, before uint64, pacer *pacer) error {
+	defer runtime.KeepAlive(f) // its descriptor is open until the last read is back
+	cold := vfs.Resident(f.File(), f.end.Offset) < coldPart
+	read := int64(0)
+	c := recordCheck{
+		reader: &checkReader{file: f.File(), pacer: pacer, reached: func(offset int64) {
+			if offset > read {
+				s.scrubs.read(offset - read)
+				read = offset
+			}
+		}},
+		name: segment.FileName(f.ID), dataStart: f.dataStart, after: before,
+		info: segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end},
+		found: func(d Damage) {
+			if !f.dropped.Load() {
+				s.scrubFound(f, d)
+			}
+		},
+	}
+	err := c.run()
+	if cold {
+		vfs.Evict(f.File())
+	}
+	return err
+}
+
+// scrubFound tells of damage. Where no record can be read, a compaction would fail,
+// so the file is kept out of them, as if one had met it. A damaged value hinders
+// none, if it is no longer needed by then; and what the disk refuses today it may
+// read tomorrow.
+func (s *Store) scrubFound(f *file, d Damage) {
+	s.scrubs.found()
+	if d.Kind == DamagedRange && d.Reason == badRecord {
+		f.unreadable.Store(true)
+	}
+	s.events.corruption(&CorruptError{File: d.File, Offset: d.Offset, Reason: d.Reason})
+}
