@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -54,6 +55,14 @@ func Verify(ctx context.Context, dir string, o *VerifyOptions) (Report, error) {
 	v := verifier{dir: opened, pacer: &pacer{ctx: ctx}, progress: options.Progress}
 	err = v.run()
 	return v.report(), errors.Join(err, opened.Close())
+}
+
+// VerifyNamespace is Verify of the directory that OpenNamespace opens.
+func VerifyNamespace(ctx context.Context, name string, o *VerifyOptions) (Report, error) {
+	if err := checkNamespace(name); err != nil {
+		return Report{}, err
+	}
+	return Verify(ctx, filepath.Join(Root(), name), o)
 }
 
 // Verify is the function Verify for an open store: it reports also what of the

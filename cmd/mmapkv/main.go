@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -59,7 +60,7 @@ func exitCode(err error) int {
 		return exitLocked
 	case errors.Is(err, errUsage), errors.Is(err, mmapkv.ErrNamespace), errors.Is(err, mmapkv.ErrTooLarge), errors.Is(err, mmapkv.ErrInvalid):
 		return exitUsage
-	case errors.Is(err, errInterrupted), errors.Is(err, errSalvageInterrupted):
+	case errors.Is(err, errInterrupted), errors.Is(err, errSalvageInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted
 	}
 	return exitIO
@@ -86,7 +87,7 @@ func newRoot() *cobra.Command {
 	flags.BoolVar(&t.hex, "hex", false, "keys and values are hexadecimal")
 	flags.BoolVar(&t.base64, "base64", false, "keys and values are base64")
 	root.AddCommand(
-		newPut(t), newGet(t), newDel(t), newHas(t), newKeys(t), newCount(t), newInfo(t), newCompact(t),
+		newPut(t), newGet(t), newDel(t), newHas(t), newKeys(t), newCount(t), newInfo(t), newCompact(t), newVerify(t),
 		newImport(t), newExport(t), newSalvage(t), newTour(), newTourWriter(),
 	)
 	return root

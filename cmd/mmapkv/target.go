@@ -11,6 +11,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
+var errNoStore = fmt.Errorf("%w: which store? Give --dir or --namespace", errUsage)
+
 // target is which store is meant, and how keys and values are written down.
 type target struct {
 	dir, namespace    string
@@ -37,7 +39,7 @@ func (t *target) with(o *mmapkv.Options, use func(s *mmapkv.Store) error) (err e
 	case t.namespace != "":
 		s, err = mmapkv.OpenNamespace(t.namespace, o)
 	default:
-		err = fmt.Errorf("%w: which store? Give --dir or --namespace", errUsage)
+		err = errNoStore
 	}
 	if err != nil {
 		return err
