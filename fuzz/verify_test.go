@@ -1,0 +1,219 @@
+package fuzz
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+var (
+	verifyStates = flag.Int("verify.states", 6_000, "how many states of a disk the tests of Verify look at")
+	verifySeed   = flag.Uint64("verify.seed", 0, "the seed of the tests of Verify; 0 draws one")
+)
+
+// verify verifies the store on a disk, which it must not change.
+func verify(t *testing.T, disk *forgetful.Disk) (mmapkv.Report, error) {
+	t.Helper()
+	hook, calls := disk.OnCall, disk.Calls()
+	disk.OnCall = nil
+	defer func() { disk.OnCall = hook }()
+	o := new(mmapkv.VerifyOptions)
+	inject.Into(o, &inject.Seams{FS: disk})
+	report, err := mmapkv.Verify(t.Context(), "/store", o)
+	if disk.Calls() != calls {
+		t.Fatal("Verify has changed the disk")
+	}
+	return report, err
+}
+
+func drawnSeed(t *testing.T) uint64 {
+	seed := *verifySeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed %d; to replay: go test ./fuzz -run '^%s$' -verify.seed=%d -verify.states=%d", seed, t.Name(), seed, *verifyStates)
+	return seed
+}
+
+// TestVerifyFindsNothingWithoutDamage verifies what a store in use has on the disk
+// at any of its file calls, what SIGKILL and a power cut leave there, and what is
+// there in the midst of a recovery: none of that is damage.
+func TestVerifyFindsNothingWithoutDamage(t *testing.T) {
+	seed := drawnSeed(t)
+	states, records := 0, 0
+	for script := uint64(0); states < *verifyStates/sampleOneIn; script++ {
+		policy := []fsync.Policy{fsync.Always, fsync.Every(200 * time.Millisecond), fsync.Never}[script%3]
+		l := newLife(t, &census{}, policy, rand.New(rand.NewPCG(seed, script)))
+		l.name, l.compacting = fmt.Sprintf("seed %d, script %d", seed, script), script%2 == 0
+		sound := func(disk *forgetful.Disk, what string) {
+			report, err := verify(t, disk)
+			if err != nil && states == 0 { // the first call makes the directory
+				return
+			}
+			if err == nil {
+				err = report.Err()
+			}
+			if err != nil && !isAbsent(disk) {
+				l.fail("%s, at call %d: %v", what, disk.Calls(), err)
+			}
+			states++
+			records += report.Records
+		}
+		l.disk.OnCall = func(n int, _ forgetful.Op) {
+			if l.rng.IntN(10) != 0 {
+				return
+			}
+			sound(l.disk, "in use")
+			sound(l.disk.Kill(), "killed")
+			cut := l.disk.PowerCut(chooser{l.rng})
+			sound(cut, "power cut")
+			cut.OnCall = func(n int, _ forgetful.Op) {
+				if l.rng.IntN(10) == 0 {
+					sound(cut, "in recovery")
+					sound(cut.PowerCut(chooser{l.rng}), "power cut in recovery")
+				}
+			}
+			after := newLife(t, &census{}, policy, l.rng)
+			after.now = l.now
+			store, err := after.open(cut)
+			if err != nil {
+				l.fail("open: %v", err)
+			}
+			sound(cut, "recovered")
+			if report, err := store.Verify(t.Context()); err != nil || report.Err() != nil {
+				l.fail("the open store, recovered: %v, %v", err, report.Err())
+			}
+		}
+		l.run(40, false)
+		l.disk.OnCall = nil
+		if report, err := l.store.Verify(t.Context()); err != nil || report.Err() != nil {
+			l.fail("the open store: %v, %v", err, report.Err())
+		}
+	}
+	t.Logf("%d states with %d records", states, records)
+}
+
+// isAbsent says whether a disk has no store yet.
+func isAbsent(disk *forgetful.Disk) bool {
+	for _, name := range disk.Files() {
+		if name == "/store/MANIFEST" {
+			return false
+		}
+	}
+	return true
+}
+
+// TestVerifyNamesWhatReadsFindDamaged flips a bit of a closed store at a time:
+// what Open or a read notices Verify reports, with the key if its record's place is
+// known.
+func TestVerifyNamesWhatReadsFindDamaged(t *testing.T) {
+	seed := drawnSeed(t)
+	l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(seed, 1)))
+	want := damageable(t, l)
+	files := l.disk.Files()
+	reported, noticed := 0, 0
+	flips := *verifyStates / sampleOneIn / 4
+	for n := range flips {
+		name := files[n%len(files)]
+		content := l.disk.Bytes(name)
+		if len(content) == 0 {
+			continue
+		}
+		disk := l.disk.Clone()
+		at := l.rng.Int64N(int64(len(content)))
+		disk.Flip(name, at, 1<<l.rng.IntN(8))
+		l.ended = fmt.Sprintf(" seed %d, with byte %d of %s flipped", seed, at, name)
+		report, err := verify(t, disk)
+		if err != nil && !errors.Is(err, mmapkv.ErrVersion) {
+			l.fail("Verify: %v", err)
+		}
+		if err != nil || report.Err() != nil {
+			reported++
+		}
+		if l.noticed(disk, report, want) {
+			noticed++
+			if err == nil && report.Err() == nil {
+				l.fail("reads find damage, and Verify none")
+			}
+		}
+	}
+	t.Logf("of %d flips Verify reports %d, and reads notice %d", flips, reported, noticed)
+	if reported < flips/2 || noticed > reported {
+		t.Error("these are not the numbers of a store that is full of data")
+	}
+}
+
+// noticed says whether somebody who opens and reads a store notices damage. A key
+// that cannot be read must be named by the report.
+func (l *life) noticed(disk *forgetful.Disk, report mmapkv.Report, want map[string]string) bool {
+	store, err := l.open(disk)
+	if err != nil {
+		return true
+	}
+	defer store.Close()
+	named := map[string]bool{}
+	for _, d := range report.Damages {
+		named[string(d.Key)] = true
+	}
+	found := len(store.Stats().Recovery.Damages) > 0
+	for key, value := range want {
+		got, err := store.Get([]byte(key))
+		if errors.Is(err, mmapkv.ErrCorrupt) && !named[key] {
+			l.fail("Get(%q): %v, and Verify names only %v", key, err, named)
+		}
+		found = found || err != nil || string(got) != value
+	}
+	return found
+}
+
+// FuzzVerify verifies a directory in which anything may have happened to any
+// file: no panic, no hang, memory within twice the files plus 64 MiB; and where it
+// finds no damage, Open finds none.
+func FuzzVerify(f *testing.F) {
+	f.Add(uint64(1), []byte{0, 0, 0, 1, 2, 3})
+	f.Add(uint64(2), []byte{1, 0, 16, 0xff, 2, 0, 8, 1, 3, 1, 0, 0x80})
+	f.Add(uint64(3), []byte("truncate and flip and swap"))
+	f.Fuzz(func(t *testing.T, seed uint64, edits []byte) {
+		disk := smallStore(t, seed%16)
+		damage(t, disk, edits)
+		var total uint64
+		for _, name := range disk.Files() {
+			total += uint64(len(disk.Bytes(name)))
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		report, err := verify(t, disk)
+		runtime.ReadMemStats(&after)
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > 2*total+64<<20 {
+			t.Fatalf("verifying %d bytes has allocated %d", total, grown)
+		}
+		if err != nil || report.Err() != nil {
+			return
+		}
+		l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(seed, 9)))
+		store, err := l.open(disk)
+		if err != nil {
+			t.Fatalf("Verify finds nothing, and Open: %v", err)
+		}
+		if found := store.Stats().Recovery.Damages; len(found) > 0 {
+			t.Fatalf("Verify finds nothing, and Open %v", found)
+		}
+		for key, value := range readable(t, store) {
+			if value == "damaged" {
+				t.Fatalf("Verify finds nothing, and %q is damaged", key)
+			}
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
