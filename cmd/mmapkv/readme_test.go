@@ -55,7 +55,7 @@ func offline(t *testing.T, dir, script string, environment ...string) string {
 func checkout(t *testing.T, root string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	for _, pattern := range []string{"go.*", "*/*.go", "*/*/*.go"} {
+	for _, pattern := range []string{"go.*", "*/*.go", "*/*/*.go", "*/*/*/*.go"} {
 		paths, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -112,7 +112,7 @@ func TestReadmeCommands(t *testing.T) {
 		}
 		ran++
 	}
-	if ran != 4 {
+	if ran != 5 {
 		t.Errorf("%d blocks ran", ran)
 	}
 }
@@ -132,6 +132,7 @@ func TestReadmeSnippets(t *testing.T) {
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
