@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -72,4 +73,14 @@ func ParseFileName(name string) (id ID, kind FileKind, ok bool) {
 		return 0, 0, false
 	}
 	return ID(n), kind, true
+}
+
+// KindByContent tells what a file of a store is by how it begins.
+func KindByContent(head []byte) (FileKind, bool) {
+	for magic, kind := range map[string]FileKind{segmentMagic: SegmentFile, hintMagic: HintFile, manifestMagic: ManifestFile} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return kind, true
+		}
+	}
+	return 0, false
 }
