@@ -302,7 +302,7 @@ func (v *verifier) checkFile(info segment.SegmentInfo, before uint64) (err error
 		return err
 	}
 	c := recordCheck{
-		reader: v.reader(f), name: segment.FileName(info.ID), info: info, dataStart: dataStart,
+		reader: v.reader(f), name: segment.FileName(info.ID), info: info, dataStart: dataStart, size: size,
 		after: before, hint: hint, found: v.damage,
 	}
 	err = c.run()
