@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/inject"
@@ -283,6 +284,9 @@ func (v *verifier) open(info segment.SegmentInfo) (f vfs.File, dataStart, size i
 	_, header, err := inspect(f, info)
 	if err == nil {
 		return f, header.Size(), size, nil
+	}
+	if errno := syscall.Errno(0); errors.As(err, &errno) && errno != syscall.EIO {
+		return nil, 0, 0, errors.Join(err, f.Close())
 	}
 	v.damage(Damage{Kind: DamagedSegment, File: name, Reason: err.Error()})
 	v.done[info.ID] = true
