@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"runtime"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv"
+	"github.com/mmapkv/mmapkv/segment"
 )
 
 var (
@@ -198,11 +200,18 @@ func TestVerifyBesideAnything(t *testing.T) {
 func TestEveryCallOfVerifyFails(t *testing.T) {
 	seed := drawnSeed(t)
 	runs, noticed := 0, 0
-	for script := range uint64(4) {
+	for script := range uint64(5) {
 		l := newLife(t, &census{}, fsync.Every(time.Second), rand.New(rand.NewPCG(seed, script)))
 		l.compacting = script%2 == 0
 		l.run(80, false)
 		disk := l.disk.PowerCut(chooser{l.rng})
+		if listed := manifestOn(t, disk).Segments; script >= 2 && len(listed) > 0 {
+			removeFile(t, disk, segment.HintName(listed[0].ID))
+			removeFile(t, disk, segment.FileName(listed[len(listed)-1].ID))
+		}
+		if script == 4 {
+			removeFile(t, disk, segment.ManifestName)
+		}
 		clean := faulty.New(disk)
 		verifyOn(t, clean)
 		for n := 1; n <= clean.Count(); n += sampleOneIn {
@@ -213,7 +222,7 @@ func TestEveryCallOfVerifyFails(t *testing.T) {
 					bad.Fail(faulty.Rule{Nth: n, Forever: forever, Err: err})
 					report, got := verifyOn(t, bad)
 					found := got != nil || report.Err() != nil
-					if !found && (forever || err != syscall.EIO) {
+					if !found && script < 2 && (forever || err != syscall.EIO) {
 						l.fail("Verify has noticed nothing")
 					}
 					if got != nil && !errors.Is(got, err) {
@@ -228,6 +237,79 @@ func TestEveryCallOfVerifyFails(t *testing.T) {
 		}
 	}
 	t.Logf("%d runs, %d of them with an error or damage", runs, noticed)
+}
+
+// manifestOn is the manifest on a disk.
+func manifestOn(t *testing.T, disk *forgetful.Disk) *segment.Manifest {
+	t.Helper()
+	m, err := segment.ParseManifest(disk.Bytes("/store/" + segment.ManifestName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// removeFile removes a file of the store, if it is there.
+func removeFile(t *testing.T, disk *forgetful.Disk, name string) {
+	t.Helper()
+	dir, err := disk.OpenDir("/store")
+	if err == nil {
+		err = errors.Join(dir.Remove(name), dir.Close())
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+}
+
+// TestVerifyAgreesWithRecovery overwrites a part of the unsealed files of a store
+// that was killed: Verify calls damage just what Open calls so.
+func TestVerifyAgreesWithRecovery(t *testing.T) {
+	seed := drawnSeed(t)
+	runs, damaged := 0, 0
+	for script := uint64(0); runs < *verifyStates/sampleOneIn/4; script++ {
+		l := newLife(t, &census{}, fsync.Every(time.Second), rand.New(rand.NewPCG(seed, script)))
+		l.run(20+l.rng.IntN(60), false)
+		m := manifestOn(t, l.disk)
+		for _, info := range m.Segments {
+			if info.Sealed || m.Clean { // Open believes the hint
+				continue
+			}
+			name := "/store/" + segment.FileName(info.ID)
+			for range 10 {
+				disk := l.disk.Kill()
+				content := disk.Bytes(name)
+				at := segment.HeaderSize + l.rng.IntN(max(len(content)/2-segment.HeaderSize, 1))
+				for i := range 1 + l.rng.IntN(200) {
+					if at+i < len(content) {
+						content[at+i] ^= byte(l.rng.Uint32())
+					}
+				}
+				if err := disk.SetBytes(name, content); err != nil {
+					t.Fatal(err)
+				}
+				l.name = fmt.Sprintf("seed %d, script %d, %s damaged at %d", seed, script, name, at)
+				report, err := verify(t, disk)
+				if err != nil {
+					l.fail("Verify: %v", err)
+				}
+				store, err := l.open(disk)
+				if err != nil {
+					l.fail("Open: %v", err)
+				}
+				if found := store.Stats().Recovery.Damages; (len(found) > 0) != (report.Err() != nil) {
+					l.fail("Open finds %v, and Verify %v", found, report.Damages)
+				}
+				runs++
+				if report.Err() != nil {
+					damaged++
+				}
+			}
+		}
+	}
+	t.Logf("%d runs, %d of them with damage", runs, damaged)
+	if damaged == 0 || damaged == runs {
+		t.Error("all or nothing is damage")
+	}
 }
 
 func verifyOn(t *testing.T, disk vfs.FS) (mmapkv.Report, error) {
