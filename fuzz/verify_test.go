@@ -4,15 +4,20 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/faulty"
 	"github.com/mmapkv/mmapkv/internal/forgetful"
 	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv"
+	"github.com/mmapkv/mmapkv/segment"
 )
 
 var (
@@ -26,9 +31,7 @@ func verify(t *testing.T, disk *forgetful.Disk) (mmapkv.Report, error) {
 	hook, calls := disk.OnCall, disk.Calls()
 	disk.OnCall = nil
 	defer func() { disk.OnCall = hook }()
-	o := new(mmapkv.VerifyOptions)
-	inject.Into(o, &inject.Seams{FS: disk})
-	report, err := mmapkv.Verify(t.Context(), "/store", o)
+	report, err := verifyOn(t, disk)
 	if disk.Calls() != calls {
 		t.Fatal("Verify has changed the disk")
 	}
@@ -110,6 +113,209 @@ func isAbsent(disk *forgetful.Disk) bool {
 		}
 	}
 	return true
+}
+
+// watched is a disk that calls a function before each call that reads it.
+type watched struct {
+	*forgetful.Disk
+	before func()
+}
+
+func (w watched) OpenDir(path string) (vfs.Dir, error) {
+	dir, err := w.Disk.OpenDir(path)
+	return watchedDir{dir, w.before}, err
+}
+
+type watchedDir struct {
+	vfs.Dir
+	before func()
+}
+
+func (d watchedDir) OpenReadOnly(name string) (vfs.File, error) {
+	d.before()
+	f, err := d.Dir.OpenReadOnly(name)
+	if err != nil {
+		return nil, err
+	}
+	return watchedFile{f, d.before}, nil
+}
+
+func (d watchedDir) Names() ([]string, error) {
+	d.before()
+	return d.Dir.Names()
+}
+
+type watchedFile struct {
+	vfs.File
+	before func()
+}
+
+func (f watchedFile) ReadAt(p []byte, offset int64) (int, error) {
+	f.before()
+	return f.File.ReadAt(p, offset)
+}
+
+func (f watchedFile) Size() (int64, error) {
+	f.before()
+	return f.File.Size()
+}
+
+// TestVerifyBesideAnything has a store written, rotated, compacted, closed and
+// opened between any two calls that Verify makes: that is no damage, nor can
+// Verify not come to an end.
+func TestVerifyBesideAnything(t *testing.T) {
+	seed := drawnSeed(t)
+	runs, actions, records := 0, 0, 0
+	for script := uint64(0); runs < *verifyStates/sampleOneIn/5; script++ {
+		policy := []fsync.Policy{fsync.Always, fsync.Every(200 * time.Millisecond), fsync.Never}[script%3]
+		l := newLife(t, &census{}, policy, rand.New(rand.NewPCG(seed, script)))
+		l.name, l.compacting = fmt.Sprintf("seed %d, script %d", seed, script), true
+		l.run(60, false)
+		for range 10 {
+			oneIn, calls := 1+l.rng.IntN(30), 0
+			report, err := verifyOn(t, watched{l.disk, func() {
+				if calls++; calls > 1_000_000 {
+					l.fail("Verify does not end")
+				}
+				for l.rng.IntN(oneIn+1) == 0 {
+					l.act()
+					actions++
+				}
+			}})
+			if err == nil {
+				err = report.Err()
+			}
+			if err != nil {
+				l.fail("with actions before one call in %d: %v", oneIn, err)
+			}
+			runs++
+			records += report.Records
+		}
+	}
+	t.Logf("%d runs with %d records and %d actions between", runs, records, actions)
+}
+
+// TestEveryCallOfVerifyFails fails each file call of a Verify, once and from then
+// on. What the disk refuses to read at all is damage or an error.
+func TestEveryCallOfVerifyFails(t *testing.T) {
+	seed := drawnSeed(t)
+	runs, noticed := 0, 0
+	for script := range uint64(5) {
+		l := newLife(t, &census{}, fsync.Every(time.Second), rand.New(rand.NewPCG(seed, script)))
+		l.compacting = script%2 == 0
+		l.run(80, false)
+		disk := l.disk.PowerCut(chooser{l.rng})
+		if listed := manifestOn(t, disk).Segments; script >= 2 && len(listed) > 0 {
+			removeFile(t, disk, segment.HintName(listed[0].ID))
+			removeFile(t, disk, segment.FileName(listed[len(listed)-1].ID))
+		}
+		if script == 4 {
+			removeFile(t, disk, segment.ManifestName)
+		}
+		clean := faulty.New(disk)
+		verifyOn(t, clean)
+		for n := 1; n <= clean.Count(); n += sampleOneIn {
+			for _, err := range []error{syscall.EIO, syscall.EMFILE} {
+				for _, forever := range []bool{false, true} {
+					l.name = fmt.Sprintf("seed %d, script %d, call %d fails with %v, forever %v", seed, script, n, err, forever)
+					bad := faulty.New(disk)
+					bad.Fail(faulty.Rule{Nth: n, Forever: forever, Err: err})
+					report, got := verifyOn(t, bad)
+					found := got != nil || report.Err() != nil
+					if !found && script < 2 && (forever || err != syscall.EIO) {
+						l.fail("Verify has noticed nothing")
+					}
+					if got != nil && !errors.Is(got, err) {
+						l.fail("Verify: %v", got)
+					}
+					runs++
+					if found {
+						noticed++
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d runs, %d of them with an error or damage", runs, noticed)
+}
+
+// manifestOn is the manifest on a disk.
+func manifestOn(t *testing.T, disk *forgetful.Disk) *segment.Manifest {
+	t.Helper()
+	m, err := segment.ParseManifest(disk.Bytes("/store/" + segment.ManifestName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// removeFile removes a file of the store, if it is there.
+func removeFile(t *testing.T, disk *forgetful.Disk, name string) {
+	t.Helper()
+	dir, err := disk.OpenDir("/store")
+	if err == nil {
+		err = errors.Join(dir.Remove(name), dir.Close())
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+}
+
+// TestVerifyAgreesWithRecovery overwrites a part of the unsealed files of a store
+// that was killed: Verify calls damage just what Open calls so.
+func TestVerifyAgreesWithRecovery(t *testing.T) {
+	seed := drawnSeed(t)
+	runs, damaged := 0, 0
+	for script := uint64(0); runs < *verifyStates/sampleOneIn/4; script++ {
+		l := newLife(t, &census{}, fsync.Every(time.Second), rand.New(rand.NewPCG(seed, script)))
+		l.run(20+l.rng.IntN(60), false)
+		m := manifestOn(t, l.disk)
+		for _, info := range m.Segments {
+			if info.Sealed || m.Clean { // Open believes the hint
+				continue
+			}
+			name := "/store/" + segment.FileName(info.ID)
+			for range 10 {
+				disk := l.disk.Kill()
+				content := disk.Bytes(name)
+				at := segment.HeaderSize + l.rng.IntN(max(len(content)/2-segment.HeaderSize, 1))
+				for i := range 1 + l.rng.IntN(200) {
+					if at+i < len(content) {
+						content[at+i] ^= byte(l.rng.Uint32())
+					}
+				}
+				if err := disk.SetBytes(name, content); err != nil {
+					t.Fatal(err)
+				}
+				l.name = fmt.Sprintf("seed %d, script %d, %s damaged at %d", seed, script, name, at)
+				report, err := verify(t, disk)
+				if err != nil {
+					l.fail("Verify: %v", err)
+				}
+				store, err := l.open(disk)
+				if err != nil {
+					l.fail("Open: %v", err)
+				}
+				if found := store.Stats().Recovery.Damages; (len(found) > 0) != (report.Err() != nil) {
+					l.fail("Open finds %v, and Verify %v", found, report.Damages)
+				}
+				runs++
+				if report.Err() != nil {
+					damaged++
+				}
+			}
+		}
+	}
+	t.Logf("%d runs, %d of them with damage", runs, damaged)
+	if damaged == 0 || damaged == runs {
+		t.Error("all or nothing is damage")
+	}
+}
+
+func verifyOn(t *testing.T, disk vfs.FS) (mmapkv.Report, error) {
+	o := new(mmapkv.VerifyOptions)
+	inject.Into(o, &inject.Seams{FS: disk})
+	return mmapkv.Verify(t.Context(), "/store", o)
 }
 
 // TestVerifyNamesWhatReadsFindDamaged flips a bit of a closed store at a time:

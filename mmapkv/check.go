@@ -100,15 +100,16 @@ type recordCheck struct {
 	name      string
 	info      segment.SegmentInfo
 	dataStart int64
-	after     uint64                 // the log had reached this number before the file
-	found     func(Damage)           // called for each damage
-	note      func(e *segment.Entry) // called for each record; may be nil
-	hint      *segment.Hint          // nil: there is none to compare with
-	seen      []uint64               // a bit for each entry of the hint: its record is there
-	lost      []segment.Damage       // what cannot be read
-	last      uint64                 // number of the record before
-	follows   bool                   // nothing is lost since that
-	records   int
+	size      int64         // of the file
+	after     uint64        // the log had reached this number before the file
+	hint      *segment.Hint // nil: there is none to compare with
+	found     func(Damage)  // called for each damage
+
+	records int
+	last    uint64           // number of the record before
+	follows bool             // nothing is lost since that
+	lost    []segment.Damage // what cannot be read, in the order of the places
+	seen    []uint64         // a bit for each entry of the hint: its record is there
 }
 
 func (c *recordCheck) run() error {
@@ -121,7 +122,11 @@ func (c *recordCheck) run() error {
 	if err != nil {
 		return err
 	}
-	if c.info.Kind == segment.Log && c.last < end.Seq && (len(c.lost) == 0 || c.lostEnd() < end.Offset) {
+	if c.size < end.Offset && c.lostEnd() < end.Offset {
+		c.found(Damage{Kind: DamagedRange, File: c.name, Offset: c.size, Size: end.Offset - c.size,
+			Reason: fmt.Sprintf("the file ends here and not at %d", end.Offset)})
+	}
+	if c.info.Kind == segment.Log && c.last < end.Seq && c.lostEnd() < end.Offset {
 		c.bad(DamagedOrder, end.Offset, nil, fmt.Sprintf("the file ends with record %d and not with %d", c.last, end.Seq))
 	}
 	if c.hint != nil {
@@ -142,8 +147,11 @@ func cloneKey(key []byte) []byte {
 	return append([]byte{}, key...)
 }
 
-// lostEnd is where the last range ends that cannot be read.
+// lostEnd is where the last range ends that cannot be read, 0 if there is none.
 func (c *recordCheck) lostEnd() int64 {
+	if len(c.lost) == 0 {
+		return 0
+	}
 	d := c.lost[len(c.lost)-1]
 	return d.Offset + d.Length
 }
@@ -172,9 +180,6 @@ func (c *recordCheck) record(e segment.Entry) {
 	}
 	if c.hint != nil {
 		c.compare(&e)
-	}
-	if c.note != nil {
-		c.note(&e)
 	}
 	c.reader.pacer.rest(e.Size)
 }

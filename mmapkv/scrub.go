@@ -136,7 +136,7 @@ func (s *Store) scrubFile(f *file, before uint64, pacer *pacer) error {
 				read = offset
 			}
 		}},
-		name: segment.FileName(f.ID), dataStart: f.dataStart, after: before,
+		name: segment.FileName(f.ID), dataStart: f.dataStart, size: f.end.Offset, after: before,
 		info: segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end},
 		found: func(d Damage) {
 			if !f.dropped.Load() {

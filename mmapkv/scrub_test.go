@@ -3,12 +3,18 @@ package mmapkv
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/mmapkv/mmapkv/internal/faulty"
 	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -103,6 +109,46 @@ func TestScrubFindsDamage(t *testing.T) {
 		}
 	}
 	closeStore(t, s)
+}
+
+// TestScrubGoesOnBehindAnError: what cannot be read at all is logged, and is no
+// damage.
+func TestScrubGoesOnBehindAnError(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, &Options{SegmentSize: 32 << 10})
+	fill(t, s, 0, 1000, 100)
+	closeStore(t, s)
+	bad := segment.FileName(manifestOf(t, dir).Segments[1].ID)
+	disk := faulty.New(vfs.OS())
+	var log lockedBuffer
+	o := &Options{ScrubBytesPerSecond: 1 << 40, ReadOnly: true, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	inject.Into(o, &inject.Seams{FS: disk})
+	disk.Fail(faulty.Rule{Forever: true, Err: syscall.ENOMEM, Match: func(op faulty.Op) bool {
+		return op.Kind == faulty.Read && filepath.Base(op.Name) == bad && op.Length > 1000
+	}})
+	s = open(t, dir, o)
+	for i := 0; s.Stats().Scrub.Passes == 0 && i < 1000; i++ {
+		time.Sleep(time.Millisecond)
+	}
+	if got := s.Stats().Scrub; got.Passes != 1 || got.Damages != 0 || got.Bytes < 50_000 {
+		t.Errorf("%+v", got)
+	}
+	closeStore(t, s)
+	if !strings.Contains(log.String(), bad) {
+		t.Errorf("the log says %s", log.String())
+	}
+}
+
+// lockedBuffer is a buffer for several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Builder.Write(p)
 }
 
 // TestScrubIsDeterministic: two runs of one script read the same.

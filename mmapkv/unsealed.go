@@ -82,7 +82,7 @@ func (v *verifier) openTail() (files []*tailFile, changed bool, err error) {
 		}
 	}()
 	for i, info := range v.manifest.Segments {
-		if v.ends(i) || v.done[info.ID] {
+		if v.ends(i) || v.absent[info.ID] {
 			continue
 		}
 		f, dataStart, size, err := v.open(info)
@@ -90,7 +90,7 @@ func (v *verifier) openTail() (files []*tailFile, changed bool, err error) {
 			if err := v.missing(info); err != nil {
 				return files, false, err
 			}
-			if !v.done[info.ID] {
+			if !v.absent[info.ID] {
 				return files, true, nil
 			}
 			continue

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/inject"
@@ -108,7 +109,8 @@ type verifier struct {
 	loaded   bool
 	from     int                 // all files listed before this one are checked
 	target   uint64              // the records up to here are to be checked
-	done     map[segment.ID]bool // checked, or found to be missing
+	done     map[segment.ID]bool // checked with its known end, or not there to be read
+	absent   map[segment.ID]bool // missing, or of no use
 	checked  uint64              // the log is checked up to here
 	changed  bool                // the manifest is not the one that was read first
 
@@ -133,7 +135,7 @@ func (v *verifier) run() error {
 	if err := v.pacer.cancelled(); err != nil {
 		return err
 	}
-	v.done = map[segment.ID]bool{}
+	v.done, v.absent = map[segment.ID]bool{}, map[segment.ID]bool{}
 	if err := v.load(); err != nil || !v.loaded {
 		return err
 	}
@@ -258,7 +260,7 @@ func (v *verifier) missing(info segment.SegmentInfo) error {
 		return err
 	}
 	if v.lists(info) {
-		v.done[info.ID] = true
+		v.done[info.ID], v.absent[info.ID] = true, true
 		v.damage(Damage{Kind: MissingSegment, File: segment.FileName(info.ID), Reason: "the manifest names it, and it is missing"})
 	}
 	return nil
@@ -284,8 +286,11 @@ func (v *verifier) open(info segment.SegmentInfo) (f vfs.File, dataStart, size i
 	if err == nil {
 		return f, header.Size(), size, nil
 	}
+	if errno := syscall.Errno(0); errors.As(err, &errno) && errno != syscall.EIO {
+		return nil, 0, 0, errors.Join(err, f.Close())
+	}
 	v.damage(Damage{Kind: DamagedSegment, File: name, Reason: err.Error()})
-	v.done[info.ID] = true
+	v.done[info.ID], v.absent[info.ID] = true, true
 	return nil, 0, 0, f.Close()
 }
 
@@ -302,7 +307,7 @@ func (v *verifier) checkFile(info segment.SegmentInfo, before uint64) (err error
 		return err
 	}
 	c := recordCheck{
-		reader: v.reader(f), name: segment.FileName(info.ID), info: info, dataStart: dataStart,
+		reader: v.reader(f), name: segment.FileName(info.ID), info: info, dataStart: dataStart, size: size,
 		after: before, hint: hint, found: v.damage,
 	}
 	err = c.run()

@@ -114,6 +114,22 @@ func TestVerifyOfWhatIsNoStore(t *testing.T) {
 	dir := t.TempDir()
 	closeStore(t, open(t, dir, nil))
 	wantSound(t, verified(t, dir))
+	t.Setenv("MMAPKV_DIR", filepath.Dir(dir))
+	r, err := VerifyNamespace(t.Context(), filepath.Base(dir), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSound(t, r)
+	if _, err := VerifyNamespace(t.Context(), "a/b", nil); !errors.Is(err, ErrNamespace) {
+		t.Errorf("no namespace: %v", err)
+	}
+	content := bytesOf(t, dir, segment.ManifestName)
+	content[8], content[len(content)/2+8] = 2, 2
+	newer := t.TempDir()
+	replaceBytes(t, newer, segment.ManifestName, content)
+	if _, err := Verify(t.Context(), newer, nil); !errors.Is(err, ErrVersion) {
+		t.Errorf("another version: %v", err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Verify(ctx, dir, nil); !errors.Is(err, context.Canceled) {
@@ -331,6 +347,14 @@ func TestVerifyNamesDamage(t *testing.T) {
 			replaceBytes(t, dir, segment.ManifestName, m.Append(nil))
 			first := entriesOf(t, dir, m.Segments[2])[0]
 			return []Damage{{Kind: DamagedOrder, File: segment.FileName(m.Segments[2].ID), Offset: first.Offset, Key: first.Key}}
+		},
+		"a file with a number too many by the manifest": func(t *testing.T, dir string) []Damage {
+			m := manifestOf(t, dir)
+			list := entriesOf(t, dir, m.Segments[1])
+			m.Segments[1].End.Seq--
+			replaceBytes(t, dir, segment.ManifestName, m.Append(nil))
+			last := list[len(list)-1]
+			return []Damage{{Kind: DamagedOrder, File: segment.FileName(m.Segments[1].ID), Offset: last.Offset, Key: last.Key}}
 		},
 		"a file that ends too early by the manifest": func(t *testing.T, dir string) []Damage {
 			m := manifestOf(t, dir)
