@@ -16,20 +16,28 @@ import (
 )
 
 func newImport(t *target) *cobra.Command {
-	var files string
+	var files, fromWalrus string
 	cmd := &cobra.Command{
 		Use:   "import [FILE]",
-		Short: "Put JSON Lines, or with --files every file below a directory, into the store",
+		Short: "Put JSON Lines, every file below a directory, or another store's data into the store",
 		Long: `Each line is an object with "key" or "key64" (base64), "value" or "value64", and
 optionally "expires" in Unix milliseconds; what has expired is left out. Without
 a FILE, or with -, the lines are read from standard input. With --files the keys
-are the paths below the directory.`,
+are the paths below the directory.
+
+With --walrus the directory is a namespace of the store walrus. All its records
+are brought over, also those that it would not find again itself; what is damaged
+is passed over and named, and the exit code is 4 then. Keys that are in several
+files are named, since their order is not certain.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if (files != "" || fromWalrus != "") && len(args) > 0 || files != "" && fromWalrus != "" {
+				return fmt.Errorf("%w: give either --files or --walrus or a FILE", errUsage)
+			}
+			if fromWalrus != "" {
+				return t.importWalrus(cmd, fromWalrus)
+			}
 			if files != "" {
-				if len(args) > 0 {
-					return fmt.Errorf("%w: give either --files or a FILE", errUsage)
-				}
 				if err := checkDirectory(files); err != nil {
 					return err
 				}
@@ -50,6 +58,7 @@ are the paths below the directory.`,
 		},
 	}
 	cmd.Flags().StringVar(&files, "files", "", "import every regular file below this directory")
+	cmd.Flags().StringVar(&fromWalrus, "walrus", "", "import a namespace of walrus, which is this directory")
 	return cmd
 }
 

@@ -1,0 +1,307 @@
+// Package walrus reads the files of walrus (github.com/nubskr/walrus), a key-value
+// store in Rust, so that its data can be brought over.
+//
+// A namespace is a directory. Its data files are named by a decimal number, the
+// time in milliseconds at which they were made; files named <number>.hint list some
+// of the keys, say nothing of deletes, and are not read. A data file has up to
+// 1,048,576,000 bytes, in blocks of 10 MiB. A record does not cross the boundary of
+// a block, unless it is longer than one: then it begins a run of whole blocks. What
+// is not used of a block is zeros.
+//
+// A record, little-endian:
+//
+//	flags u8, bit 0: the key is deleted; the others are not used
+//	key size u16
+//	value size u32
+//	key, value
+//	checksum u32: the low half of the 64-bit FNV-1a of all that precedes
+//
+// That store itself reads a file only up to the first place without a record, such
+// as the unused end of a block, and forgets what lies behind when it is opened
+// again. What must hold here: every record that validates is found, wherever it
+// lies; what is no record, and not zeros, is reported; nothing is changed; and no
+// file, whatever its bytes are, makes the reader panic, take more memory than the
+// file has, or more time than a small multiple of what reading it takes.
+package walrus
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+const (
+	blockSize  = 10 << 20
+	headerSize = 7
+	sumSize    = 4
+	leastSize  = headerSize + sumSize
+
+	deleted = 1 << 0
+)
+
+// Dir is a namespace.
+type Dir struct {
+	files []*dataFile
+}
+
+type dataFile struct {
+	*os.File
+	id   uint64
+	size int64
+}
+
+// Open opens all data files of a namespace. A name that is one of a data file and no
+// regular file is an error.
+func Open(path string) (d *Dir, err error) {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, err
+	}
+	d = &Dir{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	for _, e := range entries {
+		id, err := strconv.ParseUint(e.Name(), 10, 64)
+		if err != nil {
+			continue
+		}
+		if !e.Type().IsRegular() {
+			return d, fmt.Errorf("walrus: %s is no regular file", filepath.Join(path, e.Name()))
+		}
+		f, err := os.Open(filepath.Join(path, e.Name()))
+		if err != nil {
+			return d, err
+		}
+		file := &dataFile{File: f, id: id}
+		d.files = append(d.files, file)
+		info, err := f.Stat()
+		if err != nil {
+			return d, err
+		}
+		file.size = info.Size()
+	}
+	slices.SortFunc(d.files, func(x, y *dataFile) int {
+		if x.id < y.id {
+			return -1
+		}
+		return 1
+	})
+	return d, nil
+}
+
+// Close closes the files.
+func (d *Dir) Close() (err error) {
+	for _, f := range d.files {
+		err = errors.Join(err, f.Close())
+	}
+	return err
+}
+
+// Len is the number of data files.
+func (d *Dir) Len() int { return len(d.files) }
+
+// Size is how many bytes they have.
+func (d *Dir) Size() (bytes int64) {
+	for _, f := range d.files {
+		bytes += f.size
+	}
+	return bytes
+}
+
+// Name is the path of a data file. Files are numbered by age, as their names have
+// it: that is nearly always the order in which they were written.
+func (d *Dir) Name(file int) string { return d.files[file].Name() }
+
+// Record is where a record lies, and what it says but for the value.
+type Record struct {
+	File    int
+	Offset  int64
+	Size    int64
+	Key     []byte // valid until the next record
+	Deleted bool
+}
+
+// Damage is a range of a file, between two records, that has something which is no
+// record.
+type Damage struct {
+	File         int
+	Offset, Size int64
+	// Tail says that no record follows in the file: it may be a write that was cut
+	// short, and was never acknowledged.
+	Tail bool
+}
+
+// Scan calls record for each record that validates and damage for what is none, file
+// by file, in the order of their places. It ends with record's error.
+func (d *Dir) Scan(record func(Record) error, damage func(Damage)) error {
+	s := scan{record: record, damage: damage}
+	for i, f := range d.files {
+		s.block = slices.Grow(s.block[:0], int(min(blockSize, f.size)))
+		s.file, s.number = f, i
+		if err := s.run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Value reads a record's value, and verifies it once more.
+func (d *Dir) Value(r Record) ([]byte, error) {
+	b := make([]byte, r.Size)
+	if _, err := d.files[r.File].ReadAt(b, r.Offset); err != nil {
+		return nil, err
+	}
+	if size, ok := sizeOf(b, r.Size); !ok || size != r.Size || !validates(b) {
+		return nil, fmt.Errorf("walrus: %s has changed at %d", d.Name(r.File), r.Offset)
+	}
+	return b[headerSize+keySize(b) : r.Size-sumSize], nil
+}
+
+func keySize(b []byte) int { return int(binary.LittleEndian.Uint16(b[1:])) }
+
+// sizeOf is the size of the record that b seems to begin with; ok is false when that
+// cannot be one, since its flags are not known or it would not fit into room bytes.
+func sizeOf(b []byte, room int64) (size int64, ok bool) {
+	if len(b) < headerSize || b[0]&^deleted != 0 {
+		return 0, false
+	}
+	size = leastSize + int64(keySize(b)) + int64(binary.LittleEndian.Uint32(b[3:]))
+	return size, size <= room
+}
+
+// validates says whether b is a record, by its checksum.
+func validates(b []byte) bool {
+	h := fnv.New64a()
+	h.Write(b[:len(b)-sumSize])
+	return uint32(h.Sum64()) == binary.LittleEndian.Uint32(b[len(b)-sumSize:])
+}
+
+// scan reads one file after the other.
+type scan struct {
+	record func(Record) error
+	damage func(Damage)
+
+	file   *dataFile
+	number int
+	block  []byte // the bytes of one block
+	base   int64  // where it begins
+
+	pending *Damage // not told yet: whether a record follows decides its Tail
+}
+
+// patience is how many bytes are summed in vain in a block that looks for records
+// behind damage, before the rest of it is given up: as many as a few blocks have.
+const patience = 4 * blockSize
+
+func (s *scan) run() error {
+	s.pending = nil
+	for s.base = 0; s.base < s.file.size; {
+		s.block = s.block[:min(blockSize, s.file.size-s.base)]
+		if _, err := s.file.ReadAt(s.block, s.base); err != nil {
+			return err
+		}
+		if long, err := s.longRecord(); err != nil {
+			return err
+		} else if long > 0 {
+			s.base += (long + blockSize - 1) / blockSize * blockSize
+			continue
+		}
+		if err := s.readBlock(); err != nil {
+			return err
+		}
+		s.base += blockSize
+	}
+	s.tell(true)
+	return nil
+}
+
+// longRecord is the size of the record that begins here and is longer than a block,
+// 0 if none does.
+func (s *scan) longRecord() (size int64, err error) {
+	size, ok := sizeOf(s.block, s.file.size-s.base)
+	if !ok || size <= blockSize {
+		return 0, nil
+	}
+	h := fnv.New64a()
+	if _, err := io.Copy(h, io.NewSectionReader(s.file, s.base, size-sumSize)); err != nil {
+		return 0, err
+	}
+	var sum [sumSize]byte
+	if _, err := s.file.ReadAt(sum[:], s.base+size-sumSize); err != nil {
+		return 0, err
+	}
+	if uint32(h.Sum64()) != binary.LittleEndian.Uint32(sum[:]) {
+		return 0, nil
+	}
+	return size, s.found(0, size)
+}
+
+// readBlock finds the records of a block.
+func (s *scan) readBlock() error {
+	left := patience // bytes
+	for at := 0; at < len(s.block); {
+		n := zeros(s.block[at:])
+		if n == len(s.block)-at {
+			break
+		}
+		if n >= leastSize { // a record may begin with zeros, but not with so many
+			at += n - leastSize + 1
+		}
+		size, ok := sizeOf(s.block[at:], int64(len(s.block)-at))
+		if ok && left > 0 {
+			if validates(s.block[at:][:size]) {
+				if err := s.found(at, size); err != nil {
+					return err
+				}
+				at += int(size)
+				continue
+			}
+			left -= int(size)
+		}
+		if s.block[at] != 0 {
+			s.lost(s.base + int64(at))
+		}
+		at++
+	}
+	return nil
+}
+
+// zeros is how many zeros b begins with.
+func zeros(b []byte) int { return len(b) - len(bytes.TrimLeft(b, "\x00")) }
+
+// found tells of a record in the block.
+func (s *scan) found(at int, size int64) error {
+	s.tell(false)
+	b := s.block[at:]
+	return s.record(Record{
+		File: s.number, Offset: s.base + int64(at), Size: size,
+		Key: b[headerSize:][:keySize(b)], Deleted: b[0]&deleted != 0,
+	})
+}
+
+// lost makes a byte, in which no record begins, part of a damage.
+func (s *scan) lost(offset int64) {
+	if s.pending == nil {
+		s.pending = &Damage{File: s.number, Offset: offset}
+	}
+	s.pending.Size = offset + 1 - s.pending.Offset
+}
+
+// tell reports the damage that was met last.
+func (s *scan) tell(tail bool) {
+	if s.pending != nil {
+		s.pending.Tail = tail
+		s.damage(*s.pending)
+		s.pending = nil
+	}
+}
