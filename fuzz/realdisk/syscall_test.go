@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	syscallStep = flag.Int("syscall.step", 0, "TestSystemCalls tampers with one call of so many; 0 takes a few")
+	syscallStep = flag.Int("syscall.step", 0, "TestSystemCalls tampers with one call of so many; 0 takes one of each kind, of two stores")
 	syscallSeed = flag.Uint64("syscall.seed", 0, "the seed of what the writers write; 0 draws one")
 )
 
@@ -71,10 +71,12 @@ func TestSystemCalls(t *testing.T) {
 	t.Logf("seed %d; again: go test ./fuzz/realdisk -run %s -syscall.seed=%d -syscall.step=%d", seed, t.Name(), seed, *syscallStep)
 	began := time.Now()
 	c := &tamperer{t: t, seed: seed, done: map[string]int{}}
-	for _, policy := range []string{"always", "1ms", "never"} {
-		for _, byHand := range []bool{true, false} {
-			c.sweep(policy, byHand)
-		}
+	stores := []tampered{{"always", true}, {"1ms", false}, {"never", true}, {"always", false}, {"1ms", true}, {"never", false}}
+	if *syscallStep == 0 {
+		stores = stores[:2]
+	}
+	for _, s := range stores {
+		c.sweep(s)
 	}
 	t.Logf("%d runs in %.1f s; tampered with %v; %d stores stopped, %d writes were refused", c.runs, time.Since(began).Seconds(), c.done, c.stopped, c.refused)
 	for _, tampering := range tamperings {
@@ -83,6 +85,14 @@ func TestSystemCalls(t *testing.T) {
 		}
 	}
 }
+
+// tampered is a kind of store.
+type tampered struct {
+	policy string
+	byHand bool // without goroutines, so that all calls are of one thread
+}
+
+func (s tampered) String() string { return fmt.Sprintf("%s, by hand %v", s.policy, s.byHand) }
 
 // tamperer counts what was done to writers.
 type tamperer struct {
@@ -99,11 +109,11 @@ type tamperer struct {
 const preparedActions = 30
 
 // sweep runs a writer with one tampering after the other.
-func (c *tamperer) sweep(policy string, byHand bool) {
-	c.now = fmt.Sprintf("%s, by hand %v", policy, byHand)
+func (c *tamperer) sweep(s tampered) {
+	c.now = s.String()
 	origin := c.t.TempDir()
-	c.prepare(filepath.Join(origin, "store"), policy)
-	calls := c.count(c.run(origin, policy, byHand, tampering{}))
+	c.prepare(filepath.Join(origin, "store"), s.policy)
+	calls := c.count(c.run(origin, s, tampering{}))
 	number := 0
 	for _, tampering := range tamperings {
 		most := calls[tampering.call]
@@ -112,8 +122,8 @@ func (c *tamperer) sweep(policy string, byHand bool) {
 			step = most + 1
 		}
 		number++
-		for n := 1 + (number*7+len(policy))%min(step, max(most, 1)); n <= most; n += step {
-			c.tamper(origin, policy, byHand, tampering, n)
+		for n := 1 + (number*7+len(s.policy))%min(step, max(most, 1)); n <= most; n += step {
+			c.tamper(origin, s, tampering, n)
 		}
 	}
 }
@@ -143,7 +153,7 @@ type outcome struct {
 }
 
 // run has strace run a writer on a copy of the store.
-func (c *tamperer) run(origin, policy string, byHand bool, t tampering, options ...string) *outcome {
+func (c *tamperer) run(origin string, s tampered, t tampering, options ...string) *outcome {
 	dir, err := os.MkdirTemp("", "tampered")
 	if err != nil {
 		c.t.Fatal(err)
@@ -154,7 +164,7 @@ func (c *tamperer) run(origin, policy string, byHand bool, t tampering, options 
 	log := filepath.Join(dir, "log")
 	_, hour := prepared(c.seed, preparedActions)
 	r := &outcome{order: order{
-		Dir: filepath.Join(dir, "store"), Seed: c.seed, Number: 1, Hour: hour, Policy: policy, ByHand: byHand,
+		Dir: filepath.Join(dir, "store"), Seed: c.seed, Number: 1, Hour: hour, Policy: s.policy, ByHand: s.byHand,
 		Sessions: 2, Actions: 25, Errno: t.errno, Prepared: preparedActions,
 	}}
 	by := []string{"strace", "-f", "-qq", "-o", log, "-e", "signal=none", "-e", "trace=" + cmp.Or(t.call, tracedCalls())}
@@ -213,23 +223,23 @@ func (c *tamperer) count(r *outcome) map[string]int {
 }
 
 // tamper has strace tamper with the nth call, and checks what is left.
-func (c *tamperer) tamper(origin, policy string, byHand bool, t tampering, n int) {
-	c.now = fmt.Sprintf("%s, by hand %v, %s of %s %d", policy, byHand, t.how, t.call, n)
-	r := c.run(origin, policy, byHand, t, "-e", fmt.Sprintf("inject=%s:%s:when=%d", t.call, t.how, n))
+func (c *tamperer) tamper(origin string, s tampered, t tampering, n int) {
+	c.now = fmt.Sprintf("%v, %s of %s %d", s, t.how, t.call, n)
+	r := c.run(origin, s, t, "-e", fmt.Sprintf("inject=%s:%s:when=%d", t.call, t.how, n))
 	defer os.RemoveAll(filepath.Dir(r.order.Dir))
 	killed := r.err != nil && r.err.Error() == "signal: killed"
 	if r.err != nil && !(killed && t.how == "signal=KILL") {
 		c.fail("%v\n%s", r.err, r.text)
 	}
-	tampered := killed || bytes.Contains(r.log, []byte("(INJECTED)")) || bytes.Contains(r.log, []byte("(DELAYED)"))
-	if tampered {
+	done := killed || bytes.Contains(r.log, []byte("(INJECTED)")) || bytes.Contains(r.log, []byte("(DELAYED)"))
+	if done {
 		c.done[t.call]++
 	}
 	stopped, refused := bytes.Count(r.told, []byte{failed}), bytes.Count(r.told, []byte{refused})
 	switch {
 	case stopped > 0 && t.errno == syscall.ENOSPC && !t.stops:
 		c.fail("a full disk stopped the store")
-	case stopped+refused == 0 && t.stops && tampered:
+	case stopped+refused == 0 && t.stops && done:
 		c.fail("nobody was told of %v", t.errno)
 	}
 	c.stopped += stopped
