@@ -80,7 +80,7 @@ func (m *mains) cutAfter(wait time.Duration, s *script) *cut {
 	if s.IntN(2) == 0 {
 		slices.Sort(pages) // the first ones, so that the end is torn
 	}
-	pages = pages[:s.IntN(16)]
+	pages = pages[:s.IntN(len(pages))]
 	go func() {
 		time.Sleep(wait)
 		writeSomePages(m.store(), number, pages)

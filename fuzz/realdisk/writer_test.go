@@ -83,7 +83,8 @@ func (o *order) start(t *testing.T, by ...string) (c *exec.Cmd, reader *os.File)
 	defer writer.Close()
 	by = append(by, "/proc/self/fd/4")
 	c = exec.Command(by[0], by[1:]...)
-	c.Env = append(os.Environ(), writerVariable+"="+string(text))
+	// The race detector would wait for a second at the end.
+	c.Env = append(os.Environ(), writerVariable+"="+string(text), "GORACE=atexit_sleep_ms=0")
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.ExtraFiles = []*os.File{writer, self}
 	c.Stderr = new(bytes.Buffer)
