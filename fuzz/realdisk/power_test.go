@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,7 +76,11 @@ type cut struct {
 // pages are written before, and perhaps the file system's own journal.
 func (m *mains) cutAfter(wait time.Duration, s *script) *cut {
 	c := &cut{done: make(chan error, 1)}
-	how, pages, number := uint32(1+s.IntN(2)), s.Perm(64)[:s.IntN(8)], s.IntN(8)
+	how, pages, number := uint32(1+s.IntN(2)), s.Perm(64), s.IntN(8)
+	if s.IntN(2) == 0 {
+		slices.Sort(pages) // the first ones, so that the end is torn
+	}
+	pages = pages[:s.IntN(len(pages))]
 	go func() {
 		time.Sleep(wait)
 		writeSomePages(m.store(), number, pages)

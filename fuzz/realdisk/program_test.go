@@ -60,7 +60,7 @@ func (s *script) next() action {
 		for range 2 + s.IntN(6) {
 			a.ops = append(a.ops, s.op())
 		}
-		if s.IntN(4) == 0 { // of several pages, of which some may be lost
+		if s.IntN(2) == 0 { // of several pages, of which some may be lost
 			for range 20 {
 				a.ops = append(a.ops, s.op())
 			}

@@ -40,7 +40,7 @@ type order struct {
 	Seed     uint64
 	Number   uint64 // of the script
 	Hour     int64  // of the clock
-	Policy   string // "": drawn
+	Policy   string // with the smallest segments; "": drawn
 	ByHand   bool
 	Sessions int
 	Actions  int           // in each
@@ -57,6 +57,7 @@ func (o *order) script() (*script, mmapkv.Options) {
 		if options.Sync, err = fsync.ParsePolicy(o.Policy); err != nil {
 			panic(err)
 		}
+		options.SegmentSize = 4 << 10
 	}
 	return s, options
 }
@@ -82,7 +83,8 @@ func (o *order) start(t *testing.T, by ...string) (c *exec.Cmd, reader *os.File)
 	defer writer.Close()
 	by = append(by, "/proc/self/fd/4")
 	c = exec.Command(by[0], by[1:]...)
-	c.Env = append(os.Environ(), writerVariable+"="+string(text))
+	// The race detector would wait for a second at the end.
+	c.Env = append(os.Environ(), writerVariable+"="+string(text), "GORACE=atexit_sleep_ms=0")
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.ExtraFiles = []*os.File{writer, self}
 	c.Stderr = new(bytes.Buffer)
@@ -121,22 +123,23 @@ func (w *writer) run() {
 	runtime.LockOSThread()
 	w.script, w.options = w.order.script()
 	if w.Prepared >= 0 {
-		w.oracle = oracle.New(prepared(w.Seed, w.Prepared))
+		state, _ := prepared(w.Seed, w.Prepared)
+		w.oracle = oracle.New(state)
 	}
 	for range w.Sessions {
 		w.session()
 	}
 }
 
-// prepared is the state behind the first actions of script 0.
-func prepared(seed uint64, actions int) oracle.State {
+// prepared is the state behind the first actions of script 0, and the hour.
+func prepared(seed uint64, actions int) (oracle.State, int64) {
 	o := order{Seed: seed}
 	s, _ := o.script()
 	state := oracle.State{}
 	for range actions {
 		state.Apply(s.next().ops)
 	}
-	return state
+	return state, s.hour
 }
 
 func (w *writer) session() {
