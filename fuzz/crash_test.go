@@ -96,6 +96,7 @@ type life struct {
 	store  *mmapkv.Store
 	steps  []inject.Step
 	now    int64 // Unix milliseconds
+	serial int   // numbers the values of some tests
 	ended  string
 
 	readOnly   bool // how open opens
@@ -317,14 +318,9 @@ func (c chooser) Intn(n int) int { return c.IntN(n) }
 
 var hashSeed = maphash.MakeSeed()
 
-// expectation identifies what is expected of a state.
+// expectation identifies a disk with what is expected of it.
 func expectation(disk *forgetful.Disk, o *oracle.Oracle, powerLost bool) uint64 {
-	return maphash.Comparable(hashSeed, struct {
-		disk      uint64
-		want      string
-		powerLost bool
-		durable   int
-	}{disk.Hash(), fmt.Sprint(o.Current()), powerLost, o.Durable()})
+	return maphash.Comparable(hashSeed, [2]uint64{disk.Hash(), o.Expectation(powerLost)})
 }
 
 // maxDepth is how often a recovery is cut.

@@ -9,12 +9,26 @@ import (
 // what was synced, and of what was pending what the Chooser kept. The old disk
 // stays as it is.
 func (d *Disk) PowerCut(choose Chooser) *Disk {
+	return d.powerCut(choose, d.cutFileLocked)
+}
+
+// PowerCutWhole is a PowerCut at which each change of a file arrived whole or not
+// at all, and what was only granted reads as zeros. There are few enough of these
+// to enumerate them all.
+func (d *Disk) PowerCutWhole(choose Chooser) *Disk {
+	return d.powerCut(choose, cutWhole)
+}
+
+func (d *Disk) powerCut(choose Chooser, cut cutFile) *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	after := &Disk{capacity: d.capacity, nodes: make([]node, len(d.nodes))}
-	after.takeLocked(d, root, choose)
+	after.takeLocked(d, root, choose, cut)
 	return after
 }
+
+// cutFile is what is left of a file.
+type cutFile func(f *inode, choose Chooser) *inode
 
 // PowerCuts yields every different disk that there may be after a power cut now,
 // as far as Enumerate(width) comes by it. A disk with more than a handful of
@@ -36,10 +50,10 @@ func (d *Disk) PowerCuts(width int) iter.Seq[*Disk] {
 
 // takeLocked takes over what is left of a node of another disk, and of all that
 // can still be reached from it.
-func (d *Disk) takeLocked(before *Disk, number int, choose Chooser) {
+func (d *Disk) takeLocked(before *Disk, number int, choose Chooser, cut cutFile) {
 	old := before.nodes[number]
 	if old.file != nil {
-		f := before.cutFileLocked(old.file, choose)
+		f := cut(old.file, choose)
 		d.nodes[number].file = f
 		d.used += f.allocated
 		return
@@ -47,7 +61,7 @@ func (d *Disk) takeLocked(before *Disk, number int, choose Chooser) {
 	entries := old.dir.cut(choose)
 	d.nodes[number].dir = &directory{entries: entries, durable: entries}
 	for _, e := range entries {
-		d.takeLocked(before, e.node, choose)
+		d.takeLocked(before, e.node, choose, cut)
 	}
 }
 
@@ -76,7 +90,18 @@ func (dir *directory) cut(choose Chooser) []entry {
 	return entries
 }
 
-// cutFileLocked is what is left of a file.
+// cutWhole keeps any of a file's changes, each whole.
+func cutWhole(f *inode, choose Chooser) *inode {
+	content := f.durable.share()
+	for _, c := range f.pending {
+		if choose.Intn(2) == 1 {
+			content.apply(c)
+		}
+	}
+	return f.after(content)
+}
+
+// cutFileLocked keeps any part of a file's changes, in one of several ways.
 func (d *Disk) cutFileLocked(f *inode, choose Chooser) *inode {
 	content := f.durable.share()
 	if len(f.pending) > 0 {
@@ -90,6 +115,11 @@ func (d *Disk) cutFileLocked(f *inode, choose Chooser) *inode {
 			d.cutChangesLocked(&content, f, newKeeper(w, f.pending, choose), choose)
 		}
 	}
+	return f.after(content)
+}
+
+// after is the file as a power cut leaves it, with this content.
+func (f *inode) after(content image) *inode {
 	return &inode{
 		durable: content, everDurable: content.size, size: content.size,
 		linked: true, allocated: min(f.allocated, content.size),

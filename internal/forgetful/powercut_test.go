@@ -410,3 +410,20 @@ func BenchmarkPowerCut(b *testing.B) {
 		}
 	})
 }
+
+func TestWholeWritesAreThereInEverySubset(t *testing.T) {
+	d := New()
+	f, g := durableFile(t, d, "f", "----"), durableFile(t, d, "g", "")
+	write(t, f, "ab", 0)
+	write(t, f, "cd", 2)
+	write(t, g, strings.Repeat("g", 3*sectorSize), 0)
+	var seen []string
+	for e := Enumerate(1000); e.Next(); {
+		after := d.PowerCutWhole(e)
+		seen = append(seen, fmt.Sprint(string(after.Bytes("/f")), len(after.Bytes("/g"))))
+	}
+	slices.Sort(seen)
+	if got, all := strings.Join(seen, " "), "----0 ----1536 --cd0 --cd1536 ab--0 ab--1536 abcd0 abcd1536"; got != all {
+		t.Errorf("the states are %s; want %s", got, all)
+	}
+}

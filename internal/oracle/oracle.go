@@ -16,6 +16,7 @@ package oracle
 
 import (
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 )
@@ -96,6 +97,35 @@ func (o *Oracle) Synced() { o.durable = o.acknowledged }
 
 // Durable is how many commits must survive a power loss.
 func (o *Oracle) Durable() int { return o.durable }
+
+// Expectation identifies what a store may show after a power loss, or after a kill:
+// the states behind each number of commits from the least up.
+func (o *Oracle) Expectation(powerLost bool) (sum uint64) {
+	atLeast := o.acknowledged
+	if powerLost {
+		atLeast = o.durable
+	}
+	state := o.after(atLeast)
+	sum = state.sum()
+	for _, ops := range o.commits[atLeast:] {
+		state.Apply(ops)
+		sum = sum*31 + state.sum()
+	}
+	return sum
+}
+
+var seed = maphash.MakeSeed()
+
+// sum is the same for the same content, whatever the order of the map.
+func (s State) sum() (sum uint64) {
+	for key, v := range s {
+		sum += maphash.Comparable(seed, struct {
+			key string
+			v   Value
+		}{key, v})
+	}
+	return sum
+}
 
 // Current is what the store shows while it runs.
 func (o *Oracle) Current() State { return o.after(o.acknowledged) }

@@ -61,3 +61,27 @@ func TestExpiredValuesAreNotVisible(t *testing.T) {
 		t.Error("the older value under an expired one was let through")
 	}
 }
+
+func TestExpectationsDifferWhereMoreMayBeShown(t *testing.T) {
+	expect := func(powerLost bool, steps func(*Oracle)) uint64 {
+		o := New(State{"base": {Bytes: "1"}})
+		o.Begin(put("a", "1"))
+		o.Acknowledge()
+		steps(o)
+		return o.Expectation(powerLost)
+	}
+	synced := expect(true, (*Oracle).Synced)
+	for what, other := range map[string]uint64{
+		"not synced":     expect(true, func(*Oracle) {}),
+		"synced, killed": expect(false, (*Oracle).Synced),
+		"base synced":    expect(true, func(o *Oracle) { o.Synced(); o.Begin(put("base", "1")); o.Refuse() }),
+	} {
+		if (other == synced) != (what != "not synced") {
+			t.Errorf("what is expected when %s: equal %v", what, other == synced)
+		}
+	}
+	doubt := expect(true, func(o *Oracle) { o.Synced(); o.Begin(put("b", "1")) })
+	if doubt == synced {
+		t.Error("a write in doubt makes no difference")
+	}
+}

@@ -1,0 +1,311 @@
+package fuzz
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/oracle"
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+var (
+	scopeLength = flag.Int("scope.length", 2, "the small scope test takes all sequences of at most so many operations")
+	scopeSample = flag.Int("scope.sample", 100, "how many of the sequences that are one operation longer the small scope test draws, for each policy")
+	scopeSeed   = flag.Uint64("scope.seed", 0, "the seed of what the small scope test draws; 0 draws one")
+	scopeOnly   = flag.String("scope.only", "", `the only sequence that the small scope test takes, such as "put a, rotate, compact"`)
+)
+
+const (
+	// mostSubsets is how many subsets of the pending changes are tried at one call.
+	// Where there are more, so many are drawn.
+	mostSubsets = 512
+	// tornVariants is how many states with torn writes, odd lengths and stale blocks
+	// are drawn at one call, beside the subsets.
+	tornVariants = 2
+)
+
+// TestSmallScope takes every sequence of a few operations on two keys, cuts the
+// power at every file call of it, and opens what is left: for every subset of the
+// changes that were not synced, each there or not, in whatever combination of
+// files, and some in which writes are torn. So there is no rare case among these
+// that the seeds of TestCrashStates might miss.
+func TestSmallScope(t *testing.T) {
+	seed := *scopeSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed %d; to replay: go test ./fuzz -run %s -scope.seed=%d -scope.length=%d -scope.sample=%d", seed, t.Name(), seed, *scopeLength, *scopeSample)
+	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(200 * time.Millisecond), fsync.Never} {
+		s := &scope{policy: policy, seed: seed, census: &census{seen: map[uint64]bool{}}}
+		t.Run(policy.String(), func(t *testing.T) {
+			s.all(t)
+			t.Cleanup(func() {
+				t.Logf("%d sequences, %d ends at %d calls, %d distinct states with what is expected of them; at %d calls there were more than %d subsets, of which %d were drawn",
+					s.sequences.Load(), s.ends.Load(), s.calls.Load(), s.census.states.Load(), s.exploded.Load(), mostSubsets, mostSubsets)
+			})
+		})
+	}
+}
+
+// scope is the test of one policy.
+type scope struct {
+	policy fsync.Policy
+	seed   uint64
+	census *census // of all sequences: many come by the same states
+
+	sequences, calls, ends atomic.Int64
+	exploded               atomic.Int64 // calls with more than mostSubsets subsets
+}
+
+// scopeOp is one operation of a sequence.
+type scopeOp struct {
+	name string
+	do   func(*life)
+}
+
+var scopeOps = []scopeOp{
+	{"put a", func(l *life) { l.write([]oracle.Op{scopePut(l, "a")}, l.writeOne) }},
+	{"put b", func(l *life) { l.write([]oracle.Op{scopePut(l, "b")}, l.writeOne) }},
+	{"delete a", func(l *life) { l.write([]oracle.Op{{Key: "a", Delete: true}}, l.writeOne) }},
+	{"delete b", func(l *life) { l.write([]oracle.Op{{Key: "b", Delete: true}}, l.writeOne) }},
+	{"batch", func(l *life) { l.write([]oracle.Op{scopePut(l, "a"), scopePut(l, "b")}, l.writeBatch) }},
+	{"sync", scopeSync},
+	{"rotate", scopeRotate},
+	{"compact", func(l *life) {
+		if err := l.store.Compact(context.Background()); err != nil {
+			l.fail("Compact: %v", err)
+		}
+	}},
+	{"reopen", func(l *life) {
+		if err := l.store.Close(); err != nil {
+			l.fail("Close: %v", err)
+		}
+		l.oracle.Synced()
+		var err error
+		if l.store, err = l.open(l.disk); err != nil {
+			l.fail("open after Close: %v", err)
+		}
+	}},
+	// Here recovery, too, ends at every call.
+	{"kill", func(l *life) {
+		cut := l.disk.OnCall
+		l.disk = l.disk.Kill()
+		l.disk.OnCall = cut
+		var err error
+		if l.store, err = l.open(l.disk); err != nil {
+			l.fail("open after a kill: %v", err)
+		}
+		l.oracle.Synced()
+	}},
+}
+
+// scopeSync is a Sync; where the policy has a clock, that of the background.
+func scopeSync(l *life) {
+	if l.policy != fsync.Always && l.policy != fsync.Never {
+		l.now += 200
+		l.stepAll("sync")
+		return
+	}
+	if err := l.store.Sync(); err != nil {
+		l.fail("Sync: %v", err)
+	}
+	l.oracle.Synced()
+}
+
+// scopePut puts what nobody has put before.
+func scopePut(l *life, key string) oracle.Op {
+	l.serial++
+	return oracle.Op{Key: key, Value: fmt.Sprint(key, l.serial)}
+}
+
+// scopeRotate writes a batch that fits into no file that has records, and has the
+// background seal the file before it and prepare the next. Three of the batch's
+// records are dead at once: there is something to compact.
+func scopeRotate(l *life) {
+	var ops []oracle.Op
+	for range 4 {
+		op := scopePut(l, "filler")
+		op.Value += strings.Repeat("-", 900)
+		ops = append(ops, op)
+	}
+	l.write(ops, l.writeBatch)
+	l.stepAll("seal")
+	l.stepAll("prepare")
+}
+
+// stepAll takes the steps of one name.
+func (l *life) stepAll(name string) {
+	for _, step := range l.steps {
+		if step.Name == name {
+			l.step(step)
+		}
+	}
+}
+
+// all takes all sequences up to the length, those that begin alike in one subtest,
+// and a sample of the longer ones.
+func (s *scope) all(t *testing.T) {
+	if *scopeOnly != "" {
+		s.run(t, parseScope(t, *scopeOnly))
+		return
+	}
+	s.run(t, nil)
+	for _, first := range scopeOps {
+		if *scopeLength > 0 {
+			t.Run(first.name, func(t *testing.T) {
+				t.Parallel()
+				s.below(t, []scopeOp{first})
+			})
+		}
+	}
+	rng := rand.New(rand.NewPCG(s.seed, 1))
+	var sample [][]scopeOp
+	for range *scopeSample / sampleOneIn {
+		var ops []scopeOp
+		for range *scopeLength + 1 {
+			ops = append(ops, scopeOps[rng.IntN(len(scopeOps))])
+		}
+		sample = append(sample, ops)
+	}
+	t.Run("sample", func(t *testing.T) {
+		t.Parallel()
+		for _, ops := range sample {
+			s.run(t, ops)
+		}
+	})
+}
+
+// below runs a sequence, and all that begin with it.
+func (s *scope) below(t *testing.T, ops []scopeOp) {
+	s.run(t, ops)
+	if len(ops) < *scopeLength {
+		for _, next := range scopeOps {
+			s.below(t, append(slices.Clip(ops), next))
+		}
+	}
+}
+
+func parseScope(t *testing.T, list string) (ops []scopeOp) {
+	for name := range strings.SplitSeq(list, ", ") {
+		i := slices.IndexFunc(scopeOps, func(op scopeOp) bool { return op.name == name })
+		if i < 0 {
+			t.Fatalf("%q is no operation", name)
+		}
+		ops = append(ops, scopeOps[i])
+	}
+	return ops
+}
+
+// run runs a sequence, and ends it at every call of its last operation; those
+// before it are the last ones of other sequences.
+func (s *scope) run(t *testing.T, ops []scopeOp) {
+	s.sequences.Add(1)
+	var names []string
+	for _, op := range ops {
+		names = append(names, op.name)
+	}
+	// The salts are the same in all sequences, so that equal states are met again.
+	l := newLife(t, s.census, s.policy, rand.New(rand.NewPCG(1, 1)))
+	l.name = fmt.Sprintf("%s, -scope.only=%q", s.policy, strings.Join(names, ", "))
+	torn := rand.New(rand.NewPCG(s.seed, uint64(crc32.ChecksumIEEE([]byte(l.name)))))
+	cut := func(n int, op forgetful.Op) { s.cut(l, fmt.Sprintf(", ended before call %d, %v", n, op), torn) }
+	if len(ops) == 0 {
+		l.disk.OnCall = cut
+	}
+	var err error
+	if l.store, err = l.open(l.disk); err != nil {
+		l.fail("open: %v", err)
+	}
+	for i, op := range ops {
+		if i == len(ops)-1 {
+			l.disk.OnCall = cut
+		}
+		op.do(l)
+	}
+	l.disk.OnCall = nil
+	s.cut(l, ", ended behind its last call", torn)
+	l.compare(l.store, l.oracle.Current().Visible(l.now))
+	if err := l.store.Close(); err != nil {
+		l.fail("Close: %v", err)
+	}
+}
+
+// cut ends the program here, in every way there is.
+func (s *scope) cut(l *life, ended string, torn *rand.Rand) {
+	s.calls.Add(1)
+	s.examine(l, l.disk.Kill(), false, ended+", killed")
+	subsets := 0
+	for e := forgetful.Enumerate(mostSubsets); e.Next(); subsets++ {
+		if subsets == mostSubsets {
+			s.exploded.Add(1)
+			s.draw(l, mostSubsets, ended+", a subset lost", torn, l.disk.PowerCutWhole)
+			break
+		}
+		s.examine(l, l.disk.PowerCutWhole(e), true, fmt.Sprint(ended, ", subset ", subsets, " kept"))
+	}
+	s.draw(l, tornVariants, ended+", torn", torn, l.disk.PowerCut)
+}
+
+// draw ends the program so often in ways that are drawn.
+func (s *scope) draw(l *life, n int, ended string, rng *rand.Rand, cut func(forgetful.Chooser) *forgetful.Disk) {
+	for range n {
+		s.examine(l, cut(chooser{rng}), true, ended)
+	}
+}
+
+// examine opens what is left, has the oracle judge it, cuts the power, opens it
+// again and compacts it: what has been shown once stays.
+func (s *scope) examine(l *life, disk *forgetful.Disk, powerLost bool, ended string) {
+	s.ends.Add(1)
+	if !s.census.first(expectation(disk, l.oracle, powerLost)) {
+		return
+	}
+	after := &life{t: l.t, name: l.name, ended: ended, census: s.census, policy: s.policy, rng: rand.New(rand.NewPCG(2, 2)), disk: disk, now: l.now}
+	store, shown := after.reopened()
+	check := l.oracle.CheckKill
+	if powerLost {
+		check = l.oracle.CheckPowerLoss
+	}
+	if _, err := check(shown, l.now); err != nil {
+		after.fail("%v", err)
+	}
+	after.checkDirectory(store, 0)
+
+	after.disk = disk.PowerCut(forgetful.KeepNothing)
+	after.ended += ", and the power cut once it was open"
+	store, again := after.reopened()
+	if !maps.Equal(shown, again) {
+		after.fail("first it shows %v, and then %v", shown, again)
+	}
+	after.checkDirectory(store, 0)
+	if err := store.Compact(context.Background()); err != nil {
+		after.fail("Compact: %v", err)
+	}
+	if compacted := after.content(store); !maps.Equal(shown, compacted) {
+		after.fail("first it shows %v, and when compacted %v", shown, compacted)
+	}
+}
+
+// reopened opens the disk, and reads all that is there. Nothing was damaged.
+func (l *life) reopened() (*mmapkv.Store, map[string]string) {
+	l.t.Helper()
+	store, err := l.open(l.disk)
+	if err != nil {
+		l.fail("open: %v", err)
+	}
+	if damages := store.Stats().Recovery.Damages; len(damages) > 0 {
+		l.fail("open reports damage: %v", damages)
+	}
+	return store, l.content(store)
+}
