@@ -11,8 +11,9 @@
 //
 // Engines take turns, A B C A B C, so that what else the machine does hits all of
 // them alike. In a turn an engine does everything: a child process loads a new store
-// and is killed, the store is opened, overwritten, brought to its best state, read,
-// closed, opened and closed, and written to with a sync for each write. Only one
+// and is killed, the store is opened, overwritten, read and written to at fixed rates,
+// brought to its best state, read, closed, opened and closed, and written to with a
+// sync for each write. Only one
 // engine is open at a time. Every value that is read is checked to be its key's.
 //
 // Figures are medians over the rounds: times for one operation, and bytes; less is
@@ -47,6 +48,9 @@ func main() {
 type config struct {
 	keys, valueSize int
 	duration        time.Duration
+	latency         time.Duration // how long reads and puts are paced
+	readRate        int           // a second
+	putRate         int           // a second
 	count           int
 	engines         string
 	seed            uint64
@@ -56,6 +60,9 @@ type config struct {
 // maxKeys is below the first number of an absent key.
 const maxKeys = absent - 1
 
+// maxRate is a rate with an interval of a nanosecond or more.
+const maxRate = int(time.Second)
+
 // run is the whole command.
 func run(ctx context.Context, arguments []string, out io.Writer) error {
 	var c config
@@ -63,6 +70,9 @@ func run(ctx context.Context, arguments []string, out io.Writer) error {
 	flags.IntVar(&c.keys, "keys", 1_000_000, "number of `keys`")
 	flags.IntVar(&c.valueSize, "value", 128, "size of a value in `bytes`")
 	flags.DurationVar(&c.duration, "time", 300*time.Millisecond, "how long each workload takes in a round")
+	flags.DurationVar(&c.latency, "latency", 2*time.Second, "how long reads and puts keep a pace in a round, twice")
+	flags.IntVar(&c.readRate, "reads", 50_000, "`reads` a second then")
+	flags.IntVar(&c.putRate, "puts", 5_000, "`puts` a second then; the slowest engine has to be able to")
 	flags.IntVar(&c.count, "count", 5, "`rounds`")
 	flags.StringVar(&c.engines, "engines", allNames(), "the engines, the first of which is what the others are compared with")
 	flags.Uint64Var(&c.seed, "seed", 1, "`seed` of the random keys and values")
@@ -74,8 +84,8 @@ func run(ctx context.Context, arguments []string, out io.Writer) error {
 		return err
 	}
 	return rig.InFreshDir(*parent, func(dir string) error {
-		fmt.Fprintf(out, "%d keys of %d bytes, values of %d bytes, %d rounds, %v for each workload, seed %d\n%s\n\n",
-			c.keys, keySize, c.valueSize, c.count, c.duration, c.seed, rig.Setting(dir))
+		fmt.Fprintf(out, "%d keys of %d bytes, values of %d bytes, %d rounds, %v for each workload, %d reads and %d puts a second for %v, seed %d\n%s\n\n",
+			c.keys, keySize, c.valueSize, c.count, c.duration, c.readRate, c.putRate, c.latency, c.seed, rig.Setting(dir))
 		return c.compare(ctx, dir, out)
 	})
 }
@@ -89,8 +99,11 @@ func allNames() string {
 }
 
 func (c *config) check() error {
-	if c.keys < 1 || c.keys > maxKeys || c.valueSize < minValueSize || c.count < 1 || c.duration <= 0 {
-		return fmt.Errorf("%w: %d keys, values of %d bytes, %d rounds of %v", rig.ErrUsage, c.keys, c.valueSize, c.count, c.duration)
+	if c.keys < 1 || c.keys > maxKeys || c.valueSize < minValueSize || c.count < 1 {
+		return fmt.Errorf("%w: %d keys, values of %d bytes, %d rounds", rig.ErrUsage, c.keys, c.valueSize, c.count)
+	}
+	if c.duration <= 0 || c.latency <= 0 || c.readRate < 1 || c.readRate > maxRate || c.putRate < 1 || c.putRate > maxRate {
+		return fmt.Errorf("%w: workloads of %v, %d reads and %d puts a second for %v", rig.ErrUsage, c.duration, c.readRate, c.putRate, c.latency)
 	}
 	for name := range strings.SplitSeq(c.engines, ",") {
 		r, err := rivalNamed(name)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
@@ -18,7 +19,7 @@ func TestMain(m *testing.M) {
 func TestRivalsReportsEveryFigure(t *testing.T) {
 	dir := t.TempDir()
 	var out strings.Builder
-	err := run(t.Context(), []string{"-keys", "2000", "-count", "2", "-time", "1ms", "-dir", dir}, &out)
+	err := run(t.Context(), []string{"-keys", "2000", "-count", "2", "-time", "1ms", "-latency", "20ms", "-dir", dir}, &out)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
@@ -49,7 +50,7 @@ func lineWith(text, part string) string {
 }
 
 func TestRivalsRefuses(t *testing.T) {
-	for _, arguments := range []string{"-keys 0", "-keys 3000000000", "-value 15", "-count 0", "-time 0s", "-engines mmapkv,oracle", "-engines ,", "-engines map,map", "more"} {
+	for _, arguments := range []string{"-keys 0", "-keys 3000000000", "-value 15", "-count 0", "-time 0s", "-latency 0s", "-reads 0", "-puts 2000000000", "-engines mmapkv,oracle", "-engines ,", "-engines map,map", "more"} {
 		if err := run(t.Context(), strings.Fields(arguments), new(strings.Builder)); !errors.Is(err, rig.ErrUsage) {
 			t.Errorf("%s: %v", arguments, err)
 		}
@@ -58,10 +59,36 @@ func TestRivalsRefuses(t *testing.T) {
 
 func TestAnEngineThatLosesWhatItPromisedFails(t *testing.T) {
 	forgetful := rival{name: "map", open: openMap} // a map that is said to have files
-	c := config{duration: 1}
+	c := config{duration: 1, latency: 1, readRate: 1, putRate: 1}
 	err := (&turn{config: c, rival: forgetful, data: newData(100, minValueSize), dir: t.TempDir()}).take()
 	if err == nil || !strings.Contains(err.Error(), "is not there") {
 		t.Errorf("an engine that lost everything: %v", err)
+	}
+}
+
+// What could not even begin counts for as long as it has waited.
+func TestLatencyCountsFromTheIntendedStart(t *testing.T) {
+	const rate, duration = 1000, 20 * time.Millisecond
+	calls := 0
+	latencies, err := keepPace(rate, duration, func() error {
+		calls++
+		time.Sleep(duration)
+		return nil
+	})
+	if err != nil || len(latencies) != 20 {
+		t.Fatalf("%d latencies, %v", len(latencies), err)
+	}
+	if calls != patience {
+		t.Errorf("%d calls, want %d", calls, patience)
+	}
+	for i, latency := range latencies {
+		if least := time.Duration(min(i+1, patience))*duration - time.Duration(i)*time.Second/rate; latency < least {
+			t.Errorf("operation %d took %v, want at least %v", i, latency, least)
+		}
+	}
+	boom := errors.New("boom")
+	if _, err := keepPace(rate, duration, func() error { return boom }); !errors.Is(err, boom) {
+		t.Errorf("an error: %v", err)
 	}
 }
 

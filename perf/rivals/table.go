@@ -43,8 +43,15 @@ func sections() []section {
 			{figureAnonymous, size},
 			{figureDisk, number},
 		})
+	var paced []row
+	for _, name := range []string{besidePuts[0].name, figurePacedPut, besidePuts[1].name} {
+		for _, p := range percentiles {
+			paced = append(paced, row{pacedFigure(name, p), nanoseconds})
+		}
+	}
 	return []section{
 		{"survives SIGKILL: no sync for a write", kill},
+		{"the same, reads and puts at a fixed rate: latency from the intended start", paced},
 		{"survives power loss: a sync for each write or group of writes", timed(durable)},
 	}
 }

@@ -50,7 +50,7 @@ func (t *turn) take() (err error) {
 		}
 	}()
 	t.figures = map[string]float64{}
-	steps := []func() error{t.load, t.openKilled, t.overwrite, t.settle, t.read, t.iterate}
+	steps := []func() error{t.load, t.openKilled, t.overwrite, t.readAtPace, t.settle, t.read, t.iterate}
 	if !t.inMemory {
 		steps = append(steps, t.openClosed, t.writeDurably)
 	}

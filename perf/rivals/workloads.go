@@ -27,6 +27,7 @@ var writing = []workload{
 	{"put one by one", 1, putOne(uniform)},
 	{"put, batches of 100", 1, putMany},
 	{"YCSB A: half updates, 2 goroutines", 2, ycsb(50)},
+	{"YCSB B: 5% updates, 2 goroutines", 2, ycsb(5)},
 }
 
 var reading = []workload{
@@ -36,7 +37,6 @@ var reading = []workload{
 	{"read 64 keys in one call", 1, viewMany},
 	{"read an absent key", 1, readAbsent},
 	{"YCSB C: reads only, 2 goroutines", 2, ycsb(0)},
-	{"YCSB B: 5% updates, 2 goroutines", 2, ycsb(5)},
 }
 
 var durable = []workload{
