@@ -29,7 +29,6 @@ func openBbolt(dir string, c class) (engine, error) {
 		FreelistType:   bbolt.FreelistMapType,
 		NoFreelistSync: true,
 		NoSync:         c == survivesKill,
-		NoGrowSync:     c == survivesKill,
 	})
 	if err != nil {
 		return nil, err
