@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// paced is reads and puts that start at fixed times, whatever held up those before:
+// a latency counts from when the operation was to start, so that none is left out
+// that a slow one delayed.
+type paced struct {
+	name  string
+	reads bool // or only the puts, while the reader does nothing but keep its pace
+}
+
+var besidePuts = []paced{{"reads", true}, {"no reads, the pace alone", false}}
+
+// percentiles are what is told of the latencies.
+var percentiles = []float64{99, 99.9, 99.99}
+
+const figurePacedPut = "puts beside the reads"
+
+func pacedFigure(name string, percentile float64) string {
+	return fmt.Sprintf("%s, p%v", name, percentile)
+}
+
+// readAtPace reads random keys while a second goroutine puts random keys, each at
+// its own rate.
+func (t *turn) readAtPace() error {
+	for _, p := range besidePuts {
+		var gets, puts []time.Duration
+		var getErr, putErr error
+		var group sync.WaitGroup
+		group.Go(func() {
+			source := t.data.newSource(t.seed, 3)
+			puts, putErr = keepPace(t.putRate, t.latency, func() error { return t.engine.put(source.pair(source.uniform())) })
+		})
+		group.Go(func() {
+			source, read := t.data.newSource(t.seed, 4), view(uniform)
+			gets, getErr = keepPace(t.readRate, t.latency, func() error {
+				if !p.reads {
+					return nil
+				}
+				_, err := read(t.engine, source)
+				return err
+			})
+		})
+		group.Wait()
+		if err := errors.Join(getErr, putErr); err != nil {
+			return err
+		}
+		t.tell(p.name, gets)
+		if p.reads {
+			t.tell(figurePacedPut, puts)
+		}
+	}
+	return nil
+}
+
+func (t *turn) tell(name string, latencies []time.Duration) {
+	slices.Sort(latencies)
+	for _, p := range percentiles {
+		at := min(int(p/100*float64(len(latencies))), len(latencies)-1)
+		t.figures[pacedFigure(name, p)] = float64(latencies[at])
+	}
+}
+
+// patience is how many times as long as asked something that cannot keep its pace
+// may go on.
+const patience = 3
+
+// keepPace does something so often a second, for a while. What has not begun when
+// the patience is at its end has waited until then.
+func keepPace(rate int, duration time.Duration, do func() error) ([]time.Duration, error) {
+	sleeper := newSleeper()
+	defer sleeper.close()
+	latencies := make([]time.Duration, max(1, int(duration.Seconds()*float64(rate))))
+	began := time.Now()
+	now := time.Duration(0)
+	for i := range latencies {
+		due := time.Duration(i) * time.Second / time.Duration(rate)
+		for now < due {
+			sleeper.sleep(due - now)
+			now = time.Since(began)
+		}
+		if now < patience*duration {
+			if err := do(); err != nil {
+				return nil, err
+			}
+			now = time.Since(began)
+		}
+		latencies[i] = now - due
+	}
+	return latencies, nil
+}

@@ -1,0 +1,144 @@
+// Command rivals compares mmapkv with what a Go service could embed instead: bbolt,
+// badger, pebble, goleveldb, buntdb, and a Go map behind a sync.RWMutex. From this
+// directory, which is a module of its own so that the rivals are none of mmapkv's
+// requirements:
+//
+//	go run .
+//	go run . -keys 100000 -count 3 -engines mmapkv,pebble,map
+//
+// Each engine is configured as its own documentation advises; the files engine_*.go
+// say how, and where that is written.
+//
+// Engines take turns, A B C A B C, so that what else the machine does hits all of
+// them alike. In a turn an engine does everything: a child process loads a new store
+// and is killed, the store is opened, overwritten, read and written to at fixed rates,
+// brought to its best state, read, closed, opened and closed, and written to with a
+// sync for each write. Only one
+// engine is open at a time. Every value that is read is checked to be its key's.
+//
+// Figures are medians over the rounds: times for one operation, and bytes; less is
+// better in all of them. With several goroutines it is the time by all operations,
+// whoever did them. In brackets is how many times mmapkv's figure of the same round
+// that is, the median again: above 1 mmapkv is better.
+//
+// It fails when an engine does not find what it has to, which for those that promise
+// to survive SIGKILL is all that the child had put.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mmapkv/mmapkv/perf/internal/rig"
+)
+
+func main() {
+	loadIfChild()
+	rig.Main(run)
+}
+
+type config struct {
+	keys, valueSize int
+	duration        time.Duration
+	latency         time.Duration // how long reads and puts are paced
+	readRate        int           // a second
+	putRate         int           // a second
+	count           int
+	engines         string
+	seed            uint64
+	rivals          []rival
+}
+
+// maxKeys is below the first number of an absent key.
+const maxKeys = absent - 1
+
+// maxRate is a rate with an interval of a nanosecond or more.
+const maxRate = int(time.Second)
+
+// run is the whole command.
+func run(ctx context.Context, arguments []string, out io.Writer) error {
+	var c config
+	flags := flag.NewFlagSet("rivals", flag.ContinueOnError)
+	flags.IntVar(&c.keys, "keys", 1_000_000, "number of `keys`")
+	flags.IntVar(&c.valueSize, "value", 128, "size of a value in `bytes`")
+	flags.DurationVar(&c.duration, "time", 300*time.Millisecond, "how long each workload takes in a round")
+	flags.DurationVar(&c.latency, "latency", 2*time.Second, "how long reads and puts keep a pace in a round, twice")
+	flags.IntVar(&c.readRate, "reads", 50_000, "`reads` a second then")
+	flags.IntVar(&c.putRate, "puts", 5_000, "`puts` a second then; the slowest engine has to be able to")
+	flags.IntVar(&c.count, "count", 5, "`rounds`")
+	flags.StringVar(&c.engines, "engines", allNames(), "the engines, the first of which is what the others are compared with")
+	flags.Uint64Var(&c.seed, "seed", 1, "`seed` of the random keys and values")
+	parent := flags.String("dir", "", "`directory` in which to make a fresh one (default: the system's for temporary files)")
+	if err := rig.Parse(flags, arguments, out); err != nil {
+		return err
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	return rig.InFreshDir(*parent, func(dir string) error {
+		fmt.Fprintf(out, "%d keys of %d bytes, values of %d bytes, %d rounds, %v for each workload, %d reads and %d puts a second for %v, seed %d\n%s\n\n",
+			c.keys, keySize, c.valueSize, c.count, c.duration, c.readRate, c.putRate, c.latency, c.seed, rig.Setting(dir))
+		return c.compare(ctx, dir, out)
+	})
+}
+
+func allNames() string {
+	var names []string
+	for _, r := range rivals {
+		names = append(names, r.name)
+	}
+	return strings.Join(names, ",")
+}
+
+func (c *config) check() error {
+	if c.keys < 1 || c.keys > maxKeys || c.valueSize < minValueSize || c.count < 1 {
+		return fmt.Errorf("%w: %d keys, values of %d bytes, %d rounds", rig.ErrUsage, c.keys, c.valueSize, c.count)
+	}
+	if c.duration <= 0 || c.latency <= 0 || c.readRate < 1 || c.readRate > maxRate || c.putRate < 1 || c.putRate > maxRate {
+		return fmt.Errorf("%w: workloads of %v, %d reads and %d puts a second for %v", rig.ErrUsage, c.duration, c.readRate, c.putRate, c.latency)
+	}
+	for name := range strings.SplitSeq(c.engines, ",") {
+		r, err := rivalNamed(name)
+		if err != nil {
+			return fmt.Errorf("%w: %w", rig.ErrUsage, err)
+		}
+		if slices.ContainsFunc(c.rivals, func(other rival) bool { return other.name == name }) {
+			return fmt.Errorf("%w: engine %q comes twice", rig.ErrUsage, name)
+		}
+		c.rivals = append(c.rivals, r)
+	}
+	return nil
+}
+
+// compare lets the engines take turns, and prints the table.
+func (c *config) compare(ctx context.Context, dir string, out io.Writer) error {
+	data := newData(c.keys, c.valueSize)
+	all := results{}
+	for round := range c.count {
+		fmt.Fprintf(out, "round %d:", round+1)
+		for _, r := range c.rivals {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			began := time.Now()
+			t := turn{config: *c, rival: r, data: data, seed: c.seed + uint64(round), dir: filepath.Join(dir, r.name)}
+			if err := errors.Join(t.take(), os.RemoveAll(t.dir)); err != nil {
+				return err
+			}
+			all[r.name] = append(all[r.name], t.figures)
+			fmt.Fprintf(out, " %s %.1fs", r.name, time.Since(began).Seconds())
+		}
+		fmt.Fprintln(out)
+	}
+	fmt.Fprintln(out)
+	all.print(out, c.rivals)
+	return nil
+}

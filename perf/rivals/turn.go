@@ -1,0 +1,216 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/mmapkv/mmapkv/perf/internal/rig"
+)
+
+// The figures that no workload has.
+const (
+	figureLoad       = "load, random order, batches of 1000"
+	figureOpenKilled = "open after SIGKILL, read a key"
+	figureLost       = "pairs lost by SIGKILL, of the last 10,000"
+	figureRange      = "iterate over all pairs"
+	figureClose      = "close"
+	figureOpenClosed = "open after close, read a key"
+	figureHeap       = "Go heap for each key"
+	figureAnonymous  = "anonymous memory for each key"
+	figureDisk       = "disk / bytes of keys and values"
+)
+
+const (
+	lastPairs = 10_000 // before the kill
+	warmUp    = 4      // one of so many keys is read before reads are measured
+)
+
+// turn is everything that is measured of one engine in one round, from an empty
+// directory on. No other engine is open meanwhile: what one has on Go's heap would
+// make the garbage collections of another one dear.
+type turn struct {
+	config
+	rival
+	data    *data
+	seed    uint64
+	dir     string
+	figures map[string]float64
+	engine  engine // nil while closed
+}
+
+func (t *turn) take() (err error) {
+	defer func() {
+		if t.engine != nil {
+			_ = t.close() // an error says more already
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", t.name, err)
+		}
+	}()
+	t.figures = map[string]float64{}
+	steps := []func() error{t.load, t.openKilled, t.overwrite, t.readAtPace, t.settle, t.read, t.iterate}
+	if !t.inMemory {
+		steps = append(steps, t.openClosed, t.writeDurably)
+	}
+	for _, step := range append(steps, t.close) {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// load has a child fill the store, which is killed then.
+func (t *turn) load() error {
+	said, err := loadInChild(loading{Engine: t.name, Dir: t.dir, Keys: t.data.keys, ValueSize: t.data.valueSize, Seed: t.seed})
+	if err != nil {
+		return err
+	}
+	t.figures[figureLoad] = said.Load
+	t.figures[figureHeap] = said.Heap
+	t.figures[figureAnonymous] = said.Anonymous
+	return nil
+}
+
+// openKilled opens what the child left, and puts what it lost.
+func (t *turn) openKilled() (err error) {
+	source := t.data.newSource(t.seed, 1)
+	if t.inMemory {
+		if t.engine, err = t.open(t.dir, survivesKill); err != nil {
+			return err
+		}
+		return load(t.engine, source, 0, t.data.keys)
+	}
+	if err := t.openAndRead(figureOpenKilled); err != nil {
+		return err
+	}
+	lost := 0
+	for i := max(0, t.data.keys-lastPairs); i < t.data.keys; i++ {
+		key, value := source.pair(i)
+		_, found, err := t.engine.appendGet(nil, key)
+		if err != nil {
+			return err
+		}
+		if found {
+			continue
+		}
+		lost++
+		if err := t.engine.put(key, value); err != nil {
+			return err
+		}
+	}
+	t.figures[figureLost] = float64(lost)
+	if lost > 0 && !t.tailMayBeLost {
+		return fmt.Errorf("%d pairs that were acknowledged are lost after SIGKILL", lost)
+	}
+	return nil
+}
+
+// openAndRead takes the time until a first value is there, so that an engine that
+// puts the work of opening off gains nothing.
+func (t *turn) openAndRead(figure string) (err error) {
+	key := appendKey(nil, 0)
+	began := time.Now()
+	if t.engine, err = t.open(t.dir, survivesKill); err != nil {
+		return err
+	}
+	_, found, err := t.engine.appendGet(nil, key)
+	t.figures[figure] = float64(time.Since(began))
+	return must(found, err, 0)
+}
+
+func (t *turn) overwrite() error { return t.work(writing) }
+
+func (t *turn) work(workloads []workload) error {
+	for _, w := range workloads {
+		took, err := w.run(t.engine, t.data, t.seed, t.duration)
+		if err != nil {
+			return err
+		}
+		t.figures[w.name] = took
+	}
+	return nil
+}
+
+// settle leaves the engine at its best for reads, its caches warm.
+func (t *turn) settle() error {
+	if err := t.engine.settle(); err != nil {
+		return err
+	}
+	source := t.data.newSource(t.seed, 2)
+	for range t.data.keys / warmUp {
+		if _, err := view(uniform)(t.engine, source); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *turn) read() error { return t.work(reading) }
+
+func (t *turn) iterate() error {
+	pairs := 0
+	began := time.Now()
+	err := t.engine.each(func(key, value []byte) error {
+		if len(key) != keySize || len(value) != t.data.valueSize {
+			return fmt.Errorf("a pair of %d and %d bytes", len(key), len(value))
+		}
+		pairs++
+		return nil
+	})
+	t.figures[figureRange] = float64(time.Since(began)) / float64(t.data.keys)
+	if err == nil && pairs != t.data.keys {
+		err = fmt.Errorf("iterated over %d pairs of %d", pairs, t.data.keys)
+	}
+	return err
+}
+
+// openClosed measures what is on the disk in between.
+func (t *turn) openClosed() error {
+	began := time.Now()
+	if err := t.close(); err != nil {
+		return err
+	}
+	t.figures[figureClose] = float64(time.Since(began))
+	files, err := rig.Allocated(t.dir)
+	if err != nil {
+		return err
+	}
+	disk := int64(0)
+	for _, size := range files {
+		disk += size
+	}
+	t.figures[figureDisk] = float64(disk) / float64(t.data.keys*(keySize+t.data.valueSize))
+	return t.openAndRead(figureOpenClosed)
+}
+
+// writeDurably begins with nothing left to be written to the disk, by whomever.
+func (t *turn) writeDurably() (err error) {
+	if err := t.close(); err != nil {
+		return err
+	}
+	syscall.Sync()
+	if t.engine, err = t.open(t.dir, survivesPowerLoss); err != nil {
+		return err
+	}
+	for _, w := range durable {
+		if g, ok := t.engine.(groupWriter); ok {
+			g.expectWriters(w.goroutines)
+		}
+		if err := t.work([]workload{w}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close leaves no garbage of the engine to the next one.
+func (t *turn) close() error {
+	e := t.engine
+	t.engine = nil
+	err := e.close()
+	debug.FreeOSMemory()
+	return err
+}
