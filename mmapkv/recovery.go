@@ -191,9 +191,12 @@ func endsHere(u, next *unsealedFile) bool {
 }
 
 // lose makes the range from where the log is to the offset damage, to which the
-// hint of the file will testify.
+// hint of the file will testify. A file may be cut anywhere, even where a record
+// ends: so that something testifies, the range is never empty, and so that all of
+// it is damage, it ends where the file does.
 func lose(u *unsealedFile, to int64) {
-	u.end.Offset = max(u.end.Offset, to)
+	whole := to &^ (segment.Alignment - 1)
+	u.end.Offset = max(whole, u.end.Offset+segment.Alignment)
 }
 
 // cutOpenBatch takes back the records of a batch whose last ones are missing, at
