@@ -41,14 +41,16 @@
 // New bytes are safe, then the index moves, then the old file goes: never
 // another order. The steps of a write are in write.go, of a read in read.go, of
 // the change to a new file in rotate.go, of compaction in compact.go, of opening in
-// open.go and recovery.go.
+// open.go, recovery.go and load.go, of checking in verify.go, of saving what is left
+// of a damaged store in salvage.go.
 //
 // The read path takes no mutex and makes no atomic read-modify-write on shared
 // memory: it loads the published set (Store.live), hashes the key, walks the
 // index (loads only), reads the segment's published end (a load) and decodes the
 // record from mapped memory. The set, the index pages and the segments are Go
 // objects: what a reader holds stays mapped until it is collected, so there is no
-// count to keep and no moment at which memory becomes invalid under it.
+// count to keep and no moment at which memory becomes invalid under it. What is not
+// in memory is read by system calls instead: see cold.go.
 //
 // Every read of mapped memory runs under the fault guard: a page that cannot be
 // read becomes an error if, and only if, it lies in the segment being read and
