@@ -19,6 +19,9 @@ type Engine struct {
 	Settings string
 	// Open opens the store in a directory, which exists and may be empty.
 	Open func(dir string) (Store, error)
+	// OpenQuiet opens one that reclaims garbage only when it is told to (Compactor);
+	// nil where there is no such way.
+	OpenQuiet func(dir string) (Store, error)
 }
 
 // Class is what acknowledged writes outlive.

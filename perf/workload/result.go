@@ -28,13 +28,13 @@ type Figure struct {
 	Unit  string
 }
 
-// PerOperation is the time from one operation to the next, all goroutines together;
-// 0 when there were no operations.
-func (r Result) PerOperation() time.Duration {
+// PerOperation is the time from one operation to the next in nanoseconds, all
+// goroutines together; 0 when there were no operations.
+func (r Result) PerOperation() float64 {
 	if r.Operations == 0 {
 		return 0
 	}
-	return r.Took / time.Duration(r.Operations)
+	return float64(r.Took) / float64(r.Operations)
 }
 
 // longest is the longest latency that is told from longer ones.
