@@ -37,6 +37,9 @@ type Config struct {
 	// After, unless nil, is called behind each workload, while the store is open and
 	// at rest: for the floors of this very moment.
 	After func(ctx context.Context, workload, dir string) error
+	// Before, unless nil, is called in front of each, and of the loading even where
+	// that is none of them.
+	Before func(workload string) error
 }
 
 // Check says why nothing can be measured with it.
@@ -84,7 +87,16 @@ func Select(names []string) ([]Workload, error) {
 
 // Run loads a new store in dir, which exists and is empty, runs the workloads with
 // it and closes it. Each result is passed on as soon as it is there.
-func Run(ctx context.Context, engine Engine, dir string, c Config, workloads []Workload, emit func(Result)) (err error) {
+func Run(ctx context.Context, engine Engine, dir string, c Config, workloads []Workload, emit func(Result)) error {
+	return run(ctx, engine, dir, c, workloads, emit, (*session).load)
+}
+
+// RunLoaded is Run with a store that has all keys, or seems to.
+func RunLoaded(ctx context.Context, engine Engine, dir string, c Config, workloads []Workload, emit func(Result)) error {
+	return run(ctx, engine, dir, c, workloads, emit, func(*session) error { return nil })
+}
+
+func run(ctx context.Context, engine Engine, dir string, c Config, workloads []Workload, emit func(Result), load func(*session) error) (err error) {
 	if err := c.Check(); err != nil {
 		return err
 	}
@@ -96,10 +108,16 @@ func Run(ctx context.Context, engine Engine, dir string, c Config, workloads []W
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.load(); err != nil {
+	if err := s.before("load"); err != nil {
+		return err
+	}
+	if err := load(s); err != nil {
 		return fmt.Errorf("%s: load: %w", engine.Name, err)
 	}
 	for _, w := range workloads {
+		if err := s.before(w.Name); err != nil {
+			return err
+		}
 		if w.run != nil {
 			if err := w.run(s); err != nil {
 				return fmt.Errorf("%s: %s: %w", engine.Name, w.Name, err)
@@ -151,6 +169,13 @@ func (s *session) reopen(open func(dir string) (Store, error)) error {
 		return err
 	}
 	return s.open(open)
+}
+
+func (s *session) before(name string) error {
+	if s.Before == nil {
+		return nil
+	}
+	return s.Before(name)
 }
 
 func (s *session) after(name string) error {
