@@ -84,10 +84,11 @@ func (r *Report) WriteFile(name string) (err error) {
 	return r.WriteHTML(f)
 }
 
-// about are the workloads that there are results of.
+// about are the workloads that there are results of. A name may go on with the size
+// of the values: "view 16B".
 func (r *Report) about() []workload.Workload {
 	return slices.DeleteFunc(workload.All(), func(w workload.Workload) bool {
-		return !slices.ContainsFunc(r.rows, func(row *row) bool { return family(row.workload) == w.Name })
+		return !slices.ContainsFunc(r.rows, func(row *row) bool { return strings.Fields(family(row.workload))[0] == w.Name })
 	})
 }
 
