@@ -3,12 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"path/filepath"
 	"time"
 
-	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv"
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
@@ -35,10 +32,11 @@ func (c *config) round(ctx context.Context, dir string, data rig.Data) (copied, 
 			return err
 		}
 		defer func() { err = errors.Join(err, store.Close()) }()
-		copied, err = copyFiles(ctx, name, filepath.Join(dir, "copy"), halfDead(store))
+		size, took, err := rig.CopyFiles(ctx, name, filepath.Join(dir, "copy"), halfDead(store))
 		if err != nil {
 			return err
 		}
+		copied = work{size, size, took}
 		if compacted, err = compact(ctx, store); err != nil {
 			return err
 		}
@@ -84,62 +82,4 @@ func compact(ctx context.Context, store *mmapkv.Store) (work, error) {
 		return work{}, errors.New("there was nothing to compact")
 	}
 	return work{rig.Bytes(done.BytesIn), rig.Bytes(done.BytesOut), took}, nil
-}
-
-// copyFiles copies files to a new directory, each of them durably.
-func copyFiles(ctx context.Context, from, to string, names []string) (w work, err error) {
-	source, err := vfs.OS().OpenDir(from)
-	if err != nil {
-		return w, err
-	}
-	defer source.Close()
-	if err := vfs.OS().Mkdir(to); err != nil {
-		return w, err
-	}
-	target, err := vfs.OS().OpenDir(to)
-	if err != nil {
-		return w, err
-	}
-	defer target.Close()
-	buffer := make([]byte, 1<<20)
-	began := time.Now()
-	for _, name := range names {
-		if ctx.Err() != nil {
-			return w, ctx.Err()
-		}
-		size, err := copyFile(source, target, name, buffer)
-		if err != nil {
-			return w, fmt.Errorf("copying %s: %w", name, err)
-		}
-		w.in += rig.Bytes(size)
-	}
-	w.took, w.out = time.Since(began), w.in
-	return w, nil
-}
-
-func copyFile(source, target vfs.Dir, name string, buffer []byte) (size int64, err error) {
-	in, err := source.OpenReadOnly(name)
-	if err != nil {
-		return 0, err
-	}
-	defer in.Close()
-	out, err := target.Create(name)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	for {
-		n, err := in.ReadAt(buffer, size)
-		if err != nil && err != io.EOF {
-			return size, err
-		}
-		last := err == io.EOF
-		if _, err := vfs.WriteFull(out, buffer[:n], size); err != nil {
-			return size, err
-		}
-		size += int64(n)
-		if last {
-			return size, out.Datasync()
-		}
-	}
 }

@@ -110,14 +110,14 @@ func compactUntil(ctx context.Context, store *mmapkv.Store) error {
 func (c config) keepPace(ctx context.Context, store *mmapkv.Store, reads bool, seed uint64, r *result) error {
 	reader := newReader(c.data, store, seed)
 	interval := c.interval()
-	sleeper := newSleeper()
-	defer sleeper.close()
+	sleeper := rig.NewSleeper()
+	defer sleeper.Close()
 	began := time.Now()
 	for n := range c.reads() {
 		due := time.Duration(n) * interval
 		started := time.Since(began)
 		for started < due {
-			sleeper.sleep(due - started)
+			sleeper.Sleep(due - started)
 			started = time.Since(began)
 		}
 		if reads {

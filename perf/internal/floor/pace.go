@@ -1,0 +1,151 @@
+package floor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/mmapkv/mmapkv/internal/nap"
+	"github.com/mmapkv/mmapkv/perf/workload"
+)
+
+// ReadLatency measures what the machine and the scheduler take of a loop that starts
+// nothing at a fixed rate: alone; beside a goroutine that does a writer's pwrites;
+// and beside that and one that works like a compaction without pause. It makes files
+// in dir and reads those of a store in from.
+func ReadLatency(ctx context.Context, dir, from string, fileSize int64, c workload.Config, emit func(workload.Result)) error {
+	writer := func(ctx context.Context) error { return writeUntil(ctx, dir, fileSize, c) }
+	compactor := func(ctx context.Context) error { return copyUntil(ctx, dir, from) }
+	for _, phase := range []struct {
+		name   string
+		others []func(context.Context) error
+	}{
+		{"alone", nil},
+		{"writer", []func(context.Context) error{writer}},
+		{"writer+compaction", []func(context.Context) error{writer, compactor}},
+	} {
+		var r workload.Result
+		err := workload.Beside(ctx, func() (err error) {
+			r, err = workload.Pace(ctx, c.Rate, c.Phase, 1, func(int) func() error { return func() error { return nil } })
+			return err
+		}, phase.others...)
+		if err != nil {
+			return fmt.Errorf("floor: %s: %w", phase.name, err)
+		}
+		r.Workload, r.Engine = "read-latency/"+phase.name, Name
+		emit(r)
+	}
+	return nil
+}
+
+// writeUntil does a writer's pwrites until the context ends.
+func writeUntil(ctx context.Context, dir string, fileSize int64, c workload.Config) (err error) {
+	w, err := openWrites(dir, fileSize, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	value := make([]byte, c.ValueSize)
+	var key []byte
+	began := time.Now()
+	for n := 0; ctx.Err() == nil; n++ {
+		key = c.AppendKey(key[:0], n%c.Keys)
+		c.Fill(value, n%c.Keys, uint64(n))
+		if err := w.Put(key, value); err != nil {
+			return err
+		}
+		if c.WriterRate > 0 {
+			time.Sleep(time.Duration(n)*time.Second/time.Duration(c.WriterRate) - time.Since(began))
+		}
+	}
+	return nil
+}
+
+// How the store's compaction goes about its work, see mmapkv/pace.go.
+const (
+	slice     = 100 * time.Microsecond
+	aside     = 20 * time.Microsecond
+	longSlice = 2 * time.Millisecond
+	piece     = 16 << 10
+)
+
+// copyUntil reads files, sums them up and writes them to another file, again and
+// again until the context ends, in slices as a compaction does.
+func copyUntil(ctx context.Context, dir, from string) (err error) {
+	names, err := filepath.Glob(filepath.Join(from, "*.seg"))
+	if err != nil {
+		return err
+	}
+	out, err := os.CreateTemp(dir, "copy-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close(), os.Remove(out.Name())) }()
+	napper := nap.New()
+	defer napper.Close()
+	c := copier{out: out, napper: napper, buffer: make([]byte, piece)}
+	for ctx.Err() == nil {
+		for _, name := range names {
+			if err := c.copy(ctx, name); err != nil {
+				return err
+			}
+		}
+		if err := out.Truncate(0); err != nil {
+			return err
+		}
+		c.end = 0
+	}
+	return nil
+}
+
+type copier struct {
+	out    *os.File
+	end    int64
+	napper *nap.Napper
+	until  time.Time
+	buffer []byte
+	sum    uint32
+}
+
+func (c *copier) copy(ctx context.Context, name string) error {
+	in, err := os.Open(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // compacted away
+	}
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	for ctx.Err() == nil {
+		n, err := in.Read(c.buffer)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		c.sum = crc32.Update(c.sum, crc32.MakeTable(crc32.Castagnoli), c.buffer[:n])
+		if _, err := c.out.WriteAt(c.buffer[:n], c.end); err != nil {
+			return err
+		}
+		c.end += int64(n)
+		c.pause()
+	}
+	return nil
+}
+
+// pause steps aside if the slice is over.
+func (c *copier) pause() {
+	now := time.Now()
+	if now.Before(c.until) {
+		return
+	}
+	c.napper.Nap(aside)
+	ended := time.Now()
+	c.until = ended.Add(min(max(slice, ended.Sub(now)), longSlice))
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mmapkv/mmapkv/mmapkv"
+	"github.com/mmapkv/mmapkv/perf/workload"
+)
+
+func TestMain(m *testing.M) {
+	workload.Child(engines(mmapkv.Options{}))
+	os.Exit(m.Run())
+}
+
+func TestPerfReports(t *testing.T) {
+	dir := t.TempDir()
+	files := map[string]string{}
+	arguments := []string{
+		"-keys", "1000", "-value", "16,300", "-rounds", "2", "-operations", "500", "-rate", "2000", "-phase", "10ms", "-segment", "256KiB",
+		"-durable", "1,2", "-dir", dir, "-run", "load,view,many,put,durable,read-latency,put-latency,compaction,open*",
+	}
+	for _, name := range []string{"html", "cpuprofile", "memprofile", "mutexprofile", "blockprofile", "trace"} {
+		files[name] = filepath.Join(dir, name)
+		arguments = append(arguments, "-"+name, files[name])
+	}
+	var out strings.Builder
+	if err := run(t.Context(), arguments, &out); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	for _, part := range []string{"view 16B", "view 300B", "read-latency 300B/writer+compaction", "open-killed 16B", "copy of the segments", "floor", "Go map"} {
+		if !strings.Contains(out.String(), part) {
+			t.Errorf("the table lacks %q:\n%s", part, &out)
+		}
+	}
+	for name, path := range files {
+		if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	page, err := os.ReadFile(files["html"])
+	if err != nil || strings.Count(string(page), "<svg") < 20 {
+		t.Errorf("the page has %d pictures, %v", strings.Count(string(page), "<svg"), err)
+	}
+}
+
+func TestPerfRefusesNonsense(t *testing.T) {
+	for _, arguments := range [][]string{
+		{"-keys", "0"}, {"-value", "3"}, {"-value", "x"}, {"-rate", "0"}, {"-rounds", "0"}, {"-run", "none"}, {"-engines", "none"}, {"-goroutines", "0"},
+	} {
+		if err := run(t.Context(), arguments, new(strings.Builder)); err == nil {
+			t.Errorf("%q is accepted", arguments)
+		}
+	}
+}
+
+func TestPerfListsWorkloads(t *testing.T) {
+	var out strings.Builder
+	if err := run(t.Context(), []string{"-list"}, &out); err != nil || !strings.Contains(out.String(), "ycsb-a") {
+		t.Errorf("%v\n%s", err, &out)
+	}
+}

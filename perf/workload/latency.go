@@ -1,0 +1,233 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mmapkv/mmapkv/perf/internal/rig"
+)
+
+// Pace starts an operation at a fixed rate, from several goroutines in turn, for as
+// long as a phase lasts. An operation's latency counts from when it was to start,
+// whatever held it up, so that none is left out that a slow one before it delayed.
+//
+// A goroutine sleeps in the system until the next start, and goes on at once when it
+// is late.
+func Pace(ctx context.Context, rate int, phase time.Duration, goroutines int, prepare func(goroutine int) func() error) (Result, error) {
+	p := pacer{
+		interval: time.Duration(goroutines) * time.Second / time.Duration(rate),
+		each:     max(1, int(phase.Seconds()*float64(rate))/goroutines),
+		began:    time.Now(),
+	}
+	latencies := make([]Result, goroutines)
+	errs := make([]error, goroutines)
+	var group sync.WaitGroup
+	for g := range goroutines {
+		op := prepare(g)
+		group.Go(func() {
+			latencies[g], errs[g] = p.keep(ctx, time.Duration(g)*time.Second/time.Duration(rate), op)
+		})
+	}
+	group.Wait()
+	r := Result{Goroutines: goroutines, Took: time.Since(p.began), Latency: NewHistogram()}
+	for _, l := range latencies {
+		r.Operations += l.Operations
+		r.Latency.Merge(l.Latency)
+	}
+	return r, errors.Join(errs...)
+}
+
+// pacer is what the goroutines have in common.
+type pacer struct {
+	interval time.Duration // of one goroutine
+	each     int
+	began    time.Time
+}
+
+// keep is one goroutine, whose first start is so much behind the beginning.
+func (p pacer) keep(ctx context.Context, first time.Duration, op func() error) (Result, error) {
+	sleeper := rig.NewSleeper()
+	defer sleeper.Close()
+	r := Result{Latency: NewHistogram()}
+	for n := range p.each {
+		due := first + time.Duration(n)*p.interval
+		for now := time.Since(p.began); now < due; now = time.Since(p.began) {
+			sleeper.Sleep(due - now)
+		}
+		if err := op(); err != nil {
+			return r, err
+		}
+		Record(r.Latency, time.Since(p.began)-due)
+		if r.Operations++; r.Operations%lookEvery == 0 && ctx.Err() != nil {
+			return r, ctx.Err()
+		}
+	}
+	return r, nil
+}
+
+// Beside calls do while each of the others runs in a goroutine of its own; their
+// context ends when do returns. That it has ended is no error of theirs.
+func Beside(ctx context.Context, do func() error, others ...func(ctx context.Context) error) error {
+	aside, stop := context.WithCancel(ctx)
+	errs := make([]error, len(others))
+	var group sync.WaitGroup
+	for i, other := range others {
+		group.Go(func() {
+			if err := other(aside); err != nil && !errors.Is(err, context.Canceled) {
+				errs[i] = err
+			}
+		})
+	}
+	err := do()
+	stop()
+	group.Wait()
+	return errors.Join(err, errors.Join(errs...))
+}
+
+// readLatency measures reads in three phases.
+func (s *session) readLatency() error {
+	open := s.engine.Open
+	if s.engine.OpenQuiet != nil {
+		open = s.engine.OpenQuiet // the loop below is the compaction
+	}
+	if err := s.reopen(open); err != nil {
+		return err
+	}
+	phases := []struct {
+		name   string
+		others []func(ctx context.Context) error
+	}{
+		{"alone", nil},
+		{"writer", []func(ctx context.Context) error{s.overwriteUntil}},
+	}
+	if _, ok := s.store.(Compactor); ok {
+		phases = append(phases, phases[1])
+		phases[2].name, phases[2].others = "writer+compaction", append(phases[2].others, s.compactUntil)
+	}
+	for _, phase := range phases {
+		before := s.version.Load()
+		var r Result
+		err := Beside(s.ctx, func() (err error) {
+			r, err = Pace(s.ctx, s.Rate, s.Phase, 1, func(g int) func() error { return s.newReader(s.uniform(g)).view })
+			return err
+		}, phase.others...)
+		if err != nil {
+			return err
+		}
+		r.Workload, r.Engine = "read-latency/"+phase.name, s.engine.Name
+		r.Figures = []Figure{{"puts beside", float64(s.version.Load()-before) / r.Took.Seconds(), "/s"}}
+		s.emit(r)
+	}
+	return s.reopen(s.engine.Open)
+}
+
+// overwriteUntil puts random keys until the context ends.
+func (s *session) overwriteUntil(ctx context.Context) error {
+	w := s.newWriter(uniform(s.Keys, s.Seed, 1))
+	began := time.Now()
+	for n := 0; ctx.Err() == nil; n++ {
+		if err := w.put(); err != nil {
+			return err
+		}
+		if s.WriterRate > 0 {
+			time.Sleep(time.Duration(n)*time.Second/time.Duration(s.WriterRate) - time.Since(began))
+		}
+	}
+	return nil
+}
+
+// compactUntil compacts without pause until the context ends.
+func (s *session) compactUntil(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := s.store.(Compactor).Compact(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// durableAtOnce is how many put at a fixed rate where each waits for the disk.
+const durableAtOnce = 64
+
+func (s *session) putLatency() error {
+	goroutines := 1
+	if s.engine.Survives == PowerLoss {
+		goroutines = durableAtOnce
+	}
+	r, err := Pace(s.ctx, s.Rate, s.Phase, goroutines, func(g int) func() error { return s.newWriter(s.uniform(g)).put })
+	if err != nil {
+		return err
+	}
+	r.Workload, r.Engine = "put-latency", s.engine.Name
+	s.emit(r)
+	return nil
+}
+
+// besideCompaction compares what the foreground does alone and beside a compaction
+// of a store half of which was overwritten.
+func (s *session) besideCompaction() error {
+	if s.engine.OpenQuiet == nil {
+		return nil
+	}
+	if err := s.reopen(s.engine.OpenQuiet); err != nil {
+		return err
+	}
+	for _, t := range []task{
+		{name: "compaction/view", prepare: func(g int) func() (int, error) { return one(s.newReader(s.uniform(g)).view) }},
+		{name: "compaction/put", prepare: func(g int) func() (int, error) { return one(s.newWriter(s.uniform(g)).put) }},
+	} {
+		if err := s.aloneAndBeside(t); err != nil {
+			return err
+		}
+	}
+	return s.reopen(s.engine.Open)
+}
+
+func (s *session) aloneAndBeside(t task) error {
+	t.goroutines, t.operations = 1, 1<<40
+	if err := s.leaveGarbage(); err != nil {
+		return err
+	}
+	alone, err := s.measureFor(s.Phase, t)
+	if err != nil {
+		return err
+	}
+	var beside Result
+	for beside.Took < s.Phase {
+		if err := s.leaveGarbage(); err != nil {
+			return err
+		}
+		ended := make(chan struct{})
+		t.until = ended
+		err := Beside(s.ctx, func() error {
+			r, err := s.measureFor(time.Hour, t)
+			beside.Operations, beside.Took = beside.Operations+r.Operations, beside.Took+r.Took
+			return err
+		}, func(context.Context) error {
+			defer close(ended)
+			return s.store.(Compactor).Compact(s.ctx)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	beside.Workload, beside.Engine, beside.Goroutines = t.name+" beside", s.engine.Name, 1
+	beside.Figures = []Figure{{"speed kept", 100 * alone.PerOperation() / beside.PerOperation(), "%"}}
+	alone.Workload += " alone"
+	s.emit(alone)
+	s.emit(beside)
+	return nil
+}
+
+// leaveGarbage overwrites half of the keys.
+func (s *session) leaveGarbage() error {
+	w := s.newWriter(s.uniform(2))
+	for range s.Keys / 2 {
+		if err := w.put(); err != nil {
+			return err
+		}
+	}
+	return s.ctx.Err()
+}

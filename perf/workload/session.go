@@ -1,0 +1,310 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Config says what to measure with.
+type Config struct {
+	Data
+	// Operations is how many each goroutine of a workload does, and Longest after
+	// what time it stops before that.
+	Operations int
+	Longest    time.Duration
+	// Goroutines are how many read at a time, one number after the other.
+	Goroutines []int
+	// BatchSize is how many pairs are written together.
+	BatchSize int
+	// Durable are how many write at a time where each write outlives a power loss.
+	Durable []int
+	// Rate is how many operations start in a second where latency is measured, and
+	// Phase how long each part of that takes.
+	Rate  int
+	Phase time.Duration
+	// WriterRate is how many puts a second the writer beside the readers makes; 0: as
+	// many as it can.
+	WriterRate int
+	// After, unless nil, is called behind each workload, while the store is open and
+	// at rest: for the floors of this very moment.
+	After func(ctx context.Context, workload, dir string) error
+	// Before, unless nil, is called in front of each, and of the loading even where
+	// that is none of them.
+	Before func(workload string) error
+}
+
+// Check says why nothing can be measured with it.
+func (c Config) Check() error {
+	positive := c.Operations > 0 && c.Longest > 0 && c.BatchSize > 0 && c.Rate > 0 && c.Phase > 0 && c.WriterRate >= 0
+	for _, n := range append(slices.Clone(c.Goroutines), c.Durable...) {
+		positive = positive && n > 0
+	}
+	if !positive || len(c.Goroutines) == 0 || len(c.Durable) == 0 {
+		return errors.New("workload: every count, rate and time must be positive")
+	}
+	return c.Data.Check()
+}
+
+// Workload is one thing to measure.
+type Workload struct {
+	Name, About string
+	run         func(*session) error
+}
+
+// All is every workload, in the order in which they are run.
+func All() []Workload { return slices.Clone(all) }
+
+// Select returns those with these names, all for none; a name may end with * for
+// all that begin like it.
+func Select(names []string) ([]Workload, error) {
+	if len(names) == 0 {
+		return All(), nil
+	}
+	selected := map[string]bool{}
+	for _, name := range names {
+		found := false
+		for _, w := range all {
+			prefix, many := strings.CutSuffix(name, "*")
+			if w.Name == name || many && strings.HasPrefix(w.Name, prefix) {
+				selected[w.Name], found = true, true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("workload: there is no %q", name)
+		}
+	}
+	return slices.DeleteFunc(All(), func(w Workload) bool { return !selected[w.Name] }), nil
+}
+
+// Run loads a new store in dir, which exists and is empty, runs the workloads with
+// it and closes it. Each result is passed on as soon as it is there.
+func Run(ctx context.Context, engine Engine, dir string, c Config, workloads []Workload, emit func(Result)) error {
+	return run(ctx, engine, dir, c, workloads, emit, (*session).load)
+}
+
+// RunLoaded is Run with a store that has all keys, or seems to.
+func RunLoaded(ctx context.Context, engine Engine, dir string, c Config, workloads []Workload, emit func(Result)) error {
+	return run(ctx, engine, dir, c, workloads, emit, func(*session) error { return nil })
+}
+
+func run(ctx context.Context, engine Engine, dir string, c Config, workloads []Workload, emit func(Result), load func(*session) error) (err error) {
+	if err := c.Check(); err != nil {
+		return err
+	}
+	s := &session{Config: c, ctx: ctx, engine: engine, dir: dir, emit: emit}
+	s.selected = func(name string) bool {
+		return slices.ContainsFunc(workloads, func(w Workload) bool { return w.Name == name })
+	}
+	if err := s.open(engine.Open); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.before("load"); err != nil {
+		return err
+	}
+	if err := load(s); err != nil {
+		return fmt.Errorf("%s: load: %w", engine.Name, err)
+	}
+	for _, w := range workloads {
+		if err := s.before(w.Name); err != nil {
+			return err
+		}
+		if w.run != nil {
+			if err := w.run(s); err != nil {
+				return fmt.Errorf("%s: %s: %w", engine.Name, w.Name, err)
+			}
+		}
+		if err := s.after(w.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// session is one store that is measured.
+type session struct {
+	Config
+	ctx      context.Context
+	engine   Engine
+	dir      string
+	emit     func(Result)
+	selected func(workload string) bool
+
+	store    Store         // nil: closed
+	skewed   ranks         // drawn when they are needed
+	version  atomic.Uint64 // of what was written last
+	inserted int           // numbers from Keys on that have a value
+	heap     uint64        // bytes before the store was opened
+}
+
+func (s *session) open(open func(dir string) (Store, error)) (err error) {
+	if s.heap == 0 {
+		s.heap = heapInUse()
+	}
+	s.store, err = open(s.dir)
+	return err
+}
+
+func (s *session) close() error {
+	if s.store == nil {
+		return nil
+	}
+	store := s.store
+	s.store = nil
+	return store.Close()
+}
+
+// reopen opens the store again, in this way.
+func (s *session) reopen(open func(dir string) (Store, error)) error {
+	if err := s.close(); err != nil {
+		return err
+	}
+	return s.open(open)
+}
+
+func (s *session) before(name string) error {
+	if s.Before == nil {
+		return nil
+	}
+	return s.Before(name)
+}
+
+func (s *session) after(name string) error {
+	if s.After == nil {
+		return nil
+	}
+	return s.After(s.ctx, name, s.dir)
+}
+
+// ranks draws them once.
+func (s *session) ranks() ranks {
+	if s.skewed == nil {
+		s.skewed = newRanks(s.Keys, s.Seed)
+	}
+	return s.skewed
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC() // what cleanups let go of
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// task is what goroutines do.
+type task struct {
+	name       string
+	goroutines int
+	operations int // of each goroutine; 0: Config.Operations
+	timed      bool
+	until      <-chan struct{} // ends it earlier; nil: nothing does
+	// prepare makes the operation of one goroutine; it says of how many things it was.
+	prepare func(goroutine int) func() (int, error)
+}
+
+// one makes an operation of one thing.
+func one(op func() error) func() (int, error) {
+	return func() (int, error) { return 1, op() }
+}
+
+// lookEvery is how many operations are done between two looks at the clock.
+const lookEvery = 64
+
+// measure runs a task, all its goroutines from the same moment on.
+func (s *session) measure(t task) (Result, error) {
+	if t.operations == 0 {
+		t.operations = s.Operations
+	}
+	workers := make([]worker, t.goroutines)
+	for g := range workers {
+		workers[g].op, workers[g].until = t.prepare(g), t.until
+		if t.timed {
+			workers[g].latency = NewHistogram()
+		}
+	}
+	runtime.GC() // what others left does not count
+	start := make(chan time.Time)
+	var group sync.WaitGroup
+	for g := range workers {
+		group.Go(func() { workers[g].work(s.ctx, <-start, t.operations, s.Longest) })
+	}
+	began := time.Now()
+	for range workers {
+		start <- began
+	}
+	group.Wait()
+	result := Result{Workload: t.name, Engine: s.engine.Name, Goroutines: t.goroutines, Took: time.Since(began)}
+	var err error
+	for _, w := range workers {
+		err = errors.Join(err, w.err)
+		result.Operations += w.did
+		if result.Latency == nil {
+			result.Latency = w.latency
+		} else {
+			result.Latency.Merge(w.latency)
+		}
+	}
+	return result, err
+}
+
+// report measures and passes the result on.
+func (s *session) report(t task, figures ...Figure) error {
+	result, err := s.measure(t)
+	if err != nil {
+		return err
+	}
+	result.Figures = figures
+	s.emit(result)
+	return nil
+}
+
+// worker is one goroutine of a task.
+type worker struct {
+	op      func() (int, error)
+	until   <-chan struct{}
+	latency *hdrhistogram.Histogram // nil: not timed
+	did     int
+	err     error
+}
+
+func (w *worker) work(ctx context.Context, began time.Time, operations int, longest time.Duration) {
+	last := time.Now()
+	for n := range operations {
+		if n%lookEvery == 0 && w.over(ctx, began, longest) {
+			return
+		}
+		did, err := w.op()
+		if err != nil {
+			w.err = err
+			return
+		}
+		w.did += did
+		if w.latency != nil {
+			now := time.Now()
+			Record(w.latency, now.Sub(last))
+			last = now
+		}
+	}
+}
+
+func (w *worker) over(ctx context.Context, began time.Time, longest time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		w.err = ctx.Err()
+		return true
+	case <-w.until:
+		return true
+	default:
+		return time.Since(began) > longest
+	}
+}

@@ -1,0 +1,321 @@
+package workload
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+var all = []Workload{
+	{"load", "every key once, in random order, one by one; the worst moment of the index meanwhile", nil},
+	{"memory", "what a key takes of the heap and of the index", (*session).memory},
+	{"gc", "a full garbage collection beside the loaded store", (*session).collect},
+	{"view", "reads of uniformly random keys without a copy", (*session).view},
+	{"get", "reads of uniformly random keys into a buffer", (*session).get},
+	{"many", "reads of 64 uniformly random keys at a time", (*session).getMany},
+	{"has", "whether uniformly random keys are there", (*session).has},
+	{"zipf", "reads of keys with a Zipf distribution, theta 0.99, without a copy", (*session).zipf},
+	{"absent", "reads of keys that are not there", (*session).absent},
+	{"keys", "all keys", (*session).allKeys},
+	{"range", "all pairs", (*session).allPairs},
+	{"ycsb-c", "YCSB C: reads only, Zipf", (*session).ycsbC},
+	{"ycsb-b", "YCSB B: 95 % reads, 5 % updates, Zipf", (*session).ycsbB},
+	{"ycsb-a", "YCSB A: half reads, half updates, Zipf", (*session).ycsbA},
+	{"ycsb-f", "YCSB F: half reads, half reads with an update behind them, Zipf", (*session).ycsbF},
+	{"ycsb-d", "YCSB D: 95 % reads of the newest, 5 % inserts", (*session).ycsbD},
+	{"put", "new versions of uniformly random keys, one by one", (*session).put},
+	{"batch", "new versions of uniformly random keys, many at a time", (*session).batch},
+	{"read-latency", "reads at a fixed rate: alone, beside a writer, beside that and compaction", (*session).readLatency},
+	{"put-latency", "puts at a fixed rate", (*session).putLatency},
+	{"compaction", "reads and puts alone, and beside a compaction at full speed", (*session).besideCompaction},
+	{"durable", "puts that outlive a power loss, from several goroutines", (*session).durable},
+	{"open", "opening the store after it was closed", (*session).openClosed},
+	{"open-killed", "opening a store whose process was killed", (*session).openKilled},
+	{"cold", "reads of a store of which nothing is in memory", (*session).cold},
+}
+
+// load puts every key once. A store that syncs each write is loaded by batches, and
+// that is no result.
+func (s *session) load() error {
+	if s.engine.Survives == PowerLoss {
+		return s.loadByBatches()
+	}
+	w := s.newWriter(nil)
+	var number atomic.Int64
+	index := s.watchIndex(&number)
+	result, err := s.measureFor(time.Hour, task{name: "load", goroutines: 1, operations: s.Keys, timed: true, prepare: func(int) func() (int, error) {
+		return one(func() error { return w.insert(int(number.Add(1)) - 1) })
+	}})
+	result.Figures = index()
+	if err == nil && s.selected("load") {
+		s.emit(result)
+	}
+	return err
+}
+
+// measureFor is measure with another end.
+func (s *session) measureFor(longest time.Duration, t task) (Result, error) {
+	usual := s.Longest
+	s.Longest = longest
+	defer func() { s.Longest = usual }()
+	return s.measure(t)
+}
+
+func (s *session) loadByBatches() error {
+	w := s.newWriter(nil)
+	for from := 0; from < s.Keys; {
+		w.pairs = s.makePairs(min(1000, s.Keys-from))
+		for i := range w.pairs {
+			w.fill(&w.pairs[i], from+i)
+		}
+		if err := s.store.Write(w.pairs); err != nil || s.ctx.Err() != nil {
+			return firstOf(err, s.ctx.Err())
+		}
+		from += len(w.pairs)
+	}
+	return nil
+}
+
+func firstOf(err, other error) error {
+	if err != nil {
+		return err
+	}
+	return other
+}
+
+// watchIndex samples what the index takes while it grows, until it is asked.
+func (s *session) watchIndex(keys *atomic.Int64) func() []Figure {
+	indexed, ok := s.store.(Indexed)
+	if !ok {
+		return func() []Figure { return nil }
+	}
+	var sum, worst float64
+	var samples int
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		ticker := time.NewTicker(20 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-ticker.C:
+			}
+			// A small index is all constants.
+			if n := float64(keys.Load()); n >= float64(s.Keys)/10 {
+				perKey := float64(indexed.IndexBytes()) / n
+				sum, worst, samples = sum+perKey, max(worst, perKey), samples+1
+			}
+		}
+	}()
+	return func() []Figure {
+		close(stop)
+		<-stopped
+		if samples == 0 {
+			return nil
+		}
+		return []Figure{{"index while it grows", sum / float64(samples), "B/key"}, {"index at its worst", worst, "B/key"}}
+	}
+}
+
+func (s *session) memory() error {
+	used := float64(heapInUse()) - float64(s.heap)
+	r := Result{Workload: "memory", Engine: s.engine.Name, Figures: []Figure{{"heap", used / float64(s.Keys), "B/key"}}}
+	if indexed, ok := s.store.(Indexed); ok {
+		r.Figures = append(r.Figures, Figure{"index", float64(indexed.IndexBytes()) / float64(s.Keys), "B/key"})
+	}
+	disk, err := diskUse(s.dir)
+	if err != nil {
+		return err
+	}
+	r.Figures = append(r.Figures, Figure{"disk", float64(disk) / float64(s.Bytes(s.Keys)), "x user bytes"})
+	s.emit(r)
+	return nil
+}
+
+// collect times several collections; the median counts.
+func (s *session) collect() error {
+	runtime.GC()
+	took := make([]time.Duration, 5)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := range took {
+		began := time.Now()
+		runtime.GC()
+		took[i] = time.Since(began)
+	}
+	runtime.ReadMemStats(&after)
+	slices.Sort(took)
+	var pause uint64
+	for n := before.NumGC; n < after.NumGC; n++ {
+		pause = max(pause, after.PauseNs[n%uint32(len(after.PauseNs))])
+	}
+	s.emit(Result{Workload: "gc", Engine: s.engine.Name, Operations: 1, Took: took[len(took)/2],
+		Figures: []Figure{{"longest pause", float64(pause) / 1e3, "µs"}}})
+	return nil
+}
+
+// reads runs an operation of readers with each number of goroutines.
+func (s *session) reads(name string, choose func(goroutine int) chooser, op func(*reader) error) error {
+	for _, goroutines := range s.Goroutines {
+		err := s.report(task{name: name, goroutines: goroutines, prepare: func(g int) func() (int, error) {
+			r := s.newReader(choose(g))
+			return one(func() error { return op(r) })
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) uniform(goroutine int) chooser { return uniform(s.Keys, s.Seed, goroutine) }
+
+func (s *session) scrambled(goroutine int) chooser { return s.ranks().scrambled(s.Keys, goroutine) }
+
+func (s *session) view() error   { return s.reads("view", s.uniform, (*reader).view) }
+func (s *session) get() error    { return s.reads("get", s.uniform, (*reader).get) }
+func (s *session) has() error    { return s.reads("has", s.uniform, (*reader).has) }
+func (s *session) zipf() error   { return s.reads("zipf", s.scrambled, (*reader).view) }
+func (s *session) absent() error { return s.reads("absent", s.uniform, (*reader).miss) }
+
+func (s *session) getMany() error {
+	store, ok := s.store.(ManyReader)
+	if !ok {
+		return nil
+	}
+	for _, goroutines := range s.Goroutines {
+		err := s.report(task{name: "many", goroutines: goroutines, operations: max(1, s.Operations/together), prepare: func(g int) func() (int, error) {
+			return s.newMany(store, s.uniform(g)).get
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) allKeys() error {
+	return s.walk("keys", func(seen func(key []byte) error) error { return s.store.Keys(seen) })
+}
+
+func (s *session) allPairs() error {
+	return s.walk("range", func(seen func(key []byte) error) error {
+		return s.store.Range(func(key, value []byte) error {
+			number, err := s.Number(key)
+			if err != nil {
+				return err
+			}
+			if err := s.Verify(number, value); err != nil {
+				return err
+			}
+			return seen(key)
+		})
+	})
+}
+
+func (s *session) walk(name string, walk func(seen func(key []byte) error) error) error {
+	return s.report(task{name: name, goroutines: 1, operations: 1, prepare: func(int) func() (int, error) {
+		return func() (n int, err error) {
+			if err := walk(func([]byte) error { n++; return nil }); err != nil {
+				return n, err
+			}
+			if n != s.Keys+s.inserted {
+				return n, fmt.Errorf("workload: %d keys came, not %d", n, s.Keys+s.inserted)
+			}
+			return n, nil
+		}
+	}})
+}
+
+// ycsb mixes reads with something else, so many of 100.
+func (s *session) ycsb(name string, readPercent int, other func(*reader, *writer) error) error {
+	return s.report(task{name: name, goroutines: 1, prepare: func(g int) func() (int, error) {
+		r, w := s.newReader(s.scrambled(g)), s.newWriter(s.scrambled(g+1))
+		random := rand.New(rand.NewPCG(s.Seed, uint64(g)))
+		return one(func() error {
+			if random.IntN(100) < readPercent {
+				return r.get()
+			}
+			return other(r, w)
+		})
+	}})
+}
+
+func (s *session) ycsbA() error {
+	return s.ycsb("ycsb-a", 50, func(_ *reader, w *writer) error { return w.put() })
+}
+
+func (s *session) ycsbB() error {
+	return s.ycsb("ycsb-b", 95, func(_ *reader, w *writer) error { return w.put() })
+}
+
+func (s *session) ycsbC() error { return s.ycsb("ycsb-c", 100, nil) }
+
+// ycsbF writes behind the other reads.
+func (s *session) ycsbF() error {
+	return s.ycsb("ycsb-f", 50, func(r *reader, w *writer) error {
+		if err := r.get(); err != nil {
+			return err
+		}
+		return w.insert(r.number)
+	})
+}
+
+func (s *session) ycsbD() error {
+	ranks := s.ranks().from(0)
+	latest := func() int { return s.Keys + s.inserted - 1 - ranks() }
+	return s.report(task{name: "ycsb-d", goroutines: 1, prepare: func(int) func() (int, error) {
+		r, w := s.newReader(latest), s.newWriter(nil)
+		random := rand.New(rand.NewPCG(s.Seed, 0))
+		return one(func() error {
+			if random.IntN(100) < 95 {
+				return r.get()
+			}
+			if err := w.insert(s.Keys + s.inserted); err != nil {
+				return err
+			}
+			s.inserted++
+			return nil
+		})
+	}})
+}
+
+// each written is timed, for the longest tells what stops writers.
+func (s *session) put() error {
+	if s.engine.Survives == PowerLoss {
+		return nil // see durable
+	}
+	return s.report(task{name: "put", goroutines: 1, timed: true, prepare: func(g int) func() (int, error) {
+		return one(s.newWriter(s.uniform(g)).put)
+	}})
+}
+
+func (s *session) batch() error {
+	return s.report(task{name: "batch", goroutines: 1, operations: max(1, s.Operations/s.BatchSize), timed: true, prepare: func(g int) func() (int, error) {
+		w := s.newWriter(s.uniform(g))
+		w.pairs = s.makePairs(s.BatchSize)
+		return w.batch
+	}})
+}
+
+// durable does as many puts as it can in a phase.
+func (s *session) durable() error {
+	if s.engine.Survives != PowerLoss {
+		return nil
+	}
+	for _, goroutines := range s.Durable {
+		result, err := s.measureFor(s.Phase, task{name: "durable", goroutines: goroutines, operations: 1 << 40, timed: true, prepare: func(g int) func() (int, error) {
+			return one(s.newWriter(s.uniform(g)).put)
+		}})
+		if err != nil {
+			return err
+		}
+		s.emit(result)
+	}
+	return nil
+}
