@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
+	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
 // loading is what a child process is told to do: put every key once into a new
@@ -61,18 +62,18 @@ func loadAndWait(told []byte) error {
 	d := newData(l.Keys, l.ValueSize)
 	source := d.newSource(l.Seed, 0)
 	before := memoryNow()
-	e, err := r.open(l.Dir, survivesKill)
+	store, err := r.open(l.Dir, workload.Kill)
 	if err != nil {
 		return err
 	}
 	inBatches := l.Keys - min(lastPuts, l.Keys/2)
 	began := time.Now()
-	if err := load(e, source, 0, inBatches); err != nil {
+	if err := load(store, source, 0, inBatches); err != nil {
 		return err
 	}
 	took := time.Since(began)
 	for i := inBatches; i < l.Keys; i++ {
-		if err := e.put(source.pair(i)); err != nil {
+		if err := store.Put(source.pair(i)); err != nil {
 			return err
 		}
 	}
@@ -87,7 +88,7 @@ func loadAndWait(told []byte) error {
 		return err
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
-	runtime.KeepAlive(e)
+	runtime.KeepAlive(store)
 	return err
 }
 
@@ -96,11 +97,10 @@ func loadAndWait(told []byte) error {
 const lastPuts = 100
 
 // load puts the keys from one number to below another.
-func load(e engine, s *source, from, to int) error {
+func load(store workload.Store, s *source, from, to int) error {
 	for at := from; at < to; {
 		n := min(loadBatch, to-at)
-		keys, values := s.pairs(n, func() int { at++; return at - 1 })
-		if err := e.putMany(keys, values); err != nil {
+		if err := store.Write(s.pairs(n, func() int { at++; return at - 1 })); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+
+	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
 // keySize is the length of every key and minValueSize the smallest of a value, in
@@ -72,8 +74,9 @@ type source struct {
 	version        uint64
 	key, value     []byte
 	copied         []byte
-	keys, values   [][]byte // of the last pairs or someKeys
-	reading        int      // the key that check is for
+	batch          []workload.Pair // of the last pairs
+	keys           [][]byte        // of the last someKeys
+	reading        int             // the key that check is for
 	check          func(value []byte) error
 	checkOneOfMany func(value []byte) error
 }
@@ -114,32 +117,28 @@ func (s *source) fill(value []byte, i int) {
 }
 
 // pairs are the keys of so many numbers with new values, good until the next call.
-func (s *source) pairs(n int, number func() int) (keys, values [][]byte) {
-	s.grow(n)
-	for j := range n {
-		i := number()
-		s.keys[j] = appendKey(s.keys[j][:0], i)
-		s.fill(s.values[j], i)
+func (s *source) pairs(n int, number func() int) []workload.Pair {
+	for len(s.batch) < n {
+		s.batch = append(s.batch, workload.Pair{Value: make([]byte, s.valueSize)})
 	}
-	return s.keys, s.values
+	s.batch = s.batch[:n]
+	for j := range s.batch {
+		i := number()
+		s.batch[j].Key = appendKey(s.batch[j].Key[:0], i)
+		s.fill(s.batch[j].Value, i)
+	}
+	return s.batch
 }
 
 // someKeys are so many random keys, good until the next call.
 func (s *source) someKeys(n int) [][]byte {
-	s.grow(n)
-	for j := range n {
+	for len(s.keys) < n {
+		s.keys = append(s.keys, nil)
+	}
+	for j := range s.keys {
 		s.keys[j] = appendKey(s.keys[j][:0], s.uniform())
 	}
 	return s.keys
-}
-
-// grow makes room for n keys and values.
-func (s *source) grow(n int) {
-	for len(s.keys) < n {
-		s.keys = append(s.keys, nil)
-		s.values = append(s.values, make([]byte, s.valueSize))
-	}
-	s.keys, s.values = s.keys[:n], s.values[:n]
 }
 
 // versionOf is what fill wrote.

@@ -1,46 +1,23 @@
 package main
 
-import "fmt"
+import (
+	"context"
+	"fmt"
 
-// engine is an open store as the workloads use it. Reads and writes may come from
-// several goroutines. A key that is not there is no error.
-type engine interface {
-	// view calls fn with a key's value the cheapest way that the engine has, without
-	// a copy where it can. The value is dead when fn has returned.
-	view(key []byte, fn func(value []byte) error) (found bool, err error)
-	// appendGet appends a copy of the value to dst.
-	appendGet(dst, key []byte) (out []byte, found bool, err error)
-	// viewMany is view for many keys that are all there, in the engine's own order.
-	viewMany(keys [][]byte, fn func(value []byte) error) error
-	put(key, value []byte) error
-	// putMany puts all of them or none.
-	putMany(keys, values [][]byte) error
-	// each calls fn with all pairs, in the engine's own order.
-	each(fn func(key, value []byte) error) error
-	// settle rewrites what the engine has so that reads are at their fastest and
-	// the files at their smallest.
-	settle() error
-	close() error
-}
+	"github.com/mmapkv/mmapkv/perf/workload"
+)
 
-// groupWriter is an engine that wants to know how many goroutines will write
+// groupWriter is a workload.Store that wants to know how many goroutines will write
 // durably, from before they begin.
 type groupWriter interface {
 	expectWriters(n int)
 }
 
-// class is what of an acknowledged write is left after a crash.
-type class int
-
-const (
-	survivesKill      class = iota // of the process: no sync for a write
-	survivesPowerLoss              // a sync for each write, or for a group of them
-)
-
-// rival is one way to open an engine.
+// rival is an engine, and how it is opened in a directory that exists: so that a
+// write outlives the process (workload.Kill, no sync for it), or the machine.
 type rival struct {
 	name string
-	open func(dir string, c class) (engine, error)
+	open func(dir string, survives workload.Class) (workload.Store, error)
 	// inMemory has no files: it is neither opened again nor compared where
 	// something has to survive.
 	inMemory bool
@@ -81,3 +58,30 @@ const memtable = 64 << 20
 // bitsPerKey of the Bloom filters: pebble's and goleveldb's documentation both
 // have 10 in their examples.
 const bitsPerKey = 10
+
+// getMany calls fn with the value of each key, in any order, all of which are there.
+func getMany(store workload.Store, keys [][]byte, fn func(value []byte) error) error {
+	if many, ok := store.(workload.ManyReader); ok {
+		return many.GetMany(keys, func(_ int, value []byte, err error) error {
+			if err != nil {
+				return err
+			}
+			return fn(value)
+		})
+	}
+	for _, key := range keys {
+		if err := store.View(key, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compact has an engine that can rewrite what it has so that reads are at their
+// fastest and the files at their smallest.
+func compact(store workload.Store) error {
+	if c, ok := store.(workload.Compactor); ok {
+		return c.Compact(context.Background())
+	}
+	return nil
+}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
 // badgerEngine has the default options, but for what the comments of badger.Options
@@ -15,9 +18,9 @@ import (
 // loss; without it "all writes can survive process crashes" (WithSyncWrites).
 type badgerEngine struct{ db *badger.DB }
 
-func openBadger(dir string, c class) (engine, error) {
+func openBadger(dir string, survives workload.Class) (workload.Store, error) {
 	db, err := badger.Open(badger.DefaultOptions(dir).
-		WithSyncWrites(c == survivesPowerLoss).
+		WithSyncWrites(survives == workload.PowerLoss).
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
 		WithDetectConflicts(false).
@@ -29,52 +32,71 @@ func openBadger(dir string, c class) (engine, error) {
 	return badgerEngine{db}, nil
 }
 
-func (e badgerEngine) view(key []byte, fn func(value []byte) error) (found bool, err error) {
-	err = e.db.View(func(tx *badger.Txn) error {
+// read calls fn in a transaction of its own, which is what a read of the newest value
+// takes.
+func (e badgerEngine) read(fn func(tx *badger.Txn) error) error {
+	err := e.db.View(fn)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return workload.ErrNotFound
+	}
+	return err
+}
+
+func (e badgerEngine) View(key []byte, fn func(value []byte) error) error {
+	return e.read(func(tx *badger.Txn) error {
 		item, err := tx.Get(key)
 		if err != nil {
 			return err
 		}
-		found = true
 		return item.Value(fn)
 	})
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
-	}
-	return found, err
 }
 
-func (e badgerEngine) appendGet(dst, key []byte) (out []byte, found bool, err error) {
-	found, err = e.view(key, func(value []byte) error {
+func (e badgerEngine) Get(dst, key []byte) ([]byte, error) {
+	err := e.View(key, func(value []byte) error {
 		dst = append(dst, value...)
 		return nil
 	})
-	return dst, found, err
+	return dst, err
 }
 
-func (e badgerEngine) viewMany(keys [][]byte, fn func(value []byte) error) error {
-	return e.db.View(func(tx *badger.Txn) error {
-		for _, key := range keys {
+func (e badgerEngine) Has(key []byte) (bool, error) {
+	err := e.read(func(tx *badger.Txn) error {
+		_, err := tx.Get(key)
+		return err
+	})
+	if errors.Is(err, workload.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (e badgerEngine) GetMany(keys [][]byte, fn func(i int, value []byte, err error) error) error {
+	return e.read(func(tx *badger.Txn) error {
+		for i, key := range keys {
 			item, err := tx.Get(key)
+			switch {
+			case errors.Is(err, badger.ErrKeyNotFound):
+				err = fn(i, nil, workload.ErrNotFound)
+			case err == nil:
+				err = item.Value(func(value []byte) error { return fn(i, value, nil) })
+			}
 			if err != nil {
 				return err
 			}
-			if err := item.Value(fn); err != nil {
-				return err
-			}
 		}
 		return nil
 	})
 }
 
-func (e badgerEngine) put(key, value []byte) error {
+func (e badgerEngine) Put(key, value []byte) error {
 	return e.db.Update(func(tx *badger.Txn) error { return tx.Set(key, value) })
 }
 
-func (e badgerEngine) putMany(keys, values [][]byte) error {
+func (e badgerEngine) Write(pairs []workload.Pair) error {
 	return e.db.Update(func(tx *badger.Txn) error {
-		for i, key := range keys {
-			if err := tx.Set(key, values[i]); err != nil {
+		for _, p := range pairs {
+			if err := tx.Set(p.Key, p.Value); err != nil {
 				return err
 			}
 		}
@@ -82,13 +104,24 @@ func (e badgerEngine) putMany(keys, values [][]byte) error {
 	})
 }
 
-func (e badgerEngine) each(fn func(key, value []byte) error) error {
+func (e badgerEngine) Range(fn func(key, value []byte) error) error {
+	return e.iterate(badger.DefaultIteratorOptions, func(item *badger.Item) error {
+		return item.Value(func(value []byte) error { return fn(item.Key(), value) })
+	})
+}
+
+func (e badgerEngine) Keys(fn func(key []byte) error) error {
+	o := badger.DefaultIteratorOptions
+	o.PrefetchValues = false
+	return e.iterate(o, func(item *badger.Item) error { return fn(item.Key()) })
+}
+
+func (e badgerEngine) iterate(o badger.IteratorOptions, fn func(item *badger.Item) error) error {
 	return e.db.View(func(tx *badger.Txn) error {
-		it := tx.NewIterator(badger.DefaultIteratorOptions)
+		it := tx.NewIterator(o)
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
-			item := it.Item()
-			if err := item.Value(func(value []byte) error { return fn(item.Key(), value) }); err != nil {
+			if err := fn(it.Item()); err != nil {
 				return err
 			}
 		}
@@ -96,9 +129,11 @@ func (e badgerEngine) each(fn func(key, value []byte) error) error {
 	})
 }
 
-func (e badgerEngine) settle() error { return e.db.Flatten(compactors) }
+func (e badgerEngine) Sync() error { return e.db.Sync() }
 
-func (e badgerEngine) close() error { return e.db.Close() }
+func (e badgerEngine) Compact(context.Context) error { return e.db.Flatten(compactors) }
 
-// compactors is how many goroutines settle a log-structured tree.
+func (e badgerEngine) Close() error { return e.db.Close() }
+
+// compactors is how many goroutines compact the tree.
 const compactors = 2

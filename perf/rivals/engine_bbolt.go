@@ -1,10 +1,11 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
 // bboltEngine takes the hashed free list, "faster in almost all circumstances", does
@@ -21,14 +22,11 @@ type bboltEngine struct {
 
 var bboltBucket = []byte("data")
 
-func openBbolt(dir string, c class) (engine, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
+func openBbolt(dir string, survives workload.Class) (workload.Store, error) {
 	db, err := bbolt.Open(filepath.Join(dir, "data.db"), 0o600, &bbolt.Options{
 		FreelistType:   bbolt.FreelistMapType,
 		NoFreelistSync: true,
-		NoSync:         c == survivesKill,
+		NoSync:         survives == workload.Kill,
 	})
 	if err != nil {
 		return nil, err
@@ -49,31 +47,47 @@ func (e *bboltEngine) expectWriters(n int) {
 	e.db.MaxBatchSize = n
 }
 
-func (e *bboltEngine) view(key []byte, fn func(value []byte) error) (found bool, err error) {
-	err = e.db.View(func(tx *bbolt.Tx) error {
-		value := tx.Bucket(bboltBucket).Get(key)
-		if value == nil {
-			return nil
-		}
-		found = true
-		return fn(value)
-	})
-	return found, err
+// read calls fn with the bucket in a transaction of its own, which is what a read of
+// the newest value takes.
+func (e *bboltEngine) read(fn func(bucket *bbolt.Bucket) error) error {
+	return e.db.View(func(tx *bbolt.Tx) error { return fn(tx.Bucket(bboltBucket)) })
 }
 
-func (e *bboltEngine) appendGet(dst, key []byte) (out []byte, found bool, err error) {
-	found, err = e.view(key, func(value []byte) error {
+func (e *bboltEngine) View(key []byte, fn func(value []byte) error) error {
+	return e.read(func(bucket *bbolt.Bucket) error {
+		value := bucket.Get(key)
+		if value == nil {
+			return workload.ErrNotFound
+		}
+		return fn(value)
+	})
+}
+
+func (e *bboltEngine) Get(dst, key []byte) ([]byte, error) {
+	err := e.View(key, func(value []byte) error {
 		dst = append(dst, value...)
 		return nil
 	})
-	return dst, found, err
+	return dst, err
 }
 
-func (e *bboltEngine) viewMany(keys [][]byte, fn func(value []byte) error) error {
-	return e.db.View(func(tx *bbolt.Tx) error {
-		bucket := tx.Bucket(bboltBucket)
-		for _, key := range keys {
-			if err := fn(bucket.Get(key)); err != nil {
+func (e *bboltEngine) Has(key []byte) (has bool, err error) {
+	err = e.read(func(bucket *bbolt.Bucket) error {
+		has = bucket.Get(key) != nil
+		return nil
+	})
+	return has, err
+}
+
+func (e *bboltEngine) GetMany(keys [][]byte, fn func(i int, value []byte, err error) error) error {
+	return e.read(func(bucket *bbolt.Bucket) error {
+		for i, key := range keys {
+			var missing error
+			value := bucket.Get(key)
+			if value == nil {
+				missing = workload.ErrNotFound
+			}
+			if err := fn(i, value, missing); err != nil {
 				return err
 			}
 		}
@@ -81,7 +95,7 @@ func (e *bboltEngine) viewMany(keys [][]byte, fn func(value []byte) error) error
 	})
 }
 
-func (e *bboltEngine) put(key, value []byte) error {
+func (e *bboltEngine) Put(key, value []byte) error {
 	put := func(tx *bbolt.Tx) error { return tx.Bucket(bboltBucket).Put(key, value) }
 	if e.batches {
 		return e.db.Batch(put)
@@ -89,11 +103,11 @@ func (e *bboltEngine) put(key, value []byte) error {
 	return e.db.Update(put)
 }
 
-func (e *bboltEngine) putMany(keys, values [][]byte) error {
+func (e *bboltEngine) Write(pairs []workload.Pair) error {
 	return e.db.Update(func(tx *bbolt.Tx) error {
 		bucket := tx.Bucket(bboltBucket)
-		for i, key := range keys {
-			if err := bucket.Put(key, values[i]); err != nil {
+		for _, p := range pairs {
+			if err := bucket.Put(p.Key, p.Value); err != nil {
 				return err
 			}
 		}
@@ -101,11 +115,14 @@ func (e *bboltEngine) putMany(keys, values [][]byte) error {
 	})
 }
 
-func (e *bboltEngine) each(fn func(key, value []byte) error) error {
-	return e.db.View(func(tx *bbolt.Tx) error { return tx.Bucket(bboltBucket).ForEach(fn) })
+func (e *bboltEngine) Range(fn func(key, value []byte) error) error {
+	return e.read(func(bucket *bbolt.Bucket) error { return bucket.ForEach(fn) })
 }
 
-// settle has nothing to do: the tree is always as it will be.
-func (e *bboltEngine) settle() error { return nil }
+func (e *bboltEngine) Keys(fn func(key []byte) error) error {
+	return e.Range(func(key, _ []byte) error { return fn(key) })
+}
 
-func (e *bboltEngine) close() error { return e.db.Close() }
+func (e *bboltEngine) Sync() error { return e.db.Sync() }
+
+func (e *bboltEngine) Close() error { return e.db.Close() }

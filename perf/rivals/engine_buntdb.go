@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"unsafe"
 
 	"github.com/tidwall/buntdb"
+
+	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
 // buntdbEngine holds everything in memory and logs the writes. It has the default
@@ -14,10 +16,7 @@ import (
 // what survives power loss, otherwise Never; a commit is written out in both.
 type buntdbEngine struct{ db *buntdb.DB }
 
-func openBuntdb(dir string, c class) (_ engine, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
+func openBuntdb(dir string, survives workload.Class) (_ workload.Store, err error) {
 	db, err := buntdb.Open(filepath.Join(dir, "data.aof"))
 	if err != nil {
 		return nil, err
@@ -32,7 +31,7 @@ func openBuntdb(dir string, c class) (_ engine, err error) {
 		return nil, err
 	}
 	config.SyncPolicy = buntdb.Never
-	if c == survivesPowerLoss {
+	if survives == workload.PowerLoss {
 		config.SyncPolicy = buntdb.Always
 	}
 	if err := db.SetConfig(config); err != nil {
@@ -46,36 +45,46 @@ func openBuntdb(dir string, c class) (_ engine, err error) {
 func bytesOf(s string) []byte  { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-func (e buntdbEngine) view(key []byte, fn func(value []byte) error) (bool, error) {
-	err := e.db.View(func(tx *buntdb.Tx) error {
-		value, err := tx.Get(stringOf(key))
+// value looks a key up in a transaction.
+func value(tx *buntdb.Tx, key []byte) ([]byte, error) {
+	value, err := tx.Get(stringOf(key))
+	if errors.Is(err, buntdb.ErrNotFound) {
+		err = workload.ErrNotFound
+	}
+	return bytesOf(value), err
+}
+
+func (e buntdbEngine) View(key []byte, fn func(value []byte) error) error {
+	return e.db.View(func(tx *buntdb.Tx) error {
+		value, err := value(tx, key)
 		if err != nil {
 			return err
 		}
-		return fn(bytesOf(value))
+		return fn(value)
 	})
-	if errors.Is(err, buntdb.ErrNotFound) {
+}
+
+func (e buntdbEngine) Get(dst, key []byte) ([]byte, error) {
+	err := e.View(key, func(value []byte) error {
+		dst = append(dst, value...)
+		return nil
+	})
+	return dst, err
+}
+
+func (e buntdbEngine) Has(key []byte) (bool, error) {
+	err := e.View(key, func([]byte) error { return nil })
+	if errors.Is(err, workload.ErrNotFound) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-func (e buntdbEngine) appendGet(dst, key []byte) (out []byte, found bool, err error) {
-	found, err = e.view(key, func(value []byte) error {
-		dst = append(dst, value...)
-		return nil
-	})
-	return dst, found, err
-}
-
-func (e buntdbEngine) viewMany(keys [][]byte, fn func(value []byte) error) error {
+func (e buntdbEngine) GetMany(keys [][]byte, fn func(i int, value []byte, err error) error) error {
 	return e.db.View(func(tx *buntdb.Tx) error {
-		for _, key := range keys {
-			value, err := tx.Get(stringOf(key))
-			if err != nil {
-				return err
-			}
-			if err := fn(bytesOf(value)); err != nil {
+		for i, key := range keys {
+			value, err := value(tx, key)
+			if err := fn(i, value, err); err != nil {
 				return err
 			}
 		}
@@ -83,17 +92,17 @@ func (e buntdbEngine) viewMany(keys [][]byte, fn func(value []byte) error) error
 	})
 }
 
-func (e buntdbEngine) put(key, value []byte) error {
+func (e buntdbEngine) Put(key, value []byte) error {
 	return e.db.Update(func(tx *buntdb.Tx) error {
 		_, _, err := tx.Set(string(key), string(value), nil)
 		return err
 	})
 }
 
-func (e buntdbEngine) putMany(keys, values [][]byte) error {
+func (e buntdbEngine) Write(pairs []workload.Pair) error {
 	return e.db.Update(func(tx *buntdb.Tx) error {
-		for i, key := range keys {
-			if _, _, err := tx.Set(string(key), string(values[i]), nil); err != nil {
+		for _, p := range pairs {
+			if _, _, err := tx.Set(string(p.Key), string(p.Value), nil); err != nil {
 				return err
 			}
 		}
@@ -101,7 +110,7 @@ func (e buntdbEngine) putMany(keys, values [][]byte) error {
 	})
 }
 
-func (e buntdbEngine) each(fn func(key, value []byte) error) error {
+func (e buntdbEngine) Range(fn func(key, value []byte) error) error {
 	return e.db.View(func(tx *buntdb.Tx) (err error) {
 		walked := tx.Ascend("", func(key, value string) bool {
 			err = fn(bytesOf(key), bytesOf(value))
@@ -111,7 +120,15 @@ func (e buntdbEngine) each(fn func(key, value []byte) error) error {
 	})
 }
 
-func (e buntdbEngine) settle() error {
+func (e buntdbEngine) Keys(fn func(key []byte) error) error {
+	return e.Range(func(key, _ []byte) error { return fn(key) })
+}
+
+// Sync is not to be had but with a write.
+func (e buntdbEngine) Sync() error { return errors.ErrUnsupported }
+
+// Compact leaves it to the background where that is at it.
+func (e buntdbEngine) Compact(context.Context) error {
 	err := e.db.Shrink()
 	if errors.Is(err, buntdb.ErrShrinkInProcess) {
 		return nil
@@ -119,4 +136,4 @@ func (e buntdbEngine) settle() error {
 	return err
 }
 
-func (e buntdbEngine) close() error { return e.db.Close() }
+func (e buntdbEngine) Close() error { return e.db.Close() }

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/filter"
 	"github.com/syndtr/goleveldb/leveldb/opt"
 	"github.com/syndtr/goleveldb/leveldb/util"
+
+	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
 // goleveldbEngine has the Bloom filter of the README, and a block cache and a memtable
@@ -20,7 +23,7 @@ type goleveldbEngine struct {
 	write *opt.WriteOptions
 }
 
-func openGoleveldb(dir string, c class) (engine, error) {
+func openGoleveldb(dir string, survives workload.Class) (workload.Store, error) {
 	db, err := leveldb.OpenFile(dir, &opt.Options{
 		BlockCacheCapacity: blockCache,
 		Compression:        opt.NoCompression,
@@ -30,48 +33,41 @@ func openGoleveldb(dir string, c class) (engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return goleveldbEngine{db, &opt.WriteOptions{Sync: c == survivesPowerLoss}}, nil
+	return goleveldbEngine{db, &opt.WriteOptions{Sync: survives == workload.PowerLoss}}, nil
 }
 
-func (e goleveldbEngine) view(key []byte, fn func(value []byte) error) (bool, error) {
+func (e goleveldbEngine) View(key []byte, fn func(value []byte) error) error {
 	value, err := e.db.Get(key, nil)
 	if errors.Is(err, leveldb.ErrNotFound) {
-		return false, nil
+		return workload.ErrNotFound
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
-	return true, fn(value)
+	return fn(value)
 }
 
-func (e goleveldbEngine) appendGet(dst, key []byte) (out []byte, found bool, err error) {
-	value, err := e.db.Get(key, nil)
-	if errors.Is(err, leveldb.ErrNotFound) {
-		return dst, false, nil
-	}
-	return append(dst, value...), err == nil, err
+func (e goleveldbEngine) Get(dst, key []byte) ([]byte, error) {
+	err := e.View(key, func(value []byte) error {
+		dst = append(dst, value...)
+		return nil
+	})
+	return dst, err
 }
 
-func (e goleveldbEngine) viewMany(keys [][]byte, fn func(value []byte) error) error {
-	for _, key := range keys {
-		if _, err := e.view(key, fn); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (e goleveldbEngine) Has(key []byte) (bool, error) { return e.db.Has(key, nil) }
 
-func (e goleveldbEngine) put(key, value []byte) error { return e.db.Put(key, value, e.write) }
+func (e goleveldbEngine) Put(key, value []byte) error { return e.db.Put(key, value, e.write) }
 
-func (e goleveldbEngine) putMany(keys, values [][]byte) error {
+func (e goleveldbEngine) Write(pairs []workload.Pair) error {
 	var batch leveldb.Batch
-	for i, key := range keys {
-		batch.Put(key, values[i])
+	for _, p := range pairs {
+		batch.Put(p.Key, p.Value)
 	}
 	return e.db.Write(&batch, e.write)
 }
 
-func (e goleveldbEngine) each(fn func(key, value []byte) error) error {
+func (e goleveldbEngine) Range(fn func(key, value []byte) error) error {
 	it := e.db.NewIterator(nil, nil)
 	defer it.Release()
 	for it.Next() {
@@ -82,6 +78,13 @@ func (e goleveldbEngine) each(fn func(key, value []byte) error) error {
 	return it.Error()
 }
 
-func (e goleveldbEngine) settle() error { return e.db.CompactRange(util.Range{}) }
+func (e goleveldbEngine) Keys(fn func(key []byte) error) error {
+	return e.Range(func(key, _ []byte) error { return fn(key) })
+}
 
-func (e goleveldbEngine) close() error { return e.db.Close() }
+// Sync is not to be had but with a write.
+func (e goleveldbEngine) Sync() error { return errors.ErrUnsupported }
+
+func (e goleveldbEngine) Compact(context.Context) error { return e.db.CompactRange(util.Range{}) }
+
+func (e goleveldbEngine) Close() error { return e.db.Close() }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"slices"
 	"sync"
+
+	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
 // mapEngine is what a service has that stores nothing: Go's map behind a lock. Nothing
@@ -13,7 +16,9 @@ type mapEngine struct {
 	values map[string][]byte // guarded by lock
 }
 
-func openMap(string, class) (engine, error) { return &mapEngine{values: map[string][]byte{}}, nil }
+func openMap(string, workload.Class) (workload.Store, error) {
+	return &mapEngine{values: map[string][]byte{}}, nil
+}
 
 func (e *mapEngine) get(key []byte) (value []byte, found bool) {
 	e.lock.RLock()
@@ -22,31 +27,44 @@ func (e *mapEngine) get(key []byte) (value []byte, found bool) {
 	return value, found
 }
 
-func (e *mapEngine) view(key []byte, fn func(value []byte) error) (bool, error) {
+func (e *mapEngine) View(key []byte, fn func(value []byte) error) error {
 	value, found := e.get(key)
 	if !found {
-		return false, nil
+		return workload.ErrNotFound
 	}
-	return true, fn(value)
+	return fn(value)
 }
 
-func (e *mapEngine) appendGet(dst, key []byte) ([]byte, bool, error) {
+func (e *mapEngine) Get(dst, key []byte) ([]byte, error) {
 	value, found := e.get(key)
-	return append(dst, value...), found, nil
+	if !found {
+		return dst, workload.ErrNotFound
+	}
+	return append(dst, value...), nil
 }
 
-func (e *mapEngine) viewMany(keys [][]byte, fn func(value []byte) error) error {
+func (e *mapEngine) Has(key []byte) (bool, error) {
+	_, found := e.get(key)
+	return found, nil
+}
+
+func (e *mapEngine) GetMany(keys [][]byte, fn func(i int, value []byte, err error) error) error {
 	e.lock.RLock()
 	defer e.lock.RUnlock()
-	for _, key := range keys {
-		if err := fn(e.values[string(key)]); err != nil {
+	for i, key := range keys {
+		var missing error
+		value, found := e.values[string(key)]
+		if !found {
+			missing = workload.ErrNotFound
+		}
+		if err := fn(i, value, missing); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (e *mapEngine) put(key, value []byte) error {
+func (e *mapEngine) Put(key, value []byte) error {
 	value = slices.Clone(value)
 	e.lock.Lock()
 	defer e.lock.Unlock()
@@ -54,16 +72,16 @@ func (e *mapEngine) put(key, value []byte) error {
 	return nil
 }
 
-func (e *mapEngine) putMany(keys, values [][]byte) error {
+func (e *mapEngine) Write(pairs []workload.Pair) error {
 	e.lock.Lock()
 	defer e.lock.Unlock()
-	for i, key := range keys {
-		e.values[string(key)] = slices.Clone(values[i])
+	for _, p := range pairs {
+		e.values[string(p.Key)] = slices.Clone(p.Value)
 	}
 	return nil
 }
 
-func (e *mapEngine) each(fn func(key, value []byte) error) error {
+func (e *mapEngine) Range(fn func(key, value []byte) error) error {
 	e.lock.RLock()
 	defer e.lock.RUnlock()
 	for key, value := range e.values {
@@ -74,6 +92,11 @@ func (e *mapEngine) each(fn func(key, value []byte) error) error {
 	return nil
 }
 
-func (e *mapEngine) settle() error { return nil }
+func (e *mapEngine) Keys(fn func(key []byte) error) error {
+	return e.Range(func(key, _ []byte) error { return fn(key) })
+}
 
-func (e *mapEngine) close() error { return nil }
+// Sync cannot be: nothing is stored.
+func (e *mapEngine) Sync() error { return errors.ErrUnsupported }
+
+func (e *mapEngine) Close() error { return nil }

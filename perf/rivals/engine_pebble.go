@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
+
+	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
 // pebbleEngine has the options of pebble's own benchmark command (newPebbleDB in
@@ -28,7 +31,7 @@ func (silent) Infof(string, ...any)              {}
 func (silent) Errorf(string, ...any)             {}
 func (silent) Fatalf(format string, args ...any) { pebble.DefaultLogger.Fatalf(format, args...) }
 
-func openPebble(dir string, c class) (engine, error) {
+func openPebble(dir string, survives workload.Class) (workload.Store, error) {
 	o := &pebble.Options{
 		CacheSize:                   blockCache,
 		FormatMajorVersion:          pebble.FormatNewest,
@@ -50,57 +53,62 @@ func openPebble(dir string, c class) (engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c == survivesPowerLoss {
+	if survives == workload.PowerLoss {
 		return pebbleEngine{db, pebble.Sync}, nil
 	}
 	return pebbleEngine{db, pebble.NoSync}, nil
 }
 
-func (e pebbleEngine) view(key []byte, fn func(value []byte) error) (bool, error) {
-	value, closer, err := e.db.Get(key)
+// get returns a value that is good until the closer is closed.
+func (e pebbleEngine) get(key []byte) (value []byte, closer io.Closer, err error) {
+	value, closer, err = e.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
+		err = workload.ErrNotFound
+	}
+	return value, closer, err
+}
+
+func (e pebbleEngine) View(key []byte, fn func(value []byte) error) error {
+	value, closer, err := e.get(key)
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(value), closer.Close())
+}
+
+func (e pebbleEngine) Get(dst, key []byte) ([]byte, error) {
+	value, closer, err := e.get(key)
+	if err != nil {
+		return dst, err
+	}
+	return append(dst, value...), closer.Close()
+}
+
+func (e pebbleEngine) Has(key []byte) (bool, error) {
+	_, closer, err := e.get(key)
+	if errors.Is(err, workload.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	return true, errors.Join(fn(value), closer.Close())
+	return true, closer.Close()
 }
 
-func (e pebbleEngine) appendGet(dst, key []byte) (out []byte, found bool, err error) {
-	value, closer, err := e.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return dst, false, nil
-	}
-	if err != nil {
-		return dst, false, err
-	}
-	return append(dst, value...), true, closer.Close()
-}
+func (e pebbleEngine) Put(key, value []byte) error { return e.db.Set(key, value, e.write) }
 
-func (e pebbleEngine) viewMany(keys [][]byte, fn func(value []byte) error) error {
-	for _, key := range keys {
-		if _, err := e.view(key, fn); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (e pebbleEngine) put(key, value []byte) error { return e.db.Set(key, value, e.write) }
-
-func (e pebbleEngine) putMany(keys, values [][]byte) (err error) {
+func (e pebbleEngine) Write(pairs []workload.Pair) (err error) {
 	batch := e.db.NewBatch()
 	defer func() { err = errors.Join(err, batch.Close()) }()
-	for i, key := range keys {
-		if err := batch.Set(key, values[i], nil); err != nil {
+	for _, p := range pairs {
+		if err := batch.Set(p.Key, p.Value, nil); err != nil {
 			return err
 		}
 	}
 	return batch.Commit(e.write)
 }
 
-func (e pebbleEngine) each(fn func(key, value []byte) error) (err error) {
+func (e pebbleEngine) Range(fn func(key, value []byte) error) (err error) {
 	it, err := e.db.NewIter(nil)
 	if err != nil {
 		return err
@@ -114,11 +122,19 @@ func (e pebbleEngine) each(fn func(key, value []byte) error) (err error) {
 	return it.Error()
 }
 
-func (e pebbleEngine) settle() error {
+func (e pebbleEngine) Keys(fn func(key []byte) error) error {
+	return e.Range(func(key, _ []byte) error { return fn(key) })
+}
+
+// Sync has a sync of nothing wait for all before it.
+func (e pebbleEngine) Sync() error { return e.db.LogData(nil, pebble.Sync) }
+
+// Compact covers all keys there can be here: they begin with a hexadecimal digit.
+func (e pebbleEngine) Compact(ctx context.Context) error {
 	if err := e.db.Flush(); err != nil {
 		return err
 	}
-	return e.db.Compact(context.Background(), []byte{0}, []byte{0xff}, true)
+	return e.db.Compact(ctx, []byte{0}, []byte{0xff}, true)
 }
 
-func (e pebbleEngine) close() error { return e.db.Close() }
+func (e pebbleEngine) Close() error { return e.db.Close() }

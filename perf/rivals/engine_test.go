@@ -1,39 +1,41 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"path/filepath"
 	"testing"
+
+	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
 const testKeys, testValueSize = 700, 40
 
-// store is a rival's under test, with the version that each key's value has to have.
-type store struct {
+// tested is a rival's store, with the version that each key's value has to have.
+type tested struct {
 	t *testing.T
 	rival
-	class
+	survives workload.Class
 	dir      string
-	engine   engine
+	store    workload.Store
 	data     *data
 	source   *source
 	versions []uint64
 }
 
-func (s *store) reopen() {
+func (s *tested) reopen() {
 	s.t.Helper()
-	if s.engine != nil {
-		s.must(s.engine.close())
+	if s.store != nil {
+		s.must(s.store.Close())
 	}
-	e, err := s.open(s.dir, s.class)
+	e, err := s.open(s.dir, s.survives)
 	s.must(err)
-	s.engine = e
+	s.store = e
 	if g, ok := e.(groupWriter); ok {
 		g.expectWriters(1)
 	}
 }
 
-func (s *store) must(err error) {
+func (s *tested) must(err error) {
 	s.t.Helper()
 	if err != nil {
 		s.t.Fatal(err)
@@ -41,27 +43,27 @@ func (s *store) must(err error) {
 }
 
 // put puts each key in turn from one number to below another, one by one.
-func (s *store) put(from, to int) {
+func (s *tested) put(from, to int) {
 	s.t.Helper()
 	for i := from; i < to; i++ {
-		s.must(s.engine.put(s.source.pair(i)))
+		s.must(s.store.Put(s.source.pair(i)))
 		s.versions[i] = s.source.version
 	}
 }
 
 // putMany does the same in one batch.
-func (s *store) putMany(from, to int) {
+func (s *tested) putMany(from, to int) {
 	s.t.Helper()
 	i := from - 1
-	keys, values := s.source.pairs(to-from, func() int { i++; return i })
-	s.must(s.engine.putMany(keys, values))
-	for j := range keys {
-		s.versions[from+j] = versionOf(values[j])
+	pairs := s.source.pairs(to-from, func() int { i++; return i })
+	s.must(s.store.Write(pairs))
+	for j, p := range pairs {
+		s.versions[from+j] = versionOf(p.Value)
 	}
 }
 
 // check reads everything in every way.
-func (s *store) check() {
+func (s *tested) check() {
 	s.t.Helper()
 	var keys [][]byte
 	for i, want := range s.versions {
@@ -73,19 +75,21 @@ func (s *store) check() {
 			}
 			return nil
 		}
-		found, err := s.engine.view(key, right)
-		s.must(must(found, err, i))
-		value, found, err := s.engine.appendGet([]byte("before"), key)
-		s.must(must(found, err, i))
+		s.must(of(i, s.store.View(key, right)))
+		value, err := s.store.Get([]byte("before"), key)
+		s.must(of(i, err))
 		s.must(right(value[len("before"):]))
+		if has, err := s.store.Has(key); !has || err != nil {
+			s.t.Errorf("has key %d: %v, %v", i, has, err)
+		}
 	}
 	viewed := map[uint64]bool{}
-	s.must(s.engine.viewMany(keys, func(value []byte) error {
+	s.must(getMany(s.store, keys, func(value []byte) error {
 		viewed[versionOf(value)] = true
 		return nil
 	}))
 	iterated := map[uint64]bool{}
-	s.must(s.engine.each(func(key, value []byte) error {
+	s.must(s.store.Range(func(key, value []byte) error {
 		iterated[versionOf(value)] = len(key) == keySize
 		return nil
 	}))
@@ -97,25 +101,40 @@ func (s *store) check() {
 	if len(iterated) != len(s.versions) {
 		s.t.Errorf("iterated over %d pairs of %d", len(iterated), len(s.versions))
 	}
-	if found, err := s.engine.view(appendKey(nil, absent), nil); found || err != nil {
-		s.t.Errorf("an absent key: %v, %v", found, err)
+	listed := map[string]bool{}
+	s.must(s.store.Keys(func(key []byte) error {
+		listed[string(key)] = true
+		return nil
+	}))
+	if len(listed) != len(s.versions) {
+		s.t.Errorf("%d keys of %d", len(listed), len(s.versions))
 	}
-	if value, found, err := s.engine.appendGet([]byte("before"), appendKey(nil, absent)); string(value) != "before" || found || err != nil {
-		s.t.Errorf("a copy of an absent key: %q, %v, %v", value, found, err)
+	none := appendKey(nil, absent)
+	if err := s.store.View(none, nil); !errors.Is(err, workload.ErrNotFound) {
+		s.t.Errorf("an absent key: %v", err)
+	}
+	if value, err := s.store.Get([]byte("before"), none); string(value) != "before" || !errors.Is(err, workload.ErrNotFound) {
+		s.t.Errorf("a copy of an absent key: %q, %v", value, err)
+	}
+	if has, err := s.store.Has(none); has || err != nil {
+		s.t.Errorf("has an absent key: %v, %v", has, err)
+	}
+	if err := getMany(s.store, [][]byte{none}, func([]byte) error { return nil }); err == nil {
+		s.t.Error("an absent key of many is found")
 	}
 }
 
 // What an engine is said to be faster at it must do at all.
 func TestEnginesStoreAndGiveBack(t *testing.T) {
 	for _, r := range rivals {
-		for c, name := range map[class]string{survivesKill: "kill", survivesPowerLoss: "power loss"} {
-			t.Run(r.name+", "+name, func(t *testing.T) {
+		for _, c := range []workload.Class{workload.Kill, workload.PowerLoss} {
+			t.Run(fmt.Sprint(r.name, " ", c), func(t *testing.T) {
 				t.Parallel()
 				d := newData(testKeys, testValueSize)
-				s := &store{t: t, rival: r, class: c, dir: filepath.Join(t.TempDir(), "store"),
+				s := &tested{t: t, rival: r, survives: c, dir: t.TempDir(),
 					data: d, source: d.newSource(1, 1), versions: make([]uint64, testKeys)}
 				s.reopen()
-				defer func() { s.must(s.engine.close()) }()
+				defer func() { s.must(s.store.Close()) }()
 				s.putMany(0, testKeys)
 				s.put(100, 130)
 				s.putMany(120, 220)
@@ -125,7 +144,7 @@ func TestEnginesStoreAndGiveBack(t *testing.T) {
 					s.check()
 				}
 				s.put(200, 210)
-				s.must(s.engine.settle())
+				s.must(compact(s.store))
 				s.check()
 			})
 		}
@@ -138,30 +157,29 @@ func TestEnginesTakeManyDurableWriters(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
 			d := newData(8, testValueSize)
-			e, err := r.open(filepath.Join(t.TempDir(), "store"), survivesPowerLoss)
+			e, err := r.open(t.TempDir(), workload.PowerLoss)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer func() {
-				if err := e.close(); err != nil {
+				if err := e.Close(); err != nil {
 					t.Error(err)
 				}
 			}()
 			if g, ok := e.(groupWriter); ok {
 				g.expectWriters(d.keys)
 			}
-			put := workload{name: "put", goroutines: d.keys, once: func(e engine, s *source) (int, error) {
+			put := work{name: "put", goroutines: d.keys, once: func(e workload.Store, s *source) (int, error) {
 				i := int(s.stream)
-				if err := e.put(s.pair(i)); err != nil {
+				if err := e.Put(s.pair(i)); err != nil {
 					return 1, err
 				}
-				found, err := e.view(s.key, func(value []byte) error {
+				return 1, e.View(s.key, func(value []byte) error {
 					if versionOf(value) != s.version {
 						return fmt.Errorf("key %d has version %d after %d was put", i, versionOf(value), s.version)
 					}
 					return nil
 				})
-				return 1, must(found, err, i)
 			}}
 			if _, err := put.run(e, d, 1, 1); err != nil {
 				t.Error(err)

@@ -36,7 +36,7 @@ func (t *turn) readAtPace() error {
 		var group sync.WaitGroup
 		group.Go(func() {
 			source := t.data.newSource(t.seed, 3)
-			puts, putErr = keepPace(t.putRate, t.latency, func() error { return t.engine.put(source.pair(source.uniform())) })
+			puts, putErr = keepPace(t.putRate, t.latency, func() error { return t.store.Put(source.pair(source.uniform())) })
 		})
 		group.Go(func() {
 			source, read := t.data.newSource(t.seed, 4), view(uniform)
@@ -44,7 +44,7 @@ func (t *turn) readAtPace() error {
 				if !p.reads {
 					return nil
 				}
-				_, err := read(t.engine, source)
+				_, err := read(t.store, source)
 				return err
 			})
 		})

@@ -61,7 +61,7 @@ func TestAnEngineThatLosesWhatItPromisedFails(t *testing.T) {
 	forgetful := rival{name: "map", open: openMap} // a map that is said to have files
 	c := config{duration: 1, latency: 1, readRate: 1, putRate: 1}
 	err := (&turn{config: c, rival: forgetful, data: newData(100, minValueSize), dir: t.TempDir()}).take()
-	if err == nil || !strings.Contains(err.Error(), "is not there") {
+	if err == nil || !strings.Contains(err.Error(), "not found") {
 		t.Errorf("an engine that lost everything: %v", err)
 	}
 }

@@ -23,8 +23,8 @@ type section struct {
 }
 
 func sections() []section {
-	timed := func(workloads []workload) (rows []row) {
-		for _, w := range workloads {
+	timed := func(works []work) (rows []row) {
+		for _, w := range works {
 			rows = append(rows, row{w.name, nanoseconds})
 		}
 		return rows

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
+	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
 // The figures that no workload has.
@@ -37,12 +39,12 @@ type turn struct {
 	seed    uint64
 	dir     string
 	figures map[string]float64
-	engine  engine // nil while closed
+	store   workload.Store // nil while closed
 }
 
 func (t *turn) take() (err error) {
 	defer func() {
-		if t.engine != nil {
+		if t.store != nil {
 			_ = t.close() // an error says more already
 		}
 		if err != nil {
@@ -64,6 +66,9 @@ func (t *turn) take() (err error) {
 
 // load has a child fill the store, which is killed then.
 func (t *turn) load() error {
+	if err := os.MkdirAll(t.dir, 0o700); err != nil {
+		return err
+	}
 	said, err := loadInChild(loading{Engine: t.name, Dir: t.dir, Keys: t.data.keys, ValueSize: t.data.valueSize, Seed: t.seed})
 	if err != nil {
 		return err
@@ -78,10 +83,10 @@ func (t *turn) load() error {
 func (t *turn) openKilled() (err error) {
 	source := t.data.newSource(t.seed, 1)
 	if t.inMemory {
-		if t.engine, err = t.open(t.dir, survivesKill); err != nil {
+		if t.store, err = t.open(t.dir, workload.Kill); err != nil {
 			return err
 		}
-		return load(t.engine, source, 0, t.data.keys)
+		return load(t.store, source, 0, t.data.keys)
 	}
 	if err := t.openAndRead(figureOpenKilled); err != nil {
 		return err
@@ -89,15 +94,15 @@ func (t *turn) openKilled() (err error) {
 	lost := 0
 	for i := max(0, t.data.keys-lastPairs); i < t.data.keys; i++ {
 		key, value := source.pair(i)
-		_, found, err := t.engine.appendGet(nil, key)
+		has, err := t.store.Has(key)
 		if err != nil {
 			return err
 		}
-		if found {
+		if has {
 			continue
 		}
 		lost++
-		if err := t.engine.put(key, value); err != nil {
+		if err := t.store.Put(key, value); err != nil {
 			return err
 		}
 	}
@@ -113,19 +118,19 @@ func (t *turn) openKilled() (err error) {
 func (t *turn) openAndRead(figure string) (err error) {
 	key := appendKey(nil, 0)
 	began := time.Now()
-	if t.engine, err = t.open(t.dir, survivesKill); err != nil {
+	if t.store, err = t.open(t.dir, workload.Kill); err != nil {
 		return err
 	}
-	_, found, err := t.engine.appendGet(nil, key)
+	_, err = t.store.Get(nil, key)
 	t.figures[figure] = float64(time.Since(began))
-	return must(found, err, 0)
+	return of(0, err)
 }
 
-func (t *turn) overwrite() error { return t.work(writing) }
+func (t *turn) overwrite() error { return t.do(writing) }
 
-func (t *turn) work(workloads []workload) error {
-	for _, w := range workloads {
-		took, err := w.run(t.engine, t.data, t.seed, t.duration)
+func (t *turn) do(works []work) error {
+	for _, w := range works {
+		took, err := w.run(t.store, t.data, t.seed, t.duration)
 		if err != nil {
 			return err
 		}
@@ -136,24 +141,24 @@ func (t *turn) work(workloads []workload) error {
 
 // settle leaves the engine at its best for reads, its caches warm.
 func (t *turn) settle() error {
-	if err := t.engine.settle(); err != nil {
+	if err := compact(t.store); err != nil {
 		return err
 	}
 	source := t.data.newSource(t.seed, 2)
 	for range t.data.keys / warmUp {
-		if _, err := view(uniform)(t.engine, source); err != nil {
+		if _, err := view(uniform)(t.store, source); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *turn) read() error { return t.work(reading) }
+func (t *turn) read() error { return t.do(reading) }
 
 func (t *turn) iterate() error {
 	pairs := 0
 	began := time.Now()
-	err := t.engine.each(func(key, value []byte) error {
+	err := t.store.Range(func(key, value []byte) error {
 		if len(key) != keySize || len(value) != t.data.valueSize {
 			return fmt.Errorf("a pair of %d and %d bytes", len(key), len(value))
 		}
@@ -192,14 +197,14 @@ func (t *turn) writeDurably() (err error) {
 		return err
 	}
 	syscall.Sync()
-	if t.engine, err = t.open(t.dir, survivesPowerLoss); err != nil {
+	if t.store, err = t.open(t.dir, workload.PowerLoss); err != nil {
 		return err
 	}
 	for _, w := range durable {
-		if g, ok := t.engine.(groupWriter); ok {
+		if g, ok := t.store.(groupWriter); ok {
 			g.expectWriters(w.goroutines)
 		}
-		if err := t.work([]workload{w}); err != nil {
+		if err := t.do([]work{w}); err != nil {
 			return err
 		}
 	}
@@ -208,9 +213,9 @@ func (t *turn) writeDurably() (err error) {
 
 // close leaves no garbage of the engine to the next one.
 func (t *turn) close() error {
-	e := t.engine
-	t.engine = nil
-	err := e.close()
+	store := t.store
+	t.store = nil
+	err := store.Close()
 	debug.FreeOSMemory()
 	return err
 }

@@ -5,14 +5,16 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// workload is something to do again and again.
-type workload struct {
+// work is something to do again and again.
+type work struct {
 	name       string
 	goroutines int
 	// once does it and says how many operations that was.
-	once func(e engine, s *source) (operations int, err error)
+	once func(store workload.Store, s *source) (operations int, err error)
 }
 
 const (
@@ -23,14 +25,14 @@ const (
 )
 
 // writing overwrites random keys. What follows reads what is left after settle.
-var writing = []workload{
+var writing = []work{
 	{"put one by one", 1, putOne(uniform)},
 	{"put, batches of 100", 1, putMany},
 	{"YCSB A: half updates, 2 goroutines", 2, ycsb(50)},
 	{"YCSB B: 5% updates, 2 goroutines", 2, ycsb(5)},
 }
 
-var reading = []workload{
+var reading = []work{
 	{"read without copy", 1, view(uniform)},
 	{"read without copy, 2 goroutines", 2, view(uniform)},
 	{"read a copy", 1, readCopy},
@@ -39,7 +41,7 @@ var reading = []workload{
 	{"YCSB C: reads only, 2 goroutines", 2, ycsb(0)},
 }
 
-var durable = []workload{
+var durable = []work{
 	{"durable put, 1 goroutine", 1, putOne(uniform)},
 	{"durable put, 4 goroutines", 4, putOne(uniform)},
 	{"durable put, 16 goroutines", 16, putOne(uniform)},
@@ -49,76 +51,79 @@ var durable = []workload{
 func uniform(s *source) int { return s.uniform() }
 func popular(s *source) int { return s.popular() }
 
-func putOne(number func(*source) int) func(engine, *source) (int, error) {
-	return func(e engine, s *source) (int, error) {
-		return 1, e.put(s.pair(number(s)))
+func putOne(number func(*source) int) func(workload.Store, *source) (int, error) {
+	return func(store workload.Store, s *source) (int, error) {
+		return 1, store.Put(s.pair(number(s)))
 	}
 }
 
-func putMany(e engine, s *source) (int, error) {
-	return writeBatch, e.putMany(s.pairs(writeBatch, s.uniform))
+func putMany(store workload.Store, s *source) (int, error) {
+	return writeBatch, store.Write(s.pairs(writeBatch, s.uniform))
 }
 
-func view(number func(*source) int) func(engine, *source) (int, error) {
-	return func(e engine, s *source) (int, error) {
+func view(number func(*source) int) func(workload.Store, *source) (int, error) {
+	return func(store workload.Store, s *source) (int, error) {
 		s.reading = number(s)
 		s.key = appendKey(s.key[:0], s.reading)
-		found, err := e.view(s.key, s.check)
-		return 1, must(found, err, s.reading)
+		return 1, of(s.reading, store.View(s.key, s.check))
 	}
 }
 
-func readCopy(e engine, s *source) (int, error) {
+func readCopy(store workload.Store, s *source) (int, error) {
 	i := s.uniform()
 	s.key = appendKey(s.key[:0], i)
-	value, found, err := e.appendGet(s.copied[:0], s.key)
+	value, err := store.Get(s.copied[:0], s.key)
 	s.copied = value
-	if err := must(found, err, i); err != nil {
-		return 1, err
+	if err != nil {
+		return 1, of(i, err)
 	}
 	return 1, s.checkValue(i, value)
 }
 
-func viewMany(e engine, s *source) (int, error) {
-	return readBatch, e.viewMany(s.someKeys(readBatch), s.checkOneOfMany)
+func viewMany(store workload.Store, s *source) (int, error) {
+	return readBatch, getMany(store, s.someKeys(readBatch), s.checkOneOfMany)
 }
 
-func readAbsent(e engine, s *source) (int, error) {
+func readAbsent(store workload.Store, s *source) (int, error) {
 	i := absent + s.uniform()
 	s.key = appendKey(s.key[:0], i)
-	found, err := e.view(s.key, s.check)
-	if err == nil && found {
-		err = fmt.Errorf("key %d was never put and is there", i)
+	err := store.View(s.key, s.check)
+	switch {
+	case err == nil:
+		return 1, fmt.Errorf("key %d was never put and is there", i)
+	case errors.Is(err, workload.ErrNotFound):
+		return 1, nil
 	}
 	return 1, err
 }
 
-func must(found bool, err error, i int) error {
-	if err == nil && !found {
-		return fmt.Errorf("key %d is not there", i)
+// of says which key an error is about.
+func of(i int, err error) error {
+	if err == nil {
+		return nil
 	}
-	return err
+	return fmt.Errorf("key %d: %w", i, err)
 }
 
 // ycsb reads popular keys, and updates some of a hundred.
-func ycsb(updates int) func(engine, *source) (int, error) {
+func ycsb(updates int) func(workload.Store, *source) (int, error) {
 	read, update := view(popular), putOne(popular)
-	return func(e engine, s *source) (int, error) {
+	return func(store workload.Store, s *source) (int, error) {
 		if s.random.IntN(100) < updates {
-			return update(e, s)
+			return update(store, s)
 		}
-		return read(e, s)
+		return read(store, s)
 	}
 }
 
 // run does a workload for a while and returns the nanoseconds that an operation took:
 // all the time by all operations, whatever goroutine did them.
-func (w workload) run(e engine, d *data, seed uint64, duration time.Duration) (float64, error) {
+func (w work) run(store workload.Store, d *data, seed uint64, duration time.Duration) (float64, error) {
 	counts, errs := make([]int, w.goroutines), make([]error, w.goroutines)
 	var group sync.WaitGroup
 	began := time.Now()
 	for g := range w.goroutines {
-		group.Go(func() { counts[g], errs[g] = w.repeat(e, d.newSource(seed, uint64(g)), began.Add(duration)) })
+		group.Go(func() { counts[g], errs[g] = w.repeat(store, d.newSource(seed, uint64(g)), began.Add(duration)) })
 	}
 	group.Wait()
 	took := time.Since(began)
@@ -140,11 +145,11 @@ const (
 
 // repeat looks at the clock after each operation unless they are
 // fast.
-func (w workload) repeat(e engine, s *source, end time.Time) (operations int, err error) {
+func (w work) repeat(store workload.Store, s *source, end time.Time) (operations int, err error) {
 	for times := 1; ; {
 		before := time.Now()
 		for range times {
-			n, err := w.once(e, s)
+			n, err := w.once(store, s)
 			operations += n
 			if err != nil {
 				return operations, err
