@@ -92,6 +92,35 @@ func TestCloseFinishesALongWrite(t *testing.T) {
 	wantValue(t, open(t, dir, nil), "long", string(make([]byte, 5000)))
 }
 
+// Those who go on asking a store that is closed do not keep Close waiting.
+func TestCloseDoesNotWaitForThoseWhoComeLater(t *testing.T) {
+	s := open(t, t.TempDir(), nil)
+	var end atomic.Bool
+	var group sync.WaitGroup
+	for range 256 {
+		group.Go(func() {
+			for !end.Load() {
+				if err := s.Put([]byte("k"), []byte("v")); err != nil && !errors.Is(err, ErrClosed) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	time.Sleep(20 * time.Millisecond)
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("Close does not return")
+	}
+	end.Store(true)
+	group.Wait()
+}
+
 // A write that began before Close is done, one that begins later is ErrClosed.
 func TestCloseAmongWriters(t *testing.T) {
 	for round := range 100 {

@@ -331,12 +331,11 @@ func (s *salvage) cutOpenBatch(in *source) {
 	s.countAll(in)
 }
 
-// mostHint is the size of the largest hint that is read.
-const mostHint = 1 << 30
-
-// readHint reads a source's hint, if it is whole.
+// readHint reads a source's hint, if it is whole. One that is longer than that of any
+// segment of this length has holes, or its segment was cut: then the manifest knows
+// how long that was.
 func (s *salvage) readHint(in *source) {
-	content, err := s.content(segment.HintName(in.id), mostHint)
+	content, err := s.content(segment.HintName(in.id), segment.MaxHintSize(max(in.size, in.end)))
 	if err == nil {
 		in.hint, _ = segment.ParseHint(content, in.id, in.salt)
 	}

@@ -893,3 +893,23 @@ func TestSalvageListsOnlySoMuch(t *testing.T) {
 		t.Error("the lost keys are not in order")
 	}
 }
+
+// A hint that is a hole is not read into memory.
+func TestSalvageOfAHintWithHoles(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	fill(t, s, 0, 200, 100)
+	closeStore(t, s)
+	if err := os.Truncate(filepath.Join(dir, segment.HintName(1)), 200<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, segment.ManifestName)); err != nil {
+		t.Fatal(err)
+	}
+	var report SalvageReport
+	var err error
+	allocated := allocatedBy(func() { report, err = Salvage(t.Context(), dir, filepath.Join(t.TempDir(), "to"), nil) })
+	if err != nil || report.Keys != 200 || allocated > 100<<20 {
+		t.Errorf("%d keys, %v, and %d bytes were allocated", report.Keys, err, allocated)
+	}
+}

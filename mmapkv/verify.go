@@ -70,6 +70,9 @@ func VerifyNamespace(ctx context.Context, name string, o *VerifyOptions) (Report
 // records that were acknowledged before it was called cannot be read. It takes its
 // time, so as not to hold up reads and writes. Close ends it, with ErrClosed.
 func (s *Store) Verify(ctx context.Context) (Report, error) {
+	if s.closed.Load() {
+		return Report{}, ErrClosed
+	}
 	s.writing.Add(1) // Close waits for it as for a write
 	defer s.leave()
 	if s.closed.Load() {

@@ -64,10 +64,10 @@ func (s *Store) put(key, value []byte, expiry int64) error {
 	if s.events.watchesSlow() {
 		defer s.timed("Put", time.Now())
 	}
-	defer s.leave()
 	if err := s.enter(); err != nil {
 		return err
 	}
+	defer s.leave()
 	if err := checkSizes(key, value); err != nil {
 		return err
 	}
@@ -89,10 +89,10 @@ func (s *Store) Delete(key []byte) error {
 	if s.events.watchesSlow() {
 		defer s.timed("Delete", time.Now())
 	}
-	defer s.leave()
 	if err := s.enter(); err != nil {
 		return err
 	}
+	defer s.leave()
 	if err := checkSizes(key, nil); err != nil {
 		return err
 	}
@@ -118,10 +118,10 @@ func (s *Store) Write(b *Batch) error {
 	if s.events.watchesSlow() {
 		defer s.timed("Write", time.Now())
 	}
-	defer s.leave()
 	if err := s.enter(); err != nil {
 		return err
 	}
+	defer s.leave()
 	if b.err != nil {
 		return b.err
 	}
@@ -159,11 +159,19 @@ func (s *Store) Sync() error {
 	return nil
 }
 
-// enter begins a write, which Close waits for, or says why the store takes none.
-// The caller defers leave.
+// enter begins a write, which Close waits for and which leave ends, or says why the
+// store takes none. Who comes when the store is closed is not counted, lest Close
+// wait for those that go on asking.
 func (s *Store) enter() error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
 	s.writing.Add(1)
-	return s.writable()
+	err := s.writable()
+	if err != nil {
+		s.leave()
+	}
+	return err
 }
 
 // leave ends what enter began.

@@ -21,7 +21,8 @@
 // again. What must hold here: every record that validates is found, wherever it
 // lies; what is no record, and not zeros, is reported; nothing is changed; and no
 // file, whatever its bytes are, makes the reader panic, take more memory than the
-// file has, or more time than a small multiple of what reading it takes.
+// file has, or go on without end: a file that was made for it can have the search
+// for records behind damage given up at a block's end.
 package walrus
 
 import (
@@ -196,15 +197,16 @@ type scan struct {
 	block  []byte // the bytes of one block
 	base   int64  // where it begins
 
-	pending *Damage // not told yet: whether a record follows decides its Tail
+	pending  *Damage // not told yet: whether a record follows decides its Tail
+	longLeft int64   // how many bytes of records longer than a block are still summed in vain
 }
 
-// patience is how many bytes are summed in vain in a block that looks for records
-// behind damage, before the rest of it is given up: as many as a few blocks have.
-const patience = 4 * blockSize
+// patience is how many bytes are summed in vain in a block, in the search for records
+// behind damage, before the rest of it is given up.
+const patience = 32 * blockSize
 
 func (s *scan) run() error {
-	s.pending = nil
+	s.pending, s.longLeft = nil, 2*s.file.size
 	for s.base = 0; s.base < s.file.size; {
 		s.block = s.block[:min(blockSize, s.file.size-s.base)]
 		if _, err := s.file.ReadAt(s.block, s.base); err != nil {
@@ -229,9 +231,10 @@ func (s *scan) run() error {
 // 0 if none does.
 func (s *scan) longRecord() (size int64, err error) {
 	size, ok := sizeOf(s.block, s.file.size-s.base)
-	if !ok || size <= blockSize {
+	if !ok || size <= blockSize || s.longLeft < 0 {
 		return 0, nil
 	}
+	s.longLeft -= size
 	h := fnv.New64a()
 	if _, err := io.Copy(h, io.NewSectionReader(s.file, s.base, size-sumSize)); err != nil {
 		return 0, err
@@ -243,6 +246,7 @@ func (s *scan) longRecord() (size int64, err error) {
 	if uint32(h.Sum64()) != binary.LittleEndian.Uint32(sum[:]) {
 		return 0, nil
 	}
+	s.longLeft += size
 	return size, s.found(0, size)
 }
 
@@ -267,6 +271,12 @@ func (s *scan) readBlock() error {
 				continue
 			}
 			left -= int(size)
+			if s.recordAt(at + int(size)) { // what it says of its own length is true
+				s.lost(s.base + int64(at))
+				s.lost(s.base + int64(at) + size - 1)
+				at += int(size)
+				continue
+			}
 		}
 		if s.block[at] != 0 {
 			s.lost(s.base + int64(at))
@@ -274,6 +284,12 @@ func (s *scan) readBlock() error {
 		at++
 	}
 	return nil
+}
+
+// recordAt says whether a record begins at a place of the block.
+func (s *scan) recordAt(at int) bool {
+	size, ok := sizeOf(s.block[at:], int64(len(s.block)-at))
+	return ok && validates(s.block[at:][:size])
 }
 
 // zeros is how many zeros b begins with.

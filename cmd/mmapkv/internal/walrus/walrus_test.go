@@ -2,6 +2,7 @@ package walrus
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -123,6 +124,55 @@ func TestScanGoesOnBehindDamage(t *testing.T) {
 		if cut > 1 && (len(damages) != 1 || !strings.HasSuffix(damages[0], "tail true")) {
 			t.Fatalf("cut at %d: %q", cut, damages)
 		}
+	}
+}
+
+// Numbers look like headers, and each that does is summed: the record that is damaged
+// says itself where the next one begins.
+func TestManyRecordsBehindADamagedKey(t *testing.T) {
+	var value []byte
+	for i := range 200 {
+		value = binary.LittleEndian.AppendUint64(value, uint64(i))
+	}
+	content := record("first", string(value), 0)
+	content[8] ^= 1 // in the key
+	const n = 40_000
+	for i := range n {
+		content = append(content, record(fmt.Sprintf("key-%05d", i), strings.Repeat("v", 200), 0)...)
+	}
+	found, damages := read(t, write(t, map[string][]byte{"1": content}))
+	if len(found) != n || len(damages) != 1 {
+		t.Errorf("%d of %d records are found; damages: %v", len(found), n, damages)
+	}
+}
+
+// Each block says that a record begins in it that is as long as the rest of the file.
+func TestHeadersOfLongRecordsEndNowhere(t *testing.T) {
+	const blocks = 8
+	path := filepath.Join(t.TempDir(), "1")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(blocks * blockSize); err != nil {
+		t.Fatal(err)
+	}
+	for i := range blocks {
+		header := make([]byte, headerSize)
+		binary.LittleEndian.PutUint32(header[3:], uint32((blocks-i)*blockSize-leastSize))
+		if _, err := f.WriteAt(header, int64(i)*blockSize); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := scan{record: func(Record) error { return nil }, damage: func(Damage) {}, block: make([]byte, blockSize)}
+	s.file = &dataFile{File: f, size: blocks * blockSize}
+	if err := s.run(); err != nil {
+		t.Fatal(err)
+	}
+	summed := 2*s.file.size - s.longLeft
+	if summed > 3*s.file.size {
+		t.Errorf("%d bytes were summed, of %d", summed, s.file.size)
 	}
 }
 
