@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -46,28 +47,63 @@ func crashAll(t *testing.T, compacting bool) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d; to replay: go test ./fuzz -run %s -crash.seed=%d -crash.states=%d", seed, t.Name(), seed, *crashStates)
+	collectSeldom(t)
 	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(200 * time.Millisecond), fsync.Never} {
 		t.Run(policy.String(), func(t *testing.T) {
-			t.Parallel()
-			c := &census{seen: map[uint64]bool{}}
-			for script := uint64(0); c.states.Load() < int64(*crashStates/sampleOneIn) && !t.Failed(); script++ {
-				life := newLife(t, c, policy, rand.New(rand.NewPCG(seed, script)))
-				life.name = fmt.Sprintf("seed %d, script %d", seed, script)
-				life.compacting = compacting
-				life.run(10+int(script%20), true)
+			var shards [crashShards]*census
+			for n := range shards {
+				shards[n] = &census{seen: map[uint64]bool{}}
+				t.Run(fmt.Sprint(n), func(t *testing.T) {
+					t.Parallel()
+					crashShard(t, shards[n], policy, seed, uint64(n), compacting)
+				})
 			}
-			t.Logf("%d distinct states, %d of them behind a second end, %d opens, %d compactions", c.states.Load(), c.nested.Load(), c.opens.Load(), c.compactions.Load())
-			if compacting && c.compactions.Load() == 0 {
-				t.Error("nothing was compacted")
-			}
+			t.Cleanup(func() { report(t, shards[:], compacting) })
 		})
 	}
+}
+
+// crashShards is in how many parts the scripts of a policy are divided, that run in
+// parallel. Each keeps its own census, so that none depends on the others' pace.
+const crashShards = 4
+
+// crashShard runs every fourth script, until it has visited a fourth of the states.
+func crashShard(t *testing.T, c *census, policy fsync.Policy, seed, first uint64, compacting bool) {
+	c.enough = int64(*crashStates / sampleOneIn / crashShards)
+	for script := first; c.states.Load() < c.enough && !t.Failed(); script += crashShards {
+		life := newLife(t, c, policy, rand.New(rand.NewPCG(seed, script)))
+		life.name = fmt.Sprintf("seed %d, script %d", seed, script)
+		life.compacting = compacting
+		life.run(10+int(script%20), true)
+	}
+}
+
+// report adds up what the shards have visited.
+func report(t *testing.T, shards []*census, compacting bool) {
+	all := map[uint64]bool{}
+	var nested, opens, compactions int64
+	for _, c := range shards {
+		maps.Copy(all, c.seen)
+		nested, opens, compactions = nested+c.nested.Load(), opens+c.opens.Load(), compactions+c.compactions.Load()
+	}
+	t.Logf("%d distinct states, %d of them behind a second end, %d opens, %d compactions", len(all), nested, opens, compactions)
+	if compacting && compactions == 0 {
+		t.Error("nothing was compacted")
+	}
+}
+
+// collectSeldom has the garbage collector run less often during a test that makes
+// much small garbage and keeps nothing: a tenth of its time is saved.
+func collectSeldom(t *testing.T) {
+	before := debug.SetGCPercent(200)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
 }
 
 // census counts the states, each once.
 type census struct {
 	mu                    sync.Mutex
 	seen                  map[uint64]bool
+	enough                int64 // states at which scripts come to no further end
 	states, nested, opens atomic.Int64
 	compactions           atomic.Int64 // that changed the manifest
 }
@@ -216,7 +252,11 @@ func (l *life) act() {
 		}
 		l.oracle.Synced()
 	case p < 90:
-		l.step(l.steps[l.rng.IntN(len(l.steps))])
+		step := l.steps[l.rng.IntN(len(l.steps))]
+		if step.Name == "sync" {
+			l.now += 200 // so that it is due
+		}
+		l.step(step)
 	case p < 95:
 		l.now += int64(l.rng.IntN(300))
 	default:
@@ -304,6 +344,9 @@ func (l *life) randomOp() oracle.Op {
 // endHere ends the life at this call, in several ways, and goes on with what is
 // left on copies of the disk.
 func (l *life) endHere() {
+	if l.census.states.Load() >= l.census.enough {
+		return
+	}
 	killed := l.disk.Kill()
 	l.examine(killed, false, " killed at call "+fmt.Sprint(l.disk.Calls()), 0)
 	for _, c := range []forgetful.Chooser{forgetful.KeepNothing, forgetful.KeepAll, chooser{l.rng}, chooser{l.rng}} {

@@ -40,6 +40,10 @@ func TestAFileCutAnywhereIsOpenedAgain(t *testing.T) {
 		}
 		disk.Flip(next, segment.HeaderSize, 1)
 		l.ended = fmt.Sprintf(" with %s cut to %d bytes", name, size)
+		report, err := verifyOn(t, disk)
+		if err != nil || !slices.ContainsFunc(report.Damages, func(d mmapkv.Damage) bool { return d.File == path.Base(name) }) {
+			l.fail("Verify reports only %v, %v", report.Damages, err)
+		}
 		for n := range 2 {
 			store, err := l.open(disk)
 			if err != nil {

@@ -46,6 +46,7 @@ func TestSmallScope(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d; to replay: go test ./fuzz -run %s -scope.seed=%d -scope.length=%d -scope.sample=%d", seed, t.Name(), seed, *scopeLength, *scopeSample)
+	collectSeldom(t)
 	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(200 * time.Millisecond), fsync.Never} {
 		s := &scope{policy: policy, seed: seed, census: &census{seen: map[uint64]bool{}}}
 		t.Run(policy.String(), func(t *testing.T) {

@@ -259,7 +259,7 @@ func (s *Store) readHint(f *file) (*segment.Hint, error) {
 // rebuildHint makes the hint from the records themselves, checking each of them,
 // and writes it down for the next time.
 func (s *Store) rebuildHint(f *file) (*segment.Hint, error) {
-	builder, err := segment.BuildHint(f.File(), f.Salt, f.dataStart, f.end.Offset)
+	builder, err := s.buildHint(f, f.end)
 	if err != nil {
 		return nil, err
 	}

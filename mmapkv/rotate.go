@@ -225,7 +225,7 @@ func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 // writeHint publishes the hint of a file that ends at end. A hint that does not
 // fit on the disk is left out: it costs time at the next Open, nothing else.
 func (s *Store) writeHint(f *file, end segment.End) error {
-	hint, err := segment.BuildHint(f.File(), f.Salt, f.dataStart, end.Offset)
+	hint, err := s.buildHint(f, end)
 	if err != nil {
 		s.log.Warn("mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
 		return nil
@@ -233,6 +233,24 @@ func (s *Store) writeHint(f *file, end segment.End) error {
 	size, err := s.publishHint(f.ID, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()))
 	f.hintBytes.Store(size)
 	return err
+}
+
+// buildHint makes the hint of a file that ends at end from its records. What cannot
+// be read any more may stand in the hint that the file has, from a Close for
+// instance: otherwise an older value would come back.
+func (s *Store) buildHint(f *file, end segment.End) (*segment.HintBuilder, error) {
+	hint, err := segment.BuildHint(f.File(), f.Salt, f.dataStart, end.Offset)
+	if err != nil || !hint.Damaged() {
+		return hint, err
+	}
+	content, err := readFile(s.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
+	if err != nil {
+		return hint, nil
+	}
+	if older, err := segment.ParseHint(content, f.ID, f.Salt); err == nil {
+		hint.AddLost(older, end.Offset)
+	}
+	return hint, nil
 }
 
 // publishHint gives a file its hint and returns what the entries take, 0 when the

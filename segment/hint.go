@@ -99,6 +99,24 @@ func hintEntrySize(keySize int) int { return entryHeaderSize + int(padded(int64(
 // AddDamage adds a range that cannot be read.
 func (b *HintBuilder) AddDamage(d Damage) { b.damages = append(b.damages, d) }
 
+// AddLost adds what an older hint of the same file says of records that lie in the
+// damages, and in front of the end: what was damaged is still known to be there. The
+// damages are in order.
+func (b *HintBuilder) AddLost(older *Hint, end int64) {
+	for i := range older.Len() {
+		e := older.At(i)
+		at, _ := slices.BinarySearchFunc(b.damages, e.Offset, func(d Damage, offset int64) int {
+			return cmp.Compare(d.Offset+d.Length-1, offset)
+		})
+		if at < len(b.damages) && b.damages[at].Offset < e.Offset+e.Size && e.Offset+e.Size <= end {
+			b.Add(Entry{Offset: e.Offset, Size: e.Size, Seq: e.Seq, Flags: e.Flags, Expiry: e.Expiry, Key: e.Key})
+		}
+	}
+}
+
+// Damaged says whether a damage was added.
+func (b *HintBuilder) Damaged() bool { return len(b.damages) > 0 }
+
 // BuildHint collects the records of the bytes [from, to) of a file, checking each
 // of them. What cannot be read between them, or behind the last one, is damage.
 func BuildHint(r io.ReaderAt, salt uint64, from, to int64) (*HintBuilder, error) {

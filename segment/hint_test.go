@@ -289,3 +289,31 @@ func TestHintOfAnyBytesWithACommonPrefix(t *testing.T) {
 		}
 	})
 }
+
+func TestHintKeepsWhatIsDamaged(t *testing.T) {
+	b := NewHintBuilder()
+	for i, key := range []string{"whole", "damaged", "behind", "torn"} {
+		b.Add(Entry{Offset: 64 + 32*int64(i), Size: 32, Seq: uint64(i + 1), Key: []byte(key)})
+	}
+	older, err := ParseHint(b.Encode(testHintID, testSalt, End{192, 4}, 0), testHintID, testSalt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = NewHintBuilder()
+	b.Add(Entry{Offset: 64, Size: 32, Seq: 1, Key: []byte("whole")})
+	b.Add(Entry{Offset: 128, Size: 32, Seq: 3, Key: []byte("behind")})
+	b.AddDamage(Damage{96, 32})
+	b.AddDamage(Damage{160, 24})
+	b.AddLost(older, 184)
+	h, err := ParseHint(b.Encode(testHintID, testSalt, End{184, 4}, 0), testHintID, testSalt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for e := range h.Entries {
+		got += fmt.Sprint(string(e.Key), e.Offset, e.Size, e.Seq, " ")
+	}
+	if got != "behind128 32 3 damaged96 32 2 whole64 32 1 " {
+		t.Errorf("the hint has %s", got)
+	}
+}
