@@ -116,9 +116,13 @@ func (s *session) readLatency() error {
 		if err != nil {
 			return err
 		}
-		r.Workload, r.Engine = "read-latency/"+phase.name, s.engine.Name
+		name := "read-latency/" + phase.name
+		r.Workload, r.Engine = name, s.engine.Name
 		r.Figures = []Figure{{"puts beside", float64(s.version.Load()-before) / r.Took.Seconds(), "/s"}}
 		s.emit(r)
+		if err := s.after(name); err != nil {
+			return err
+		}
 	}
 	return s.reopen(s.engine.Open)
 }
