@@ -246,9 +246,7 @@ func (s *session) measure(t task) (Result, error) {
 	}
 	group.Wait()
 	result := Result{Workload: t.name, Engine: s.engine.Name, Goroutines: t.goroutines, Took: time.Since(began)}
-	if waited := s.stalled() - stalled; waited > 0 {
-		result.Figures = []Figure{{"writers waited", float64(waited.Milliseconds()), "ms"}}
-	}
+	result.Figures = s.waited(stalled)
 	var err error
 	for _, w := range workers {
 		err = errors.Join(err, w.err)
@@ -268,6 +266,14 @@ func (s *session) stalled() time.Duration {
 		return store.WriteStall()
 	}
 	return 0
+}
+
+// waited is how long they have waited since it was so much, if at all.
+func (s *session) waited(since time.Duration) []Figure {
+	if waited := s.stalled() - since; waited > 0 {
+		return []Figure{{"writers waited", waited.Seconds() * 1e3, "ms"}}
+	}
+	return nil
 }
 
 // report measures and passes the result on.
