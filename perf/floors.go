@@ -13,14 +13,20 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// floors measures a workload's floor right behind it, in the same round.
+// floors measures a workload's floor right behind it, in the same round, and the Go
+// map's reads.
 type floors struct {
 	config      workload.Config
 	engine      string // behind which it is measured
 	segmentSize int64
 	dir         string // of its own
 	emit        func(workload.Result)
+
+	goMap workload.Store // nil: not loaded, or dropped
 }
+
+// reading are the workloads in which the store and the Go map take turns.
+var reading = []string{"view", "get", "has", "zipf", "absent"}
 
 // behind measures the floor of one workload of the store in dir. A floor that two
 // engines have in common is measured behind the first.
@@ -28,45 +34,71 @@ func (f *floors) behind(ctx context.Context, name, dir string) error {
 	if f.engine != every && name != "durable" || f.engine == goMap {
 		return nil
 	}
-	switch name {
-	case "view", "get", "has", "zipf":
-		return f.same(ctx, floor.Reads(), name, dir)
-	case "put", "batch", "put-latency":
+	family, phase, _ := strings.Cut(name, "/")
+	switch {
+	case slices.Contains(reading, name):
+		return f.reads(ctx, name, dir)
+	case name == "put" || name == "batch" || name == "put-latency":
 		return f.same(ctx, floor.Writes(f.segmentSize), name, f.dir)
-	case "load":
-		return f.load(ctx)
-	case "durable":
+	case name == "load":
+		return f.run(ctx, workload.Run, floor.Writes(f.segmentSize), name, f.dir)
+	case name == "durable":
 		f.config.Durable = []int{1}
 		return f.same(ctx, floor.DurableWrites(f.segmentSize), name, f.dir)
-	case "read-latency":
-		return f.inFreshDir(func(own string) error {
-			return floor.ReadLatency(ctx, own, dir, f.segmentSize, f.config, f.emit)
-		})
-	case "compaction":
+	case family == "read-latency" && phase != "":
+		return f.readLatency(ctx, phase, dir)
+	case name == "compaction":
 		return f.copy(ctx, dir)
 	}
+	f.goMap = nil
 	return nil
 }
 
-// same runs the same workload with the floor.
+func (f *floors) reads(ctx context.Context, name, dir string) error {
+	if name != "absent" {
+		if err := f.same(ctx, floor.Reads(), name, dir); err != nil {
+			return err
+		}
+	}
+	e := workload.GoMap()
+	if f.goMap != nil {
+		e.Open = func(string) (workload.Store, error) { return f.goMap, nil }
+		return f.same(ctx, e, name, dir)
+	}
+	open := e.Open
+	e.Open = func(dir string) (store workload.Store, err error) {
+		f.goMap, err = open(dir)
+		return f.goMap, err
+	}
+	return f.run(ctx, workload.Run, e, name, dir)
+}
+
+func (f *floors) readLatency(ctx context.Context, phase, dir string) error {
+	return f.inFreshDir(func(own string) error {
+		r, err := floor.ReadLatency(ctx, phase, own, dir, f.segmentSize, f.config)
+		if err == nil {
+			f.emit(r)
+		}
+		return err
+	})
+}
+
+// same runs the same workload with a floor, which needs no keys.
 func (f *floors) same(ctx context.Context, e workload.Engine, name, dir string) error {
+	return f.run(ctx, workload.RunLoaded, e, name, dir)
+}
+
+// runner is workload.Run, or its like.
+type runner func(context.Context, workload.Engine, string, workload.Config, []workload.Workload, func(workload.Result)) error
+
+func (f *floors) run(ctx context.Context, run runner, e workload.Engine, name, dir string) error {
 	workloads, err := workload.Select([]string{name})
 	if err != nil {
 		return err
 	}
 	c := f.config
 	c.Before, c.After = nil, nil
-	return workload.RunLoaded(ctx, e, dir, c, workloads, f.emit)
-}
-
-func (f *floors) load(ctx context.Context) error {
-	workloads, err := workload.Select([]string{"load"})
-	if err != nil {
-		return err
-	}
-	c := f.config
-	c.Before, c.After = nil, nil
-	return workload.Run(ctx, floor.Writes(f.segmentSize), f.dir, c, workloads, f.emit)
+	return run(ctx, e, dir, c, workloads, f.emit)
 }
 
 func (f *floors) inFreshDir(fn func(dir string) error) error {

@@ -293,7 +293,8 @@ func (c *config) workloadsOf(engine string) []workload.Workload {
 		case always:
 			return !slices.Contains([]string{"durable", "batch", "put-latency"}, w.Name)
 		case goMap:
-			return slices.Contains([]string{"read-latency", "put-latency", "compaction", "durable", "open", "open-killed", "cold"}, w.Name)
+			return slices.Contains([]string{"disk", "read-latency", "put-latency", "compaction", "durable", "open", "open-killed", "cold"}, w.Name) ||
+				c.floors && slices.Contains(c.engines, every) && slices.Contains(reading, w.Name)
 		default:
 			return w.Name == "durable"
 		}

@@ -47,31 +47,42 @@ func title(r *row) string {
 }
 
 // drawBars sets the engines of one workload next to each other, the first on top.
-func drawBars(rows []*row) (template.HTML, error) {
+func (r *Report) drawBars(rows []*row) (template.HTML, error) {
 	p := newPlot(title(rows[0]))
 	var names []string
 	longest := 0.0
 	for i, row := range slices.Backward(rows) {
 		each := values(row.perOperation)
-		median := Median(each)
+		middle := Median(each)
 		longest = max(longest, slices.Max(each))
-		bar, err := plotter.NewBarChart(plotter.Values{median}, barHeight)
+		bar, err := plotter.NewBarChart(plotter.Values{middle}, barHeight)
 		if err != nil {
 			return "", err
 		}
 		at := float64(len(rows) - 1 - i)
-		bar.Horizontal, bar.XMin, bar.Color, bar.LineStyle.Width = true, at, palette[i%len(palette)], 0
+		bar.Horizontal, bar.XMin, bar.Color, bar.LineStyle.Width = true, at, r.color(row.engine), 0
 		whiskers, err := plotter.NewLine(plotter.XYs{{X: slices.Min(each), Y: at}, {X: slices.Max(each), Y: at}})
 		if err != nil {
 			return "", err
 		}
 		p.Add(bar, whiskers)
-		names = append(names, fmt.Sprintf("%s  %s", row.engine, Time(median)))
+		names = append(names, fmt.Sprintf("%s  %s", row.engine, Time(middle)))
 	}
 	p.NominalY(names...)
 	p.X.Min, p.X.Max = 0, max(longest*1.02, 1)
 	p.X.Tick.Marker = timeTicks{}
 	return svg(p, barsWidth, vg.Length(len(rows))*barHeight*1.6+0.8*vg.Inch)
+}
+
+// color is the same for an engine in all pictures of bars.
+func (r *Report) color(engine string) color.Color {
+	var engines []string
+	for _, row := range r.rows {
+		if !slices.Contains(engines, row.engine) {
+			engines = append(engines, row.engine)
+		}
+	}
+	return palette[slices.Index(engines, engine)%len(palette)]
 }
 
 // timeTicks are those of the axis, as times.
@@ -80,7 +91,7 @@ type timeTicks struct{}
 func (timeTicks) Ticks(least, most float64) []plot.Tick {
 	ticks := plot.DefaultTicks{}.Ticks(least, most)
 	for i, t := range ticks {
-		if t.Label != "" {
+		if t.Label != "" && t.Value != 0 {
 			ticks[i].Label = Time(t.Value)
 		}
 	}
@@ -89,8 +100,11 @@ func (timeTicks) Ticks(least, most float64) []plot.Tick {
 
 // drawCurves shows how long the slowest part of the operations took.
 func drawCurves(rows []*row) (template.HTML, error) {
-	p := newPlot(family(rows[0].workload))
-	p.Legend.Top, p.Legend.Left = true, true
+	heading := title(rows[0])
+	if paced(rows[0]) {
+		heading = family(rows[0].workload)
+	}
+	p := newPlot(heading)
 	p.Legend.TextStyle.Font.Size = vg.Points(8)
 	least, most, rarest := math.MaxFloat64, 0.0, 1.0
 	for i, row := range rows {
@@ -111,7 +125,7 @@ func drawCurves(rows []*row) (template.HTML, error) {
 	}
 	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, decades{}
 	p.Y.Min, p.Y.Max = math.Pow(10, math.Floor(math.Log10(least))), math.Pow(10, math.Ceil(math.Log10(most)+0.01))
-	p.X.Min, p.X.Max, p.X.Tick.Marker = 0, rarest, nines{}
+	p.X.Min, p.X.Max, p.X.Tick.Marker = median, rarest, nines{}
 	p.Add(plotter.NewGrid())
 	return svg(p, curvesWidth, curvesTall)
 }
@@ -126,11 +140,14 @@ func label(r *row) string {
 	return r.engine
 }
 
+// median is where the curves begin, as a number of nines.
+const median = 0.30103
+
 // curve goes, in tenths of a nine, up to where one operation is left.
 func curve(h *hdrhistogram.Histogram) plotter.XYs {
 	var points plotter.XYs
 	last := math.Log10(float64(h.TotalCount()))
-	for nines := 0.0; nines < last; nines += 0.1 {
+	for nines := median; nines < last; nines += 0.1 {
 		quantile := 100 * (1 - math.Pow(10, -nines))
 		points = append(points, plotter.XY{X: nines, Y: max(1, float64(h.ValueAtPercentile(quantile)))})
 	}
@@ -141,9 +158,10 @@ func curve(h *hdrhistogram.Histogram) plotter.XYs {
 type nines struct{}
 
 func (nines) Ticks(least, most float64) (ticks []plot.Tick) {
-	names := []string{"0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %", "99.99999 %"}
+	ticks = append(ticks, plot.Tick{Value: median, Label: "50 %"})
+	names := []string{"90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %", "99.99999 %"}
 	for i, name := range names {
-		if f := float64(i); f >= least && f <= most+1e-9 {
+		if f := float64(i + 1); f >= least && f <= most+1e-9 {
 			ticks = append(ticks, plot.Tick{Value: f, Label: name})
 		}
 	}

@@ -25,7 +25,7 @@ td:nth-child(1), td:nth-child(3), td:last-child, th:nth-child(1), th:nth-child(3
 .stamp td { white-space: normal }
 .pictures { display: flex; flex-wrap: wrap; gap: 12px; align-items: flex-start }
 svg { border: 1px solid #ddd }
-svg text { font-family: sans-serif !important }
+svg text { font-family: "Liberation Sans", Arial, Helvetica, sans-serif !important }
 </style>
 <h1>{{.Title}}</h1>
 <table class="stamp">{{range .Stamp}}<tr><td>{{.Name}}</td><td>{{.Value}}</td></tr>
@@ -102,7 +102,7 @@ func family(name string) string {
 func (r *Report) bars() (pictures []template.HTML, err error) {
 	rows := slices.DeleteFunc(r.sorted(), func(row *row) bool { return len(row.perOperation) == 0 || paced(row) })
 	for group := range chunks(rows, func(a, b *row) bool { return a.workload == b.workload && a.goroutines == b.goroutines }) {
-		picture, err := drawBars(group)
+		picture, err := r.drawBars(group)
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -17,7 +18,7 @@ func Stamp(dir string, more ...Line) []Line {
 	c := cpuid.CPU
 	lines := []Line{
 		{"date", time.Now().Format(time.RFC3339)},
-		{"command", strings.Join(os.Args, " ")},
+		{"command", strings.Join(append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...), " ")},
 		{"commit", commit()},
 		{"processor", fmt.Sprintf("%s, %d logical cores, L1 %d KiB, L2 %d KiB, L3 %d KiB", c.BrandName, c.LogicalCores, c.Cache.L1D>>10, c.Cache.L2>>10, c.Cache.L3>>10)},
 		{"system", kernel() + ", load " + Load()},

@@ -3,6 +3,7 @@ package workload
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // ErrNotFound is, or is wrapped by, what a Store returns for a key without a value.
@@ -76,6 +77,12 @@ type ManyReader interface {
 // Compactor is a Store that gives back the room of garbage when it is told to.
 type Compactor interface {
 	Compact(ctx context.Context) error
+}
+
+// Stalling is a Store that knows how long writers have waited for it to make room or
+// to catch up, all together.
+type Stalling interface {
+	WriteStall() time.Duration
 }
 
 // Indexed is a Store that knows what its index takes of the memory, in bytes.

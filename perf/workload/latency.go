@@ -88,12 +88,10 @@ func Beside(ctx context.Context, do func() error, others ...func(ctx context.Con
 
 // readLatency measures reads in three phases.
 func (s *session) readLatency() error {
-	open := s.engine.Open
-	if s.engine.OpenQuiet != nil {
-		open = s.engine.OpenQuiet // the loop below is the compaction
-	}
-	if err := s.reopen(open); err != nil {
-		return err
+	if s.engine.OpenQuiet != nil { // the loop below is the compaction
+		if err := s.reopen(s.engine.OpenQuiet); err != nil {
+			return err
+		}
 	}
 	phases := []struct {
 		name   string
@@ -107,7 +105,7 @@ func (s *session) readLatency() error {
 		phases[2].name, phases[2].others = "writer+compaction", append(phases[2].others, s.compactUntil)
 	}
 	for _, phase := range phases {
-		before := s.version.Load()
+		before, stalled := s.version.Load(), s.stalled()
 		var r Result
 		err := Beside(s.ctx, func() (err error) {
 			r, err = Pace(s.ctx, s.Rate, s.Phase, 1, func(g int) func() error { return s.newReader(s.uniform(g)).view })
@@ -116,9 +114,17 @@ func (s *session) readLatency() error {
 		if err != nil {
 			return err
 		}
-		r.Workload, r.Engine = "read-latency/"+phase.name, s.engine.Name
+		name := "read-latency/" + phase.name
+		r.Workload, r.Engine = name, s.engine.Name
 		r.Figures = []Figure{{"puts beside", float64(s.version.Load()-before) / r.Took.Seconds(), "/s"}}
+		r.Figures = append(r.Figures, s.waited(stalled)...)
 		s.emit(r)
+		if err := s.after(name); err != nil {
+			return err
+		}
+	}
+	if s.engine.OpenQuiet == nil {
+		return nil
 	}
 	return s.reopen(s.engine.Open)
 }
@@ -156,11 +162,12 @@ func (s *session) putLatency() error {
 	if s.engine.Survives == PowerLoss {
 		goroutines = durableAtOnce
 	}
+	stalled := s.stalled()
 	r, err := Pace(s.ctx, s.Rate, s.Phase, goroutines, func(g int) func() error { return s.newWriter(s.uniform(g)).put })
 	if err != nil {
 		return err
 	}
-	r.Workload, r.Engine = "put-latency", s.engine.Name
+	r.Workload, r.Engine, r.Figures = "put-latency", s.engine.Name, s.waited(stalled)
 	s.emit(r)
 	return nil
 }

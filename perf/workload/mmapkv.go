@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/mmapkv"
@@ -70,6 +71,8 @@ func (m *mapped) Keys(fn func(key []byte) error) error {
 }
 
 func (m *mapped) Compact(ctx context.Context) error { return m.Store.Compact(ctx) }
+
+func (m *mapped) WriteStall() time.Duration { return m.Stats().WriteStall }
 
 func (m *mapped) IndexBytes() int64 { return m.Stats().IndexBytes }
 

@@ -16,12 +16,30 @@ import (
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
 
-func diskUse(dir string) (total int64, err error) {
-	files, err := rig.Allocated(dir)
-	for _, bytes := range files {
-		total += bytes
+// disk closes the store, for an open one may have taken room ahead.
+func (s *session) disk() error {
+	if s.engine.Survives == Nothing {
+		return nil
 	}
-	return total, err
+	if err := s.close(); err != nil {
+		return err
+	}
+	files, err := rig.Allocated(s.dir)
+	if err != nil {
+		return err
+	}
+	var total, hints float64
+	for name, bytes := range files {
+		total += float64(bytes)
+		if filepath.Ext(name) == ".hint" {
+			hints += float64(bytes)
+		}
+	}
+	user := float64(s.Bytes(s.Keys))
+	s.emit(Result{Workload: "disk", Engine: s.engine.Name, Figures: []Figure{
+		{"all", total / user, "x user bytes"}, {"without hints", (total - hints) / user, "x user bytes"},
+	}})
+	return s.open(s.engine.Open)
 }
 
 func (s *session) openClosed() error {

@@ -34,8 +34,9 @@ type Config struct {
 	// WriterRate is how many puts a second the writer beside the readers makes; 0: as
 	// many as it can.
 	WriterRate int
-	// After, unless nil, is called behind each workload, while the store is open and
-	// at rest: for the floors of this very moment.
+	// After, unless nil, is called behind each workload, and each phase of
+	// read-latency, while the store is open and at rest: for the floors of this very
+	// moment.
 	After func(ctx context.Context, workload, dir string) error
 	// Before, unless nil, is called in front of each, and of the loading even where
 	// that is none of them.
@@ -238,12 +239,14 @@ func (s *session) measure(t task) (Result, error) {
 	for g := range workers {
 		group.Go(func() { workers[g].work(s.ctx, <-start, t.operations, s.Longest) })
 	}
+	stalled := s.stalled()
 	began := time.Now()
 	for range workers {
 		start <- began
 	}
 	group.Wait()
 	result := Result{Workload: t.name, Engine: s.engine.Name, Goroutines: t.goroutines, Took: time.Since(began)}
+	result.Figures = s.waited(stalled)
 	var err error
 	for _, w := range workers {
 		err = errors.Join(err, w.err)
@@ -257,13 +260,28 @@ func (s *session) measure(t task) (Result, error) {
 	return result, err
 }
 
+// stalled is how long writers have waited so far, as far as the store knows.
+func (s *session) stalled() time.Duration {
+	if store, ok := s.store.(Stalling); ok {
+		return store.WriteStall()
+	}
+	return 0
+}
+
+// waited is how long they have waited since it was so much, if at all.
+func (s *session) waited(since time.Duration) []Figure {
+	if waited := s.stalled() - since; waited > 0 {
+		return []Figure{{"writers waited", waited.Seconds() * 1e3, "ms"}}
+	}
+	return nil
+}
+
 // report measures and passes the result on.
-func (s *session) report(t task, figures ...Figure) error {
+func (s *session) report(t task) error {
 	result, err := s.measure(t)
 	if err != nil {
 		return err
 	}
-	result.Figures = figures
 	s.emit(result)
 	return nil
 }

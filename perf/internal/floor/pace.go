@@ -3,7 +3,6 @@ package floor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
@@ -15,32 +14,26 @@ import (
 )
 
 // ReadLatency measures what the machine and the scheduler take of a loop that starts
-// nothing at a fixed rate: alone; beside a goroutine that does a writer's pwrites;
-// and beside that and one that works like a compaction without pause. It makes files
-// in dir and reads those of a store in from.
-func ReadLatency(ctx context.Context, dir, from string, fileSize int64, c workload.Config, emit func(workload.Result)) error {
+// nothing at a fixed rate, in a phase of the workload read-latency: alone; beside a
+// goroutine that does a writer's pwrites; or beside that and one that works like a
+// compaction without pause. It makes files in dir and reads those of a store in from.
+func ReadLatency(ctx context.Context, phase, dir, from string, fileSize int64, c workload.Config) (workload.Result, error) {
 	writer := func(ctx context.Context) error { return writeUntil(ctx, dir, fileSize, c) }
 	compactor := func(ctx context.Context) error { return copyUntil(ctx, dir, from) }
-	for _, phase := range []struct {
-		name   string
-		others []func(context.Context) error
-	}{
-		{"alone", nil},
-		{"writer", []func(context.Context) error{writer}},
-		{"writer+compaction", []func(context.Context) error{writer, compactor}},
-	} {
-		var r workload.Result
-		err := workload.Beside(ctx, func() (err error) {
-			r, err = workload.Pace(ctx, c.Rate, c.Phase, 1, func(int) func() error { return func() error { return nil } })
-			return err
-		}, phase.others...)
-		if err != nil {
-			return fmt.Errorf("floor: %s: %w", phase.name, err)
-		}
-		r.Workload, r.Engine = "read-latency/"+phase.name, Name
-		emit(r)
+	var others []func(context.Context) error
+	switch phase {
+	case "writer":
+		others = append(others, writer)
+	case "writer+compaction":
+		others = append(others, writer, compactor)
 	}
-	return nil
+	var r workload.Result
+	err := workload.Beside(ctx, func() (err error) {
+		r, err = workload.Pace(ctx, c.Rate, c.Phase, 1, func(int) func() error { return func() error { return nil } })
+		return err
+	}, others...)
+	r.Workload, r.Engine = "read-latency/"+phase, Name
+	return r, err
 }
 
 // writeUntil does a writer's pwrites until the context ends.
