@@ -140,6 +140,7 @@ func (l *loading) hintRead(f *file, hint *segment.Hint, rebuilt bool, err error)
 	}
 	for _, d := range hint.Damages() {
 		f.damaged.Store(true)
+		s.hides.Store(true)
 		s.noteDamage(segment.FileName(f.ID), d.Offset, fmt.Sprintf("%d bytes cannot be read", d.Length))
 	}
 	for from := 0; from < hint.Len(); from += pieceEntries {
@@ -199,7 +200,7 @@ func (s *Store) loadEntry(f *file, e *segment.HintEntry, print index.Fingerprint
 			size = 0
 		case e.Flags&segment.Expires != 0 && e.Expiry <= now:
 			size = 0
-			s.forgotExpired.Store(true)
+			s.hides.Store(true)
 		}
 	}
 	loc := index.MakeLocation(f.slot, e.Offset, size)

@@ -279,3 +279,38 @@ func TestReadStartsAgainWhenTheKeyHasMoved(t *testing.T) {
 		t.Errorf("of a bad record: %v", err)
 	}
 }
+
+// A delete of a key that may lie in a range that cannot be read is written down: the
+// range may be readable again.
+func TestDeleteOfWhatCannotBeReadStays(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	fill(t, s, 0, 100, 100)
+	closeStore(t, s)
+	first := segmentFiles(t, dir)[0]
+	sound, err := os.ReadFile(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _ := numbered(5, 0)
+	hint := strings.TrimSuffix(first, ".seg") + ".hint"
+	broken := bytes.Clone(sound)
+	broken[bytes.Index(broken, key)] ^= 1
+	if err := errors.Join(os.WriteFile(first, broken, 0o600), os.Remove(hint)); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, byHand())
+	wantAbsent(t, s, string(key))
+	if err := s.Delete(key); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	if err := errors.Join(os.WriteFile(first, sound, 0o600), os.Remove(hint)); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, byHand())
+	wantAbsent(t, s, string(key))
+	if s.Len() != 99 {
+		t.Errorf("%d keys", s.Len())
+	}
+}

@@ -43,10 +43,11 @@ type Store struct {
 
 	lastGiven    atomic.Uint64 // the highest sequence number that may be on disk
 	acknowledged atomic.Uint64 // the highest one that is published
-	// forgotExpired says that there are records which had expired when the index
-	// lost them. A clock that is set back would have the next Open find them, so a
+	// hides says that there may be records which the index does not have: they had
+	// expired when it lost them, or lie in ranges that cannot be read. A clock that
+	// is set back, or a disk that recovers, would have the next Open find them, so a
 	// Delete of an absent key is written down.
-	forgotExpired atomic.Bool
+	hides atomic.Bool
 	stalled       atomic.Int64 // nanoseconds that writers waited for syncs
 
 	maintenance sync.Mutex // guards prepared and spare

@@ -101,7 +101,7 @@ func (s *Store) Delete(key []byte) error {
 	if l == nil {
 		return ErrClosed
 	}
-	if l.keys.Get(print) == index.NoLocation && !s.forgotExpired.Load() {
+	if l.keys.Get(print) == index.NoLocation && !s.hides.Load() {
 		return nil
 	}
 	w := writes.Get().(*write)

@@ -198,6 +198,7 @@ type scan struct {
 	base   int64  // where it begins
 
 	pending  *Damage // not told yet: whether a record follows decides its Tail
+	gaveUp   bool    // not all places of the file were looked at
 	longLeft int64   // how many bytes of records longer than a block are still summed in vain
 }
 
@@ -206,7 +207,7 @@ type scan struct {
 const patience = 32 * blockSize
 
 func (s *scan) run() error {
-	s.pending, s.longLeft = nil, 2*s.file.size
+	s.pending, s.gaveUp, s.longLeft = nil, false, 2*s.file.size
 	for s.base = 0; s.base < s.file.size; {
 		s.block = s.block[:min(blockSize, s.file.size-s.base)]
 		if _, err := s.file.ReadAt(s.block, s.base); err != nil {
@@ -231,7 +232,11 @@ func (s *scan) run() error {
 // 0 if none does.
 func (s *scan) longRecord() (size int64, err error) {
 	size, ok := sizeOf(s.block, s.file.size-s.base)
-	if !ok || size <= blockSize || s.longLeft < 0 {
+	if !ok || size <= blockSize {
+		return 0, nil
+	}
+	if s.longLeft < 0 {
+		s.gaveUp = true
 		return 0, nil
 	}
 	s.longLeft -= size
@@ -262,6 +267,7 @@ func (s *scan) readBlock() error {
 			at += n - leastSize + 1
 		}
 		size, ok := sizeOf(s.block[at:], int64(len(s.block)-at))
+		s.gaveUp = s.gaveUp || ok && left <= 0
 		if ok && left > 0 {
 			if validates(s.block[at:][:size]) {
 				if err := s.found(at, size); err != nil {
@@ -316,7 +322,7 @@ func (s *scan) lost(offset int64) {
 // tell reports the damage that was met last.
 func (s *scan) tell(tail bool) {
 	if s.pending != nil {
-		s.pending.Tail = tail
+		s.pending.Tail = tail && !s.gaveUp
 		s.damage(*s.pending)
 		s.pending = nil
 	}
