@@ -47,8 +47,8 @@ type Store struct {
 	// expired when it lost them, or lie in ranges that cannot be read. A clock that
 	// is set back, or a disk that recovers, would have the next Open find them, so a
 	// Delete of an absent key is written down.
-	hides atomic.Bool
-	stalled       atomic.Int64 // nanoseconds that writers waited for syncs
+	hides   atomic.Bool
+	stalled atomic.Int64 // nanoseconds that writers waited for syncs
 
 	maintenance sync.Mutex // guards prepared and spare
 	prepared    *file      // listed, and the next tail
