@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	metaLists = flag.Int("meta.lists", 60, "how many lists of operations TestOptionsChangeNoAnswer runs")
+	metaLists = flag.Int("meta.lists", 40, "how many lists of operations TestOptionsChangeNoAnswer runs")
 	metaSeed  = flag.Uint64("meta.seed", 0, "the seed of the first list of TestOptionsChangeNoAnswer, the next one has the next; 0 draws one")
 )
 

@@ -27,8 +27,8 @@ var (
 )
 
 const (
-	// mostSubsets is how many subsets of the pending changes are tried at one call.
-	// Where there are more, so many are drawn.
+	// mostSubsets is how many subsets of the pending changes are gone through at one
+	// call. Where there are more, so many again are drawn.
 	mostSubsets = 512
 	// tornVariants is how many states with torn writes, odd lengths and stale blocks
 	// are drawn at one call, beside the subsets.
@@ -52,8 +52,8 @@ func TestSmallScope(t *testing.T) {
 		t.Run(policy.String(), func(t *testing.T) {
 			s.all(t)
 			t.Cleanup(func() {
-				t.Logf("%d sequences, %d ends at %d calls, %d distinct states with what is expected of them; at %d calls there were more than %d subsets, of which %d were drawn",
-					s.sequences.Load(), s.ends.Load(), s.calls.Load(), s.census.states.Load(), s.exploded.Load(), mostSubsets, mostSubsets)
+				t.Logf("%d sequences, %d ends at %d calls, %d distinct states with what is expected of them; at %d calls there were more than %d subsets: the first ones, and as many drawn",
+					s.sequences.Load(), s.ends.Load(), s.calls.Load(), s.census.states.Load(), s.exploded.Load(), mostSubsets)
 			})
 		})
 	}

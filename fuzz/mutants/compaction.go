@@ -33,7 +33,7 @@ var compactionMutants = []mutant{
 	{"the old files stay listed", "mmapkv/compact.go",
 		"	s.files.replace(m.run)\n", ""},
 	{"the old files are not unlinked", "mmapkv/compact.go",
-		"		s.remove(segment.FileName(f.ID))\n		s.removeHint(f.ID)\n	}\n}\n\n// compactionEnded", "	}\n}\n\n// compactionEnded"},
+		"		s.remove(segment.FileName(f.ID))\n		s.removeHint(f.ID)\n	}\n}\n\n// compactionEnded", "		_ = f\n	}\n}\n\n// compactionEnded"},
 	{"the old hints are not unlinked", "mmapkv/compact.go",
 		"		s.removeHint(f.ID)\n	}\n}\n\n// compactionEnded", "	}\n}\n\n// compactionEnded"},
 	{"tombstones are dropped", "mmapkv/merge.go",
