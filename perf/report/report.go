@@ -46,6 +46,7 @@ type key struct {
 type row struct {
 	key
 	perOperation map[int]float64 // by round, nanoseconds
+	processor    map[int]float64 // the same, of processors; 0 where that is not known
 	latency      *hdrhistogram.Histogram
 	figures      []figure
 }
@@ -60,7 +61,7 @@ func (r *Report) Add(round int, result workload.Result) {
 	k := key{result.Workload, result.Goroutines, result.Engine}
 	to, found := r.byKey[k]
 	if !found {
-		to = &row{key: k, perOperation: map[int]float64{}}
+		to = &row{key: k, perOperation: map[int]float64{}, processor: map[int]float64{}}
 		if r.byKey == nil {
 			r.byKey = map[key]*row{}
 		}
@@ -69,6 +70,7 @@ func (r *Report) Add(round int, result workload.Result) {
 	}
 	if result.Operations > 0 {
 		to.perOperation[round] = result.PerOperation()
+		to.processor[round] = float64(result.Processor) / float64(result.Operations)
 	}
 	if result.Latency != nil {
 		if to.latency == nil {
@@ -114,6 +116,10 @@ func (r *Report) header() []string {
 	for _, b := range r.Baselines {
 		cells = append(cells, "/ "+b)
 	}
+	cells = append(cells, "CPU each")
+	for _, b := range r.Baselines {
+		cells = append(cells, "CPU / "+b)
+	}
 	return append(cells, "p50", "p99", "p99.9", "p99.99", "max", "more")
 }
 
@@ -127,22 +133,37 @@ func (r *Report) cells(row *row) []string {
 		cells = append(cells, Time(m), Time(slices.Min(each)), Time(slices.Max(each)), perSecond(m))
 	}
 	for _, b := range r.Baselines {
-		cells = append(cells, r.ratio(row, b))
+		cells = append(cells, r.ratio(row, b, timeEach))
+	}
+	cells = append(cells, processorTime(row))
+	for _, b := range r.Baselines {
+		cells = append(cells, r.ratio(row, b, processorEach))
 	}
 	cells = append(cells, percentiles(row.latency)...)
 	return append(cells, row.more())
 }
 
+func timeEach(r *row) map[int]float64 { return r.perOperation }
+
+func processorEach(r *row) map[int]float64 { return r.processor }
+
+func processorTime(r *row) string {
+	if m := Median(values(r.processor)); m > 0 {
+		return Time(m)
+	}
+	return ""
+}
+
 // ratio is by how much the row takes longer than the baseline.
-func (r *Report) ratio(row *row, baseline string) string {
+func (r *Report) ratio(row *row, baseline string, each func(*row) map[int]float64) string {
 	base, found := r.byKey[key{row.workload, row.goroutines, baseline}]
 	if !found || base == row {
 		return ""
 	}
 	var ratios []float64
-	for round, each := range row.perOperation {
-		if other := base.perOperation[round]; other > 0 {
-			ratios = append(ratios, each/other)
+	for round, own := range each(row) {
+		if other := each(base)[round]; other > 0 {
+			ratios = append(ratios, own/other)
 		}
 	}
 	if len(ratios) == 0 {

@@ -13,15 +13,18 @@ type reader struct {
 	data   Data
 	store  Store
 	choose chooser
+	check  func(value []byte) error
 
+	_          [apart]byte
 	key, value []byte
 	number     int
 	reads      int
-	check      func(value []byte) error
+	_          [apart]byte
 }
 
 func (s *session) newReader(choose chooser) *reader {
 	r := &reader{data: s.Data, store: s.store, choose: choose}
+	r.key, r.value = make([]byte, 0, max(s.KeySize, 2*apart)), make([]byte, 0, max(s.ValueSize, 2*apart))
 	r.check = func(value []byte) error {
 		if r.reads++; r.reads%fullyEvery == 0 {
 			return r.data.VerifyFully(r.number, value)

@@ -21,6 +21,7 @@ func Pace(ctx context.Context, rate int, phase time.Duration, goroutines int, pr
 		each:     max(1, int(phase.Seconds()*float64(rate))/goroutines),
 		began:    time.Now(),
 	}
+	processor := rig.ProcessorTime()
 	latencies := make([]Result, goroutines)
 	errs := make([]error, goroutines)
 	var group sync.WaitGroup
@@ -31,7 +32,7 @@ func Pace(ctx context.Context, rate int, phase time.Duration, goroutines int, pr
 		})
 	}
 	group.Wait()
-	r := Result{Goroutines: goroutines, Took: time.Since(p.began), Latency: NewHistogram()}
+	r := Result{Goroutines: goroutines, Took: time.Since(p.began), Processor: rig.ProcessorTime() - processor, Latency: NewHistogram()}
 	for _, l := range latencies {
 		r.Operations += l.Operations
 		r.Latency.Merge(l.Latency)
@@ -210,7 +211,7 @@ func (s *session) aloneAndBeside(t task) error {
 		t.until = ended
 		err := Beside(s.ctx, func() error {
 			r, err := s.measureFor(time.Hour, t)
-			beside.Operations, beside.Took = beside.Operations+r.Operations, beside.Took+r.Took
+			beside.Operations, beside.Took, beside.Processor = beside.Operations+r.Operations, beside.Took+r.Took, beside.Processor+r.Processor
 			return err
 		}, func(context.Context) error {
 			defer close(ended)

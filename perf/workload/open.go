@@ -56,12 +56,12 @@ func (s *session) openClosed() error {
 // timeOpen opens a store and reads some of its keys.
 func (s *session) timeOpen(name, dir string) (Result, error) {
 	runtime.GC()
-	began := time.Now()
+	began, processor := time.Now(), rig.ProcessorTime()
 	store, err := s.engine.Open(dir)
 	if err != nil {
 		return Result{}, err
 	}
-	took := time.Since(began)
+	took, worked := time.Since(began), rig.ProcessorTime()-processor
 	s.store = store
 	r := s.newReader(s.uniform(0))
 	for range min(s.Keys, 1000) {
@@ -69,7 +69,7 @@ func (s *session) timeOpen(name, dir string) (Result, error) {
 			return Result{}, err
 		}
 	}
-	return Result{Workload: name, Engine: s.engine.Name, Goroutines: 1, Operations: s.Keys, Took: took}, nil
+	return Result{Workload: name, Engine: s.engine.Name, Goroutines: 1, Operations: s.Keys, Took: took, Processor: worked}, nil
 }
 
 // openKilled has another process load a store of its own.

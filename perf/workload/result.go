@@ -13,6 +13,9 @@ type Result struct {
 	Goroutines int
 	Operations int
 	Took       time.Duration
+	// Processor is how long processors worked for the process meanwhile, its background
+	// included: less depends on what else the machine does. 0: not known.
+	Processor time.Duration
 	// Latency is how long each operation took, in nanoseconds; nil where only all
 	// together were timed. At a fixed rate it counts from when the operation was to
 	// start.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
 
 // Config says what to measure with.
@@ -240,12 +242,15 @@ func (s *session) measure(t task) (Result, error) {
 		group.Go(func() { workers[g].work(s.ctx, <-start, t.operations, s.Longest) })
 	}
 	stalled := s.stalled()
-	began := time.Now()
+	began, processor := time.Now(), rig.ProcessorTime()
 	for range workers {
 		start <- began
 	}
 	group.Wait()
-	result := Result{Workload: t.name, Engine: s.engine.Name, Goroutines: t.goroutines, Took: time.Since(began)}
+	result := Result{
+		Workload: t.name, Engine: s.engine.Name, Goroutines: t.goroutines,
+		Took: time.Since(began), Processor: rig.ProcessorTime() - processor,
+	}
 	result.Figures = s.waited(stalled)
 	var err error
 	for _, w := range workers {
@@ -296,7 +301,8 @@ type worker struct {
 }
 
 func (w *worker) work(ctx context.Context, began time.Time, operations int, longest time.Duration) {
-	last := time.Now()
+	last, all := time.Now(), 0
+	defer func() { w.did = all }() // others' counts lie next to it
 	for n := range operations {
 		if n%lookEvery == 0 && w.over(ctx, began, longest) {
 			return
@@ -306,7 +312,7 @@ func (w *worker) work(ctx context.Context, began time.Time, operations int, long
 			w.err = err
 			return
 		}
-		w.did += did
+		all += did
 		if w.latency != nil {
 			now := time.Now()
 			Record(w.latency, now.Sub(last))

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
 
 var all = []Workload{
@@ -139,18 +141,20 @@ func (s *session) collect() error {
 	took := make([]time.Duration, 5)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
+	processor := rig.ProcessorTime()
 	for i := range took {
 		began := time.Now()
 		runtime.GC()
 		took[i] = time.Since(began)
 	}
+	processor = (rig.ProcessorTime() - processor) / time.Duration(len(took))
 	runtime.ReadMemStats(&after)
 	slices.Sort(took)
 	var pause uint64
 	for n := before.NumGC; n < after.NumGC; n++ {
 		pause = max(pause, after.PauseNs[n%uint32(len(after.PauseNs))])
 	}
-	s.emit(Result{Workload: "gc", Engine: s.engine.Name, Operations: 1, Took: took[len(took)/2],
+	s.emit(Result{Workload: "gc", Engine: s.engine.Name, Operations: 1, Took: took[len(took)/2], Processor: processor,
 		Figures: []Figure{{"longest pause", float64(pause) / 1e3, "µs"}}})
 	return nil
 }
