@@ -48,7 +48,9 @@ func (s *Store) recover() error {
 		return err
 	}
 	if !s.options.ReadOnly {
-		s.removeOrphans(names)
+		if err := s.removeOrphans(names); err != nil {
+			return err
+		}
 		if err := s.reserve.hold(); err != nil && !isFull(err) {
 			return err
 		}
@@ -276,22 +278,35 @@ func (s *Store) rebuildHint(f *file) (*segment.Hint, error) {
 
 // removeOrphans unlinks files of ours that the manifest does not name: what a
 // crash left between making a file and listing it, or between delisting and
-// unlinking it.
-func (s *Store) removeOrphans(names []string) {
+// unlinking it. The manifest may have got its name a moment before its process was
+// killed, and that name be in memory only; the one before it, which a power loss
+// would bring back, may name these files. So the directory is synced first.
+func (s *Store) removeOrphans(names []string) error {
 	listed := map[string]bool{}
 	for _, f := range s.files.order {
 		listed[segment.FileName(f.ID)] = true
 		listed[segment.HintName(f.ID)] = true
 	}
+	var orphans []string
 	for _, name := range names {
 		_, kind, ours := segment.ParseFileName(name)
 		if !ours || listed[name] {
 			continue
 		}
 		if kind == segment.SegmentFile || kind == segment.HintFile || kind == segment.TemporaryFile {
-			s.remove(name)
+			orphans = append(orphans, name)
 		}
 	}
+	if len(orphans) == 0 {
+		return nil
+	}
+	if err := s.dir.Sync(); err != nil {
+		return err
+	}
+	for _, name := range orphans {
+		s.remove(name)
+	}
+	return nil
 }
 
 func (s *Store) noteDamage(name string, offset int64, reason string) {

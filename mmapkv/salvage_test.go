@@ -908,7 +908,9 @@ func TestSalvageOfAHintWithHoles(t *testing.T) {
 	}
 	var report SalvageReport
 	var err error
-	allocated := allocatedBy(func() { report, err = Salvage(t.Context(), dir, filepath.Join(t.TempDir(), "to"), &SalvageOptions{Options: tiny()}) })
+	allocated := allocatedBy(func() {
+		report, err = Salvage(t.Context(), dir, filepath.Join(t.TempDir(), "to"), &SalvageOptions{Options: tiny()})
+	})
 	if err != nil || report.Keys != 200 || allocated > 100<<20 {
 		t.Errorf("%d keys, %v, and %d bytes were allocated", report.Keys, err, allocated)
 	}

@@ -23,7 +23,7 @@ const least = 90
 // suite of disks, and the benches of package fuzz that follow.
 var packages = []string{"mmapkv", "segment", "index", "fsync", "internal/vfs"}
 
-const benches = "TestEveryCallFails|TestEveryCallOfRecoveryFails|TestDiskFull|TestDamageIsLocalAndReported|Fuzz"
+const benches = "TestVerify|TestEveryCallOfVerifyFails|TestSalvage|TestEveryCallFails|TestEveryCallOfRecoveryFails|TestDiskFull|TestDamageIsLocalAndReported|Fuzz"
 
 func main() {
 	keep := flag.String("keep", "", "a directory for the cover profiles, which would otherwise be removed")
