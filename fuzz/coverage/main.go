@@ -1,7 +1,7 @@
 // Command coverage runs the tests of the engine and says what they leave out. It
 // fails when a package has less than nine in ten of its statements run, and when
-// there is a place that handles an error and that no test takes, unless the list of
-// exceptions says why.
+// more places that handle an error than stillOpen are taken by no test; the list of
+// exceptions says why some cannot be. It prints them all.
 //
 //	go run ./fuzz/coverage
 package main
@@ -18,6 +18,10 @@ import (
 
 // least is the part of a package's statements that has to be run, in percent.
 const least = 90
+
+// stillOpen is how many places that handle an error may be taken by no test, beside
+// the exceptions. Chance decides of some of them. It only ever becomes less.
+const stillOpen = 30
 
 // packages are what is to be covered. Their own tests run, those of the conformance
 // suite of disks, and the benches of package fuzz that follow.
@@ -96,8 +100,8 @@ func runTests(dir string) (profiles []string, err error) {
 // report prints the places that no test takes, and says whether all of them are
 // exceptions.
 func report(places []place) (ok bool) {
+	taken, open := 0, 0
 	ok = true
-	taken := 0
 	used := map[string]bool{}
 	for _, p := range places {
 		if p.taken {
@@ -109,8 +113,8 @@ func report(places []place) (ok bool) {
 			fmt.Printf("%s:%d: an exception: %s\n", p.file, p.line, reason)
 			continue
 		}
+		open++
 		fmt.Printf("%s:%d: no test takes this: %s\n", p.file, p.line, p.key())
-		ok = false
 	}
 	for key := range exceptions {
 		if !used[key] {
@@ -119,5 +123,5 @@ func report(places []place) (ok bool) {
 		}
 	}
 	fmt.Printf("%d of %d places that handle an error are taken\n", taken, len(places))
-	return ok
+	return ok && open <= stillOpen
 }
