@@ -236,6 +236,7 @@ func (s *session) measure(t task) (Result, error) {
 		}
 	}
 	runtime.GC() // what others left does not count
+	s.awaitRest()
 	start := make(chan time.Time)
 	var group sync.WaitGroup
 	for g := range workers {
@@ -263,6 +264,26 @@ func (s *session) measure(t task) (Result, error) {
 		}
 	}
 	return result, err
+}
+
+// How often it is looked whether the background is at rest, how much work a look may
+// show, and for how long it is waited for.
+const (
+	restWindow = 10 * time.Millisecond
+	restWork   = restWindow / 5
+	restLimit  = 10 * time.Second
+)
+
+// awaitRest returns when the process has as good as nothing to do, so that a
+// compaction of what one workload left behind is not counted as another's.
+func (s *session) awaitRest() {
+	for waited := time.Duration(0); waited < restLimit && s.ctx.Err() == nil; waited += restWindow {
+		before := rig.ProcessorTime()
+		time.Sleep(restWindow)
+		if rig.ProcessorTime()-before < restWork {
+			return
+		}
+	}
 }
 
 // stalled is how long writers have waited so far, as far as the store knows.
