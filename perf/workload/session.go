@@ -36,6 +36,8 @@ type Config struct {
 	// WriterRate is how many puts a second the writer beside the readers makes; 0: as
 	// many as it can.
 	WriterRate int
+	// Rest is how long a workload waits, at most, for the background to come to rest.
+	Rest time.Duration
 	// After, unless nil, is called behind each workload, and each phase of
 	// read-latency, while the store is open and at rest: for the floors of this very
 	// moment.
@@ -266,18 +268,17 @@ func (s *session) measure(t task) (Result, error) {
 	return result, err
 }
 
-// How often it is looked whether the background is at rest, how much work a look may
-// show, and for how long it is waited for.
+// How often it is looked whether the background is at rest, and how much work a look
+// may show.
 const (
 	restWindow = 10 * time.Millisecond
 	restWork   = restWindow / 5
-	restLimit  = 10 * time.Second
 )
 
 // awaitRest returns when the process has as good as nothing to do, so that a
 // compaction of what one workload left behind is not counted as another's.
 func (s *session) awaitRest() {
-	for waited := time.Duration(0); waited < restLimit && s.ctx.Err() == nil; waited += restWindow {
+	for waited := time.Duration(0); waited < s.Rest && s.ctx.Err() == nil; waited += restWindow {
 		before := rig.ProcessorTime()
 		time.Sleep(restWindow)
 		if rig.ProcessorTime()-before < restWork {
