@@ -273,16 +273,18 @@ func (s *session) measure(t task) (Result, error) {
 const (
 	restWindow = 10 * time.Millisecond
 	restWork   = restWindow / 5
+	restLooks  = 10 // in a row, for it may only be waiting for a disk
 )
 
 // awaitRest returns when the process has as good as nothing to do, so that a
 // compaction of what one workload left behind is not counted as another's.
 func (s *session) awaitRest() {
-	for waited := time.Duration(0); waited < s.Rest && s.ctx.Err() == nil; waited += restWindow {
+	quiet := 0
+	for waited := time.Duration(0); waited < s.Rest && quiet < restLooks && s.ctx.Err() == nil; waited += restWindow {
 		before := rig.ProcessorTime()
 		time.Sleep(restWindow)
-		if rig.ProcessorTime()-before < restWork {
-			return
+		if quiet++; rig.ProcessorTime()-before >= restWork {
+			quiet = 0
 		}
 	}
 }
