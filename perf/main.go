@@ -83,6 +83,7 @@ func parse(arguments []string, out io.Writer) (c *config, parent string, list bo
 	flags.Func("durable", "`numbers` of goroutines that write durably (default 1,4,16,64)", numbers(&c.Durable))
 	flags.IntVar(&c.Rate, "rate", 50_000, "`operations` that start in a second where latency is measured")
 	flags.DurationVar(&c.Phase, "phase", 5*time.Second, "how long each part takes that is measured by time")
+	flags.DurationVar(&c.Rest, "rest", 10*time.Second, "how long a workload waits, at most, for the background to come to rest")
 	flags.IntVar(&c.WriterRate, "writer", 0, "`puts` a second of the writer beside the readers; 0: as many as it can")
 	flags.Var(&segmentSize, "segment", "`size` of a segment")
 	flags.BoolVar(&c.options.SkipReadChecksum, "skipchecksum", false, "do not verify values on reads")

@@ -19,7 +19,7 @@ func TestPerfReports(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string]string{}
 	arguments := []string{
-		"-keys", "1000", "-value", "16,300", "-rounds", "1", "-operations", "500", "-rate", "2000", "-phase", "10ms", "-segment", "256KiB",
+		"-keys", "1000", "-value", "16,300", "-rounds", "1", "-rest", "0", "-operations", "500", "-rate", "2000", "-phase", "10ms", "-segment", "256KiB",
 		"-durable", "1,2", "-goroutines", "1", "-engines", "mmapkv,mmapkv Always,Go map", "-dir", dir, "-run", "load,view,many,put,durable,read-latency,put-latency,compaction,open*",
 	}
 	for _, name := range []string{"html", "cpuprofile", "memprofile", "mutexprofile", "blockprofile", "trace"} {

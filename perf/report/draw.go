@@ -106,6 +106,8 @@ func drawCurves(rows []*row) (template.HTML, error) {
 	}
 	p := newPlot(heading)
 	p.Legend.TextStyle.Font.Size = vg.Points(8)
+	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.Padding = vg.Points(2)
 	least, most, rarest := math.MaxFloat64, 0.0, 1.0
 	for i, row := range rows {
 		points := curve(row.latency)

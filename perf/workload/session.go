@@ -36,6 +36,8 @@ type Config struct {
 	// WriterRate is how many puts a second the writer beside the readers makes; 0: as
 	// many as it can.
 	WriterRate int
+	// Rest is how long a workload waits, at most, for the background to come to rest.
+	Rest time.Duration
 	// After, unless nil, is called behind each workload, and each phase of
 	// read-latency, while the store is open and at rest: for the floors of this very
 	// moment.
@@ -236,6 +238,7 @@ func (s *session) measure(t task) (Result, error) {
 		}
 	}
 	runtime.GC() // what others left does not count
+	s.awaitRest()
 	start := make(chan time.Time)
 	var group sync.WaitGroup
 	for g := range workers {
@@ -263,6 +266,27 @@ func (s *session) measure(t task) (Result, error) {
 		}
 	}
 	return result, err
+}
+
+// How often it is looked whether the background is at rest, and how much work a look
+// may show.
+const (
+	restWindow = 10 * time.Millisecond
+	restWork   = restWindow / 5
+	restLooks  = 10 // in a row, for it may only be waiting for a disk
+)
+
+// awaitRest returns when the process has as good as nothing to do, so that a
+// compaction of what one workload left behind is not counted as another's.
+func (s *session) awaitRest() {
+	quiet := 0
+	for waited := time.Duration(0); waited < s.Rest && quiet < restLooks && s.ctx.Err() == nil; waited += restWindow {
+		before := rig.ProcessorTime()
+		time.Sleep(restWindow)
+		if quiet++; rig.ProcessorTime()-before >= restWork {
+			quiet = 0
+		}
+	}
 }
 
 // stalled is how long writers have waited so far, as far as the store knows.
