@@ -38,7 +38,7 @@ type suite struct {
 
 func main() {
 	only := flag.String("only", "", "run the mutants whose name contains this")
-	states := flag.Int("states", 40_000, "crash states for each policy")
+	states := flag.Int("states", 40_000, "crash states for each policy, and half as many damages")
 	flag.Parse()
 	survived, ran := 0, 0
 	for _, suite := range suites {
@@ -91,7 +91,7 @@ func (s suite) try(m mutant, states int) (verdict string, err error) {
 	}
 	run := exec.Command(binary, "-test.run", s.test, "-test.timeout", "5m")
 	if s.dir == "fuzz" {
-		run.Args = append(run.Args, fmt.Sprint("-crash.states=", states))
+		run.Args = append(run.Args, fmt.Sprint("-crash.states=", states), fmt.Sprint("-rot.mutations=", states/2))
 	}
 	run.Dir = s.dir
 	out, err := run.CombinedOutput()
