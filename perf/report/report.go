@@ -218,8 +218,12 @@ func Median(of []float64) float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
+// values are those of all rounds, 0 for one in which nothing was done in the time.
 func values(m map[int]float64) (all []float64) {
 	for _, v := range m {
+		if math.IsInf(v, 0) || math.IsNaN(v) {
+			v = 0
+		}
 		all = append(all, v)
 	}
 	return all
