@@ -103,7 +103,7 @@ func TestEmptiedStoreIsNotDamagedByACrash(t *testing.T) {
 	}
 	compact(t, s)
 	put(t, s, "lost", "for it was not synced")
-	crashed := copyDir(t, dir)
+	crashed := killed(t, s, dir)
 	files := segmentFiles(t, crashed)
 	for _, size := range []int64{segment.HeaderSize, minSegmentSize} { // room taken ahead
 		if err := os.Truncate(files[len(files)-1], size); err != nil {

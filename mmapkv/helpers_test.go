@@ -139,7 +139,16 @@ func checkAccounts(t testing.TB, s *Store) {
 	}
 }
 
-// copyDir copies a store as SIGKILL would leave it.
+// killed copies a store that is open as SIGKILL would leave it: at one moment of
+// its manifest, however busy the background is.
+func killed(t testing.TB, s *Store, dir string) string {
+	t.Helper()
+	s.manifest.mu.Lock()
+	defer s.manifest.mu.Unlock()
+	return copyDir(t, dir)
+}
+
+// copyDir copies a directory whose manifest does not change.
 func copyDir(t testing.TB, dir string) string {
 	t.Helper()
 	for {
@@ -148,7 +157,7 @@ func copyDir(t testing.TB, dir string) string {
 		if err == nil {
 			return to
 		}
-		if !errors.Is(err, fs.ErrNotExist) { // something was renamed meanwhile
+		if !errors.Is(err, fs.ErrNotExist) { // something was renamed or removed meanwhile
 			t.Fatal(err)
 		}
 	}

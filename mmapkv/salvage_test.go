@@ -420,7 +420,7 @@ func TestSalvageCutsOpenBatch(t *testing.T) {
 		}
 		write("first")
 		write("second")
-		dir := copyDir(t, live)
+		dir := killed(t, s, live)
 		name, at := spot(t, dir, "value of first-2")
 		overwrite(t, name, at-8, noise(5, 16))
 		name, at = spot(t, dir, "value of second-4")
@@ -458,11 +458,11 @@ func TestSalvageOfKilledStore(t *testing.T) {
 	}
 	put(t, s, "long", strings.Repeat("x", 100_000))
 	for _, how := range []string{"", segment.ManifestName, "*.hint"} {
-		killed := copyDir(t, dir)
+		from := killed(t, s, dir)
 		if how != "" {
-			remove(t, killed, how)
+			remove(t, from, how)
 		}
-		to, report := salvaged(t, killed, nil)
+		to, report := salvaged(t, from, nil)
 		wantComplete(t, report)
 		wantFilled(t, to, 100, 1000, 102)
 		wantValue(t, to, "long", strings.Repeat("x", 100_000))
@@ -478,13 +478,14 @@ func TestSalvageOfInterruptedCompactions(t *testing.T) {
 	dir := t.TempDir()
 	o := byHand()
 	states := map[string]string{}
+	var s *Store
 	inject.Into(o, &inject.Seams{Between: func(phase string) {
 		if phase == "copied" || phase == "edited" || phase == "retired" {
 			key := fmt.Sprint(len(states), phase)
-			states[key] = copyDir(t, dir)
+			states[key] = killed(t, s, dir)
 		}
 	}})
-	s := open(t, dir, o)
+	s = open(t, dir, o)
 	fill(t, s, 0, 100, 100)
 	for i := range 50 {
 		key, _ := numbered(i, 0)
@@ -534,7 +535,7 @@ func TestSalvageLeavesReplacedFilesAlone(t *testing.T) {
 	fill(t, s, 50, 100, 100) // so that every file has garbage
 	closeStore(t, s)
 	s = open(t, dir, byHand())
-	old := copyDir(t, dir)
+	old := killed(t, s, dir)
 	compact(t, s)
 	closeStore(t, s)
 	first, _ := spot(t, old, "a value that is deleted")

@@ -118,15 +118,15 @@ func TestOnlyRegularFilesAreUsed(t *testing.T) {
 	if err := liveFully(s); err != nil {
 		t.Fatal(err)
 	}
-	killed := copyDir(t, clean)
+	crashed := killed(t, s, clean)
 	closeStore(t, s)
 	for what, place := range intruders {
 		for _, name := range storeNames(t, clean) {
 			withIntruder(t, clean, name, what, place)
 		}
 	}
-	for _, name := range storeNames(t, killed) {
-		withIntruder(t, killed, name, "a link to a file", intruders["a link to a file"])
+	for _, name := range storeNames(t, crashed) {
+		withIntruder(t, crashed, name, "a link to a file", intruders["a link to a file"])
 	}
 }
 
@@ -243,9 +243,9 @@ func TestFilesWithHolesAreRefused(t *testing.T) {
 	from := t.TempDir()
 	s := open(t, from, tiny())
 	fill(t, s, 0, 100, 100)
-	killed := copyDir(t, from)
+	crashed := killed(t, s, from)
 	closeStore(t, s)
-	for what, dir := range map[string]string{"closed": from, "killed": killed} {
+	for what, dir := range map[string]string{"closed": from, "killed": crashed} {
 		for _, name := range storeNames(t, dir) {
 			name = filepath.Join(copyDir(t, dir), name)
 			if _, err := os.Stat(name); err != nil {

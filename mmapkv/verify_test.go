@@ -85,7 +85,7 @@ func TestVerifyFindsNothingInSoundStores(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantSound(t, r)
-		wantSound(t, verified(t, copyDir(t, dir))) // as after SIGKILL
+		wantSound(t, verified(t, killed(t, s, dir))) // as after SIGKILL
 	})
 	r := verified(t, dir)
 	wantSound(t, r)
