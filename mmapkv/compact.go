@@ -34,9 +34,6 @@ import (
 // An error that wraps ErrCorrupt says that a segment could not be rewritten since
 // it is damaged; the others are all the same.
 func (s *Store) Compact(ctx context.Context) error {
-	if err := s.writable(); err != nil {
-		return err
-	}
 	if err := s.sealGarbage(); err != nil {
 		return err
 	}
@@ -105,25 +102,66 @@ func (s *Store) tryAgain() (err error) {
 	return err
 }
 
-// sealGarbage ends the tail if it holds garbage, and seals what has ended.
-func (s *Store) sealGarbage() (err error) {
+// sealGarbage ends the tail if it holds garbage, and seals what has ended. The log
+// goes on in another file meanwhile: a writer that had to make one would wait for
+// the sync and the hint of this one.
+func (s *Store) sealGarbage() error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	var garbage bool
+	s.group.Exclusive(func() { garbage = s.tailHasGarbage() })
+	if !garbage {
+		return s.sealEnded()
+	}
+	if err := s.sealEnded(); err != nil {
+		return err
+	}
+	if _, err := s.prepare(); errors.Is(err, ErrFailed) {
+		return err // otherwise the next writer has to
+	}
+	var err error
 	s.group.Exclusive(func() {
-		if s.shut {
-			err = ErrClosed
-			return
-		}
-		t := &s.tail
-		if t.file == nil || t.end.Offset == t.file.dataStart || t.file.recordBytes() == t.file.liveBytes.Load() && t.file.expiring.gone(s.now().UnixMilli()) == 0 {
-			return
-		}
-		if err = s.beforeWrite(true); err == nil {
-			s.endTail()
+		if s.tailHasGarbage() {
+			err = s.endGarbage()
 		}
 	})
-	for did := true; did && err == nil; {
-		did, err = s.stepSeal()
+	return errors.Join(err, s.sealEnded())
+}
+
+// tailHasGarbage says whether a record of the tail is not needed. It is called by
+// the leader.
+func (s *Store) tailHasGarbage() bool {
+	f := s.tail.file
+	return f != nil && s.tail.end.Offset > f.dataStart &&
+		(f.recordBytes() > f.liveBytes.Load() || f.expiring.gone(s.now().UnixMilli()) > 0)
+}
+
+// endGarbage ends the tail, and starts the next file if there is one. It is called
+// by the leader.
+func (s *Store) endGarbage() error {
+	if err := s.beforeWrite(true); err != nil {
+		return err
 	}
-	return err
+	s.maintenance.Lock()
+	defer s.maintenance.Unlock()
+	if s.prepared == nil {
+		s.endTail()
+		return nil
+	}
+	s.startPreparedLocked()
+	return nil
+}
+
+// sealEnded seals the files that get no more records.
+func (s *Store) sealEnded() error {
+	for {
+		did, err := s.stepSeal()
+		if !did || err != nil {
+			return err
+		}
+	}
 }
 
 // newPacer makes what a compaction keeps pace with.

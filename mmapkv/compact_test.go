@@ -168,11 +168,35 @@ func (s *Store) endForTest(t testing.TB) {
 		}
 		s.endTail()
 	})
-	for did := true; did; {
-		var err error
-		if did, err = s.stepSeal(); err != nil {
+	if err := s.sealEnded(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A writer that had to make the file itself would wait for the seal of the old one.
+func TestCompactLeavesWritersAFile(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	for range 2 {
+		put(t, s, "key", "value")
+	}
+	before := s.tail.file
+	if err := s.sealGarbage(); err != nil {
+		t.Fatal(err)
+	}
+	if s.tail.file == nil || s.tail.file == before || before.active != nil {
+		t.Errorf("the log goes on in %v after %v, whose writer's handle is %v", s.tail.file, before, before.active)
+	}
+	for range 2 { // a tail without garbage stays
+		before = s.tail.file
+		compact(t, s)
+		put(t, s, "key", "value")
+		if s.tail.file != before {
+			t.Errorf("the log goes on in %v after %v", s.tail.file, before)
+		}
+		if err := s.Delete([]byte("key")); err != nil {
 			t.Fatal(err)
 		}
+		compact(t, s)
 	}
 }
 

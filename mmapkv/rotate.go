@@ -139,12 +139,17 @@ func (s *Store) rotate(size int64, mayReserve bool) error {
 			return err
 		}
 	}
+	s.startPreparedLocked()
+	s.wakeMaintenance()
+	return nil
+}
+
+// startPreparedLocked makes the prepared file the tail.
+func (s *Store) startPreparedLocked() {
 	f := s.prepared
 	s.prepared = nil
 	s.startFile(f)
 	s.events.rotated(segment.FileName(f.ID))
-	s.wakeMaintenance()
-	return nil
 }
 
 // prepareLocked creates and lists the file in which the log goes on.
@@ -305,17 +310,23 @@ func (s *Store) stepSeal() (did bool, err error) {
 
 // stepPrepare creates the next file once the tail is half full.
 func (s *Store) stepPrepare() (did bool, err error) {
-	s.maintenance.Lock()
-	defer s.maintenance.Unlock()
-	if s.syncer.Err() != nil || s.prepared != nil {
-		return false, nil
-	}
 	unsealed := s.files.unsealed()
 	if len(unsealed) != 1 {
 		return false, nil
 	}
 	tail := unsealed[0]
 	if _, ended := s.files.isEnded(tail); !ended && tail.Limit() < tail.capacity/2 {
+		return false, nil
+	}
+	return s.prepare()
+}
+
+// prepare creates the file in which the log goes on, unless there is one, or two
+// unsealed files already.
+func (s *Store) prepare() (did bool, err error) {
+	s.maintenance.Lock()
+	defer s.maintenance.Unlock()
+	if s.syncer.Err() != nil || s.prepared != nil || len(s.files.unsealed()) != 1 {
 		return false, nil
 	}
 	if err := s.reserve.hold(); err != nil {
