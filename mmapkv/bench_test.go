@@ -1,6 +1,7 @@
 package mmapkv
 
 import (
+	"errors"
 	"math/rand/v2"
 	"testing"
 
@@ -79,6 +80,34 @@ func BenchmarkRead(b *testing.B) {
 			random()[0] = 'x'
 			if has, err := s.Has(key); has || err != nil {
 				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// One operation is one pair.
+func BenchmarkIterate(b *testing.B) {
+	s, _ := benchStore(b)
+	b.Run("Range", func(b *testing.B) {
+		enough := errors.New("enough")
+		for n := 0; n < b.N; {
+			err := s.Range(func(_, _ []byte) error {
+				if n++; n >= b.N {
+					return enough
+				}
+				return nil
+			})
+			if err != nil && err != enough {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("Keys", func(b *testing.B) {
+		for n := 0; n < b.N; {
+			for range s.Keys() {
+				if n++; n >= b.N {
+					break
+				}
 			}
 		}
 	})

@@ -19,10 +19,30 @@ func (s *Store) Keys() iter.Seq[[]byte] {
 		if l == nil {
 			return
 		}
+		var prints [manyAtOnce]index.Fingerprint
+		var locations [manyAtOnce]index.Location
+		n := 0
+		yieldAll := func() bool {
+			s.warmRecords(l, locations[:n])
+			for i := range n {
+				if key, ok := s.keyAt(prints[i], locations[i]); ok && !yield(key) {
+					return false
+				}
+			}
+			n = 0
+			return true
+		}
+		more := true
 		l.keys.Range(func(print index.Fingerprint, loc index.Location) bool {
-			key, ok := s.keyAt(print, loc)
-			return !ok || yield(key)
+			prints[n], locations[n] = print, loc
+			if n++; n == manyAtOnce {
+				more = yieldAll()
+			}
+			return more
 		})
+		if more {
+			yieldAll()
+		}
 	}
 }
 
@@ -53,7 +73,7 @@ func (s *Store) copyKey(l *live, loc index.Location) (key []byte, expired bool, 
 	if err := f.load(l, loc); err != nil {
 		return nil, false, err
 	}
-	return append([]byte{}, f.record.Key...), f.record.Expired(s.now().UnixMilli()), nil
+	return append([]byte{}, f.record.Key...), s.expired(&f.record), nil
 }
 
 // Range calls fn with the live pairs in the order of the files, without copying
@@ -77,7 +97,11 @@ func (s *Store) Range(fn func(key, value []byte) error) error {
 
 // rangeFile shows the live records of one file.
 func (s *Store) rangeFile(f *file, fn func(key, value []byte) error) error {
+	warmed := int64(0)
 	for offset := f.dataStart; offset < f.Limit(); {
+		if offset >= warmed {
+			warmed = s.warmIndex(f, offset)
+		}
 		next, err := s.rangeRecord(f, offset, fn)
 		if err != nil {
 			return err
@@ -85,6 +109,31 @@ func (s *Store) rangeFile(f *file, fn func(key, value []byte) error) error {
 		offset = next
 	}
 	return nil
+}
+
+// warmIndex brings what the index has for the records from an offset on into the
+// cache, for many of them together, and returns where they end. What it finds does
+// not count, and damage is left to those who come after it.
+func (s *Store) warmIndex(f *file, offset int64) (end int64) {
+	l := s.live.Load()
+	if l == nil || f.Memory() == nil || f.cold.Load() {
+		return f.Limit()
+	}
+	in := found{store: s, file: f}
+	var err error
+	old := guard.Enter()
+	defer func() { in.leave(old, recover(), &err) }()
+	var hashes [index.WarmAtOnce]uint64
+	n := 0
+	for end = offset; n < len(hashes) && end < f.Limit(); n++ {
+		if in.loadAt(end, -1) != nil {
+			break
+		}
+		hashes[n] = s.hasher.Hash(in.record.Key)
+		end += in.record.Size
+	}
+	l.keys.Warm(hashes[:n])
+	return max(end, offset+1)
 }
 
 // isLive says whether the index points to the record in hand, which lies at the
@@ -132,7 +181,7 @@ func (s *Store) rangeRecord(f *file, offset int64, fn func(key, value []byte) er
 	}
 	r := &in.record
 	next = offset + r.Size
-	if r.Flags&segment.Tombstone != 0 || r.Expired(s.now().UnixMilli()) {
+	if r.Flags&segment.Tombstone != 0 || s.expired(r) {
 		return next, nil
 	}
 	if live, err := s.isLive(l, &in, offset); !live {

@@ -69,11 +69,16 @@ func (s *Store) warm(keys [][]byte) (sum uint64) {
 	for i := range keys {
 		locations[i], _ = candidates[i].Next()
 	}
+	return sum + s.warmRecords(l, locations[:len(keys)])
+}
+
+// warmRecords brings the first bytes of the records at the locations into the cache.
+func (s *Store) warmRecords(l *live, locations []index.Location) (sum uint64) {
 	f := found{store: s}
 	var err error
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
-	for _, loc := range locations[:len(keys)] {
+	for _, loc := range locations {
 		if f.file = l.file(loc); f.file == nil || loc == index.NoLocation || f.file.cold.Load() {
 			continue
 		}

@@ -242,7 +242,7 @@ func (s *Store) search(keys *index.KeyDir, hash uint64, key []byte, f *found, ch
 		if string(f.record.Key) != string(key) {
 			continue
 		}
-		if f.record.Flags&segment.Expires != 0 && f.record.Expired(s.now().UnixMilli()) {
+		if s.expired(&f.record) {
 			return errExpired
 		}
 		if checkValue && !f.record.ValueOK() {
@@ -251,6 +251,14 @@ func (s *Store) search(keys *index.KeyDir, hash uint64, key []byte, f *found, ch
 		return nil
 	}
 }
+
+// expired says whether a record has expired. It asks the clock only if it must.
+func (s *Store) expired(r *segment.Record) bool {
+	return r.Flags&segment.Expires != 0 && s.expiredNow(r)
+}
+
+//go:noinline
+func (s *Store) expiredNow(r *segment.Record) bool { return r.Expired(s.now().UnixMilli()) }
 
 // load decodes the record at a location; its header's checksum decides.
 func (f *found) load(l *live, loc index.Location) error {
