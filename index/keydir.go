@@ -4,10 +4,12 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/puzpuzpuz/xsync/v3"
 
 	"github.com/mmapkv/mmapkv/internal/invariant"
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 )
 
 // Options sizes a KeyDir. The zero value is good.
@@ -102,26 +104,14 @@ func grown(b bucket, mask, count uint64) float64 {
 	return factor
 }
 
-// WarmAtOnce is how many hashes Warm takes at a time, at most.
-const WarmAtOnce = 64
-
-// Warm reads what changes of the locations of these hashes will look at, and does nothing with it: the processor has
-// many such reads on the way to memory at a time, when it is asked for one behind the other. Callers ignore the result.
-//
-// It takes no lock, though the checks are guarded by one: what it sees there does not matter.
-//
-//go:norace
-func (d *KeyDir) Warm(hashes []uint64) (sum uint64) {
-	var pages [WarmAtOnce]*page
-	for i, hash := range hashes {
-		pages[i] = d.page(neverZero(hash))
-	}
-	for i, hash := range hashes {
-		p := pages[i]
-		word := start(neverZero(hash), len(p.slots))
-		sum += p.slots[word] + uint64(p.checks[word/wordsPerSlot])
-	}
-	return sum
+// Prefetch asks for the memory that a lookup or a change of a location will look at, by the hash part of the
+// fingerprint, and does not wait for it.
+func (d *KeyDir) Prefetch(hash uint64) {
+	hash = neverZero(hash)
+	p := d.page(hash)
+	word := start(hash, len(p.slots))
+	prefetch.Line(unsafe.Pointer(&p.slots[word]))
+	prefetch.Line(unsafe.Pointer(&p.checks[word/wordsPerSlot]))
 }
 
 // page returns the page that has hash. The count is loaded before the page: if a split has moved hash to a page of its
@@ -164,9 +154,8 @@ func (d *KeyDir) Find(hash uint64) Candidates {
 	return Candidates{slots: slots, hash: hash, word: start(hash, len(slots))}
 }
 
-// Touch reads what Next will look at first, and does nothing with it: the processor has several such reads on the way
-// to memory at a time, when it is asked for them one behind the other.
-func (c *Candidates) Touch() uint64 { return atomic.LoadUint64(&c.slots[c.word]) }
+// Prefetch asks for the memory that Next will look at first, and does not wait for it.
+func (c *Candidates) Prefetch() { prefetch.Line(unsafe.Pointer(&c.slots[c.word])) }
 
 // Next returns the next candidate, and false when there is none left. Nearly always the first one is the key, but only
 // the record can tell.

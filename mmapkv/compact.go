@@ -292,12 +292,10 @@ func (s *Store) switchTo(m *merge, f *file) {
 
 // moveAll makes the index point to the new file.
 func (s *Store) moveAll(m *merge, f *file) {
-	var hashes [index.WarmAtOnce]uint64
-	for moves := range slices.Chunk(m.moves, len(hashes)) {
-		for i, move := range moves {
-			hashes[i] = move.hash
+	for moves := range slices.Chunk(m.moves, manyAtOnce) {
+		for _, move := range moves {
+			s.files.keys.Prefetch(move.hash)
 		}
-		s.files.keys.Warm(hashes[:len(moves)])
 		for _, move := range moves {
 			s.move(move, f)
 			_ = m.pacer.work(64) // it cannot be cancelled any more

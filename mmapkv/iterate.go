@@ -23,7 +23,7 @@ func (s *Store) Keys() iter.Seq[[]byte] {
 		var locations [manyAtOnce]index.Location
 		n := 0
 		yieldAll := func() bool {
-			s.warmRecords(l, locations[:n])
+			prefetchRecords(l, locations[:n])
 			for i := range n {
 				if key, ok := s.keyAt(prints[i], locations[i]); ok && !yield(key) {
 					return false
@@ -97,10 +97,10 @@ func (s *Store) Range(fn func(key, value []byte) error) error {
 
 // rangeFile shows the live records of one file.
 func (s *Store) rangeFile(f *file, fn func(key, value []byte) error) error {
-	warmed := int64(0)
+	prefetched := int64(0)
 	for offset := f.dataStart; offset < f.Limit(); {
-		if offset >= warmed {
-			warmed = s.warmIndex(f, offset)
+		if offset >= prefetched {
+			prefetched = s.prefetchIndex(f, offset)
 		}
 		next, err := s.rangeRecord(f, offset, fn)
 		if err != nil {
@@ -111,10 +111,10 @@ func (s *Store) rangeFile(f *file, fn func(key, value []byte) error) error {
 	return nil
 }
 
-// warmIndex brings what the index has for the records from an offset on into the
-// cache, for many of them together, and returns where they end. What it finds does
-// not count, and damage is left to those who come after it.
-func (s *Store) warmIndex(f *file, offset int64) (end int64) {
+// prefetchIndex asks for the memory of what the index has for the records from an
+// offset on, for many of them together, and returns where they end. Damage is left
+// to those who come after it.
+func (s *Store) prefetchIndex(f *file, offset int64) (end int64) {
 	l := s.live.Load()
 	if l == nil || f.Memory() == nil || f.cold.Load() {
 		return f.Limit()
@@ -123,16 +123,11 @@ func (s *Store) warmIndex(f *file, offset int64) (end int64) {
 	var err error
 	old := guard.Enter()
 	defer func() { in.leave(old, recover(), &err) }()
-	var hashes [index.WarmAtOnce]uint64
-	n := 0
-	for end = offset; n < len(hashes) && end < f.Limit(); n++ {
-		if in.loadAt(end, -1) != nil {
-			break
-		}
-		hashes[n] = s.hasher.Hash(in.record.Key)
+	end = offset
+	for n := 0; n < manyAtOnce && end < f.Limit() && in.loadAt(end, -1) == nil; n++ {
+		l.keys.Prefetch(s.hasher.Hash(in.record.Key))
 		end += in.record.Size
 	}
-	l.keys.Warm(hashes[:n])
 	return max(end, offset+1)
 }
 

@@ -161,17 +161,15 @@ func (s *Store) hintAtOpen(f *file) (hint *segment.Hint, rebuilt bool, err error
 
 // loadPiece puts records into the index, and notes which of them will expire.
 func (s *Store) loadPiece(p piece, expiring *expiries) {
-	var hashes [index.WarmAtOnce]uint64
-	var prints [index.WarmAtOnce]index.Fingerprint
+	var prints [manyAtOnce]index.Fingerprint
 	var live, liveHints, allHints int64
 	now := s.now().UnixMilli()
 	for from := p.from; from < p.to; from += len(prints) {
 		n := min(len(prints), p.to-from)
 		for i := range n {
 			prints[i] = s.hasher.Fingerprint(p.hint.At(from + i).Key)
-			hashes[i] = prints[i].Hash
+			s.files.keys.Prefetch(prints[i].Hash)
 		}
-		s.files.keys.Warm(hashes[:n])
 		for i := range n {
 			e := p.hint.At(from + i)
 			hintSize := segment.HintEntrySize(len(e.Key))

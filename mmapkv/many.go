@@ -1,14 +1,16 @@
 package mmapkv
 
 import (
+	"runtime"
 	"time"
+	"unsafe"
 
 	"github.com/mmapkv/mmapkv/index"
-	"github.com/mmapkv/mmapkv/internal/guard"
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 )
 
-// manyAtOnce is how many keys GetMany has on the way at a time. Their records, of
-// a few cache lines each, stay in a processor's first cache until they are read.
+// manyAtOnce is how many keys or records are asked for together. A few cache lines
+// each, they stay in a processor's first cache until they are read.
 const manyAtOnce = 64
 
 // GetMany calls fn once for each of the keys, in any order, with its number and
@@ -35,7 +37,7 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	}
 	for i < len(keys) {
 		next := min(i+manyAtOnce, len(keys))
-		s.warm(keys[i:next])
+		s.prefetch(keys[i:next])
 		for ; i < next; i++ {
 			shown = false
 			err := s.view(keys[i], show)
@@ -50,56 +52,46 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	return nil
 }
 
-// warm brings what the lookups of the keys, manyAtOnce at most, will read into the
-// cache. Each step is taken for all keys, so that none waits for another's memory.
-// What it finds does not count, and damage is left to the lookups.
-func (s *Store) warm(keys [][]byte) (sum uint64) {
+// prefetch asks for the memory that the lookups of the keys, manyAtOnce at most,
+// will read. Each step is taken for all keys, so that none waits for another's.
+func (s *Store) prefetch(keys [][]byte) {
 	l := s.live.Load()
 	if l == nil {
-		return 0
+		return
 	}
 	var candidates [manyAtOnce]index.Candidates
 	var locations [manyAtOnce]index.Location
 	for i, key := range keys {
 		candidates[i] = l.keys.Find(s.hasher.Hash(key))
-	}
-	for i := range keys {
-		sum += candidates[i].Touch()
+		candidates[i].Prefetch()
 	}
 	for i := range keys {
 		locations[i], _ = candidates[i].Next()
 	}
-	return sum + s.warmRecords(l, locations[:len(keys)])
+	prefetchRecords(l, locations[:len(keys)])
 }
 
-// warmRecords brings the first bytes of the records at the locations into the cache.
-func (s *Store) warmRecords(l *live, locations []index.Location) (sum uint64) {
-	f := found{store: s}
-	var err error
-	old := guard.Enter()
-	defer func() { f.leave(old, recover(), &err) }()
+// prefetchRecords asks for the memory of the records at the locations.
+func prefetchRecords(l *live, locations []index.Location) {
 	for _, loc := range locations {
-		if f.file = l.file(loc); f.file == nil || loc == index.NoLocation || f.file.cold.Load() {
+		f := l.file(loc)
+		if f == nil || loc == index.NoLocation {
 			continue
 		}
 		size, known := loc.Size()
 		if !known {
-			size = warmBytes
+			size = prefetchBytes
 		}
-		memory, offset := f.file.Memory(), loc.Offset()
-		end := min(offset+min(size, warmBytes), f.file.Limit(), int64(len(memory)))
-		if offset >= end {
-			continue
+		memory := f.Memory()
+		end := min(loc.Offset()+min(size, prefetchBytes), int64(len(memory)))
+		for at := loc.Offset() &^ (cacheLine - 1); at < end; at += cacheLine {
+			prefetch.Line(unsafe.Pointer(&memory[at]))
 		}
-		sum += uint64(memory[end-1])
-		for ; offset < end; offset += cacheLine {
-			sum += uint64(memory[offset])
-		}
+		runtime.KeepAlive(f)
 	}
-	return sum
 }
 
 const (
-	cacheLine = 64
-	warmBytes = 512 // the processor fetches ahead in longer records by itself
+	cacheLine     = 64
+	prefetchBytes = 512 // the processor fetches ahead in longer records by itself
 )

@@ -151,9 +151,9 @@ func (m *merge) copyFile(i int, f *file) error {
 	walker := segment.NewWalker(f.File(), f.Salt, f.dataStart, f.end.Offset)
 	keys := m.store.files.keys
 	var r segment.Record
-	for warm := 0; ; warm-- {
-		if warm <= 0 {
-			warm = m.warm(walker)
+	for asked := 0; ; asked-- {
+		if asked <= 0 {
+			asked = m.prefetch(walker)
 		}
 		offset := walker.Offset()
 		err := walker.Next(&r)
@@ -196,16 +196,13 @@ func (m *merge) copyFile(i int, f *file) error {
 	}
 }
 
-// warm brings what the index knows of the next records into the processor's cache,
-// of all together, and returns how many those are.
-func (m *merge) warm(walker *segment.Walker) int {
-	var hashes [index.WarmAtOnce]uint64
-	n := 0
-	walker.Peek(len(hashes), func(key []byte) {
-		hashes[n] = m.store.hasher.Hash(key)
+// prefetch asks for the memory of what the index knows of the next records, of all
+// together, and returns how many those are.
+func (m *merge) prefetch(walker *segment.Walker) (n int) {
+	walker.Peek(manyAtOnce, func(key []byte) {
+		m.store.files.keys.Prefetch(m.store.hasher.Hash(key))
 		n++
 	})
-	m.store.files.keys.Warm(hashes[:n])
 	return n
 }
 

@@ -217,9 +217,16 @@ func (s *Store) do(w *write) error {
 		s.awaitRoom()
 	}
 	w.err = errUncommitted
+	keys := s.live.Load().keys // Close waits for this write
+	for _, print := range w.prints[:min(prefetchAhead, len(w.prints))] {
+		keys.Prefetch(print.Hash)
+	}
 	s.group.Do(w)
 	return w.err
 }
+
+// prefetchAhead is for how many records publish has the index's memory on the way.
+const prefetchAhead = 16
 
 // errUncommitted is the error of a write whose leader did not come to it.
 var errUncommitted = errors.New("mmapkv: the write was not committed")
@@ -480,6 +487,9 @@ func (s *Store) publish(members []*write, start int64) {
 	hints := int64(0)
 	for _, w := range members {
 		for i, print := range w.prints {
+			if next := i + prefetchAhead; next < len(w.prints) {
+				keys.Prefetch(w.prints[next].Hash)
+			}
 			offset, size := w.draft.Position(i, start)
 			keySize := len(w.draft.Key(i))
 			hints += segment.HintEntrySize(keySize)

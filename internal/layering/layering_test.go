@@ -14,9 +14,9 @@ const module = "github.com/mmapkv/mmapkv"
 
 // rooms lists what each package may import of the module, its tests aside.
 var rooms = map[string][]string{
-	"mmapkv":               {"segment", "index", "fsync", "internal/vfs", "internal/guard", "internal/invariant", "internal/inject", "internal/nap"},
+	"mmapkv":               {"segment", "index", "fsync", "internal/vfs", "internal/guard", "internal/invariant", "internal/inject", "internal/nap", "internal/prefetch"},
 	"segment":              {"internal/vfs", "internal/invariant"},
-	"index":                {"internal/invariant"},
+	"index":                {"internal/invariant", "internal/prefetch"},
 	"fsync":                {"internal/vfs", "internal/invariant"},
 	"internal/vfs":         {},
 	"internal/guard":       {},
@@ -24,6 +24,7 @@ var rooms = map[string][]string{
 	"internal/inject":      {"internal/vfs"},
 	"internal/layering":    {},
 	"internal/nap":         {},
+	"internal/prefetch":    {},
 	"internal/forgetful":   {"internal/vfs"},
 	"internal/faulty":      {"internal/vfs"},
 	"internal/oracle":      {},

@@ -1,0 +1,17 @@
+//go:build amd64 || arm64
+
+// Package prefetch asks the processor for memory that is needed soon.
+//
+// A random read of a large table waits some hundred nanoseconds for memory, in
+// which the processor could have begun a dozen others. So whoever knows several
+// addresses asks for all of them first, and uses them afterwards.
+package prefetch
+
+import "unsafe"
+
+// Line asks for the cache line at p and does not wait for it. It reads nothing: an
+// address whose page is not there, or not in memory, does no harm. On processors
+// other than amd64 and arm64 it does nothing.
+//
+//go:noescape
+func Line(p unsafe.Pointer)
