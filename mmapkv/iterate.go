@@ -125,7 +125,8 @@ func (s *Store) prefetchIndex(f *file, offset int64) (end int64) {
 	defer func() { in.leave(old, recover(), &err) }()
 	end = offset
 	for n := 0; n < manyAtOnce && end < f.Limit() && in.loadAt(end, -1) == nil; n++ {
-		l.keys.Prefetch(s.hasher.Hash(in.record.Key))
+		candidates := l.keys.Find(s.hasher.Hash(in.record.Key))
+		candidates.Prefetch()
 		end += in.record.Size
 	}
 	return max(end, offset+1)
