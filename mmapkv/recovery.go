@@ -352,12 +352,19 @@ type copier struct {
 	previous segment.End // where the file before the last one ends
 	draft    segment.Draft
 	first    uint64 // sequence number of the draft's first record
-	buffer   []byte
+	walker   *segment.Walker
+	pending  []byte // of the last file, not written yet
 }
+
+// copyBytes is how much recovery copies with one write, more or less.
+const copyBytes = 1 << 20
 
 // copyRecords copies the records of one file, batch by batch.
 func (c *copier) copyRecords(u *unsealedFile, records []scanned) error {
-	for _, r := range records {
+	for i, r := range records {
+		if i == 0 || c.walker.Offset() != r.offset {
+			c.walker = segment.NewWalker(u.File(), u.Salt, r.offset, u.end.Offset)
+		}
 		if err := c.take(u, r); err != nil {
 			return err
 		}
@@ -375,8 +382,11 @@ func (c *copier) copyRecords(u *unsealedFile, records []scanned) error {
 // rotted since the scan must not get a fresh checksum.
 func (c *copier) take(u *unsealedFile, r scanned) error {
 	var record segment.Record
-	var err error
-	if c.buffer, err = u.Load(&record, c.buffer, r.offset, r.size); err != nil {
+	err := c.walker.Next(&record)
+	if err == nil {
+		err = c.walker.Load(&record)
+	}
+	if err != nil {
 		return u.corrupt(r.offset, err.Error())
 	}
 	if !record.ValueOK() {
@@ -393,11 +403,15 @@ func (c *copier) take(u *unsealedFile, r scanned) error {
 	return nil
 }
 
-// flush writes the draft, to a new file when the last one has no room.
+// flush adds the draft to what is written, to a new file when the last one has no
+// room.
 func (c *copier) flush() error {
 	s := c.store
 	size := c.draft.EncodedSize(true, true)
 	if n := len(c.files); n == 0 || size > c.files[n-1].capacity-c.end.Offset {
+		if err := c.write(); err != nil {
+			return err
+		}
 		if n > 0 {
 			c.previous = c.end
 		}
@@ -414,21 +428,38 @@ func (c *copier) flush() error {
 		p.Previous = &c.previous
 	}
 	data := c.draft.Finish(p)
-	if err := f.active.Reserve(c.end.Offset+int64(len(data)), growthStep, f.capacity); err != nil {
-		return s.writeFailed(err)
-	}
-	if _, err := f.active.Append(data); err != nil {
-		return s.writeFailed(err)
-	}
+	c.pending = append(c.pending, data...)
 	c.end = segment.End{Offset: c.end.Offset + int64(len(data)), Seq: c.first + uint64(c.draft.Len()) - 1}
 	f.end = c.end
-	f.SetLimit(c.end.Offset)
 	c.draft.Reset()
+	if len(c.pending) < copyBytes {
+		return nil
+	}
+	return c.write()
+}
+
+// write writes what is pending.
+func (c *copier) write() error {
+	if len(c.pending) == 0 {
+		return nil
+	}
+	f := c.files[len(c.files)-1]
+	if err := f.active.Reserve(c.end.Offset, growthStep, f.capacity); err != nil {
+		return c.store.writeFailed(err)
+	}
+	if _, err := f.active.Append(c.pending); err != nil {
+		return c.store.writeFailed(err)
+	}
+	c.pending = c.pending[:0]
+	f.SetLimit(c.end.Offset)
 	return nil
 }
 
 // finish makes the new files durable.
 func (c *copier) finish() ([]*file, error) {
+	if err := c.write(); err != nil {
+		return nil, err
+	}
 	for _, f := range c.files {
 		if err := f.active.Sync(); err != nil {
 			return nil, c.store.syncFailed(err)
