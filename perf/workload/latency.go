@@ -207,6 +207,7 @@ func (s *session) aloneAndBeside(t task) error {
 		if err := s.leaveGarbage(); err != nil {
 			return err
 		}
+		s.awaitRest()
 		ended := make(chan struct{})
 		t.until = ended
 		err := Beside(s.ctx, func() error {
