@@ -121,11 +121,27 @@ func (b *HintBuilder) Damaged() bool { return len(b.damages) > 0 }
 // of them. What cannot be read between them, or behind the last one, is damage.
 func BuildHint(r io.ReaderAt, salt uint64, from, to int64) (*HintBuilder, error) {
 	b := NewHintBuilder()
-	err := Scan(r, salt, from, to, b.Add, b.AddDamage)
-	if err != nil {
+	sampled := false
+	add := func(e Entry) {
+		if read := e.Offset - from; !sampled && read >= hintSample {
+			sampled = true
+			b.expect(float64(to-e.Offset) / float64(read))
+		}
+		b.Add(e)
+	}
+	if err := Scan(r, salt, from, to, add, b.AddDamage); err != nil {
 		return nil, err
 	}
 	return b, nil
+}
+
+// hintSample is how many bytes of a file tell BuildHint what to expect of the rest.
+const hintSample = 1 << 20
+
+// expect makes room for so many times what there is, and some more: growing step by
+// step copies large hints a dozen times.
+func (b *HintBuilder) expect(times float64) {
+	b.entries = slices.Grow(b.entries, int(float64(len(b.entries))*times*1.05))
 }
 
 // Encode returns the hint of a file whose records end as covers says.
