@@ -423,8 +423,9 @@ func (c *copier) flush() error {
 		c.end = segment.End{Offset: f.dataStart}
 	}
 	f := c.files[len(c.files)-1]
-	p := segment.Placement{Salt: f.Salt, Offset: c.end.Offset, Seq: c.first, Watermark: s.syncer.Durable(), HasWatermark: true}
-	if c.end.Offset == f.dataStart && c.previous != (segment.End{}) {
+	p := segment.Placement{Salt: f.Salt, Offset: c.end.Offset, Seq: c.first, Watermark: s.syncer.Durable()}
+	p.HasWatermark = c.end.Offset == f.dataStart // the manifest tells the rest
+	if p.HasWatermark && c.previous != (segment.End{}) {
 		p.Previous = &c.previous
 	}
 	data := c.draft.Finish(p)

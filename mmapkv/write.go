@@ -240,6 +240,8 @@ type tail struct {
 	empty    bool        // the file has no record yet
 	half     bool        // the file is half full, and maintenance knows
 	clean    bool        // the manifest still says that the last close was clean
+	told     uint64      // the watermark that the log tells
+	toldAt   int64       // and the offset in the file where it last did
 	buffer   []byte      // for groups of several writes
 }
 
@@ -394,7 +396,9 @@ const growthStep = 64 << 10
 func (s *Store) appendTail(members []*write) error {
 	t := &s.tail
 	p := segment.Placement{Salt: t.file.Salt, Offset: t.end.Offset, Seq: t.seq + 1,
-		Watermark: s.syncer.Durable(), HasWatermark: true}
+		Watermark: s.syncer.Durable()}
+	p.HasWatermark = t.watermarkDue(p.Watermark)
+	telling := p
 	if t.empty && t.previous != (segment.End{}) {
 		p.Previous = &t.previous
 	}
@@ -426,10 +430,24 @@ func (s *Store) appendTail(members []*write) error {
 		}
 		return err
 	}
+	if telling.HasWatermark {
+		t.told, t.toldAt = telling.Watermark, telling.Offset
+	}
 	t.end = segment.End{Offset: t.end.Offset + int64(len(data)), Seq: t.seq}
 	t.empty = false
 	invariant.Check(t.end.Seq >= firstSeq, "a group of no records")
 	return nil
+}
+
+// watermarkEvery is how far apart in a file, in bytes, the places are that tell the
+// watermark even if it is the old one: a disk loses a block at a time, and what
+// comes next still tells that the lost was there.
+const watermarkEvery = 4 << 10
+
+// watermarkDue says whether the next group tells the watermark. With one in every
+// record a small one would be a twentieth larger.
+func (t *tail) watermarkDue(watermark uint64) bool {
+	return t.empty || watermark != t.told || t.end.Offset-t.toldAt >= watermarkEvery
 }
 
 // writeTail appends the bytes to the tail file and syncs them under Always.

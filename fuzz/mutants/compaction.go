@@ -60,6 +60,10 @@ var clockMutants = []mutant{
 
 // plainMutants are for the store's own tests.
 var plainMutants = []mutant{
+	{"the watermark is told once", "mmapkv/write.go",
+		" || t.end.Offset-t.toldAt >= watermarkEvery", ""},
+	{"a watermark that has advanced is not told", "mmapkv/write.go",
+		"t.empty || watermark != t.told || ", "t.empty || "},
 	{"a run is taken whole, whether it fits or not", "mmapkv/merge.go",
 		"		if n == len(m.run) {", "		if n > 0 {"},
 	{"the manifest is not asked what it lists", "mmapkv/compact.go",

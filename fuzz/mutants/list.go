@@ -41,7 +41,7 @@ var mutants = []mutant{
 		"	return len(next.records) == 0\n", "	return true\n"},
 	{"an open batch counts", "mmapkv/recovery.go", "	s.cutOpenBatch(files)\n", ""},
 	{"the watermark is ahead of the disk", "mmapkv/write.go",
-		"		Watermark: s.syncer.Durable(), HasWatermark: true}\n	if t.empty", "		Watermark: t.seq, HasWatermark: true}\n	if t.empty"},
+		"		Watermark: s.syncer.Durable()}\n	p.HasWatermark", "		Watermark: t.seq}\n	p.HasWatermark"},
 	{"the manifest's watermark is ahead of the disk", "mmapkv/manifest.go",
 		"next.Watermark = max(next.Watermark, s.syncer.Durable())", "next.Watermark = max(next.Watermark, s.lastGiven.Load())"},
 	{"the manifest stays clean while written to", "mmapkv/write.go",

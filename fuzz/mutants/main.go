@@ -28,7 +28,7 @@ var suites = []suite{
 	{"fuzz", "TestCompactionCrashStates", compactionMutants},
 	{"fuzz", "TestDamageIsLocalAndReported", damageMutants},
 	{"mmapkv", "TestExpired|TestEmptied", clockMutants},
-	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead", plainMutants},
+	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
 }
 
 type suite struct {
