@@ -175,7 +175,8 @@ func (s *Store) endForTest(t testing.TB) {
 
 // A writer that had to make the file itself would wait for the seal of the old one.
 func TestCompactLeavesWritersAFile(t *testing.T) {
-	s := open(t, t.TempDir(), byHand())
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
 	for range 2 {
 		put(t, s, "key", "value")
 	}
@@ -197,6 +198,11 @@ func TestCompactLeavesWritersAFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		compact(t, s)
+	}
+	// Nobody came to use the last one, so that Close takes it away.
+	closeStore(t, s)
+	if files := segmentFiles(t, dir); len(files) > 0 {
+		t.Errorf("%v is left of nothing", files)
 	}
 }
 
