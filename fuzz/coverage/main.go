@@ -86,6 +86,7 @@ func runTests(dir string) (profiles []string, err error) {
 	for name, args := range map[string][]string{
 		"own":     append(own, "./internal/vfs/vfstest"),
 		"benches": {"./fuzz", "-run=" + benches},
+		"salvage": {"./fuzz", "-run=TestSalvageWhileCallsFail", "-fault.step=1"},
 	} {
 		profile := filepath.Join(dir, name+".cover")
 		test := exec.Command("go", append(append([]string{"test", "-coverprofile=" + profile}, covered...), args...)...)

@@ -237,7 +237,7 @@ func (s *session) measure(t task) (Result, error) {
 			workers[g].latency = NewHistogram()
 		}
 	}
-	runtime.GC() // what others left does not count
+	runtime.GC()        // what others left does not count
 	if t.until == nil { // else something goes on beside it that ends it
 		s.awaitRest()
 	}
