@@ -174,6 +174,9 @@ func (u *unlinking) compact() {
 		if op.Kind != forgetful.Remove || kind != segment.SegmentFile && kind != segment.HintFile {
 			return
 		}
+		if len(u.uncommitted) == 0 {
+			return // nothing is copied yet; it is the file that writers could have used
+		}
 		if len(u.removed) == 0 {
 			u.committed = u.snapshots("swapped")
 		}

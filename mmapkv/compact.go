@@ -104,7 +104,7 @@ func (s *Store) tryAgain() (err error) {
 
 // sealGarbage ends the tail if it holds garbage, and seals what has ended. The log
 // goes on in another file meanwhile: a writer that had to make one would wait for
-// the sync and the hint of this one.
+// the sync and the hint of this one. It goes again if nobody has come.
 func (s *Store) sealGarbage() error {
 	if err := s.enter(); err != nil {
 		return err
@@ -127,7 +127,11 @@ func (s *Store) sealGarbage() error {
 			err = s.endGarbage()
 		}
 	})
-	return errors.Join(err, s.sealEnded())
+	if err = errors.Join(err, s.sealEnded()); err != nil {
+		return err
+	}
+	s.group.Exclusive(s.endUnused)
+	return s.sealEnded()
 }
 
 // tailHasGarbage says whether a record of the tail is not needed. It is called by
@@ -152,6 +156,14 @@ func (s *Store) endGarbage() error {
 	}
 	s.startPreparedLocked()
 	return nil
+}
+
+// endUnused ends the tail if nothing was written to it, so that it goes. It is
+// called by the leader.
+func (s *Store) endUnused() {
+	if t := &s.tail; t.file != nil && t.end.Offset == t.file.dataStart {
+		s.endTail()
+	}
 }
 
 // sealEnded seals the files that get no more records.

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -173,36 +176,53 @@ func (s *Store) endForTest(t testing.TB) {
 	}
 }
 
-// A writer that had to make the file itself would wait for the seal of the old one.
+// While Compact seals the tail a writer has a file to go on in: this one would wait
+// for ever for the seal in whose midst it comes. If none comes the file goes.
 func TestCompactLeavesWritersAFile(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, byHand())
-	for range 2 {
+	for _, comes := range []bool{true, false} {
+		disk, o := forgetful.New(), byHand()
+		inject.Into(o, &inject.Seams{FS: disk, Manual: true})
+		s := open(t, "/store", o)
 		put(t, s, "key", "value")
-	}
-	before := s.tail.file
-	if err := s.sealGarbage(); err != nil {
-		t.Fatal(err)
-	}
-	if s.tail.file == nil || s.tail.file == before || before.active != nil {
-		t.Errorf("the log goes on in %v after %v, whose writer's handle is %v", s.tail.file, before, before.active)
-	}
-	for range 2 { // a tail without garbage stays
-		before = s.tail.file
-		compact(t, s)
 		put(t, s, "key", "value")
-		if s.tail.file != before {
-			t.Errorf("the log goes on in %v after %v", s.tail.file, before)
+		came := false
+		disk.OnCall = func(_ int, op forgetful.Op) {
+			if comes && !came && op.Kind == forgetful.Rename && strings.HasSuffix(op.To, ".hint") {
+				came = true
+				put(t, s, "who", "came in between")
+			}
 		}
-		if err := s.Delete([]byte("key")); err != nil {
+		if err := s.sealGarbage(); err != nil {
 			t.Fatal(err)
 		}
-		compact(t, s)
+		if files := len(s.files.order); came != comes || (s.tail.file != nil) != comes || files != 1+len(s.files.unsealed()) {
+			t.Errorf("came %v, and the log goes on in %v; there are %d files", came, s.tail.file, files)
+		}
+		disk.OnCall = nil
+		closeStore(t, s)
 	}
-	// Nobody came to use the last one, so that Close takes it away.
+}
+
+// Close takes away a file that nothing was written to.
+func TestCloseTakesAwayAnUnusedFile(t *testing.T) {
+	disk, o := forgetful.New(), byHand()
+	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
+	s := open(t, "/store", o)
+	put(t, s, "key", "value")
+	if _, err := s.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	s.group.Exclusive(func() {
+		if err := s.endGarbage(); err != nil {
+			t.Error(err)
+		}
+	})
 	closeStore(t, s)
-	if files := segmentFiles(t, dir); len(files) > 0 {
-		t.Errorf("%v is left of nothing", files)
+	for _, name := range disk.Files() {
+		id, kind, _ := segment.ParseFileName(filepath.Base(name))
+		if (kind == segment.SegmentFile || kind == segment.HintFile) && id != 1 {
+			t.Errorf("%s is there", name)
+		}
 	}
 }
 

@@ -140,9 +140,7 @@ func (s *Store) finish() error {
 	s.dropSpareLocked()
 	prepared := s.prepared
 	s.prepared = nil
-	if t := &s.tail; t.file != nil && t.end.Offset == t.file.dataStart {
-		s.endTail() // nothing was written to it: it goes
-	}
+	s.endUnused()
 	for {
 		sealed, err := s.sealOldestLocked(0, true)
 		if err != nil {

@@ -55,7 +55,7 @@ func offline(t *testing.T, dir, script string, environment ...string) string {
 func checkout(t *testing.T, root string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	for _, pattern := range []string{"go.*", "*/*.go", "*/*/*.go", "*/*/*/*.go", "*/*/*/*/*.go"} {
+	for _, pattern := range []string{"go.*", "*/*.go", "*/*/*.go", "*/*/*/*.go", "*/*/*/*/*.go", "*/*/*.s"} {
 		paths, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
