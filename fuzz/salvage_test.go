@@ -197,10 +197,15 @@ func (l *life) judge(shown map[string]string, history map[string]map[string]bool
 // ever. What was salvaged all the same is all there, or the report says what is
 // not; otherwise there is no store, or all of it. The old one stays as it was.
 func TestSalvageWhileCallsFail(t *testing.T) {
-	for _, ignoring := range []bool{false, true} {
+	for how := range 4 {
+		ignoring, killed := how&1 != 0, how&2 != 0
 		l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(11, 11)))
 		l.compacting, l.quiet = true, true
 		history := l.salvageable()
+		if killed {
+			l.writeOn(history)
+			l.disk = l.disk.Kill()
+		}
 		o := mmapkv.SalvageOptions{IgnoreManifest: ignoring}
 		counting := faulty.New(l.disk.Clone())
 		if _, _, err := l.salvage(counting, o); err != nil {
@@ -209,7 +214,7 @@ func TestSalvageWhileCallsFail(t *testing.T) {
 		for n := 1; n <= counting.Count(); n += *faultStep * sampleOneIn {
 			for _, rule := range []faulty.Rule{{Err: syscall.EIO}, {Err: syscall.EACCES}, {Err: syscall.ENOSPC, Forever: true}} {
 				rule.Nth = n
-				l.name = fmt.Sprintf("ignoring the manifest %v, call %d fails with %v", ignoring, n, rule.Err)
+				l.name = fmt.Sprintf("killed %v, ignoring the manifest %v, call %d fails with %v", killed, ignoring, n, rule.Err)
 				disk := l.disk.Clone()
 				calls := faulty.New(disk)
 				calls.Fail(rule)
@@ -239,6 +244,22 @@ func TestSalvageWhileCallsFail(t *testing.T) {
 			}
 		}
 		t.Logf("%d calls", counting.Count())
+	}
+}
+
+// writeOn opens the store again and writes to it.
+func (l *life) writeOn(history map[string]map[string]bool) {
+	var err error
+	if l.store, err = l.open(l.disk); err != nil {
+		l.fail("open: %v", err)
+	}
+	for range 20 {
+		op := l.randomOp()
+		if history[op.Key] == nil {
+			history[op.Key] = map[string]bool{}
+		}
+		history[op.Key][op.Value] = true
+		l.write([]oracle.Op{op}, l.writeOne)
 	}
 }
 

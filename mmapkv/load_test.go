@@ -2,11 +2,35 @@ package mmapkv
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
 )
+
+// Hints that are not there, or cannot be, cost time and nothing else.
+func TestLoadingWithoutSomeHints(t *testing.T) {
+	dir := t.TempDir()
+	o := byHand()
+	s := open(t, dir, o)
+	fill(t, s, 0, 10_000, 100)
+	closeStore(t, s)
+	hints, err := filepath.Glob(filepath.Join(dir, "*.hint"))
+	if err != nil || len(hints) < 50 {
+		t.Fatalf("%d hints, %v", len(hints), err)
+	}
+	remove(t, dir, filepath.Base(hints[3]))
+	if err := os.Truncate(hints[7], 100<<20); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, o)
+	wantFilled(t, s, 0, 10_000, 100)
+	if s.Len() != 10_000 {
+		t.Errorf("%d keys", s.Len())
+	}
+}
 
 // Several workers load hints of several pieces, of files that overwrite each other:
 // the outcome and the accounts are those of one.

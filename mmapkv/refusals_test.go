@@ -1,13 +1,16 @@
 package mmapkv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -233,8 +236,38 @@ func TestArgumentsThatMakeNoSense(t *testing.T) {
 		if _, err := Open(t.TempDir(), &Options{Compaction: compaction}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("Open with %+v: %v", compaction, err)
 		}
+		o := SalvageOptions{Options: &Options{Compaction: compaction}}
+		if _, err := Salvage(t.Context(), t.TempDir(), t.TempDir(), &o); !errors.Is(err, ErrInvalid) {
+			t.Errorf("Salvage with %+v: %v", compaction, err)
+		}
 	}
 }
+
+// A file that cannot be prepared ahead is made when it is needed.
+func TestNextFileThatCannotBePrepared(t *testing.T) {
+	var warned atomic.Int64
+	o := tiny()
+	o.Logger = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+		if bytes.Contains(p, []byte("it is tried again")) && bytes.Contains(p, []byte(syscall.EMFILE.Error())) {
+			warned.Add(1)
+		}
+		return len(p), nil
+	}), nil))
+	s, disk := onFaulty(t, o, inject.Seams{})
+	put(t, s, "first", "value")
+	disk.Fail(fails(syscall.EMFILE, ".seg", faulty.Create))
+	for i := range 4 {
+		put(t, s, fmt.Sprint("key", i), strings.Repeat("v", minSegmentSize/6))
+	}
+	waitFor(t, "a word of the background", func() bool { return warned.Load() > 0 })
+	disk.Heal()
+	fill(t, s, 0, 200, 100)
+	wantFilled(t, s, 0, 200, 100)
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestNewSegmentThatCannotBeLocked(t *testing.T) {
 	o := byHand()

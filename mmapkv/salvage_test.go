@@ -616,6 +616,13 @@ func TestSalvageRefuses(t *testing.T) {
 	if err := salvage(dir, parent); !errors.Is(err, ErrInvalid) {
 		t.Errorf("to a directory with something in it: %v", err)
 	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := salvage(dir, file); !errors.Is(err, syscall.ENOTDIR) {
+		t.Errorf("to a file: %v", err)
+	}
 	if err := salvage(filepath.Join(parent, "none"), to); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("from nowhere: %v", err)
 	}
