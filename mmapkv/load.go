@@ -153,10 +153,8 @@ func (s *Store) hintAtOpen(f *file) (hint *segment.Hint, rebuilt bool, err error
 	if hint, err = s.readHint(f); err == nil {
 		return hint, false, nil
 	}
-	if hint, err = s.rebuildHint(f); err != nil {
-		return nil, false, unusable(segment.FileName(f.ID), err)
-	}
-	return hint, true, nil
+	hint, err = s.rebuildHint(f)
+	return hint, true, err
 }
 
 // loadPiece puts records into the index, and notes which of them will expire.

@@ -112,6 +112,27 @@ func TestGroupThatDoesNotFitIsTriedOneByOne(t *testing.T) {
 	wantValue(t, s, "key 1", "value")
 }
 
+// A hint that Open makes anew and cannot write is not damage of its segment.
+func TestHintThatOpenCannotWrite(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	fill(t, s, 0, 300, 100)
+	closeStore(t, s)
+	remove(t, dir, segment.HintName(2))
+	disk, o := faulty.New(vfs.OS()), byHand()
+	inject.Into(o, &inject.Seams{FS: disk})
+	disk.Fail(fails(syscall.EIO, ".hint.tmp", faulty.Create))
+	if _, err := Open(dir, o); !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) || errors.Is(err, ErrCorrupt) {
+		t.Errorf("Open: %v", err)
+	}
+	disk.Heal()
+	s = open(t, dir, o)
+	wantFilled(t, s, 0, 300, 100)
+	if r := s.Stats().Recovery; r.HintsRebuilt != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestSizeOfAnUnreadableRecordIsNotKnown(t *testing.T) {
 	s, disk := onFaulty(t, &Options{SegmentSize: 4 << 20}, inject.Seams{Manual: true})
 	long := strings.Repeat("v", 300_000) // the index does not know how long
