@@ -320,18 +320,27 @@ func (s *Store) sealRecovered(files []*unsealedFile, kept, copies []*file) error
 	if err != nil {
 		return err
 	}
-	s.adopt(files, kept, copies)
-	return nil
+	return s.adopt(files, kept, copies)
 }
 
 // adopt makes the files what the manifest now says.
-func (s *Store) adopt(files []*unsealedFile, kept, copies []*file) {
+func (s *Store) adopt(files []*unsealedFile, kept, copies []*file) error {
 	order := s.files.order[:len(s.files.order)-len(files)]
 	for _, f := range kept {
+		mapped := f.Segment
+		if n := int64(len(f.Memory())); n > 0 && n < f.end.Offset {
+			// The file was cut, and is not mapped as far as its records should go.
+			again, err := s.openFile(segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end}, true)
+			if err != nil {
+				return err
+			}
+			mapped = again.Segment
+		}
 		// Behind the sealed end lies only what was copied or never counted.
 		if err := f.File().Truncate(f.end.Offset); err != nil {
 			s.log.Warn("mmapkv: a recovered segment could not be trimmed", "file", segment.FileName(f.ID), "error", err)
 		}
+		f.Segment = mapped
 		f.active = nil
 	}
 	order = append(order, kept...)
@@ -342,6 +351,7 @@ func (s *Store) adopt(files []*unsealedFile, kept, copies []*file) {
 			f.active = nil
 		}
 	}
+	return nil
 }
 
 // copier writes records, with their sequence numbers, to new files.
