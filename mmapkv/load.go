@@ -154,6 +154,9 @@ func (s *Store) hintAtOpen(f *file) (hint *segment.Hint, rebuilt bool, err error
 		return hint, false, nil
 	}
 	hint, err = s.rebuildHint(f)
+	if err != nil && !errors.Is(err, ErrFailed) { // else it was read, and could not be written down
+		err = unusable(segment.FileName(f.ID), err)
+	}
 	return hint, true, err
 }
 

@@ -263,7 +263,7 @@ func (s *Store) readHint(f *file) (*segment.Hint, error) {
 func (s *Store) rebuildHint(f *file) (*segment.Hint, error) {
 	builder, err := s.buildHint(f, f.end)
 	if err != nil {
-		return nil, unusable(segment.FileName(f.ID), err)
+		return nil, err
 	}
 	content := builder.Encode(f.ID, f.Salt, f.end, f.end.Seq)
 	if !s.options.ReadOnly && f.active == nil {
