@@ -465,11 +465,17 @@ func (s *Store) writeTail(data []byte) (written int, err error) {
 
 // voidTail ends the tail where the log is, after a write that failed in the
 // middle and left records behind that place: the log goes on in another file,
-// whose first record says that this one ends here.
+// whose first record says that this one ends here. That nothing is behind it has
+// to be on disk before that record is, and before the writer hears that nothing
+// was written: what a power loss brought back would be taken for the log's end.
 func (s *Store) voidTail(cause error) error {
 	active := s.tail.file.active
+	err := active.Void()
+	if err == nil {
+		err = active.Sync()
+	}
 	s.endTail()
-	if err := active.Void(); err != nil {
+	if err != nil {
 		return s.syncFailed(errors.Join(cause, err))
 	}
 	return cause

@@ -1,0 +1,76 @@
+package mmapkv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+)
+
+// openOnDisk opens a store of tiny segments on a test disk.
+func openOnDisk(t *testing.T, disk vfs.FS, policy fsync.Policy) *Store {
+	t.Helper()
+	o := tiny()
+	o.Sync = policy
+	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
+	return open(t, "/store", o)
+}
+
+// A full disk may take the first part of a write. After a power loss nothing of it
+// counts, and it does not end the log in front of what was acknowledged later.
+func TestPowerLossBehindAShortWrite(t *testing.T) {
+	const refusedFirst, refusedSecond = "refused 1", "refused 2"
+	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(time.Second), fsync.Never} {
+		for _, second := range []int{0, 200} { // the first record is half there, or whole
+			for later := range 3 {
+				t.Run(fmt.Sprint(policy, ", ", second, " bytes, then ", later), func(t *testing.T) {
+					power := forgetful.New()
+					disk := faulty.New(power)
+					s := openOnDisk(t, disk, policy)
+					put(t, s, "before", "value")
+					if err := s.Sync(); err != nil {
+						t.Fatal(err)
+					}
+					disk.Fail(faulty.Rule{Err: syscall.ENOSPC, Short: true, Match: faulty.Only(faulty.Write)})
+					refused := []*write{
+						s.writeForTest([]byte(refusedFirst), []byte("value")),
+						s.writeForTest([]byte(refusedSecond), bytes.Repeat([]byte("v"), second)),
+					}
+					s.group.Exclusive(func() { s.commitSome(refused) })
+					disk.Heal()
+					for _, w := range refused {
+						if !errors.Is(w.err, syscall.ENOSPC) || errors.Is(w.err, ErrFailed) {
+							t.Fatalf("a write that does not fit: %v", w.err)
+						}
+					}
+					for i := range later {
+						put(t, s, fmt.Sprint("later ", i), "value")
+					}
+					for seed := range uint64(32) {
+						s := openOnDisk(t, power.PowerCutWhole(forgetful.Random(seed)), policy)
+						wantValue(t, s, "before", "value")
+						wantAbsent(t, s, refusedFirst)
+						wantAbsent(t, s, refusedSecond)
+						for i := range later {
+							if policy == fsync.Always {
+								wantValue(t, s, fmt.Sprint("later ", i), "value")
+							}
+						}
+						if damages := s.Stats().Recovery.Damages; len(damages) > 0 {
+							t.Errorf("seed %d: Open reports damage: %v", seed, damages)
+						}
+						closeStore(t, s)
+					}
+				})
+			}
+		}
+	}
+}
