@@ -414,11 +414,12 @@ func (c *copier) take(u *unsealedFile, r scanned) error {
 }
 
 // flush adds the draft to what is written, to a new file when the last one has no
-// room.
+// room, or where numbers are missing, as they are behind a write that failed: within
+// a file that means damage.
 func (c *copier) flush() error {
 	s := c.store
 	size := c.draft.EncodedSize(true, true)
-	if n := len(c.files); n == 0 || size > c.files[n-1].capacity-c.end.Offset {
+	if n := len(c.files); n == 0 || size > c.files[n-1].capacity-c.end.Offset || c.first != c.end.Seq+1 {
 		if err := c.write(); err != nil {
 			return err
 		}

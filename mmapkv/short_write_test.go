@@ -74,3 +74,32 @@ func TestPowerLossBehindAShortWrite(t *testing.T) {
 		}
 	}
 }
+
+// The numbers of what was refused are missing from the log, in front of a file.
+// Recovery keeps it so: within a file it would be taken for damage.
+func TestNumbersAreMissingOnlyBetweenFilesAfterAKill(t *testing.T) {
+	power := forgetful.New()
+	disk := faulty.New(power)
+	s := openOnDisk(t, disk, fsync.Never)
+	put(t, s, "before", "value")
+	disk.Fail(faulty.Rule{Err: syscall.ENOSPC, Short: true, Match: faulty.Only(faulty.Write)})
+	if err := s.Put([]byte("refused"), make([]byte, 100)); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("a write that does not fit: %v", err)
+	}
+	disk.Heal()
+	put(t, s, "after", "value")
+	power = power.Kill()
+	for range 2 {
+		s = openOnDisk(t, power, fsync.Never)
+		if report, err := s.Verify(t.Context()); err != nil || len(report.Damages) > 0 {
+			t.Errorf("Verify: %v, %v", report.Damages, err)
+		}
+		if damages := s.Stats().Recovery.Damages; len(damages) > 0 {
+			t.Errorf("Open reports damage: %v", damages)
+		}
+		wantValue(t, s, "before", "value")
+		wantValue(t, s, "after", "value")
+		put(t, s, "again", "value")
+		power = power.Kill()
+	}
+}
