@@ -162,6 +162,43 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	}
 }
 
+// Tombstones that all are needed do not fit into one file with others. They are not
+// garbage, though nobody has copied them, and compactions come to an end.
+func TestCompactionEndsWhereTombstonesDoNotFit(t *testing.T) {
+	o := tiny()
+	inject.Into(o, &inject.Seams{Manual: true})
+	s := open(t, t.TempDir(), o)
+	const old = 150
+	for i := range old {
+		put(t, s, fmt.Sprint("victim ", i), "value")
+		for j := range 3 {
+			put(t, s, fmt.Sprint("stays ", i, " ", j), string(make([]byte, 1000)))
+		}
+		s.endForTest(t)
+	}
+	put(t, s, "small", "file")
+	s.endForTest(t)
+	for i := range old {
+		if err := s.Delete(fmt.Append(nil, "victim ", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.endForTest(t)
+	for steps := 0; ; steps++ {
+		did, err := s.stepCompact()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !did {
+			break
+		}
+		if steps == old {
+			t.Fatalf("no end after %d compactions: %+v", steps, s.Stats().Compaction)
+		}
+	}
+	checkAccounts(t, s)
+}
+
 // endForTest seals the segment being written.
 func (s *Store) endForTest(t testing.TB) {
 	t.Helper()

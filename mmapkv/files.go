@@ -25,10 +25,13 @@ type file struct {
 	expiring             expiries
 	mayShadow            atomic.Bool // it has tombstones or records that expire
 
-	// pins is what tombstones take that compaction has kept, by the older file that
-	// needs them; it does not change. damaged, by what Open found, and unreadable, by
-	// what a compaction met, keep the file out of compactions.
-	pins                map[segment.ID]int64
+	// pins is what tombstones take that a compaction has kept, or found that it would
+	// have to, by the older file that needs them. It is guarded by fileSet.mu once the
+	// file is listed.
+	pins map[segment.ID]int64
+
+	// damaged, by what Open found, and unreadable, by what a compaction met, keep the
+	// file out of compactions.
 	damaged, unreadable atomic.Bool
 
 	// active is the writer's handle while the file is unsealed. It is set when

@@ -94,7 +94,30 @@ func (m *merge) prepare() error {
 		if n == len(m.run) {
 			return nil
 		}
+		m.leavePins(n)
 		m.run = m.run[:n]
+	}
+}
+
+// leavePins tells the files of the run that are left out of it, all from the n-th
+// on, what of their tombstones is needed. The choice would otherwise take these for
+// garbage, and come to the same run again for ever.
+func (m *merge) leavePins(n int) {
+	pins := make([]map[segment.ID]int64, len(m.run))
+	for at, one := range m.shadows {
+		if one.by == 0 {
+			continue
+		}
+		if pins[at.file] == nil {
+			pins[at.file] = map[segment.ID]int64{}
+		}
+		pins[at.file][one.by] += segment.RecordSize(len(one.key), 0, segment.Tombstone)
+	}
+	files := &m.store.files
+	files.mu.Lock()
+	defer files.mu.Unlock()
+	for i, f := range m.run[n:] {
+		f.pins = pins[n+i]
 	}
 }
 
@@ -110,8 +133,7 @@ func (m *merge) fitting() int {
 			needed[at.file] += segment.RecordSize(len(one.key), 0, segment.Tombstone)
 		}
 	}
-	header := segment.Header{Replaces: make([]segment.ID, len(m.run))}
-	left := m.store.options.SegmentSize - header.Size()
+	left := m.store.mergeRoom(len(m.run))
 	for i, bytes := range needed {
 		if left -= bytes; left < 0 {
 			return max(i, 1)

@@ -73,7 +73,7 @@ func (s *Store) bestRun() []*file {
 			newest := run[n-1]
 			size, live, garbage := sum(run)
 			most += newest.most
-			if !newest.eligible || s.solid(newest) || n > 1 && most > s.options.SegmentSize-segment.HeaderSize {
+			if !newest.eligible || s.solid(newest) || n > 1 && most > s.mergeRoom(n) {
 				break
 			}
 			if !s.worthwhile(run, size, garbage, pressed) {
@@ -133,11 +133,18 @@ func (s *Store) runAt(list []candidate, i int) (n int) {
 	for ; n < maxRun && i+n < len(list); n++ {
 		c := list[i+n]
 		most += c.most
-		if !c.eligible || s.solid(c) || n > 0 && most > s.options.SegmentSize-segment.HeaderSize {
+		if !c.eligible || s.solid(c) || n > 0 && most > s.mergeRoom(n+1) {
 			break
 		}
 	}
 	return n
+}
+
+// mergeRoom is how many bytes of records fit into the file that takes the place of n
+// files.
+func (s *Store) mergeRoom(n int) int64 {
+	header := segment.Header{Replaces: make([]segment.ID, n)}
+	return s.options.SegmentSize - header.Size()
 }
 
 // solid says that a file is not worth copying with others: it holds hardly any
