@@ -99,6 +99,9 @@ func (s *Store) scanFile(f *file) (*unsealedFile, error) {
 			return nil, fmt.Errorf("mmapkv: scanning %s: %w", segment.FileName(f.ID), err)
 		}
 		next = scanner.Next
+		if !credible(e) {
+			continue
+		}
 		if e.Offset == f.dataStart {
 			u.hasFirst, u.previous = true, e.Previous
 		}
@@ -111,6 +114,13 @@ func (s *Store) scanFile(f *file) (*unsealedFile, error) {
 			batchGoesOn: e.Flags&segment.BatchGoesOn != 0,
 		})
 	}
+}
+
+// credible says whether a store can have written what a record tells of the log. What
+// recovery believes goes into the manifest, and the numbers go on from there.
+func credible(e segment.Entry) bool {
+	return e.Seq <= segment.MaxSeq && e.Watermark < e.Seq && e.Previous.Seq < e.Seq &&
+		e.Previous.Offset >= 0 && e.Previous.Offset <= segment.MaxFileSize && e.Previous.Offset%segment.Alignment == 0
 }
 
 // walkLog follows the log through the unsealed files, from the end of the sealed

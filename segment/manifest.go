@@ -187,6 +187,9 @@ func (m *Manifest) check() error {
 	if m.NextID == 0 || m.NextID > maxNextID {
 		return fmt.Errorf("%w: it has used up all ids", ErrManifest)
 	}
+	if m.LastSeq > MaxSeq || m.Watermark > m.LastSeq || m.SealedSeq > m.LastSeq {
+		return fmt.Errorf("%w: it has numbers that nobody has given", ErrManifest)
+	}
 	seen := make(map[ID]bool, len(m.Segments))
 	for i, info := range m.Segments {
 		known := info.Sealed || m.Clean && i == len(m.Segments)-1
@@ -197,6 +200,8 @@ func (m *Manifest) check() error {
 			return fmt.Errorf("%w: segment %d is of an unknown kind", ErrManifest, info.ID)
 		case known && (info.End.Offset < HeaderSize || info.End.Offset > MaxFileSize || info.End.Offset%Alignment != 0):
 			return fmt.Errorf("%w: segment %d ends at %d", ErrManifest, info.ID, info.End.Offset)
+		case known && info.End.Seq > m.LastSeq:
+			return fmt.Errorf("%w: segment %d ends at number %d of %d", ErrManifest, info.ID, info.End.Seq, m.LastSeq)
 		case m.Clean && !known:
 			return fmt.Errorf("%w: segment %d is unsealed after a clean close", ErrManifest, info.ID)
 		}

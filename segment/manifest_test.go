@@ -23,16 +23,18 @@ func TestManifestGolden(t *testing.T) {
 
 func TestManifestIsReadAsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
+		last := rapid.Uint64Range(0, MaxSeq).Draw(t, "last")
+		given := rapid.Uint64Range(0, last)
 		m := &Manifest{
-			Edit: rapid.Uint64().Draw(t, "edit"), NextID: maxNextID, LastSeq: rapid.Uint64().Draw(t, "last"),
-			Watermark: rapid.Uint64().Draw(t, "watermark"), Clean: rapid.Bool().Draw(t, "clean"),
-			SealedSeq: rapid.Uint64().Draw(t, "sealed seq"),
+			Edit: rapid.Uint64().Draw(t, "edit"), NextID: maxNextID, LastSeq: last,
+			Watermark: given.Draw(t, "watermark"), Clean: rapid.Bool().Draw(t, "clean"),
+			SealedSeq: given.Draw(t, "sealed seq"),
 		}
 		for i := range rapid.IntRange(0, 9).Draw(t, "segments") {
 			m.Segments = append(m.Segments, SegmentInfo{
 				ID: ID(i + 1), Salt: rapid.Uint64().Draw(t, "salt"), Sealed: m.Clean || rapid.Bool().Draw(t, "sealed"),
 				Kind: rapid.SampledFrom([]Kind{Log, Merged}).Draw(t, "kind"),
-				End:  End{Alignment * rapid.Int64Range(8, MaxFileSize/Alignment).Draw(t, "end"), rapid.Uint64().Draw(t, "seq")},
+				End:  End{Alignment * rapid.Int64Range(8, MaxFileSize/Alignment).Draw(t, "end"), given.Draw(t, "seq")},
 			})
 		}
 		if got, err := ParseManifest(m.Append(nil)); err != nil || !reflect.DeepEqual(got, m) {
@@ -109,6 +111,10 @@ func TestManifestRefusesWhatNoStoreWrites(t *testing.T) {
 		"end unaligned":   func(b []byte) { b[info+infoOffsetAt]++ },
 		"no id left":      func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyNextIDAt:], 0) },
 		"no id to come":   func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyNextIDAt:], maxNextID+1) },
+		"last number":     func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyLastSeqAt:], MaxSeq+1) },
+		"watermark":       func(b []byte) { b[blockHeaderSize+bodyWatermarkAt] = 3 },
+		"sealed number":   func(b []byte) { b[blockHeaderSize+bodySealedSeqAt] = 3 },
+		"end's number":    func(b []byte) { b[info+infoSeqAt] = 3 },
 		"clean":           func(b []byte) { b[blockHeaderSize+bodyCleanAt] = 2 },
 		"sealed":          func(b []byte) { b[info+infoSealedAt] = 2 },
 	} {

@@ -23,6 +23,9 @@ const (
 	previousSize  = 16
 )
 
+// MaxSeq is above every sequence number that a store can ever give.
+const MaxSeq = 1 << 62
+
 const (
 	headerSumAt = 0
 	valueSumAt  = 4

@@ -1,0 +1,70 @@
+package mmapkv
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// A record can have the right checksums and tell of the log what no store writes.
+// Recovery must not build on it: what is acknowledged afterwards has to be on disk
+// when it says so, and be there when the store is opened again.
+func TestRecoveryBelievesNoRecordThatNoStoreWrites(t *testing.T) {
+	dir := t.TempDir()
+	o := byHand()
+	o.Sync = fsync.Never
+	s := open(t, dir, o)
+	put(t, s, "first", "value")
+	s.group.Exclusive(func() {
+		if err := s.rotate(100, false); err != nil {
+			t.Error(err)
+		}
+	})
+	put(t, s, "forged", "value")
+	put(t, s, "last", "value")
+	f := s.tail.file
+	left := killed(t, s, dir)
+
+	honest := segment.Placement{Salt: f.Salt, Offset: f.dataStart, Seq: 2, Watermark: 1, HasWatermark: true,
+		Previous: &segment.End{Offset: segment.HeaderSize, Seq: 1}}
+	for name, forge := range map[string]func(p *segment.Placement){
+		"the last number":         func(p *segment.Placement) { p.Seq = math.MaxUint64 },
+		"a watermark behind it":   func(p *segment.Placement) { p.Watermark = 1 << 60 },
+		"a negative end":          func(p *segment.Placement) { p.Previous = &segment.End{Offset: math.MinInt64, Seq: 1} },
+		"an end in no file":       func(p *segment.Placement) { p.Previous = &segment.End{Offset: 1 << 40, Seq: 1} },
+		"an unaligned end":        func(p *segment.Placement) { p.Previous = &segment.End{Offset: 113, Seq: 1} },
+		"an end behind its start": func(p *segment.Placement) { p.Previous = &segment.End{Offset: 1 << 10, Seq: 2} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := copyDir(t, left)
+			place := honest
+			forge(&place)
+			var draft segment.Draft
+			draft.Put([]byte("forged"), []byte("value"), 0)
+			forged, err := os.OpenFile(filepath.Join(dir, segment.FileName(f.ID)), os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer forged.Close()
+			if _, err := forged.WriteAt(draft.Finish(place), place.Offset); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				s := open(t, dir, o)
+				wantValue(t, s, "first", "value")
+				put(t, s, "new", "value")
+				if durable, given := s.syncer.Durable(), s.lastGiven.Load(); durable >= given {
+					t.Errorf("all up to %d is said to be on disk, right after %d was written", durable, given)
+				}
+				closeStore(t, s)
+				s = open(t, dir, o)
+				wantValue(t, s, "new", "value")
+				closeStore(t, s)
+			}
+		})
+	}
+}
