@@ -13,6 +13,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/forgetful"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
 )
 
 // openOnDisk opens a store of tiny segments on a test disk.
@@ -101,5 +102,52 @@ func TestNumbersAreMissingOnlyBetweenFilesAfterAKill(t *testing.T) {
 		wantValue(t, s, "after", "value")
 		put(t, s, "again", "value")
 		power = power.Kill()
+	}
+}
+
+// The file where the log ended may be gone, since a compaction needed nothing of it.
+// The log goes on from there all the same, also behind a file that has no records.
+func TestLogGoesOnBehindAFileThatIsGone(t *testing.T) {
+	for what, refusal := range map[string]faulty.Rule{
+		"half a record": {Short: true, Match: func(op faulty.Op) bool {
+			return op.Kind == faulty.Write && op.Offset == segment.HeaderSize
+		}},
+		"nothing": {Forever: true, Match: faulty.Only(faulty.Allocate)},
+	} {
+		for _, older := range []bool{false, true} {
+			t.Run(fmt.Sprint(what, ", an older file: ", older), func(t *testing.T) {
+				power := forgetful.New()
+				disk := faulty.New(power)
+				s := openOnDisk(t, disk, fsync.Always)
+				if older { // and too large to be copied for nothing
+					put(t, s, "older", string(make([]byte, minSegmentSize/2)))
+					s.endForTest(t)
+				}
+				put(t, s, "deleted", "value")
+				if err := s.Delete([]byte("deleted")); err != nil {
+					t.Fatal(err)
+				}
+				compact(t, s)
+				closeStore(t, s)
+
+				s = openOnDisk(t, disk, fsync.Always)
+				refusal.Err = syscall.ENOSPC
+				disk.Fail(refusal)
+				if err := s.Put([]byte("refused"), make([]byte, 100)); !errors.Is(err, syscall.ENOSPC) {
+					t.Fatalf("a write that does not fit: %v", err)
+				}
+				disk.Heal()
+				large := string(make([]byte, minSegmentSize)) // takes another file
+				put(t, s, "acknowledged", large)
+				if report, err := s.Verify(t.Context()); err != nil || len(report.Damages) > 0 {
+					t.Errorf("Verify: %v, %v", report.Damages, err)
+				}
+				s = openOnDisk(t, power.Kill(), fsync.Always)
+				wantValue(t, s, "acknowledged", large)
+				if damages := s.Stats().Recovery.Damages; len(damages) > 0 {
+					t.Errorf("Open reports damage: %v", damages)
+				}
+			})
+		}
 	}
 }
