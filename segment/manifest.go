@@ -202,6 +202,10 @@ func (m *Manifest) check() error {
 			return fmt.Errorf("%w: segment %d ends at %d", ErrManifest, info.ID, info.End.Offset)
 		case known && info.End.Seq > m.LastSeq:
 			return fmt.Errorf("%w: segment %d ends at number %d of %d", ErrManifest, info.ID, info.End.Seq, m.LastSeq)
+		case !info.Sealed && info.Kind != Log:
+			return fmt.Errorf("%w: segment %d was merged and is not sealed", ErrManifest, info.ID)
+		case info.Sealed && i > 0 && !m.Segments[i-1].Sealed:
+			return fmt.Errorf("%w: segment %d is sealed behind one that is not", ErrManifest, info.ID)
 		case m.Clean && !known:
 			return fmt.Errorf("%w: segment %d is unsealed after a clean close", ErrManifest, info.ID)
 		}

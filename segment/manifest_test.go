@@ -30,11 +30,15 @@ func TestManifestIsReadAsWritten(t *testing.T) {
 			Watermark: given.Draw(t, "watermark"), Clean: rapid.Bool().Draw(t, "clean"),
 			SealedSeq: given.Draw(t, "sealed seq"),
 		}
-		for i := range rapid.IntRange(0, 9).Draw(t, "segments") {
+		sealed := rapid.IntRange(0, 9).Draw(t, "sealed")
+		for i := range rapid.IntRange(sealed, 9).Draw(t, "segments") {
+			kind := Log
+			if i < sealed {
+				kind = rapid.SampledFrom([]Kind{Log, Merged}).Draw(t, "kind")
+			}
 			m.Segments = append(m.Segments, SegmentInfo{
-				ID: ID(i + 1), Salt: rapid.Uint64().Draw(t, "salt"), Sealed: m.Clean || rapid.Bool().Draw(t, "sealed"),
-				Kind: rapid.SampledFrom([]Kind{Log, Merged}).Draw(t, "kind"),
-				End:  End{Alignment * rapid.Int64Range(8, MaxFileSize/Alignment).Draw(t, "end"), given.Draw(t, "seq")},
+				ID: ID(i + 1), Salt: rapid.Uint64().Draw(t, "salt"), Sealed: m.Clean || i < sealed, Kind: kind,
+				End: End{Alignment * rapid.Int64Range(8, MaxFileSize/Alignment).Draw(t, "end"), given.Draw(t, "seq")},
 			})
 		}
 		if got, err := ParseManifest(m.Append(nil)); err != nil || !reflect.DeepEqual(got, m) {
@@ -143,5 +147,24 @@ func TestManifestRefusesAnIDTwice(t *testing.T) {
 	}
 	if _, err := ParseManifest(m.Append(nil)); !errors.Is(err, ErrManifest) {
 		t.Error(err)
+	}
+}
+
+// The files that recovery looks at are the youngest, and pieces of the log.
+func TestManifestRefusesWhatRecoveryDoesNotExpect(t *testing.T) {
+	sealed := SegmentInfo{ID: 7, Kind: Log, Sealed: true, End: End{Offset: HeaderSize}}
+	unsealed := SegmentInfo{ID: 8, Kind: Log}
+	for name, test := range map[string]struct {
+		segments []SegmentInfo
+		refused  bool
+	}{
+		"sealed, unsealed, unsealed": {[]SegmentInfo{sealed, unsealed, {ID: 6, Kind: Log}}, false},
+		"unsealed, sealed":           {[]SegmentInfo{unsealed, sealed}, true},
+		"merged, unsealed":           {[]SegmentInfo{sealed, {ID: 8, Kind: Merged}}, true},
+	} {
+		m := Manifest{NextID: 9, Segments: test.segments}
+		if _, err := ParseManifest(m.Append(nil)); (err != nil) != test.refused || err != nil && !errors.Is(err, ErrManifest) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
