@@ -80,7 +80,7 @@ func (s *Store) commitLong(w *write) error {
 		Watermark: s.syncer.Durable(), HasWatermark: true, Previous: &t.previous})
 	start := t.end
 	if _, err := vfs.WriteFull(long.file.File(), header, start.Offset); err != nil {
-		return s.writeFailed(s.voidTail(err))
+		return s.writeFailed(s.cutTail(err))
 	}
 	long.file.active.Advance(long.recorded)
 	t.end = segment.End{Offset: start.Offset + long.recorded, Seq: t.seq}

@@ -151,3 +151,41 @@ func TestLogGoesOnBehindAFileThatIsGone(t *testing.T) {
 		}
 	}
 }
+
+// Damage may take the first record of the next file, which tells where a file ends
+// whose last write was refused in the middle. Nothing of that write counts then either.
+func TestDamageBehindAShortWrite(t *testing.T) {
+	power := forgetful.New()
+	disk := faulty.New(power)
+	s := openOnDisk(t, disk, fsync.Always)
+	put(t, s, "before", "value")
+	disk.Fail(faulty.Rule{Err: syscall.ENOSPC, Short: true, Match: faulty.Only(faulty.Write)})
+	refused := []*write{
+		s.writeForTest([]byte("refused"), nil),
+		s.writeForTest([]byte("refused, and there as a whole"), nil),
+		s.writeForTest([]byte("before"), make([]byte, 500)),
+	}
+	s.group.Exclusive(func() { s.commitSome(refused) })
+	disk.Heal()
+	for _, w := range refused {
+		if !errors.Is(w.err, syscall.ENOSPC) {
+			t.Fatalf("a write that does not fit: %v", w.err)
+		}
+	}
+	put(t, s, "damaged", "value")
+	put(t, s, "after", "value")
+
+	power = power.Kill()
+	if !power.Flip("/store/"+segment.FileName(s.tail.file.ID), segment.HeaderSize, 1) {
+		t.Fatal("nothing is damaged")
+	}
+	s = openOnDisk(t, power, fsync.Always)
+	wantValue(t, s, "before", "value")
+	wantValue(t, s, "after", "value")
+	for _, w := range refused[:2] {
+		wantAbsent(t, s, string(w.draft.Key(0)))
+	}
+	if damages := s.Stats().Recovery.Damages; len(damages) == 0 {
+		t.Error("Open reports no damage")
+	}
+}

@@ -456,21 +456,22 @@ func (s *Store) writeTail(data []byte) (written int, err error) {
 	written, err = active.Append(data)
 	if err != nil {
 		if written > 0 {
-			err = s.voidTail(err)
+			err = s.cutTail(err)
 		}
 		return written, s.writeFailed(err)
 	}
 	return written, s.syncTail()
 }
 
-// voidTail ends the tail where the log is, after a write that failed in the
-// middle and left records behind that place: the log goes on in another file,
-// whose first record says that this one ends here. That nothing is behind it has
-// to be on disk before that record is, and before the writer hears that nothing
-// was written: what a power loss brought back would be taken for the log's end.
-func (s *Store) voidTail(cause error) error {
+// cutTail ends the tail where the log is, and cuts the file there, after a write
+// that failed in the middle and left records behind that place: the log goes on in
+// another file, whose first record says that this one ends here. That nothing is
+// behind it has to be on disk before that record is, and before the writer hears
+// that nothing was written: what a power loss brought back would be taken for the
+// log's end, and what damage of that record left in the log for a part of it.
+func (s *Store) cutTail(cause error) error {
 	active := s.tail.file.active
-	err := active.Void()
+	err := active.Trim()
 	if err == nil {
 		err = active.Sync()
 	}

@@ -119,7 +119,7 @@ func isFull(err error) bool {
 
 // Append writes p, for which room is reserved, at End and moves End behind it.
 // On an error End stays, and written says how many bytes of p lie behind it:
-// Void takes away what they could be read as.
+// Trim takes them away.
 func (a *Active) Append(p []byte) (written int, err error) {
 	end := a.end.Load()
 	if allocated := a.allocated.Load(); int64(len(p)) > allocated-end {
@@ -136,23 +136,6 @@ func (a *Active) Append(p []byte) (written int, err error) {
 
 // Advance moves End over n bytes that were written by other means than Append.
 func (a *Active) Advance(n int64) { a.end.Add(n) }
-
-// Void zeroes a record header's worth of bytes at End, so that nothing that a
-// failed Append left there validates. It is durable after Sync. Where less than
-// a header is reserved no record can be, and nothing is done.
-func (a *Active) Void() error {
-	end := a.end.Load()
-	var zeros [RecordHeaderSize]byte
-	if a.allocated.Load()-end < RecordHeaderSize {
-		return nil
-	}
-	_, err := vfs.WriteFull(a.file, zeros[:], end)
-	runtime.KeepAlive(a.Segment)
-	if err != nil {
-		return fmt.Errorf("segment: voiding %s at %d: %w", FileName(a.ID), end, err)
-	}
-	return nil
-}
 
 // Sync makes everything in front of End durable. After an error nothing written
 // since the last success may be relied on, and Sync is not called again.

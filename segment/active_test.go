@@ -137,50 +137,21 @@ func TestFailedAppendLeavesNothingThatValidates(t *testing.T) {
 		if a.End() != end || a.Limit() != end {
 			t.Errorf("the end moved from %d to %d, the limit to %d", end, a.End(), a.Limit())
 		}
-		if err := a.Void(); !errors.Is(err, syscall.ENOSPC) {
-			t.Errorf("Void: %v", err)
-		}
 		delete(dir.refuse, "write")
-		if err := a.Void(); err != nil {
-			t.Errorf("Void: %v", err)
+		if err := a.Trim(); err != nil {
+			t.Errorf("Trim: %v", err)
 		}
-		a.SetLimit(end + int64(len(record)))
-		if _, err := read(t, a.Segment, end, -1); err == nil {
-			t.Error("what was voided is read")
+		if size, err := a.File().Size(); err != nil || size != end {
+			t.Errorf("the file has %d bytes, %v, and its records end at %d", size, err, end)
 		}
-		a.SetLimit(end)
+		if err := a.Reserve(end+int64(len(record)), 64<<10, testMapSize); err != nil {
+			t.Fatal(err)
+		}
 		if offset, size := put(t, a, 3, key, value); offset != end {
 			t.Errorf("the next record is at %d, not at %d", offset, end)
 		} else if r, err := read(t, a.Segment, offset, size); err != nil || r.Seq != 3 {
 			t.Errorf("the next record has number %d, %v", r.Seq, err)
 		}
-	}
-}
-
-func TestVoidTakesAWholeRecordAway(t *testing.T) {
-	a := newTestActive(t, newTestDir(t), testMapSize)
-	offset, size := put(t, a, 1, []byte("key"), []byte("value"))
-	b := Reopen(a.Segment, offset)
-	if err := b.Reserve(offset+size, 4096, testMapSize); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Void(); err != nil {
-		t.Fatal(err)
-	}
-	b.SetLimit(offset + size)
-	if _, err := read(t, b.Segment, offset, size); !errors.Is(err, ErrChecksum) {
-		t.Errorf("a voided record: %v", err)
-	}
-}
-
-func TestVoidNeverExtendsTheFile(t *testing.T) {
-	dir := newTestDir(t)
-	a := newTestActive(t, dir, testMapSize)
-	if err := a.Void(); err != nil {
-		t.Fatal(err)
-	}
-	if size, err := a.File().Size(); err != nil || size != a.End() {
-		t.Errorf("the file has %d bytes, %v", size, err)
 	}
 }
 
@@ -203,7 +174,7 @@ func TestErrorsNameTheFile(t *testing.T) {
 	}
 	_, appendErr := a.Append(make([]byte, 8))
 	for name, err := range map[string]error{
-		"Reserve": a.Reserve(1<<18, 64<<10, 1<<20), "Append": appendErr, "Void": a.Void(), "Sync": a.Sync(), "Trim": a.Trim(),
+		"Reserve": a.Reserve(1<<18, 64<<10, 1<<20), "Append": appendErr, "Sync": a.Sync(), "Trim": a.Trim(),
 	} {
 		if !errors.Is(err, syscall.EIO) || !bytes.Contains([]byte(err.Error()), []byte(FileName(a.ID))) {
 			t.Errorf("%s: %v", name, err)
