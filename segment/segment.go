@@ -155,6 +155,11 @@ func (s *Segment) Load(r *Record, buf []byte, offset, size int64) ([]byte, error
 			return buf, ErrBounds
 		}
 		if size > have {
+			// Nothing is allocated for what a file that was cut does not have.
+			var last [1]byte
+			if err := s.readFull(last[:], offset+size-1); err != nil {
+				return buf, err
+			}
 			buf = grown(buf, size)
 			if err := s.readFull(buf[have:], offset+have); err != nil {
 				return buf, err

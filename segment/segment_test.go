@@ -315,6 +315,19 @@ func TestLoadAllocatesNoMoreThanTheFileHolds(t *testing.T) {
 	}
 }
 
+func TestLoadAllocatesNoMoreThanACutFileHas(t *testing.T) {
+	a := newTestActive(t, newTestDir(t), 0)
+	offset, size := put(t, a, 1, []byte("key"), make([]byte, 10*firstLoad))
+	if err := a.File().Truncate(offset + size - 1); err != nil {
+		t.Fatal(err)
+	}
+	var r Record
+	buf, err := a.Load(&r, nil, offset, -1)
+	if !errors.Is(err, ErrBounds) || cap(buf) > firstLoad {
+		t.Errorf("Load: %v with a buffer of %d", err, cap(buf))
+	}
+}
+
 func TestLoadTellsDamageFromTheSystemsErrors(t *testing.T) {
 	dir := newTestDir(t)
 	a := newTestActive(t, dir, 0)
