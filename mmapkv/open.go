@@ -48,7 +48,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	if !s.options.ReadOnly {
-		if err := s.removeOrphans(names); err != nil {
+		if err := s.removeOrphans(); err != nil {
 			return err
 		}
 		if err := s.reserve.hold(); err != nil && !isFull(err) {
@@ -283,7 +283,11 @@ func (s *Store) rebuildHint(f *file) (*segment.Hint, error) {
 // unlinking it. The manifest may have got its name a moment before its process was
 // killed, and that name be in memory only; the one before it, which a power loss
 // would bring back, may name these files. So the directory is synced first.
-func (s *Store) removeOrphans(names []string) error {
+func (s *Store) removeOrphans() error {
+	names, err := s.dir.Names()
+	if err != nil {
+		return err
+	}
 	listed := map[string]bool{}
 	for _, f := range s.files.order {
 		listed[segment.FileName(f.ID)] = true

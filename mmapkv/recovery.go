@@ -262,6 +262,13 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 		}
 	}
 	copies, err := s.copyUnsynced(files, reached)
+	if isFull(err) {
+		// What a crash left unlisted, such as half of a long value, may fill the disk.
+		if err := s.removeOrphans(); err != nil {
+			return err
+		}
+		copies, err = s.copyUnsynced(files, reached)
+	}
 	for isFull(err) && s.reserve.give(newFileRoom, s.reserve.manifestRoom()/2) {
 		copies, err = s.copyUnsynced(files, reached)
 	}

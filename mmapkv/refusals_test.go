@@ -323,3 +323,22 @@ func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
 		end()
 	}
 }
+
+// What a killed writer left unlisted may be just what makes the disk full. Open
+// needs room for a copy of what was not synced, and takes that of such files.
+func TestOpenOnADiskThatALeftFileFills(t *testing.T) {
+	disk := forgetful.New()
+	o := &Options{SegmentSize: 1 << 20, Sync: fsync.Never}
+	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
+	s := open(t, "/store", o)
+	fill(t, s, 0, 300, 1000)
+	disk = disk.Kill()
+	if err := disk.SetBytes("/store/"+segment.FileName(s.nextID()), make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	disk.SetCapacity(disk.Used())
+	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
+	s = open(t, "/store", o)
+	wantFilled(t, s, 0, 300, 1000)
+	put(t, s, "new", "value")
+}
