@@ -1,6 +1,7 @@
 package mmapkv
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -33,6 +34,7 @@ func TestRecoveryBelievesNoRecordThatNoStoreWrites(t *testing.T) {
 		Previous: &segment.End{Offset: segment.HeaderSize, Seq: 1}}
 	for name, forge := range map[string]func(p *segment.Placement){
 		"the last number":         func(p *segment.Placement) { p.Seq = math.MaxUint64 },
+		"the highest number":      func(p *segment.Placement) { p.Seq = segment.MaxSeq },
 		"a watermark behind it":   func(p *segment.Placement) { p.Watermark = 1 << 60 },
 		"a negative end":          func(p *segment.Placement) { p.Previous = &segment.End{Offset: math.MinInt64, Seq: 1} },
 		"an end in no file":       func(p *segment.Placement) { p.Previous = &segment.End{Offset: 1 << 40, Seq: 1} },
@@ -64,6 +66,40 @@ func TestRecoveryBelievesNoRecordThatNoStoreWrites(t *testing.T) {
 				s = open(t, dir, o)
 				wantValue(t, s, "new", "value")
 				closeStore(t, s)
+			}
+		})
+	}
+}
+
+// A manifest can have the right checksums and numbers behind which there is hardly
+// another one. A store does not go on until nobody can read what it says.
+func TestNumbersThatAreUsedUp(t *testing.T) {
+	for name, change := range map[string]func(m *segment.Manifest){
+		"sequence numbers": func(m *segment.Manifest) { m.LastSeq = segment.MaxSeq },
+		"file numbers":     func(m *segment.Manifest) { m.NextID = segment.MaxNextID },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir, byHand())
+			put(t, s, "old", "value")
+			closeStore(t, s)
+			m := manifestOf(t, dir)
+			change(m)
+			replaceBytes(t, dir, segment.ManifestName, m.Append(nil))
+			for i := range 3 {
+				s := open(t, dir, byHand())
+				wantValue(t, s, "old", "value")
+				key := fmt.Appendf(nil, "new %d", i)
+				written := s.Put(key, make([]byte, minSegmentSize)) == nil
+				left := killed(t, s, dir)
+				s.Close()
+				for _, dir := range []string{left, dir} {
+					s := open(t, dir, byHand())
+					if has, err := s.Has(key); err != nil || has != written {
+						t.Errorf("written: %v, there: %v, %v", written, has, err)
+					}
+					closeStore(t, s)
+				}
 			}
 		})
 	}

@@ -40,6 +40,9 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 			next.SealedSeq = max(next.SealedSeq, info.End.Seq)
 		}
 	}
+	if next.NextID > segment.MaxNextID {
+		return errUsedUp
+	}
 	content := next.Append(nil)
 
 	err := fsync.Publish(s.dir, segment.ManifestName, content)

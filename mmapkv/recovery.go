@@ -99,7 +99,7 @@ func (s *Store) scanFile(f *file) (*unsealedFile, error) {
 			return nil, fmt.Errorf("mmapkv: scanning %s: %w", segment.FileName(f.ID), err)
 		}
 		next = scanner.Next
-		if !credible(e) {
+		if !credible(e, s.manifest.current.LastSeq) {
 			continue
 		}
 		if e.Offset == f.dataStart {
@@ -116,10 +116,15 @@ func (s *Store) scanFile(f *file) (*unsealedFile, error) {
 	}
 }
 
-// credible says whether a store can have written what a record tells of the log. What
-// recovery believes goes into the manifest, and the numbers go on from there.
-func credible(e segment.Entry) bool {
-	return e.Seq <= segment.MaxSeq && e.Watermark < e.Seq && e.Previous.Seq < e.Seq &&
+// mostUntold is more than the sequence numbers that a store can give from one edit of
+// the manifest to the next, in the two files that it may have in hand or in one batch.
+const mostUntold = 1 << 32
+
+// credible says whether a store whose manifest knows of numbers up to lastSeq can have
+// written what a record tells of the log. What recovery believes goes into the
+// manifest, and the numbers go on from there.
+func credible(e segment.Entry, lastSeq uint64) bool {
+	return e.Seq <= min(lastSeq+mostUntold, segment.MaxSeq) && e.Watermark < e.Seq && e.Previous.Seq < e.Seq &&
 		e.Previous.Offset >= 0 && e.Previous.Offset <= segment.MaxFileSize && e.Previous.Offset%segment.Alignment == 0
 }
 

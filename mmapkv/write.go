@@ -301,6 +301,9 @@ func (s *Store) beforeWrite(mayReserve bool) error {
 	if err := s.failed(); err != nil {
 		return err
 	}
+	if s.tail.seq > segment.MaxSeq-mostUntold {
+		return errUsedUp
+	}
 	if !s.tail.clean {
 		return nil
 	}
@@ -310,6 +313,10 @@ func (s *Store) beforeWrite(mayReserve bool) error {
 	}
 	return err
 }
+
+// errUsedUp: what would be written now the next Open would not believe. No store comes
+// so far by itself.
+var errUsedUp = errors.New("mmapkv: the store has used up its numbers; `mmapkv salvage FROM TO` makes a new one of it")
 
 // findRoom makes the tail a file that can take the write.
 func (s *Store) findRoom(w *write) error {

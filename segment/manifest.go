@@ -179,12 +179,13 @@ func parseBlock(data []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// maxNextID leaves more ids than a store can ever use.
-const maxNextID = 1 << 62
+// MaxNextID leaves more ids than a store can ever use: a manifest with a higher one is
+// refused.
+const MaxNextID = 1 << 62
 
 // check refuses what no store writes, whatever the checksum says.
 func (m *Manifest) check() error {
-	if m.NextID == 0 || m.NextID > maxNextID {
+	if m.NextID == 0 || m.NextID > MaxNextID {
 		return fmt.Errorf("%w: it has used up all ids", ErrManifest)
 	}
 	if m.LastSeq > MaxSeq || m.Watermark > m.LastSeq || m.SealedSeq > m.LastSeq {

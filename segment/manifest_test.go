@@ -26,7 +26,7 @@ func TestManifestIsReadAsWritten(t *testing.T) {
 		last := rapid.Uint64Range(0, MaxSeq).Draw(t, "last")
 		given := rapid.Uint64Range(0, last)
 		m := &Manifest{
-			Edit: rapid.Uint64().Draw(t, "edit"), NextID: maxNextID, LastSeq: last,
+			Edit: rapid.Uint64().Draw(t, "edit"), NextID: MaxNextID, LastSeq: last,
 			Watermark: given.Draw(t, "watermark"), Clean: rapid.Bool().Draw(t, "clean"),
 			SealedSeq: given.Draw(t, "sealed seq"),
 		}
@@ -114,7 +114,7 @@ func TestManifestRefusesWhatNoStoreWrites(t *testing.T) {
 		"end in header":   func(b []byte) { b[info+infoOffsetAt] = 8 },
 		"end unaligned":   func(b []byte) { b[info+infoOffsetAt]++ },
 		"no id left":      func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyNextIDAt:], 0) },
-		"no id to come":   func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyNextIDAt:], maxNextID+1) },
+		"no id to come":   func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyNextIDAt:], MaxNextID+1) },
 		"last number":     func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyLastSeqAt:], MaxSeq+1) },
 		"watermark":       func(b []byte) { b[blockHeaderSize+bodyWatermarkAt] = 3 },
 		"sealed number":   func(b []byte) { b[blockHeaderSize+bodySealedSeqAt] = 3 },
