@@ -149,10 +149,14 @@ func (a *Active) Sync() error {
 }
 
 // Trim cuts the file at End, and with it the room reserved behind. Sync makes
-// that durable.
+// that durable. A file that somebody has cut already is not made longer again: its
+// readers would see zeros where they meet a fault.
 func (a *Active) Trim() error {
 	end := a.end.Load()
-	err := a.file.Truncate(end)
+	size, err := a.file.Size()
+	if err == nil && size > end {
+		err = a.file.Truncate(end)
+	}
 	runtime.KeepAlive(a.Segment)
 	if err != nil {
 		return fmt.Errorf("segment: trimming %s to %d: %w", FileName(a.ID), end, err)

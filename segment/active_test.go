@@ -155,6 +155,20 @@ func TestFailedAppendLeavesNothingThatValidates(t *testing.T) {
 	}
 }
 
+func TestTrimNeverExtendsTheFile(t *testing.T) {
+	a := newTestActive(t, newTestDir(t), testMapSize)
+	put(t, a, 1, []byte("key"), make([]byte, 5000))
+	if err := a.File().Truncate(HeaderSize); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Trim(); err != nil {
+		t.Fatal(err)
+	}
+	if size, err := a.File().Size(); err != nil || size != HeaderSize {
+		t.Errorf("the file has %d bytes, %v", size, err)
+	}
+}
+
 func TestAppendBeyondTheReservationPanics(t *testing.T) {
 	a := newTestActive(t, newTestDir(t), testMapSize)
 	defer func() {
