@@ -46,8 +46,8 @@ func (s *Store) Keys() iter.Seq[[]byte] {
 	}
 }
 
-// keyAt copies the key of the record at a location; where the record has moved,
-// or can no longer be read, that of the place where the index has it now.
+// keyAt copies the key of the record at a location; where the record has moved or
+// expired, or can no longer be read, that of the place where the index has it now.
 func (s *Store) keyAt(print index.Fingerprint, loc index.Location) (key []byte, ok bool) {
 	for {
 		l := s.live.Load()
@@ -55,8 +55,8 @@ func (s *Store) keyAt(print index.Fingerprint, loc index.Location) (key []byte, 
 			return nil, false
 		}
 		key, expired, err := s.copyKey(l, loc)
-		if err == nil && s.hasher.Hash(key) == print.Hash {
-			return key, !expired
+		if err == nil && !expired && s.hasher.Hash(key) == print.Hash {
+			return key, true
 		}
 		now := l.keys.Get(print)
 		if now == index.NoLocation || now == loc {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/inject"
 )
 
 func TestFillManySegmentsAndReopen(t *testing.T) {
@@ -380,5 +381,41 @@ func TestKeysAndRange(t *testing.T) {
 	}
 	for range s.Keys() {
 		break
+	}
+}
+
+// A key that is given a new time to live again and again is there throughout, though
+// the record that Keys has met first expires meanwhile.
+func TestKeysThatAreRefreshedComeOnce(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	o := byHand()
+	inject.Into(o, &inject.Seams{Now: func() time.Time { return now }, Manual: true})
+	s := open(t, t.TempDir(), o)
+	const sessions = 10
+	refresh := func() {
+		for i := range sessions {
+			if err := s.PutWithTTL(fmt.Append(nil, "session ", i), []byte("open"), time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	refresh()
+	times := map[string]int{}
+	for key := range s.Keys() {
+		if len(times) == 0 {
+			now = now.Add(40 * time.Second)
+			refresh()
+			now = now.Add(40 * time.Second)
+		}
+		times[string(key)]++
+	}
+	for i := range sessions {
+		if n := times[fmt.Sprint("session ", i)]; n != 1 {
+			t.Errorf("session %d came %d times", i, n)
+		}
+	}
+	now = now.Add(40 * time.Second)
+	for key := range s.Keys() {
+		t.Errorf("%q has expired", key)
 	}
 }
