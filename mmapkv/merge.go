@@ -229,8 +229,12 @@ func (m *merge) prefetch(walker *segment.Walker) (n int) {
 }
 
 // unreadable is the error of what could not be copied: a damagedRun, if that is
-// why, or if the disk refuses to read it.
+// why, or if the disk refuses to read it. Where it refused to write, the file that
+// was read is none the worse.
 func unreadable(f *file, offset int64, err error) error {
+	if errors.Is(err, ErrFailed) {
+		return err
+	}
 	if errors.Is(err, segment.ErrBounds) || errors.Is(err, segment.ErrChecksum) || errors.Is(err, errDamagedValue) {
 		return &damagedRun{f, f.corrupt(offset, err.Error())}
 	}

@@ -342,3 +342,34 @@ func TestOpenOnADiskThatALeftFileFills(t *testing.T) {
 	wantFilled(t, s, 0, 300, 1000)
 	put(t, s, "new", "value")
 }
+
+// What the disk refuses to write is no damage of the segment that is read, and ends a
+// compaction: nothing is written after it.
+func TestCompactionThatCannotWriteBlamesNoSegment(t *testing.T) {
+	for _, kind := range []faulty.Kind{faulty.Create, faulty.Write} {
+		o := &Options{SegmentSize: 1 << 20, Compaction: Compaction{Disabled: true}}
+		s, disk := onFaulty(t, o, inject.Seams{Manual: true})
+		for range 2 {
+			fill(t, s, 0, 800, 1000)
+			s.endForTest(t)
+			fill(t, s, 0, 400, 1000)
+			s.endForTest(t)
+		}
+		rule := fails(syscall.EIO, ".seg", kind)
+		rule.Forever = false
+		disk.Fail(rule)
+		if err := s.Compact(context.Background()); !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) {
+			t.Errorf("%v: Compact: %v", kind, err)
+		}
+		stats := s.Stats()
+		if stats.Compaction.Runs != 1 {
+			t.Errorf("%v: %+v", kind, stats.Compaction)
+		}
+		for _, f := range stats.Segments {
+			if f.Damaged {
+				t.Errorf("%v: %s is said to be damaged", kind, f.File)
+			}
+		}
+		wantFilled(t, s, 0, 800, 1000)
+	}
+}
