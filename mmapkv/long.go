@@ -88,9 +88,7 @@ func (s *Store) commitLong(w *write) error {
 	if err := s.syncTail(); err != nil {
 		return err
 	}
-	s.acknowledge() // before the file has ended, for then it may be sealed
-	s.endTail()
-
+	s.acknowledge()
 	s.checkRoom()
 	long.file.SetLimit(t.end.Offset)
 	long.file.addLive(long.recorded, len(long.key), 1)
@@ -101,6 +99,9 @@ func (s *Store) commitLong(w *write) error {
 	}
 	old := s.live.Load().keys.Put(w.prints[0], index.MakeLocation(long.file.slot, start.Offset, long.recorded))
 	s.markDead(old, len(long.key))
+	// Not before the index has the record: a file that has ended may be sealed, and
+	// compaction drops what the index does not have.
+	s.endTail()
 	s.wakeMaintenance()
 	return nil
 }

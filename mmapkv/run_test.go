@@ -314,3 +314,28 @@ func TestDeleteOfWhatCannotBeReadStays(t *testing.T) {
 		t.Errorf("%d keys", s.Len())
 	}
 }
+
+// A long value's file does not end, so that nobody can seal and compact it, before the
+// index has the value: a compaction in between would drop it as garbage.
+func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
+	s := open(t, t.TempDir(), tiny())
+	put(t, s, "a", "value")
+	before := s.acknowledged.Load()
+	s.space.mu.Lock() // where the writer comes by
+	wrote := make(chan error, 1)
+	go func() { wrote <- s.Put([]byte("long"), make([]byte, 10_000)) }()
+	waitFor(t, "the value to be written", func() bool { return s.acknowledged.Load() > before })
+	for range 20 {
+		time.Sleep(time.Millisecond)
+		for _, f := range s.files.unsealed() {
+			if _, ended := s.files.isEnded(f); ended && f.capacity > minSegmentSize {
+				t.Error("the file has ended, and the index does not have its value")
+			}
+		}
+	}
+	s.space.mu.Unlock()
+	if err := <-wrote; err != nil {
+		t.Error(err)
+	}
+	wantValue(t, s, "long", string(make([]byte, 10_000)))
+}
