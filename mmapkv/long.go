@@ -29,7 +29,7 @@ type longWrite struct {
 	recorded int64 // bytes of the whole record
 }
 
-func (s *Store) putLong(key, value []byte, expiry int64) (err error) {
+func (s *Store) putLong(key, value []byte, expiry int64) error {
 	flags := segment.HasWatermark | segment.HasPrevious
 	if expiry != 0 {
 		flags |= segment.Expires
@@ -44,8 +44,9 @@ func (s *Store) putLong(key, value []byte, expiry int64) (err error) {
 	}
 	w := writes.Get().(*write)
 	defer w.discard()
+	done := false // not so when the value faults, either
 	defer func() {
-		if w.err != nil || err != nil {
+		if !done {
 			s.dropUnlisted(f)
 		}
 	}()
@@ -62,7 +63,9 @@ func (s *Store) putLong(key, value []byte, expiry int64) (err error) {
 	}
 	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recorded: size}
 	w.prints = append(w.prints, s.hasher.Fingerprint(key))
-	return s.do(w)
+	err = s.do(w)
+	done = err == nil
+	return err
 }
 
 // commitLong makes a long value's file the next of the log and writes the

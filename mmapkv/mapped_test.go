@@ -35,6 +35,30 @@ func TestPutOfFaultingValueHoldsNoLock(t *testing.T) {
 	}
 }
 
+func TestPutOfFaultingLongValueLeavesNoFile(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, &Options{SegmentSize: 1 << 20})
+	put(t, s, "a", string(bytes.Repeat([]byte("v"), 1_000_000)))
+	if err := s.sealEnded(); err != nil { // which would make a file that was cut as long again
+		t.Fatal(err)
+	}
+	files := segmentFiles(t, dir)
+	err := s.View([]byte("a"), func(value []byte) error {
+		if err := os.Truncate(files[0], 4096); err != nil {
+			t.Fatal(err)
+		}
+		return s.Put([]byte("b"), value)
+	})
+	if !errors.Is(err, ErrCorrupt) {
+		t.Errorf("View: %v", err)
+	}
+	wantAbsent(t, s, "b")
+	if after := segmentFiles(t, dir); len(after) > len(files) {
+		t.Errorf("%d files are left, %d were there before", len(after), len(files))
+	}
+	put(t, s, "b", string(make([]byte, 1_000_000)))
+}
+
 func TestCallbackThatWritesIntoTheValue(t *testing.T) {
 	s := open(t, t.TempDir(), tiny())
 	put(t, s, "a", "value")
