@@ -412,6 +412,10 @@ func (s *Store) compactOnce() (progress bool) {
 	case err != nil && !errors.As(err, &damaged):
 		did = false // it is tried again
 	}
+	if !did && s.space.full.Load() {
+		sealed, err := s.stepSeal() // what has ended a moment ago may be garbage
+		did = sealed && err == nil
+	}
 	collected := s.collectHeld(!did)
 	progress = did || collected
 	s.lookForRoom(progress)

@@ -9,12 +9,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/forgetful"
 	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -438,4 +440,26 @@ func TestBackgroundCompactionKeepsTheBound(t *testing.T) {
 	s = open(t, dir, tiny())
 	wantFilled(t, s, 0, keys, 109)
 	checkAccounts(t, s)
+}
+
+// A long value waits for its room before it is written, not with its file on the disk.
+func TestLongValuesKeepTheBound(t *testing.T) {
+	const size = 4 << 20
+	dir := t.TempDir()
+	disk := &movingFS{FS: vfs.OS()}
+	o := &Options{SegmentSize: 64 << 10, Sync: fsync.Never}
+	inject.Into(o, &inject.Seams{FS: disk})
+	s := open(t, dir, o)
+	var most atomic.Int64
+	disk.long = func() {
+		onDisk, _ := diskUse(t, dir) // without what the garbage collector has yet to release
+		most.Store(max(most.Load(), onDisk))
+	}
+	for i := range 8 {
+		put(t, s, "key", string(bytes.Repeat([]byte{byte(i)}, size)))
+	}
+	if bound := int64(2*size + 2*leastSlack); most.Load() > bound {
+		t.Errorf("values of %d bytes take up to %d, the bound is %d", size, most.Load(), bound)
+	}
+	wantValue(t, s, "key", string(bytes.Repeat([]byte{7}, size)))
 }

@@ -27,6 +27,7 @@ type longWrite struct {
 	sum      uint32
 	expiry   int64
 	recorded int64 // bytes of the whole record
+	coming   int64 // as many, until the file is listed
 }
 
 func (s *Store) putLong(key, value []byte, expiry int64) error {
@@ -35,6 +36,11 @@ func (s *Store) putLong(key, value []byte, expiry int64) error {
 		flags |= segment.Expires
 	}
 	size := segment.RecordSize(len(key), int64(len(value)), flags)
+	long := &longWrite{key: append([]byte(nil), key...), size: int64(len(value)), expiry: expiry, recorded: size, coming: size}
+	s.space.come(size)
+	defer func() { s.space.come(-long.coming) }()
+	s.checkRoom()
+	s.awaitRoom()
 	if err := s.reserve.hold(); err != nil {
 		return s.writeFailed(err)
 	}
@@ -54,14 +60,15 @@ func (s *Store) putLong(key, value []byte, expiry int64) error {
 		return s.writeFailed(err)
 	}
 	body := segment.HeaderSize + segment.LongLayout(len(key), flags)
-	sum, err := segment.WriteLongValue(f.File(), body, value, make([]byte, min(longChunk, len(value))))
+	long.file = f
+	long.sum, err = segment.WriteLongValue(f.File(), body, value, make([]byte, min(longChunk, len(value))))
 	if err != nil {
 		return s.writeFailed(err)
 	}
 	if err := s.syncNewFile(f); err != nil {
 		return err
 	}
-	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recorded: size}
+	w.long = long
 	w.prints = append(w.prints, s.hasher.Fingerprint(key))
 	err = s.do(w)
 	done = err == nil
@@ -75,6 +82,8 @@ func (s *Store) commitLong(w *write) error {
 	if err := s.enlist(long.file, false); err != nil {
 		return err
 	}
+	s.space.come(-long.coming)
+	long.coming = 0
 	s.startFile(long.file)
 	t.seq++
 	s.lastGiven.Store(t.seq)

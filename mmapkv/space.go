@@ -16,7 +16,8 @@ import (
 // The promise is MaxSpaceRatio times the live bytes and two segments. Writers
 // begin to wait more than one segment before that, since room is granted in steps
 // of up to half a segment, and the file that is full needs a hint. What the
-// compaction in flight may write is counted from its start.
+// compaction in flight may write is counted from its start, and a long value before
+// it is written.
 type space struct {
 	full atomic.Bool // writers wait until room is closed
 
@@ -25,6 +26,7 @@ type space struct {
 	room     chan struct{}
 	retired  []retired
 	promised int64 // what the compaction in flight will write
+	coming   int64 // what long values take whose files are not listed yet
 
 	collectedAt time.Time
 	collectTook time.Duration
@@ -75,6 +77,14 @@ func (p *space) promise(run []*file) {
 	p.promised = bytes
 }
 
+// come counts what a long value that is on its way takes, or, if negative, what has
+// come or comes no more.
+func (p *space) come(bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.coming += bytes
+}
+
 // collectIn says in how long a garbage collection is due for the sake of held
 // files: at once if there is more than a segment's worth, but once a second at
 // most; while writers wait, for whatever is held, as long as collections take no
@@ -97,14 +107,15 @@ func (p *space) collect() (released bool) {
 	p.mu.Lock()
 	p.collectedAt, p.collectTook = began, time.Since(began)
 	p.mu.Unlock()
-	for range 3 {
-		if p.held() == 0 {
-			break
-		}
-		time.Sleep(time.Millisecond)
+	for wait := time.Millisecond; wait <= longestWait && p.held() > 0; wait *= 2 {
+		time.Sleep(wait)
 	}
 	return p.held() < before
 }
+
+// longestWait is the longest of the waits, each twice as long as the one before, for
+// files to be released: on a busy machine the goroutine that does it comes late.
+const longestWait = 16 * time.Millisecond
 
 // onDisk rounds a length up to what a file system gives a file of it.
 func onDisk(bytes int64) int64 { return (bytes + blockSize - 1) &^ (blockSize - 1) }
@@ -113,7 +124,7 @@ func onDisk(bytes int64) int64 { return (bytes + blockSize - 1) &^ (blockSize - 
 // not rounded up to blocks: compaction could do nothing about that.
 func (s *Store) spaceUse() (used, live int64) {
 	s.space.mu.Lock()
-	used = s.space.heldLocked() + s.space.promised + reserveSize
+	used = s.space.heldLocked() + s.space.promised + s.space.coming + reserveSize
 	s.space.mu.Unlock()
 	s.files.mu.Lock()
 	defer s.files.mu.Unlock()
