@@ -213,3 +213,12 @@ func TestStrayNameDoesNotUseUpIDs(t *testing.T) {
 		}
 	}
 }
+
+// A closed store says that it is closed, whatever else is wrong with the call.
+func TestBadTTLAfterClose(t *testing.T) {
+	s := open(t, t.TempDir(), nil)
+	closeStore(t, s)
+	if err := s.PutWithTTL([]byte("k"), nil, -1); !errors.Is(err, ErrClosed) {
+		t.Errorf("PutWithTTL: %v", err)
+	}
+}

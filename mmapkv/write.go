@@ -1,6 +1,7 @@
 package mmapkv
 
 import (
+	"cmp"
 	"errors"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ func (s *Store) Put(key, value []byte) error {
 // overwritten is not.
 func (s *Store) PutWithTTL(key, value []byte, ttl time.Duration) error {
 	if err := checkTTL(ttl); err != nil {
-		return err
+		return cmp.Or(s.writable(), err)
 	}
 	return s.put(key, value, expiryAfter(s.now(), ttl))
 }
@@ -113,7 +114,7 @@ func (s *Store) Delete(key []byte) error {
 }
 
 // Write makes all of the batch's changes or, on an error, none. Of several
-// entries for a key the last one counts. An empty batch is nil.
+// entries for a key the last one counts. An empty batch changes nothing.
 func (s *Store) Write(b *Batch) error {
 	if s.events.watchesSlow() {
 		defer s.timed("Write", time.Now())
