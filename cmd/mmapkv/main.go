@@ -97,7 +97,7 @@ func newRoot() *cobra.Command {
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return fmt.Errorf("%w: %w; see mmapkv %s --help", errUsage, err, cmd.Name())
+			return fmt.Errorf("%w: %w; see %s --help", errUsage, err, cmd.CommandPath())
 		}
 		return nil
 	}
