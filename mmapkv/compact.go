@@ -11,25 +11,12 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Compaction puts, in the place of a run of sealed files, one file with what is
-// still needed of them. In this order, for each step relies on the one before:
-//
-//  1. Copy what is needed, verified, to a new file; sync it and its name (merge).
-//  2. Sync the log as far as anything that made a record dead: a power loss must
-//     not take the newer one when the older one is gone.
-//  3. Commit the manifest. From here on the new file counts, and there is no way
-//     back.
-//  4. Publish the new file beside the old ones, and only then
-//  5. move the index's entries to it, each by compare-and-swap: where a writer was
-//     faster, the copy is dead.
-//  6. Publish the set without the old files.
-//  7. Unlink them. Readers that hold one keep it until they let go of it.
-//
 // Compact rewrites everything that holds garbage worth reclaiming, beginning with
 // the segment being written if it holds any, and returns when that is done. It
 // stops at the next convenience, with nothing lost, when the context ends, and
-// returns the context's error; ErrClosed when the store is closed meanwhile. One
-// compaction runs at a time: Compact waits for one that runs.
+// returns the context's error; ErrClosed when the store is closed meanwhile,
+// ErrReadOnly when it is open for reading only. One compaction runs at a time:
+// Compact waits for one that runs.
 //
 // An error that wraps ErrCorrupt says that a segment could not be rewritten since
 // it is damaged; the others are all the same.
@@ -210,6 +197,19 @@ func (s *Store) compactBest(ctx context.Context) (did bool, err error) {
 // compactRun puts one file in the place of a run, or of the oldest files of the
 // run if all do not fit into one: those of the merge that is returned. Its made is
 // the file, nil when nothing of them was needed.
+//
+// It goes in this order, for each step relies on the one before:
+//
+//  1. Copy what is needed, verified, to a new file; sync it and its name (merge).
+//  2. Sync the log as far as anything that made a record dead: a power loss must
+//     not take the newer one when the older one is gone.
+//  3. Commit the manifest. From here on the new file counts, and there is no way
+//     back.
+//  4. Publish the new file beside the old ones, and only then
+//  5. move the index's entries to it, each by compare-and-swap: where a writer was
+//     faster, the copy is dead.
+//  6. Publish the set without the old files.
+//  7. Unlink them. Readers that hold one keep it until they let go of it.
 func (s *Store) compactRun(pacer *pacer, run []*file) (m *merge, err error) {
 	defer region("compact").End()
 	began := time.Now()

@@ -20,7 +20,7 @@ var (
 	// ErrTooLarge: a key, value or batch over the limits.
 	ErrTooLarge = errors.New("mmapkv: key, value or batch is too large")
 	// ErrCorrupt: bytes on disk are not what was written. Never transient data
-	// and never "not found"; the error is, or wraps, a *CorruptError.
+	// and never "not found"; the error of a read is, or wraps, a *CorruptError.
 	ErrCorrupt = errors.New("mmapkv: data is damaged")
 	// ErrVersion: the files were written by a version this one cannot read.
 	ErrVersion = errors.New("mmapkv: file format version is not supported")

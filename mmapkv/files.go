@@ -142,11 +142,13 @@ const slotRound = 4096
 // lowest first, so that a location read long ago does not soon point into another
 // file.
 func (s *fileSet) giveSlotLocked(f *file) {
-	taken := make(map[uint32]bool, len(s.order))
+	round := uint32(min(index.MaxSlots, max(slotRound, 4*len(s.order))))
+	taken := make([]bool, round)
 	for _, other := range s.order {
-		taken[other.slot] = true
+		if other.slot < round { // the round was longer while there were more files
+			taken[other.slot] = true
+		}
 	}
-	round := uint32(min(index.MaxSlots, max(slotRound, 4*len(taken))))
 	for taken[s.nextSlot%round] {
 		s.nextSlot++
 	}

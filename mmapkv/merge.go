@@ -427,6 +427,9 @@ func (m *merge) findShadows() error {
 // others. A file with ranges that cannot be read may hold any key.
 func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
 	hint, err := m.store.hintOf(f)
+	if errors.Is(err, ErrFailed) {
+		return nil, err
+	}
 	if err != nil || len(hint.Damages()) > 0 {
 		for _, one := range shadows {
 			one.by = f.ID

@@ -22,6 +22,7 @@ const (
 	defaultSegmentSize = 256 << 20
 	minSegmentSize     = 4 << 10
 	maxSegmentSize     = 4 << 30
+	maxExpectedKeys    = 1 << 36
 )
 
 // Options says how a store is opened. The zero value means the defaults; Open
@@ -34,7 +35,8 @@ type Options struct {
 	// fsync.Every(200 * time.Millisecond).
 	Sync fsync.Policy
 	// ReadOnly opens without changing anything. Many readers may have the store
-	// open together, but none beside a writer. Writes return ErrReadOnly.
+	// open together, but none beside a writer. Writes return ErrReadOnly, and Open
+	// fs.ErrNotExist when there is no store.
 	ReadOnly bool
 	// LockTimeout is how long Open waits for another opener to close; 0 means
 	// not at all.
@@ -52,7 +54,8 @@ type Options struct {
 	// call, Open fails; a segment that is made later and refused goes unlocked, with
 	// a message to the Logger.
 	LockMemory bool
-	// ExpectedKeys sizes the index up front; 0 lets it grow.
+	// ExpectedKeys sizes the index up front, up to 2^36 keys: Open takes the memory for
+	// them, some 30 bytes each. 0 lets it grow.
 	ExpectedKeys int
 	// Compaction says when garbage is reclaimed in the background.
 	Compaction Compaction
@@ -117,8 +120,8 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.LockTimeout < 0 {
 		return c, fmt.Errorf("%w: Options.LockTimeout is %v; it must not be negative", ErrInvalid, c.LockTimeout)
 	}
-	if c.ExpectedKeys < 0 {
-		return c, fmt.Errorf("%w: Options.ExpectedKeys is %d; it must not be negative", ErrInvalid, c.ExpectedKeys)
+	if c.ExpectedKeys < 0 || c.ExpectedKeys > maxExpectedKeys {
+		return c, fmt.Errorf("%w: Options.ExpectedKeys is %d; it must be between 0 and %d", ErrInvalid, c.ExpectedKeys, int64(maxExpectedKeys))
 	}
 	if c.ScrubBytesPerSecond < 0 {
 		return c, fmt.Errorf("%w: Options.ScrubBytesPerSecond is %d; it must not be negative", ErrInvalid, c.ScrubBytesPerSecond)

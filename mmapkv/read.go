@@ -144,8 +144,9 @@ func (s *Store) Has(key []byte) (has bool, err error) {
 	}
 }
 
-// TTL returns how long the key has still to live, never more than it was given;
-// ok is false when it never expires. ErrNotFound when it has no value.
+// TTL returns how long the key has still to live by the clock, which is more than it
+// was given where the clock has been set back; ok is false when it never expires.
+// ErrNotFound when it has no value.
 func (s *Store) TTL(key []byte) (ttl time.Duration, ok bool, err error) {
 	var f found
 	old := guard.Enter()

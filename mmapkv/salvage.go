@@ -93,6 +93,7 @@ type salvage struct {
 	ctx   context.Context
 	store Options // of the new store
 	fsys  vfs.FS
+	from  string
 	dir   vfs.Dir // from
 	now   time.Time
 
@@ -128,6 +129,7 @@ func newSalvage(ctx context.Context, o *SalvageOptions) (*salvage, error) {
 }
 
 func (s *salvage) run(from, to string) (err error) {
+	s.from = from
 	if s.dir, err = s.fsys.OpenDir(from); err != nil {
 		return err
 	}
@@ -137,7 +139,7 @@ func (s *salvage) run(from, to string) (err error) {
 	case err == nil:
 		defer func() { err = errors.Join(err, lock.Unlock()) }()
 	case errors.Is(err, vfs.ErrLocked):
-		return errors.Join(ErrLocked, err)
+		return fmt.Errorf("%w: %w", ErrLocked, err)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -180,7 +182,7 @@ func (s *salvage) readManifest(names []string) error {
 		return ok && (kind == segment.SegmentFile || kind == segment.HintFile || kind == segment.ManifestFile)
 	})
 	if !ours {
-		return fmt.Errorf("mmapkv: there is no store: %w", fs.ErrNotExist)
+		return fmt.Errorf("mmapkv: there is no store: %w", &fs.PathError{Op: "open", Path: s.from, Err: fs.ErrNotExist})
 	}
 	if s.IgnoreManifest {
 		return nil

@@ -3,6 +3,7 @@ package mmapkv
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"runtime/pprof"
@@ -201,10 +202,11 @@ func (s *Store) release() error {
 // Open opens the store in a directory, making it and its parents when it is
 // absent, and recovers what a crash left. A nil o means all defaults.
 //
-// ErrLocked when another opener has the store; ErrVersion when its files are of
-// another version; an error that wraps ErrCorrupt when the manifest or a segment
-// is missing or unreadable. Damage that Open can work around is reported in
-// Stats().Recovery and to the Logger.
+// ErrInvalid when an option is out of its range; ErrLocked when another opener has
+// the store; ErrVersion when its files are of another version; an error that wraps
+// ErrCorrupt when the manifest or a segment is missing or unreadable; with ReadOnly
+// fs.ErrNotExist when there is no store. Damage that Open can work around is reported
+// in Stats().Recovery and to the Logger.
 func Open(dir string, o *Options) (_ *Store, err error) {
 	options, err := o.withDefaults()
 	if err != nil {
@@ -269,7 +271,7 @@ func (s *Store) takeLock() (vfs.Lock, error) {
 		case !errors.Is(err, vfs.ErrLocked):
 			return nil, err
 		case !time.Now().Before(deadline):
-			return nil, errors.Join(ErrLocked, err)
+			return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 		}
 		time.Sleep(lockPoll)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -336,7 +337,7 @@ func TestClosed(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	for _, o := range []Options{{SegmentSize: 1}, {SegmentSize: 5 << 30}, {SegmentSize: -1}, {LockTimeout: -1}, {ExpectedKeys: -1}} {
+	for _, o := range []Options{{SegmentSize: 1}, {SegmentSize: 5 << 30}, {SegmentSize: -1}, {LockTimeout: -1}, {ExpectedKeys: -1}, {ExpectedKeys: math.MaxInt}} {
 		if _, err := Open(t.TempDir(), &o); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: %v", o, err)
 		}

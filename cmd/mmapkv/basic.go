@@ -91,7 +91,7 @@ func newDel(t *target) *cobra.Command {
 				}
 				batch.Delete(key)
 			}
-			return t.write(func(s *mmapkv.Store) error { return s.Write(&batch) })
+			return t.existing(brief(), func(s *mmapkv.Store) error { return s.Write(&batch) })
 		},
 	}
 }

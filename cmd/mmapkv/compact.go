@@ -27,9 +27,9 @@ it is, and named; the exit code is then 4, though the others are compacted.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var bar compactBar
-			o := &mmapkv.Options{Compaction: mmapkv.Compaction{Disabled: true}}
+			o := brief()
 			o.Events.CompactionEnded = func(e mmapkv.CompactionEnded) { bar.ended(e) }
-			return t.with(o, func(s *mmapkv.Store) error {
+			return t.existing(o, func(s *mmapkv.Store) error {
 				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 				defer stop()
 				context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process

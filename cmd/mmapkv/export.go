@@ -64,7 +64,10 @@ func newExport(t *target) *cobra.Command {
 					return printJSON(out, l)
 				})
 				progress.finish()
-				return errors.Join(err, out.Flush())
+				if flushed := out.Flush(); err == nil {
+					err = flushed
+				}
+				return err
 			})
 		},
 	}

@@ -72,6 +72,9 @@ func input(cmd *cobra.Command, args []string) (io.ReadCloser, int64, error) {
 		return nil, 0, err
 	}
 	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%w: %s is a directory; --files imports what is below one", errUsage, args[0])
+	}
 	if err != nil {
 		return nil, 0, errors.Join(err, f.Close())
 	}

@@ -82,7 +82,7 @@ func newRoot() *cobra.Command {
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return t.check() }
 	flags := root.PersistentFlags()
 	flags.StringVar(&t.dir, "dir", "", "directory of the store")
-	flags.StringVar(&t.namespace, "namespace", "", "name of the store below $MMAPKV_DIR")
+	flags.StringVar(&t.namespace, "namespace", "", "name of the store below $MMAPKV_DIR, else $WALRUS_KV_DIR, else ./wal_kv")
 	flags.BoolVar(&t.json, "json", false, "print JSON")
 	flags.BoolVar(&t.hex, "hex", false, "keys and values are hexadecimal")
 	flags.BoolVar(&t.base64, "base64", false, "keys and values are base64")

@@ -52,10 +52,21 @@ func (t *target) read(use func(s *mmapkv.Store) error) error {
 	return t.with(&mmapkv.Options{ReadOnly: true}, use)
 }
 
-// write opens the store for a moment: too short for work in the background. An
-// import may write much, and opens it as a service does.
-func (t *target) write(use func(s *mmapkv.Store) error) error {
-	return t.with(&mmapkv.Options{Compaction: mmapkv.Compaction{Disabled: true}}, use)
+func (t *target) write(use func(s *mmapkv.Store) error) error { return t.with(brief(), use) }
+
+// brief is for what opens the store for a moment, too short for work in the
+// background. An import may write much, and opens it as a service does.
+func brief() *mmapkv.Options {
+	return &mmapkv.Options{Compaction: mmapkv.Compaction{Disabled: true}}
+}
+
+// existing is with for what makes no sense in a store that is not there: Open would
+// make it.
+func (t *target) existing(o *mmapkv.Options, use func(s *mmapkv.Store) error) error {
+	if err := t.read(func(*mmapkv.Store) error { return nil }); err != nil {
+		return err
+	}
+	return t.with(o, use)
 }
 
 // decode is the key or value that an argument means.
