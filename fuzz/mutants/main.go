@@ -28,6 +28,7 @@ var suites = []suite{
 	{"fuzz", "TestCompactionCrashStates", compactionMutants},
 	{"fuzz", "TestDamageIsLocalAndReported", damageMutants},
 	{"mmapkv", "TestExpired|TestEmptied", clockMutants},
+	{"mmapkv", "TestPowerLoss|TestDamageBehind|TestNumbers|TestLogGoesOn|TestRecoveryBelieves|TestCompactionEnds", refusedMutants},
 	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
 }
 

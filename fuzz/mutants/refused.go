@@ -1,0 +1,16 @@
+package main
+
+// refusedMutants go on wrongly behind a write that was refused in the middle, a file
+// that is gone, and a compaction that had no room for all that it was given.
+var refusedMutants = []mutant{
+	{"no sync of a cut tail", "mmapkv/write.go",
+		"	err := active.Trim()\n	if err == nil {\n		err = active.Sync()\n	}\n", "	err := active.Trim()\n"},
+	{"the tail is not cut", "mmapkv/write.go",
+		"	err := active.Trim()\n	if err == nil {\n		err = active.Sync()\n	}\n", "	err := active.Sync()\n"},
+	{"recovery joins what numbers are missing between", "mmapkv/recovery.go", " || c.first != c.end.Seq+1 {", " {"},
+	{"the end of a file that is gone is forgotten", "mmapkv/open.go",
+		"	t.end.Seq = max(t.end.Seq, s.manifest.current.SealedSeq)\n", ""},
+	{"recovery believes all numbers", "mmapkv/recovery.go",
+		"		if !credible(e, s.manifest.current.LastSeq) {\n			continue\n		}\n", ""},
+	{"tombstones that had no room are garbage", "mmapkv/merge.go", "		m.leavePins(n)\n", ""},
+}
