@@ -404,6 +404,9 @@ func (s *Store) giveBackHeld() {
 // compactOnce compacts the best run, if one is worth it, and has held room given
 // back. It says whether to go on.
 func (s *Store) compactOnce() (progress bool) {
+	if s.space.full.Load() {
+		s.sealWaiting()
+	}
 	did, err := s.compactBest(context.Background())
 	var damaged *damagedRun
 	switch {
@@ -412,14 +415,20 @@ func (s *Store) compactOnce() (progress bool) {
 	case err != nil && !errors.As(err, &damaged):
 		did = false // it is tried again
 	}
-	if !did && s.space.full.Load() {
-		sealed, err := s.stepSeal() // what has ended a moment ago may be garbage
-		did = sealed && err == nil
-	}
 	collected := s.collectHeld(!did)
 	progress = did || collected
 	s.lookForRoom(progress)
 	return progress
+}
+
+// sealWaiting seals what has ended, lest the writers that wait are let go since
+// nobody knows yet that it is garbage.
+func (s *Store) sealWaiting() {
+	for {
+		if did, err := s.stepSeal(); err != nil || !did {
+			return // on an error maintain tries again
+		}
+	}
 }
 
 // collectHeld has the room of retired files given back, if that is worth a garbage

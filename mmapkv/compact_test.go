@@ -442,24 +442,42 @@ func TestBackgroundCompactionKeepsTheBound(t *testing.T) {
 	checkAccounts(t, s)
 }
 
-// A long value waits for its room before it is written, not with its file on the disk.
-func TestLongValuesKeepTheBound(t *testing.T) {
+// A large write waits for its room before it is written, not with its file on the disk.
+func TestLargeWritesKeepTheBound(t *testing.T) {
 	const size = 4 << 20
-	dir := t.TempDir()
-	disk := &movingFS{FS: vfs.OS()}
-	o := &Options{SegmentSize: 64 << 10, Sync: fsync.Never}
-	inject.Into(o, &inject.Seams{FS: disk})
-	s := open(t, dir, o)
-	var most atomic.Int64
-	disk.long = func() {
-		onDisk, _ := diskUse(t, dir) // without what the garbage collector has yet to release
-		most.Store(max(most.Load(), onDisk))
+	for name, write := range map[string]func(s *Store, value []byte) error{
+		"a long value": func(s *Store, value []byte) error { return s.Put([]byte("key 0"), value) },
+		"a batch": func(s *Store, value []byte) error {
+			var b Batch
+			for i := range 16 {
+				b.Put(fmt.Append(nil, "key ", i), value[:size/16])
+			}
+			return s.Write(&b)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			disk := &movingFS{FS: vfs.OS()}
+			o := &Options{SegmentSize: 64 << 10, Sync: fsync.Never}
+			inject.Into(o, &inject.Seams{FS: disk})
+			s := open(t, dir, o)
+			var most atomic.Int64
+			disk.long = func() {
+				onDisk, _ := diskUse(t, dir) // without what the garbage collector has yet to release
+				most.Store(max(most.Load(), onDisk))
+			}
+			for i := range 8 {
+				if err := write(s, bytes.Repeat([]byte{byte(i)}, size)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if bound := int64(2*size + 2*leastSlack); most.Load() > bound {
+				t.Errorf("writes of %d bytes take up to %d, the bound is %d", size, most.Load(), bound)
+			}
+			got, err := s.Get([]byte("key 0"))
+			if err != nil || len(got) == 0 || got[0] != 7 {
+				t.Errorf("Get: %.8q, %v", got, err)
+			}
+		})
 	}
-	for i := range 8 {
-		put(t, s, "key", string(bytes.Repeat([]byte{byte(i)}, size)))
-	}
-	if bound := int64(2*size + 2*leastSlack); most.Load() > bound {
-		t.Errorf("values of %d bytes take up to %d, the bound is %d", size, most.Load(), bound)
-	}
-	wantValue(t, s, "key", string(bytes.Repeat([]byte{7}, size)))
 }

@@ -27,7 +27,6 @@ type longWrite struct {
 	sum      uint32
 	expiry   int64
 	recorded int64 // bytes of the whole record
-	coming   int64 // as many, until the file is listed
 }
 
 func (s *Store) putLong(key, value []byte, expiry int64) error {
@@ -36,11 +35,10 @@ func (s *Store) putLong(key, value []byte, expiry int64) error {
 		flags |= segment.Expires
 	}
 	size := segment.RecordSize(len(key), int64(len(value)), flags)
-	long := &longWrite{key: append([]byte(nil), key...), size: int64(len(value)), expiry: expiry, recorded: size, coming: size}
-	s.space.come(size)
-	defer func() { s.space.come(-long.coming) }()
-	s.checkRoom()
-	s.awaitRoom()
+	w := writes.Get().(*write)
+	defer w.discard()
+	s.expect(w, size)
+	defer s.arrived(w)
 	if err := s.reserve.hold(); err != nil {
 		return s.writeFailed(err)
 	}
@@ -48,8 +46,6 @@ func (s *Store) putLong(key, value []byte, expiry int64) error {
 	if err != nil {
 		return s.writeFailed(err)
 	}
-	w := writes.Get().(*write)
-	defer w.discard()
 	done := false // not so when the value faults, either
 	defer func() {
 		if !done {
@@ -60,15 +56,14 @@ func (s *Store) putLong(key, value []byte, expiry int64) error {
 		return s.writeFailed(err)
 	}
 	body := segment.HeaderSize + segment.LongLayout(len(key), flags)
-	long.file = f
-	long.sum, err = segment.WriteLongValue(f.File(), body, value, make([]byte, min(longChunk, len(value))))
+	sum, err := segment.WriteLongValue(f.File(), body, value, make([]byte, min(longChunk, len(value))))
 	if err != nil {
 		return s.writeFailed(err)
 	}
 	if err := s.syncNewFile(f); err != nil {
 		return err
 	}
-	w.long = long
+	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recorded: size}
 	w.prints = append(w.prints, s.hasher.Fingerprint(key))
 	err = s.do(w)
 	done = err == nil
@@ -82,8 +77,7 @@ func (s *Store) commitLong(w *write) error {
 	if err := s.enlist(long.file, false); err != nil {
 		return err
 	}
-	s.space.come(-long.coming)
-	long.coming = 0
+	s.arrived(w)
 	s.startFile(long.file)
 	t.seq++
 	s.lastGiven.Store(t.seq)

@@ -16,7 +16,7 @@ import (
 // The promise is MaxSpaceRatio times the live bytes and two segments. Writers
 // begin to wait more than one segment before that, since room is granted in steps
 // of up to half a segment, and the file that is full needs a hint. What the
-// compaction in flight may write is counted from its start, and a long value before
+// compaction in flight may write is counted from its start, and a large write before
 // it is written.
 type space struct {
 	full atomic.Bool // writers wait until room is closed
@@ -26,7 +26,7 @@ type space struct {
 	room     chan struct{}
 	retired  []retired
 	promised int64 // what the compaction in flight will write
-	coming   int64 // what long values take whose files are not listed yet
+	coming   int64 // what large writes will take that have no room yet
 
 	collectedAt time.Time
 	collectTook time.Duration
@@ -75,14 +75,6 @@ func (p *space) promise(run []*file) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.promised = bytes
-}
-
-// come counts what a long value that is on its way takes, or, if negative, what has
-// come or comes no more.
-func (p *space) come(bytes int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.coming += bytes
 }
 
 // collectIn says in how long a garbage collection is due for the sake of held
@@ -221,6 +213,30 @@ func (s *Store) wakeCompact() {
 	case s.wakeCompaction <- struct{}{}:
 	default:
 	}
+}
+
+// expect counts what a large write is going to take, and waits for it. Others wait
+// behind their own writes for what those have taken.
+func (s *Store) expect(w *write, size int64) {
+	w.coming = size
+	s.space.come(size)
+	s.checkRoom()
+	s.awaitRoom()
+}
+
+// arrived ends what expect began: the file counts that has room for the write, or
+// nothing does since it has failed.
+func (s *Store) arrived(w *write) {
+	if w.coming != 0 {
+		s.space.come(-w.coming)
+		w.coming = 0
+	}
+}
+
+func (p *space) come(bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.coming += bytes
 }
 
 // awaitRoom waits while compaction has to catch up.

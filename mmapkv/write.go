@@ -20,6 +20,7 @@ type write struct {
 	prints  []index.Fingerprint // of the draft's keys
 	deletes bool                // nothing but deletes: may use the reserve
 	long    *longWrite          // the value has a file of its own
+	coming  int64               // bytes that count as taken; see expect
 	err     error
 
 	own segment.Draft // what draft points to, but for a Batch
@@ -135,6 +136,10 @@ func (s *Store) Write(b *Batch) error {
 	}
 	w := writes.Get().(*write)
 	defer w.discard()
+	if size := b.draft.EncodedSize(true, true); size > s.longSize() {
+		s.expect(w, size)
+		defer s.arrived(w)
+	}
 	w.draft, w.deletes = &b.draft, true
 	for i := range b.Len() {
 		w.prints = append(w.prints, s.hasher.Fingerprint(b.draft.Key(i)))
@@ -269,6 +274,9 @@ func (s *Store) commitSome(members []*write) int {
 		return fail(members[:1], err)
 	}
 	n, size := s.fit(members)
+	for _, w := range members[:n] {
+		s.arrived(w) // what is reserved counts from here on
+	}
 	err := s.reserveTail(size, first.deletes && n == 1)
 	if err != nil && n > 1 {
 		// Not enough for all of them; perhaps for one.
