@@ -78,10 +78,8 @@ func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	for _, name := range names {
-		if _, kind, ours := segment.ParseFileName(name); ours && (kind == segment.SegmentFile || kind == segment.HintFile) {
-			return nil, refused(&CorruptError{File: segment.ManifestName, Reason: "it is missing, but there are segments, such as " + name})
-		}
+	if reason := whyNoManifest(names); reason != "" {
+		return nil, refused(&CorruptError{File: segment.ManifestName, Reason: reason})
 	}
 	if s.options.ReadOnly {
 		return nil, fmt.Errorf("mmapkv: there is no store: %w", err)
@@ -97,6 +95,24 @@ func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
 	}
 	m := s.manifest.current
 	return &m, nil
+}
+
+// whyNoManifest says what is wrong with a directory that has no manifest and these
+// files; "" when none of them has held data.
+func whyNoManifest(names []string) string {
+	for _, name := range names {
+		_, kind, ours := segment.ParseFileName(name)
+		switch {
+		case !ours || kind != segment.SegmentFile && kind != segment.HintFile:
+		case unfinished(names):
+			return salvageUnfinished
+		case kind == segment.HintFile:
+			return "it is missing, but there are hints of segments, such as " + name
+		default:
+			return "it is missing, but there are segments, such as " + name
+		}
+	}
+	return ""
 }
 
 // readFile reads a file of at most so many bytes. A longer one is damaged: it may

@@ -71,7 +71,8 @@ type SalvageOptions struct {
 // That something is lost is no error; see SalvageReport.Complete. An error, or a
 // cancelled context, leaves of the new store at most the empty directory with its
 // LOCK. While Salvage runs, and when it is killed, the directory is no store that
-// Open accepts once there is a segment in it.
+// Open accepts once there is a segment in it, and to salvage that is told
+// in SalvageReport.Unfinished.
 //
 // It takes up to 170 bytes of memory a key, and the largest value.
 func Salvage(ctx context.Context, from, to string, o *SalvageOptions) (SalvageReport, error) {
@@ -184,6 +185,7 @@ func (s *salvage) readManifest(names []string) error {
 	if !ours {
 		return fmt.Errorf("mmapkv: there is no store: %w", &fs.PathError{Op: "open", Path: s.from, Err: fs.ErrNotExist})
 	}
+	s.report.Unfinished = unfinished(names)
 	if s.IgnoreManifest {
 		return nil
 	}
@@ -196,6 +198,8 @@ func (s *salvage) readManifest(names []string) error {
 		s.version = err
 	case refusesUs(err):
 		return err
+	case errors.Is(err, fs.ErrNotExist) && s.report.Unfinished:
+		err = errors.New(salvageUnfinished)
 	case errors.Is(err, fs.ErrNotExist):
 		err = errors.New("it is missing")
 	}

@@ -17,6 +17,9 @@ type SalvageReport struct {
 	Expiring int   // of them, with an expiry
 	Bytes    int64 // of the restored keys and values
 	Gone     int   // keys whose newest record says that they are deleted, or has expired
+	// Unfinished says that the directory is itself what an earlier salvage was to
+	// write, and did not come to the end of: the store that it read has more.
+	Unfinished bool
 	// Discarded is how many bytes of records validate and are behind the end of the
 	// log: nobody knows them to have been on disk, and Open does not show them.
 	Discarded int64
@@ -57,9 +60,10 @@ type LostRange struct {
 	Reason       string
 }
 
-// Complete says that nothing is known to be lost.
+// Complete says that nothing is known to be lost. Without a manifest nobody can
+// know that of a segment that is gone.
 func (r *SalvageReport) Complete() bool {
-	return r.KeysLost == 0 && r.RangesLost == 0 && len(r.Missing) == 0
+	return !r.Unfinished && r.KeysLost == 0 && r.RangesLost == 0 && len(r.Missing) == 0
 }
 
 func (r *SalvageReport) order() {

@@ -701,6 +701,12 @@ func TestKilledSalvageLeavesNoStore(t *testing.T) {
 		if _, err := Open(copyDir(t, to), nil); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("Open of what is not complete: %v", err)
 		}
+		for _, ignore := range []bool{false, true} {
+			report, err := Salvage(context.Background(), copyDir(t, to), "", &SalvageOptions{DryRun: true, IgnoreManifest: ignore})
+			if err != nil || !report.Unfinished || report.Complete() {
+				t.Errorf("Salvage of what is not complete: %+v, %v", report, err)
+			}
+		}
 	}})
 	if err != nil || !looked {
 		t.Errorf("%v, looked %v", err, looked)

@@ -158,6 +158,16 @@ func (s *salvage) discard(to string) error {
 // complete.
 const unfinishedManifest = segment.ManifestName + ".unfinished"
 
+// salvageUnfinished is why a manifest is missing where there is an unfinished one.
+const salvageUnfinished = "it is missing, since a salvage into this directory did not come to its end; " +
+	"what that has read is as it was, and has more"
+
+// unfinished says whether a directory with these files is a new store that was not
+// completed.
+func unfinished(names []string) bool {
+	return slices.Contains(names, unfinishedManifest) && !slices.Contains(names, segment.ManifestName)
+}
+
 // unfinishedFS has in one directory another name for the manifest.
 type unfinishedFS struct {
 	vfs.FS

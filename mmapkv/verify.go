@@ -196,12 +196,9 @@ func (v *verifier) withoutManifest(err error) error {
 	if namesErr != nil {
 		return namesErr
 	}
-	for _, name := range names {
-		if _, kind, ours := segment.ParseFileName(name); ours && (kind == segment.SegmentFile || kind == segment.HintFile) {
-			v.damage(Damage{Kind: DamagedManifest, File: segment.ManifestName,
-				Reason: "it is missing, but there are segments, such as " + name})
-			return nil
-		}
+	if reason := whyNoManifest(names); reason != "" {
+		v.damage(Damage{Kind: DamagedManifest, File: segment.ManifestName, Reason: reason})
+		return nil
 	}
 	return fmt.Errorf("mmapkv: there is no store: %w", err)
 }

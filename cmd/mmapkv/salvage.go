@@ -105,9 +105,15 @@ func printSalvage(out io.Writer, t *target, r mmapkv.SalvageReport, dry bool) er
 	if r.Discarded > 0 {
 		p.line("left out, written behind the end of the log and never acknowledged as safe: %s", size(r.Discarded))
 	}
-	if r.Complete() {
+	switch {
+	case r.Complete() && r.Manifest:
 		p.line("nothing is lost")
 		return p.err
+	case r.Complete():
+		p.line("nothing is known to be lost, but without a manifest a segment that is gone is not missed")
+		return p.err
+	case r.Unfinished:
+		p.line("not here: what the salvage that was to write this directory had still to bring over")
 	}
 	p.line("lost: %s, %s unreadable in %d places, %s missing", keyCount(r.KeysLost), size(r.BytesLost), r.RangesLost, segments(len(r.Missing)))
 	for _, name := range r.Missing {
