@@ -286,6 +286,39 @@ func TestEventsSlowThreshold(t *testing.T) {
 	}
 }
 
+// TestSlowOperationsHaveTheirOwnNames calls every method that is timed.
+func TestSlowOperationsHaveTheirOwnNames(t *testing.T) {
+	told := make(chan string, 100)
+	o := &Options{Events: Events{SlowThreshold: 1, SlowOperation: func(e SlowOperation) { told <- e.Operation }}}
+	s := open(t, t.TempDir(), o)
+	k, v := []byte("key"), []byte("value")
+	var batch Batch
+	batch.Put(k, v)
+	for _, c := range []struct {
+		name string
+		call func() error
+	}{
+		{"Put", func() error { return s.Put(k, v) }},
+		{"PutWithTTL", func() error { return s.PutWithTTL(k, v, time.Hour) }},
+		{"Write", func() error { return s.Write(&batch) }},
+		{"Sync", s.Sync},
+		{"Get", func() error { _, err := s.Get(k); return err }},
+		{"AppendGet", func() error { _, err := s.AppendGet(nil, k); return err }},
+		{"View", func() error { return s.View(k, func([]byte) error { return nil }) }},
+		{"GetMany", func() error { return s.GetMany([][]byte{k}, func(int, []byte, error) error { return nil }) }},
+		{"Has", func() error { _, err := s.Has(k); return err }},
+		{"TTL", func() error { _, _, err := s.TTL(k); return err }},
+		{"Delete", func() error { return s.Delete(k) }},
+	} {
+		if err := c.call(); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if name := <-told; name != c.name {
+			t.Errorf("%s is told as %s", c.name, name)
+		}
+	}
+}
+
 func TestEventsAreLoggedWithoutCallbacks(t *testing.T) {
 	for _, c := range []struct {
 		level slog.Level

@@ -80,14 +80,18 @@ func (f *file) corrupt(offset int64, reason string) error {
 // Get returns a copy of the key's value that the caller owns, not nil even when
 // the value is empty. ErrNotFound when the key has none.
 func (s *Store) Get(key []byte) ([]byte, error) {
-	return s.AppendGet([]byte{}, key)
+	return s.appendGet("Get", []byte{}, key)
 }
 
 // AppendGet appends the key's value to dst and returns the longer slice; it
 // allocates only when dst has no room. On an error dst comes back unchanged.
 func (s *Store) AppendGet(dst, key []byte) (out []byte, err error) {
+	return s.appendGet("AppendGet", dst, key)
+}
+
+func (s *Store) appendGet(operation string, dst, key []byte) (out []byte, err error) {
 	if s.events.watchesSlow() {
-		defer s.timed("Get", time.Now())
+		defer s.timed(operation, time.Now())
 	}
 	f := found{copies: true}
 	old := guard.Enter()
@@ -148,6 +152,9 @@ func (s *Store) Has(key []byte) (has bool, err error) {
 // was given where the clock has been set back; ok is false when it never expires.
 // ErrNotFound when it has no value.
 func (s *Store) TTL(key []byte) (ttl time.Duration, ok bool, err error) {
+	if s.events.watchesSlow() {
+		defer s.timed("TTL", time.Now())
+	}
 	var f found
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()

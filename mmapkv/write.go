@@ -42,6 +42,9 @@ func (w *write) discard() {
 // Put gives the key a value. Both may be reused at once; the value may be one
 // that View is showing.
 func (s *Store) Put(key, value []byte) error {
+	if s.events.watchesSlow() {
+		defer s.timed("Put", time.Now())
+	}
 	return s.put(key, value, 0)
 }
 
@@ -51,6 +54,9 @@ func (s *Store) Put(key, value []byte) error {
 // clock says, unless a compaction or a Delete has met it meanwhile. What it had
 // overwritten is not.
 func (s *Store) PutWithTTL(key, value []byte, ttl time.Duration) error {
+	if s.events.watchesSlow() {
+		defer s.timed("PutWithTTL", time.Now())
+	}
 	if err := checkTTL(ttl); err != nil {
 		return cmp.Or(s.writable(), err)
 	}
@@ -63,9 +69,6 @@ func expiryAfter(now time.Time, ttl time.Duration) int64 {
 }
 
 func (s *Store) put(key, value []byte, expiry int64) error {
-	if s.events.watchesSlow() {
-		defer s.timed("Put", time.Now())
-	}
 	if err := s.enter(); err != nil {
 		return err
 	}
