@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -117,7 +118,7 @@ func newCompactBar(out io.Writer, log []mmapkv.SegmentStats) compactBar {
 		total += one.LiveBytes + one.DeadBytes
 		through[one.File] = total
 	}
-	return compactBar{newProgress(out, "compacting", total), through}
+	return compactBar{newProgress(out, "compacting", total).clearOn(syscall.SIGTERM), through}
 }
 
 // ended takes the bar behind the files of a compaction: they go from the oldest to

@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"errors"
+	"os"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -51,7 +53,7 @@ func newExport(t *target) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.read(func(s *mmapkv.Store) error {
 				out := bufio.NewWriter(cmd.OutOrStdout())
-				progress := newProgress(cmd.ErrOrStderr(), "exporting", int64(s.Len()))
+				progress := newProgress(cmd.ErrOrStderr(), "exporting", int64(s.Len())).clearOn(os.Interrupt, syscall.SIGTERM)
 				err := s.Range(func(key, value []byte) error {
 					progress.add(1)
 					l, err := newLine(s, key, value)

@@ -6,7 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -49,7 +51,7 @@ files are named, since their order is not certain.`,
 			}
 			defer in.Close()
 			return t.with(nil, func(s *mmapkv.Store) error {
-				progress := newProgress(cmd.ErrOrStderr(), "importing", length)
+				progress := newProgress(cmd.ErrOrStderr(), "importing", length).clearOn(os.Interrupt, syscall.SIGTERM)
 				imported, expired, err := importLines(s, in, progress)
 				progress.finish()
 				fmt.Fprintf(cmd.ErrOrStderr(), "%d pairs imported, %d had expired\n", imported, expired)
@@ -91,7 +93,7 @@ func checkDirectory(path string) error {
 }
 
 func importFiles(cmd *cobra.Command, s *mmapkv.Store, dir string) error {
-	progress := newProgress(cmd.ErrOrStderr(), "importing", -1)
+	progress := newProgress(cmd.ErrOrStderr(), "importing", -1).clearOn(os.Interrupt, syscall.SIGTERM)
 	b := batcher{store: s}
 	err := eachFile(dir, func(key string, content []byte) error {
 		progress.add(int64(len(content)))
@@ -129,7 +131,10 @@ func eachFile(dir string, use func(key string, content []byte) error) error {
 }
 
 // progress is a bar on a terminal, and nothing elsewhere.
-type progress struct{ bar *progressbar.ProgressBar }
+type progress struct {
+	bar  *progressbar.ProgressBar
+	ends chan os.Signal // signals that end the process
+}
 
 // newProgress starts a bar that ends at total, -1 when that is not known.
 func newProgress(out io.Writer, what string, total int64) *progress {
@@ -137,8 +142,29 @@ func newProgress(out io.Writer, what string, total int64) *progress {
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return &progress{}
 	}
-	return &progress{progressbar.NewOptions64(total, progressbar.OptionSetWriter(out),
+	return &progress{bar: progressbar.NewOptions64(total, progressbar.OptionSetWriter(out),
 		progressbar.OptionSetDescription(what), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100_000_000))}
+}
+
+// clearOn has the bar cleared before one of the signals ends the process, which it
+// does without a bar too.
+func (p *progress) clearOn(signals ...os.Signal) *progress {
+	if p.bar == nil {
+		return p
+	}
+	ends := make(chan os.Signal, 1)
+	p.ends = ends
+	signal.Notify(ends, signals...)
+	go func() {
+		for s := range ends {
+			_ = p.bar.Finish()
+			signal.Reset(s)
+			if self, err := os.FindProcess(os.Getpid()); err == nil {
+				_ = self.Signal(s)
+			}
+		}
+	}()
+	return p
 }
 
 func (p *progress) add(n int64) {
@@ -156,5 +182,10 @@ func (p *progress) set(n int64) {
 func (p *progress) finish() {
 	if p.bar != nil {
 		_ = p.bar.Finish()
+	}
+	if p.ends != nil {
+		signal.Stop(p.ends)
+		close(p.ends)
+		p.ends = nil
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -60,7 +62,7 @@ func (t *target) importWalrus(cmd *cobra.Command, path string) error {
 	defer from.Close()
 	var done walrusImport
 	err = t.with(nil, func(s *mmapkv.Store) error {
-		progress := newProgress(cmd.ErrOrStderr(), "importing", from.Size())
+		progress := newProgress(cmd.ErrOrStderr(), "importing", from.Size()).clearOn(os.Interrupt, syscall.SIGTERM)
 		defer progress.finish()
 		last, err := done.scan(from, progress)
 		if err != nil {

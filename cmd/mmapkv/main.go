@@ -60,7 +60,7 @@ func exitCode(err error) int {
 		return exitLocked
 	case errors.Is(err, errUsage), errors.Is(err, mmapkv.ErrNamespace), errors.Is(err, mmapkv.ErrTooLarge), errors.Is(err, mmapkv.ErrInvalid):
 		return exitUsage
-	case errors.Is(err, errInterrupted), errors.Is(err, errSalvageInterrupted), errors.Is(err, context.Canceled):
+	case errors.Is(err, errInterrupted), errors.Is(err, errVerifyInterrupted), errors.Is(err, errSalvageInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted
 	}
 	return exitIO

@@ -151,6 +151,25 @@ func TestCompactEndsWhenInterrupted(t *testing.T) {
 	}
 }
 
+// TestVerifyAndSalvageEndWhenInterrupted runs them with the context that Ctrl-C ends.
+func TestVerifyAndSalvageEndWhenInterrupted(t *testing.T) {
+	dir, to := t.TempDir(), filepath.Join(t.TempDir(), "to")
+	if code := run([]string{"--dir", dir, "put", "k", "v"}, nil, io.Discard, io.Discard); code != exitOK {
+		t.Fatalf("put: %d", code)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	for _, args := range [][]string{{"--dir", dir, "verify"}, {"salvage", dir, to}} {
+		root := newRoot()
+		root.SetArgs(args)
+		root.SetOut(io.Discard)
+		err := root.ExecuteContext(ctx)
+		if exitCode(err) != exitInterrupted || !strings.HasPrefix(fmt.Sprint(err), "interrupted; ") {
+			t.Errorf("%v: %v, exit code %d", args, err, exitCode(err))
+		}
+	}
+}
+
 // TestCompactBarEndsWithTheLog: what is passed over counts as looked at.
 func TestCompactBarEndsWithTheLog(t *testing.T) {
 	log := []mmapkv.SegmentStats{{File: "1", LiveBytes: 10}, {File: "2", LiveBytes: 5, DeadBytes: 15}, {File: "3", LiveBytes: 70}}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +29,7 @@ The newest version of a key counts. If that is known and cannot be read, the key
 left out, and listed; --older takes the newest one that can be read.
 
 The report goes to standard output. The exit code is 4 when something is lost.
+Ctrl-C ends it with 130, and nothing is salvaged then.
 With --dry-run nothing is written, and TO can be left out.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			fewest := 2
@@ -69,7 +71,7 @@ func salvage(ctx context.Context, stderr io.Writer, args []string, o mmapkv.Salv
 	var bar *progress
 	o.Progress = func(done, total int64) {
 		if bar == nil {
-			bar = newProgress(stderr, "salvaging", total)
+			bar = newProgress(stderr, "salvaging", total).clearOn(syscall.SIGTERM)
 		}
 		bar.set(done)
 	}

@@ -10,11 +10,15 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
+
+// errVerifyInterrupted is the error of a verify that Ctrl-C has ended.
+var errVerifyInterrupted = errors.New("interrupted; not all of it was read")
 
 func newVerify(t *target) *cobra.Command {
 	return &cobra.Command{
@@ -22,21 +26,25 @@ func newVerify(t *target) *cobra.Command {
 		Short: "Read every record, every hint and the manifest, and name what is damaged",
 		Long: `Reads all there is and changes nothing; beside a program that has the store open
 too, and on read-only media. The exit code is 4 when something is damaged, and 0
-when nothing is. What lies behind the last known sync of a store that was not
+when nothing is; Ctrl-C ends it with 130. What lies behind the last known sync of a store that was not
 closed is no damage.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
+			context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process
 			var bar *progress
 			report, err := t.verify(ctx, &mmapkv.VerifyOptions{Progress: func(done, total int64) {
 				if bar == nil {
-					bar = newProgress(cmd.ErrOrStderr(), "verifying", total)
+					bar = newProgress(cmd.ErrOrStderr(), "verifying", total).clearOn(syscall.SIGTERM)
 				}
 				bar.set(done)
 			}})
 			if bar != nil {
 				bar.finish()
+			}
+			if err != nil && ctx.Err() != nil {
+				return errVerifyInterrupted
 			}
 			if err != nil {
 				return err
