@@ -7,6 +7,6 @@
 //     Siblings do not import siblings, but for vfs, the ground they stand on.
 //   - Nothing imports cmd, fuzz or perf, and no library code imports a test disk,
 //     a model or the oracle.
-//   - Outside the standard library, mmapkv needs four modules and no more.
+//   - Outside the standard library, mmapkv needs three modules and no more.
 //   - A new package is in the list of the test, or the test fails.
 package layering

@@ -37,7 +37,7 @@ var drivers = []string{"cmd", "fuzz", "perf"}
 
 // outside is the modules that the library may import.
 var outside = []string{
-	"golang.org/x/sys", "github.com/edsrzf/mmap-go", "github.com/puzpuzpuz/xsync/v3", "github.com/klauspost/cpuid/v2",
+	"golang.org/x/sys", "github.com/edsrzf/mmap-go", "github.com/puzpuzpuz/xsync/v3",
 }
 
 // builds are the ways in which the library is built; each may bring files, and
