@@ -37,11 +37,14 @@ func TestEveryCallFails(t *testing.T) {
 		for _, fault := range faults {
 			t.Run(fmt.Sprint(policy, " ", fault.Err, " short ", fault.Short), func(t *testing.T) {
 				t.Parallel()
+				runs := 0
+				defer func() { t.Logf("%d runs with a fault in one of %d calls", runs, calls) }()
 				for n := 1 + rand.IntN(*faultStep); n <= calls; n += *faultStep * sampleOneIn {
 					for _, forever := range []bool{false, true} {
 						rule := fault
 						rule.Nth, rule.Forever = n, forever
 						newFaultRun(t, policy).run(rule)
+						runs++
 					}
 				}
 			})
