@@ -76,9 +76,13 @@ func smallStore(t *testing.T, seed uint64) *forgetful.Disk {
 	return l.disk.Kill()
 }
 
+// mostEdits is how many edits count: each copies a file, and may make it longer.
+const mostEdits = 64
+
 // damage edits files: each edit is a file, an offset, and what happens there.
 func damage(t *testing.T, disk *forgetful.Disk, edits []byte) {
 	names := disk.Files()
+	edits = edits[:min(len(edits), 5*mostEdits)]
 	for ; len(edits) >= 5; edits = edits[5:] {
 		name := names[int(edits[0])%len(names)]
 		content := disk.Bytes(name)
