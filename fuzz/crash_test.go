@@ -28,7 +28,7 @@ import (
 )
 
 var (
-	crashStates = flag.Int("crash.states", 20_000, "how many distinct crash states a crash test visits, for each policy")
+	crashStates = flag.Int("crash.states", 12_000, "how many distinct crash states a crash test visits, for each policy")
 	crashSeed   = flag.Uint64("crash.seed", 0, "the seed of the crash tests; 0 draws one. The same seed visits the same states")
 )
 

@@ -23,7 +23,7 @@ var faults = []faulty.Rule{
 	{Err: syscall.ENOMEM}, {Err: syscall.EFBIG}, {Err: syscall.ENOSPC, Short: true},
 }
 
-var faultStep = flag.Int("fault.step", 5, "TestEveryCallFails lets one call of so many fail")
+var faultStep = flag.Int("fault.step", 9, "TestEveryCallFails lets one call of so many fail")
 
 // TestEveryCallFails fails each file call of a script with each fault, once and
 // from then on, and goes on: nothing hangs, nothing acknowledged is lost, nothing

@@ -25,7 +25,7 @@ import (
 )
 
 var (
-	rotMutations = flag.Int("rot.mutations", 3000, "how often TestDamageIsLocalAndReported damages each of its stores")
+	rotMutations = flag.Int("rot.mutations", 2000, "how often TestDamageIsLocalAndReported damages each of its stores")
 	rotSeed      = flag.Uint64("rot.seed", 0, "the seed of TestDamageIsLocalAndReported; 0 draws one")
 	rotOnly      = flag.Int("rot.only", -1, "the number of the only damage that TestDamageIsLocalAndReported does; negative: all")
 )

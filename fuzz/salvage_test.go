@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	salvageRuns = flag.Int("salvage.runs", 2000, "how many damaged stores TestSalvage brings over")
+	salvageRuns = flag.Int("salvage.runs", 1500, "how many damaged stores TestSalvage brings over")
 	salvageSeed = flag.Uint64("salvage.seed", 0, "the seed of TestSalvage; 0 draws one")
 )
 

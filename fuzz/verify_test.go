@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	verifyStates = flag.Int("verify.states", 6_000, "how many states of a disk the tests of Verify look at")
+	verifyStates = flag.Int("verify.states", 4_000, "how many states of a disk the tests of Verify look at")
 	verifySeed   = flag.Uint64("verify.seed", 0, "the seed of the tests of Verify; 0 draws one")
 )
 
