@@ -33,7 +33,7 @@ func TestStoreIsAModelMap(t *testing.T) {
 	t.Run("in memory", func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			m := newModel(t, forgetful.New(), "/store", true)
-			for range max(12/sampleOneIn, 1) {
+			for range max(6/sampleOneIn, 1) {
 				t.Repeat(m.actions())
 			}
 			m.reopen(t)
