@@ -252,6 +252,7 @@ func (m *merge) write(r *segment.Record, tombstone bool) (size int64, err error)
 		if err := m.create(); err != nil {
 			return 0, err
 		}
+		m.expect(len(r.Key))
 	}
 	at := m.end.Offset
 	if at > segment.MaxOffset {
@@ -300,6 +301,16 @@ func (m *merge) create() error {
 	m.hint = segment.NewHintBuilder()
 	m.hint.Pause = m.pacer.pause
 	return nil
+}
+
+// expect makes room for what the copy collects, as if all keys were of one size.
+func (m *merge) expect(keySize int) {
+	var hints int64
+	for _, f := range m.run {
+		hints += f.liveHints.Load()
+	}
+	m.hint.Grow(hints)
+	m.moves = slices.Grow(m.moves, int(hints/segment.HintEntrySize(keySize)))
 }
 
 // mergeSteps is in how many steps room is taken for an output of a segment's size.

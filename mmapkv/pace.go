@@ -7,19 +7,8 @@ import (
 	"github.com/mmapkv/mmapkv/internal/nap"
 )
 
-const (
-	// slice is how long compaction works before it steps aside, and aside is for
-	// how long. With three busy goroutines on two processors a reader would
-	// otherwise wait for the runtime to preempt one of them, 10 ms. On a machine so
-	// busy that stepping aside takes longer than that, it works as long as it was
-	// kept waiting, up to longSlice, rather than hardly ever.
-	slice     = 100 * time.Microsecond
-	aside     = 20 * time.Microsecond
-	longSlice = 2 * time.Millisecond
-
-	// lookBytes is how much work is done between two looks at the clock.
-	lookBytes = 16 << 10
-)
+// lookBytes is how much work is done between two looks at the clock.
+const lookBytes = 16 << 10
 
 // pacer makes compaction step aside, keep to its byte budget, and end when it is
 // told to.
@@ -30,7 +19,6 @@ type pacer struct {
 	hurry  func() bool // writers wait: do not step aside
 	budget int64       // bytes a second, 0 for any number
 
-	until   time.Time // when the slice ends
 	began   time.Time
 	done    int64 // bytes since began
 	looked  int64 // bytes since the last look at the clock
@@ -65,21 +53,11 @@ func (p *pacer) cancelled() error {
 	}
 }
 
-// pause steps aside if the slice is over.
+// pause steps aside if it is time.
 func (p *pacer) pause() {
-	if p.napper == nil {
-		return
+	if p.napper != nil && !p.hurry() {
+		p.napper.StepAside()
 	}
-	now := time.Now()
-	if now.Before(p.until) {
-		return
-	}
-	var waited time.Duration
-	if !p.hurry() {
-		p.napper.Nap(aside)
-		now, waited = time.Now(), time.Since(now)
-	}
-	p.until = now.Add(min(max(slice, waited), longSlice))
 }
 
 // keepBudget waits until the bytes done are within the budget.
@@ -104,7 +82,7 @@ func (p *pacer) keepBudget() error {
 	}
 }
 
-// rest steps aside, if it is time, in work on bytes that work was called for when
+// rest steps aside if it is time, in work on bytes that work was called for when
 // they were read.
 func (p *pacer) rest(bytes int64) {
 	if p.looked += bytes; p.looked >= lookBytes {

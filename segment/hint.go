@@ -138,11 +138,14 @@ func BuildHint(r io.ReaderAt, salt uint64, from, to int64) (*HintBuilder, error)
 // hintSample is how many bytes of a file tell BuildHint what to expect of the rest.
 const hintSample = 1 << 20
 
-// expect makes room for so many times what there is, and some more: growing step by
-// step copies large hints a dozen times.
+// expect makes room for so many times what there is, and some more.
 func (b *HintBuilder) expect(times float64) {
-	b.entries = slices.Grow(b.entries, int(float64(len(b.entries))*times*1.05))
+	b.Grow(int64(float64(len(b.entries)) * times * 1.05))
 }
+
+// Grow makes room for records that take so many bytes in a hint, as HintEntrySize
+// counts them: growing step by step copies large hints a dozen times.
+func (b *HintBuilder) Grow(size int64) { b.entries = slices.Grow(b.entries, int(size)) }
 
 // Encode returns the hint of a file whose records end as covers says.
 func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) []byte {

@@ -1,28 +1,93 @@
-// Package nap lets background work step aside for less than a millisecond.
+// Package nap makes background work step aside for less than a millisecond.
 //
-// A goroutine that only yields stays runnable, so its processor never looks for
-// work elsewhere, and a timer that has come due on a busy processor waits, up to
-// the 10 ms after which the runtime preempts. Only a goroutine that blocks frees
-// its processor for that. The runtime's own timers block for a millisecond at
-// least, which would leave background work a tenth of the time.
+// With a goroutine that computes on each processor, any other that wakes up waits
+// for the runtime to preempt one of them, 10 ms. Work that nobody waits for should
+// not be among those. A goroutine that only yields stays runnable, so its processor
+// never looks for work elsewhere, and a timer that has come due on a busy processor
+// waits as well. Only a goroutine that blocks frees its processor for that. The
+// runtime's own timers block for a millisecond at least, which would leave the work
+// a tenth of the time.
 //
-// What must hold: Nap returns after about d, never much earlier, and holds no
-// processor meanwhile. One goroutine at a time uses a Napper.
+// What must hold: StepAside, called often enough, lets the processor go at least
+// once a slice while every processor is busy, and holds none meanwhile; while one is
+// free, on which anybody else can wake up, it costs next to nothing. One goroutine at
+// a time uses a Napper.
 package nap
 
-import "time"
+import (
+	"runtime/metrics"
+	"time"
+)
+
+const (
+	// slice is how long the work goes on before it steps aside, and aside is for how
+	// long. On a machine so busy that stepping aside takes longer than a slice, the
+	// work goes on for as long as it was kept waiting, up to longSlice, rather than
+	// hardly ever.
+	slice     = 100 * time.Microsecond
+	aside     = 20 * time.Microsecond
+	longSlice = 2 * time.Millisecond
+
+	// looksBack is in how many looks at the load something is always there.
+	looksBack = 32
+)
 
 // Napper naps. Make one with New and Close it.
 type Napper struct {
 	timer timer
+	until time.Time // when the slice ends
+
+	load    [3]metrics.Sample
+	looks   int    // at the load
+	least   uint64 // goroutines outside of Go, of those since looks was a multiple of looksBack
+	blocked uint64 // the least of those before
 }
 
 // New returns a Napper. It never fails: where the system has no better timer,
 // the runtime's serves.
-func New() *Napper { return &Napper{newTimer()} }
+func New() *Napper {
+	n := &Napper{timer: newTimer()}
+	n.load[0].Name = "/sched/goroutines/running:goroutines"
+	n.load[1].Name = "/sched/goroutines/not-in-go:goroutines"
+	n.load[2].Name = "/sched/gomaxprocs:threads"
+	return n
+}
 
-// Nap blocks the calling goroutine for about d.
-func (n *Napper) Nap(d time.Duration) {
+// StepAside is called between small pieces of work. It naps if a slice of work is
+// over and no processor is free.
+func (n *Napper) StepAside() {
+	now := time.Now()
+	if now.Before(n.until) {
+		return
+	}
+	var waited time.Duration
+	if n.busy() {
+		n.nap(aside)
+		now, waited = time.Now(), time.Since(now)
+	}
+	n.until = now.Add(min(max(slice, waited), longSlice))
+}
+
+// busy says whether each processor that the runtime may use has a goroutine on it,
+// or in a short system call, which keeps it for a while. A long one does not keep it,
+// and the runtime counts both kinds as one: those that are always there are long.
+func (n *Napper) busy() bool {
+	metrics.Read(n.load[:])
+	for i := range n.load {
+		if n.load[i].Value.Kind() != metrics.KindUint64 {
+			return true // a runtime that does not tell
+		}
+	}
+	running, outside, processors := n.load[0].Value.Uint64(), n.load[1].Value.Uint64(), n.load[2].Value.Uint64()
+	if n.looks++; n.looks%looksBack == 0 {
+		n.blocked, n.least = n.least, outside
+	}
+	n.least = min(n.least, outside)
+	return running+outside-min(n.blocked, n.least) >= processors
+}
+
+// nap blocks the calling goroutine for about d, never much less.
+func (n *Napper) nap(d time.Duration) {
 	if !n.timer.wait(d) {
 		time.Sleep(d)
 	}

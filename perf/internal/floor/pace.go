@@ -59,13 +59,8 @@ func writeUntil(ctx context.Context, dir string, fileSize int64, c workload.Conf
 	return nil
 }
 
-// How the store's compaction goes about its work, see mmapkv/pace.go.
-const (
-	slice     = 100 * time.Microsecond
-	aside     = 20 * time.Microsecond
-	longSlice = 2 * time.Millisecond
-	piece     = 16 << 10
-)
+// piece is how much a copy reads at a time.
+const piece = 16 << 10
 
 // copyUntil reads files, sums them up and writes them to another file, again and
 // again until the context ends, in slices as a compaction does.
@@ -100,7 +95,6 @@ type copier struct {
 	out    *os.File
 	end    int64
 	napper *nap.Napper
-	until  time.Time
 	buffer []byte
 	sum    uint32
 }
@@ -127,18 +121,7 @@ func (c *copier) copy(ctx context.Context, name string) error {
 			return err
 		}
 		c.end += int64(n)
-		c.pause()
+		c.napper.StepAside()
 	}
 	return nil
-}
-
-// pause steps aside if the slice is over.
-func (c *copier) pause() {
-	now := time.Now()
-	if now.Before(c.until) {
-		return
-	}
-	c.napper.Nap(aside)
-	ended := time.Now()
-	c.until = ended.Add(min(max(slice, ended.Sub(now)), longSlice))
 }
