@@ -304,13 +304,15 @@ func (s *Store) switchTo(m *merge, f *file) {
 
 // moveAll makes the index point to the new file.
 func (s *Store) moveAll(m *merge, f *file) {
-	for moves := range slices.Chunk(m.moves, manyAtOnce) {
-		for _, move := range moves {
-			s.files.keys.Prefetch(move.hash)
-		}
-		for _, move := range moves {
-			s.move(move, f)
-			_ = m.pacer.work(64) // it cannot be cancelled any more
+	for _, together := range m.moves {
+		for moves := range slices.Chunk(together, manyAtOnce) {
+			for _, move := range moves {
+				s.files.keys.Prefetch(move.hash)
+			}
+			for _, move := range moves {
+				s.move(move, f)
+				_ = m.pacer.work(64) // it cannot be cancelled any more
+			}
 		}
 	}
 }

@@ -39,9 +39,9 @@ type merge struct {
 	hint    *segment.HintBuilder
 
 	shadows map[place]*shadow
-	moves   []move
-	in      int64 // bytes read
-	cold    bool  // the run is mostly not in memory: neither should be what comes of it
+	moves   [][]move // movesTogether in each but the last
+	in      int64    // bytes read
+	cold    bool     // the run is mostly not in memory: neither should be what comes of it
 }
 
 // place is where a record of the run lies.
@@ -67,6 +67,19 @@ type move struct {
 	offset, size uint32 // in the new file, in units of segment.Alignment; size 0: none
 	check        uint32
 	keySize      uint16
+}
+
+// movesTogether is how many moves are in one slice: a slice of all would be copied
+// again and again as it grows.
+const movesTogether = 4 << 10
+
+// note adds a move.
+func (m *merge) note(one move) {
+	last := len(m.moves) - 1
+	if last < 0 || len(m.moves[last]) == movesTogether {
+		m.moves, last = append(m.moves, nil), last+1
+	}
+	m.moves[last] = append(m.moves[last], one)
 }
 
 // mergeBuffer is how many bytes are written at a time.
@@ -210,7 +223,7 @@ func (m *merge) copyFile(i int, f *file) error {
 			if shadow == nil {
 				move.offset, move.size = uint32((m.end.Offset-wrote)/segment.Alignment), uint32(wrote/segment.Alignment)
 			}
-			m.moves = append(m.moves, move)
+			m.note(move)
 		}
 		if err := m.pacer.work(r.Size + wrote); err != nil {
 			return err
@@ -252,7 +265,6 @@ func (m *merge) write(r *segment.Record, tombstone bool) (size int64, err error)
 		if err := m.create(); err != nil {
 			return 0, err
 		}
-		m.expect(len(r.Key))
 	}
 	at := m.end.Offset
 	if at > segment.MaxOffset {
@@ -301,16 +313,6 @@ func (m *merge) create() error {
 	m.hint = segment.NewHintBuilder()
 	m.hint.Pause = m.pacer.pause
 	return nil
-}
-
-// expect makes room for what the copy collects, as if all keys were of one size.
-func (m *merge) expect(keySize int) {
-	var hints int64
-	for _, f := range m.run {
-		hints += f.liveHints.Load()
-	}
-	m.hint.Grow(hints)
-	m.moves = slices.Grow(m.moves, int(hints/segment.HintEntrySize(keySize)))
 }
 
 // mergeSteps is in how many steps room is taken for an output of a segment's size.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/bulk"
 	"github.com/mmapkv/mmapkv/internal/guard"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -104,7 +105,7 @@ func (s *Store) appendGet(operation string, dst, key []byte) (out []byte, err er
 		return dst, err
 	}
 	f.dst = dst[:cap(dst)]
-	return append(dst, f.record.Value...), nil
+	return bulk.Append(dst, f.record.Value), nil
 }
 
 // View calls fn with the key's value, without copying it. The value can be read

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/mmapkv/mmapkv/internal/bulk"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -462,7 +463,7 @@ func (c *copier) flush() error {
 		p.Previous = &c.previous
 	}
 	data := c.draft.Finish(p)
-	c.pending = append(c.pending, data...)
+	c.pending = bulk.Append(c.pending, data)
 	c.end = segment.End{Offset: c.end.Offset + int64(len(data)), Seq: c.first + uint64(c.draft.Len()) - 1}
 	f.end = c.end
 	c.draft.Reset()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/bulk"
 	"github.com/mmapkv/mmapkv/internal/invariant"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -434,7 +435,7 @@ func (s *Store) appendTail(members []*write) error {
 		t.buffer = t.buffer[:0]
 		for _, w := range members {
 			encoded := w.draft.Finish(p)
-			t.buffer = append(t.buffer, encoded...)
+			t.buffer = bulk.Append(t.buffer, encoded)
 			p = segment.Placement{Salt: p.Salt, Offset: p.Offset + int64(len(encoded)), Seq: p.Seq + uint64(w.draft.Len())}
 		}
 		data = t.buffer

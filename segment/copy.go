@@ -5,7 +5,8 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
-	"slices"
+
+	"github.com/mmapkv/mmapkv/internal/bulk"
 )
 
 // Walker reads the records of a sealed file one after the other through a window.
@@ -113,7 +114,7 @@ func (w *Walker) have(n int64) error {
 			return missing(err)
 		}
 	}
-	w.window = slices.Grow(w.window[:0], int(size))[:size]
+	w.window = bulk.Grow(w.window[:0], int(size))[:size]
 	w.windowAt = w.offset
 	read, err := w.r.ReadAt(w.window, w.offset)
 	w.window = w.window[:read]
@@ -151,11 +152,11 @@ func (r *Record) AppendTombstone(dst []byte, salt uint64, offset int64) []byte {
 func appendRecord(dst []byte, r *Record, flags Flags, value []byte, rawSum uint32, salt uint64, offset int64) []byte {
 	size := RecordSize(len(r.Key), int64(len(value)), flags)
 	at := len(dst)
-	dst = slices.Grow(dst, int(size))[:at+int(size)]
+	dst = bulk.Grow(dst, int(size))[:at+int(size)]
 	record := dst[at:]
 	keyAt := RecordHeaderSize + flags.extension()
 	valueAt := keyAt + copy(record[keyAt:], r.Key)
-	clear(record[valueAt+copy(record[valueAt:], value):])
+	clear(record[valueAt+bulk.Copy(record[valueAt:], value):])
 	encodeHead(record[:valueAt], flags, len(r.Key), uint32(len(value)), rawSum, r.Expiry, r.Seq, offset, Placement{Salt: salt})
 	return dst
 }

@@ -3,8 +3,8 @@ package segment
 import (
 	"encoding/binary"
 	"hash/crc32"
-	"slices"
 
+	"github.com/mmapkv/mmapkv/internal/bulk"
 	"github.com/mmapkv/mmapkv/internal/invariant"
 )
 
@@ -62,11 +62,11 @@ func (d *Draft) add(key, value []byte, flags Flags, expiry int64) {
 	valueAt := keyAt + len(key)
 	size := keyAt + int(padded(int64(len(key))+int64(len(value))))
 	at := len(d.buffer)
-	d.buffer = slices.Grow(d.buffer, size)
+	d.buffer = bulk.Grow(d.buffer, size)
 	record := d.buffer[at : at+size]
 	// Both may be mapped memory that faults. The draft is then as it was before.
 	copy(record[keyAt:], key)
-	copy(record[valueAt:], value)
+	bulk.Copy(record[valueAt:], value)
 	clear(record[valueAt+len(value):])
 	d.buffer = d.buffer[:at+size]
 	d.entries = append(d.entries, draftEntry{

@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"sort"
+
+	"github.com/mmapkv/mmapkv/internal/bulk"
 )
 
 const (
@@ -59,9 +61,14 @@ type HintBuilder struct {
 	// takes: it may block.
 	Pause func()
 
-	entries []byte // encoded, in the order they were added
+	chunks  [][]byte // of encoded entries, in the order they were added
+	count   int      // of entries
 	damages []Damage
 }
+
+// chunkSize is how many bytes of entries are together at most. All of them in one
+// slice would be copied again and again as it grows. It holds any entry.
+const chunkSize = 1 << 20
 
 // NewHintBuilder returns an empty builder.
 func NewHintBuilder() *HintBuilder { return &HintBuilder{} }
@@ -69,10 +76,7 @@ func NewHintBuilder() *HintBuilder { return &HintBuilder{} }
 // Add adds a record, whose key it copies; of several of one key, Encode keeps
 // the one with the highest number.
 func (b *HintBuilder) Add(e Entry) {
-	at := len(b.entries)
-	size := hintEntrySize(len(e.Key))
-	b.entries = slices.Grow(b.entries, size)[:at+size]
-	out := b.entries[at:]
+	out := b.room(hintEntrySize(len(e.Key)))
 	binary.LittleEndian.PutUint64(out, uint64(e.Offset))
 	binary.LittleEndian.PutUint64(out[entrySizeAt:], uint64(e.Size))
 	binary.LittleEndian.PutUint64(out[entrySeqAt:], e.Seq)
@@ -81,6 +85,22 @@ func (b *HintBuilder) Add(e Entry) {
 	out[entryFlagsAt] = byte(e.Flags & hintFlags)
 	clear(out[entryZeroAt:entryHeaderSize])
 	clear(out[entryHeaderSize+copy(out[entryHeaderSize:], e.Key):])
+}
+
+// room is size more bytes for an entry.
+func (b *HintBuilder) room(size int) []byte {
+	b.count++
+	last := len(b.chunks) - 1
+	switch {
+	case last < 0:
+		b.chunks, last = append(b.chunks, nil), 0
+	case len(b.chunks[last])+size > chunkSize:
+		b.chunks, last = append(b.chunks, make([]byte, 0, chunkSize)), last+1
+	}
+	chunk := &b.chunks[last]
+	at := len(*chunk)
+	*chunk = bulk.Grow(*chunk, size)[:at+size]
+	return (*chunk)[at:]
 }
 
 // HintEntrySize is what a record with a key of keySize bytes takes in a hint.
@@ -121,31 +141,11 @@ func (b *HintBuilder) Damaged() bool { return len(b.damages) > 0 }
 // of them. What cannot be read between them, or behind the last one, is damage.
 func BuildHint(r io.ReaderAt, salt uint64, from, to int64) (*HintBuilder, error) {
 	b := NewHintBuilder()
-	sampled := false
-	add := func(e Entry) {
-		if read := e.Offset - from; !sampled && read >= hintSample {
-			sampled = true
-			b.expect(float64(to-e.Offset) / float64(read))
-		}
-		b.Add(e)
-	}
-	if err := Scan(r, salt, from, to, add, b.AddDamage); err != nil {
+	if err := Scan(r, salt, from, to, b.Add, b.AddDamage); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
-
-// hintSample is how many bytes of a file tell BuildHint what to expect of the rest.
-const hintSample = 1 << 20
-
-// expect makes room for so many times what there is, and some more.
-func (b *HintBuilder) expect(times float64) {
-	b.Grow(int64(float64(len(b.entries)) * times * 1.05))
-}
-
-// Grow makes room for records that take so many bytes in a hint, as HintEntrySize
-// counts them: growing step by step copies large hints a dozen times.
-func (b *HintBuilder) Grow(size int64) { b.entries = slices.Grow(b.entries, int(size)) }
 
 // Encode returns the hint of a file whose records end as covers says.
 func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) []byte {
@@ -165,7 +165,7 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	binary.LittleEndian.PutUint64(out[hintCountAt:], uint64(len(sorted)))
 	binary.LittleEndian.PutUint64(out[hintBytesAt:], uint64(entryBytes))
 	for _, s := range sorted {
-		out = append(out, b.entries[s.at():][:hintEntrySize(len(b.key(s)))]...)
+		out = append(out, b.entry(s)[:hintEntrySize(len(b.key(s)))]...)
 	}
 	place := hintHeaderSize
 	for _, s := range sorted {
@@ -196,18 +196,22 @@ const pauseEvery = 1 << 11
 // that moving it is cheap, and mostly enough to compare without the entry.
 type sortItem struct {
 	prefix uint64 // of the key, behind what all keys begin with; big-endian, to compare
-	place  uint32 // of the entry, in units of Alignment, which its size is a multiple of
+	place  uint32 // of the entry, in units of Alignment, as if all chunks were full
 }
 
-func (s sortItem) at() int { return int(s.place) * Alignment }
+// entry is what begins with an entry.
+func (b *HintBuilder) entry(s sortItem) []byte {
+	at := int(s.place) * Alignment
+	return b.chunks[at/chunkSize][at%chunkSize:]
+}
 
 func (b *HintBuilder) key(s sortItem) []byte {
-	e := b.entries[s.at():]
+	e := b.entry(s)
 	return e[entryHeaderSize:][:binary.LittleEndian.Uint16(e[entryKeySizeAt:])]
 }
 
 func (b *HintBuilder) seq(s sortItem) uint64 {
-	return binary.LittleEndian.Uint64(b.entries[s.at()+entrySeqAt:])
+	return binary.LittleEndian.Uint64(b.entry(s)[entrySeqAt:])
 }
 
 // sorted is the newest entry of each key, by key.
@@ -239,19 +243,15 @@ func (b *HintBuilder) sorted() []sortItem {
 
 // items finds the entries, in the order they were added.
 func (b *HintBuilder) items() []sortItem {
-	count := 0
-	for at := 0; at < len(b.entries); count++ {
-		at += b.entrySize(at)
-	}
-	items := make([]sortItem, 0, count)
-	for at := 0; at < len(b.entries); at += b.entrySize(at) {
-		items = append(items, sortItem{place: uint32(at / Alignment)})
+	items := make([]sortItem, 0, b.count)
+	for i, chunk := range b.chunks {
+		for at := 0; at < len(chunk); {
+			item := sortItem{place: uint32((i*chunkSize + at) / Alignment)}
+			items = append(items, item)
+			at += hintEntrySize(len(b.key(item)))
+		}
 	}
 	return items
-}
-
-func (b *HintBuilder) entrySize(at int) int {
-	return hintEntrySize(int(binary.LittleEndian.Uint16(b.entries[at+entryKeySizeAt:])))
 }
 
 // commonPrefix is the length of what all keys begin with: often they are of one
