@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
+
+// pieceSize is how many bytes Publish writes at once.
+const pieceSize = 256 << 10
 
 // temporarySuffix ends the name under which Publish writes a file aside.
 const temporarySuffix = ".tmp"
@@ -36,15 +40,16 @@ func (e *PublishError) Unwrap() error { return e.Err }
 // returns nil: it writes a file aside (name + ".tmp"), syncs it, renames it, and
 // syncs the directory. What an earlier attempt left aside is removed first. An
 // error is a *PublishError; what this attempt wrote aside is removed again,
-// unless the rename was tried.
+// unless the rename was tried. pause, if not nil, is called between two pieces of a
+// long content that are written: it may block.
 //
 // One caller at a time publishes a name.
-func Publish(dir vfs.Dir, name string, content []byte) error {
+func Publish(dir vfs.Dir, name string, content []byte, pause func()) error {
 	aside := name + temporarySuffix
 	if err := dir.Remove(aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return &PublishError{Name: name, Step: "removing what was left aside", Err: err}
 	}
-	if failure := writeAside(dir, aside, content); failure != nil {
+	if failure := writeAside(dir, aside, content, pause); failure != nil {
 		failure.Name = name
 		return failure
 	}
@@ -58,7 +63,7 @@ func Publish(dir vfs.Dir, name string, content []byte) error {
 }
 
 // writeAside makes the file with the content and syncs it, or leaves nothing.
-func writeAside(dir vfs.Dir, aside string, content []byte) (failure *PublishError) {
+func writeAside(dir vfs.Dir, aside string, content []byte, pause func()) (failure *PublishError) {
 	f, err := dir.Create(aside)
 	if err != nil {
 		return &PublishError{Step: "creating " + aside, Err: err}
@@ -73,8 +78,16 @@ func writeAside(dir vfs.Dir, aside string, content []byte) (failure *PublishErro
 			_ = dir.Remove(aside)
 		}
 	}()
-	if _, err := vfs.WriteFull(f, content, 0); err != nil {
-		return &PublishError{Step: "writing " + aside, Err: err}
+	written := 0
+	for piece := range slices.Chunk(content, pieceSize) {
+		if written > 0 && pause != nil {
+			pause()
+		}
+		n, err := vfs.WriteFull(f, piece, int64(written))
+		if err != nil {
+			return &PublishError{Step: "writing " + aside, Err: err}
+		}
+		written += n
 	}
 	if err := f.Datasync(); err != nil {
 		return &PublishError{Step: "syncing " + aside, SyncFailed: true, Err: err}

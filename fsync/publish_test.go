@@ -102,7 +102,7 @@ var publishSteps = []string{
 func TestPublishReplacesTheFileStepByStep(t *testing.T) {
 	for _, leftAside := range []bool{false, true} {
 		d := newFaultyDir(leftAside)
-		if err := Publish(d, "NAME", []byte("new")); err != nil {
+		if err := Publish(d, "NAME", []byte("new"), nil); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(d.calls, publishSteps) {
@@ -124,7 +124,7 @@ func (d *faultyDir) listing() string {
 
 func TestPublishMakesANewFile(t *testing.T) {
 	d := &faultyDir{files: map[string][]byte{}}
-	if err := Publish(d, "NAME", nil); err != nil {
+	if err := Publish(d, "NAME", nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := d.listing(); got != "NAME=" {
@@ -136,8 +136,20 @@ func TestPublishGoesOnAfterShortWrites(t *testing.T) {
 	d := newFaultyDir(false)
 	d.short = 7
 	content := bytes.Repeat([]byte("0123456789"), 10)
-	if err := Publish(d, "NAME", content); err != nil || !bytes.Equal(d.files["NAME"], content) {
+	if err := Publish(d, "NAME", content, nil); err != nil || !bytes.Equal(d.files["NAME"], content) {
 		t.Errorf("%v, the file has %q", err, d.files["NAME"])
+	}
+}
+
+func TestPublishPausesBetweenPieces(t *testing.T) {
+	d := newFaultyDir(false)
+	content := bytes.Repeat([]byte("0123456789"), pieceSize/4)
+	paused := 0
+	if err := Publish(d, "NAME", content, func() { paused++ }); err != nil || !bytes.Equal(d.files["NAME"], content) {
+		t.Errorf("%v, the file has %d bytes of %d", err, len(d.files["NAME"]), len(content))
+	}
+	if paused != 2 {
+		t.Errorf("paused %d times in 2.5 pieces", paused)
 	}
 }
 
@@ -159,7 +171,7 @@ func TestPublishFailsAtEachStep(t *testing.T) {
 			want := outcomes[step]
 			d := newFaultyDir(true)
 			d.fail = step
-			err := Publish(d, "NAME", []byte("new"))
+			err := Publish(d, "NAME", []byte("new"), nil)
 			failure, ok := errors.AsType[*PublishError](err)
 			if !ok || !errors.Is(err, syscall.EIO) {
 				t.Fatalf("Publish: %v", err)
@@ -179,7 +191,7 @@ func TestPublishFailsAtEachStep(t *testing.T) {
 
 			// The next attempt finds its way.
 			d.fail = ""
-			if err := Publish(d, "NAME", []byte("newer")); err != nil {
+			if err := Publish(d, "NAME", []byte("newer"), nil); err != nil {
 				t.Fatal(err)
 			}
 			if got := d.listing(); got != "NAME=newer other=other" {
@@ -192,7 +204,7 @@ func TestPublishFailsAtEachStep(t *testing.T) {
 func TestPublishNamesTheCauseOfAFullDisk(t *testing.T) {
 	d := newFaultyDir(false)
 	d.fail, d.cause = "write", syscall.ENOSPC
-	err := Publish(d, "NAME", []byte("new"))
+	err := Publish(d, "NAME", []byte("new"), nil)
 	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "NAME") {
 		t.Errorf("Publish: %v", err)
 	}

@@ -110,7 +110,7 @@ func readRecord(t *testing.T, data []byte) {
 	if err == nil && r.ValueOK() {
 		writeAgain(t, &r, data[:r.Size])
 	}
-	if _, err := segment.BuildHint(bytes.NewReader(file), fuzzSalt, fuzzOffset, int64(len(file))); err != nil {
+	if _, err := segment.BuildHint(bytes.NewReader(file), fuzzSalt, fuzzOffset, int64(len(file)), nil); err != nil {
 		t.Fatal(err)
 	}
 }

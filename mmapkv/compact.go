@@ -135,8 +135,8 @@ func (s *Store) endGarbage() error {
 	if err := s.beforeWrite(true); err != nil {
 		return err
 	}
-	s.maintenance.Lock()
-	defer s.maintenance.Unlock()
+	s.lockForWriter()
+	defer s.unlockForWriter()
 	if s.prepared == nil {
 		s.endTail()
 		return nil

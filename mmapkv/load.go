@@ -153,7 +153,7 @@ func (s *Store) hintAtOpen(f *file) (hint *segment.Hint, rebuilt bool, err error
 	if hint, err = s.readHint(f); err == nil {
 		return hint, false, nil
 	}
-	hint, err = s.rebuildHint(f)
+	hint, err = s.rebuildHint(f, nil)
 	if err != nil && !errors.Is(err, ErrFailed) { // else it was read, and could not be written down
 		err = unusable(segment.FileName(f.ID), err)
 	}

@@ -45,9 +45,9 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 	}
 	content := next.Append(nil)
 
-	err := fsync.Publish(s.dir, segment.ManifestName, content)
+	err := fsync.Publish(s.dir, segment.ManifestName, content, nil)
 	for mayReserve && isFull(err) && !publishFailed(err) && s.reserve.give(int64(len(content)), 0) {
-		err = fsync.Publish(s.dir, segment.ManifestName, content)
+		err = fsync.Publish(s.dir, segment.ManifestName, content, nil)
 	}
 	s.reserve.restore(int64(len(content)))
 	if err != nil {

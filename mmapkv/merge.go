@@ -360,7 +360,7 @@ func (m *merge) finish() (*file, error) {
 	hint := m.hint.Encode(m.id, m.header.Salt, m.end, s.syncer.Durable())
 	f.hintBytes.Store(segment.HintSize(hint))
 	// It syncs the directory, and so the name of the new file too.
-	if err := fsync.Publish(s.dir, segment.HintName(m.id), hint); err != nil {
+	if err := fsync.Publish(s.dir, segment.HintName(m.id), hint, m.pacer.pause); err != nil {
 		return nil, s.writeFailed(err)
 	}
 	if m.cold {
@@ -391,7 +391,7 @@ func (m *merge) findShadows() error {
 		if !f.mayShadow.Load() {
 			continue
 		}
-		hint, err := s.hintOf(f)
+		hint, err := m.hintOf(f)
 		if err != nil {
 			return unreadable(f, f.dataStart, err)
 		}
@@ -439,7 +439,7 @@ func (m *merge) findShadows() error {
 // pin marks the shadows, sorted by key, that the older file needs, and returns the
 // others. A file with ranges that cannot be read may hold any key.
 func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
-	hint, err := m.store.hintOf(f)
+	hint, err := m.hintOf(f)
 	if errors.Is(err, ErrFailed) {
 		return nil, err
 	}
@@ -464,10 +464,10 @@ func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
 }
 
 // hintOf reads a sealed file's hint, or makes it anew of the records.
-func (s *Store) hintOf(f *file) (*segment.Hint, error) {
-	hint, err := s.readHint(f)
+func (m *merge) hintOf(f *file) (*segment.Hint, error) {
+	hint, err := m.store.readHint(f)
 	if err != nil {
-		hint, err = s.rebuildHint(f)
+		hint, err = m.store.rebuildHint(f, m.pacer.pause)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("mmapkv: the hint of %s: %w", segment.FileName(f.ID), err)

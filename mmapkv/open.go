@@ -277,15 +277,15 @@ func (s *Store) readHint(f *file) (*segment.Hint, error) {
 }
 
 // rebuildHint makes the hint from the records themselves, checking each of them,
-// and writes it down for the next time.
-func (s *Store) rebuildHint(f *file) (*segment.Hint, error) {
-	builder, err := s.buildHint(f, f.end)
+// and writes it down for the next time. pause is as segment.BuildHint has it.
+func (s *Store) rebuildHint(f *file, pause func()) (*segment.Hint, error) {
+	builder, err := s.buildHint(f, f.end, pause)
 	if err != nil {
 		return nil, err
 	}
 	content := builder.Encode(f.ID, f.Salt, f.end, f.end.Seq)
 	if !s.options.ReadOnly && f.active == nil {
-		size, err := s.publishHint(f.ID, content)
+		size, err := s.publishHint(f.ID, content, pause)
 		if err != nil {
 			return nil, err
 		}

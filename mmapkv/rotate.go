@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/nap"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -72,8 +73,8 @@ func (s *Store) unlink(name string) error {
 // enlist makes a file, durably, the youngest of the log, behind the tail. A
 // prepared file gives way and comes later.
 func (s *Store) enlist(f *file, mayReserve bool) error {
-	s.maintenance.Lock()
-	defer s.maintenance.Unlock()
+	s.lockForWriter()
+	defer s.unlockForWriter()
 	return s.enlistLocked(f, mayReserve)
 }
 
@@ -131,8 +132,8 @@ func (s *Store) startFile(f *file) {
 // rotate makes a new file with room for size bytes of records the tail.
 func (s *Store) rotate(size int64, mayReserve bool) error {
 	defer region("rotate").End()
-	s.maintenance.Lock()
-	defer s.maintenance.Unlock()
+	s.lockForWriter()
+	defer s.unlockForWriter()
 	capacity := max(s.options.SegmentSize, segment.HeaderSize+size)
 	if s.prepared == nil || s.prepared.capacity < capacity {
 		if err := s.prepareLocked(capacity, mayReserve); err != nil {
@@ -230,12 +231,12 @@ func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 // writeHint publishes the hint of a file that ends at end. A hint that does not
 // fit on the disk is left out: it costs time at the next Open, nothing else.
 func (s *Store) writeHint(f *file, end segment.End) error {
-	hint, err := s.buildHint(f, end)
+	hint, err := s.buildHint(f, end, s.sealing.pause)
 	if err != nil {
 		s.log.Warn("mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
 		return nil
 	}
-	size, err := s.publishHint(f.ID, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()))
+	size, err := s.publishHint(f.ID, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()), s.sealing.pause)
 	f.hintBytes.Store(size)
 	return err
 }
@@ -243,8 +244,8 @@ func (s *Store) writeHint(f *file, end segment.End) error {
 // buildHint makes the hint of a file that ends at end from its records. What cannot
 // be read any more may stand in the hint that the file has, from a Close for
 // instance: otherwise an older value would come back.
-func (s *Store) buildHint(f *file, end segment.End) (*segment.HintBuilder, error) {
-	hint, err := segment.BuildHint(f.File(), f.Salt, f.dataStart, end.Offset)
+func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.HintBuilder, error) {
+	hint, err := segment.BuildHint(f.File(), f.Salt, f.dataStart, end.Offset, pause)
 	if err != nil || !hint.Damaged() {
 		return hint, err
 	}
@@ -260,8 +261,8 @@ func (s *Store) buildHint(f *file, end segment.End) (*segment.HintBuilder, error
 
 // publishHint gives a file its hint and returns what the entries take, 0 when the
 // hint was left out.
-func (s *Store) publishHint(id segment.ID, content []byte) (size int64, err error) {
-	if err = fsync.Publish(s.dir, segment.HintName(id), content); err == nil {
+func (s *Store) publishHint(id segment.ID, content []byte, pause func()) (size int64, err error) {
+	if err = fsync.Publish(s.dir, segment.HintName(id), content, pause); err == nil {
 		return segment.HintSize(content), nil
 	}
 	if err := s.writeFailed(err); errors.Is(err, ErrFailed) {
@@ -343,9 +344,41 @@ func (s *Store) wakeMaintenance() {
 	}
 }
 
+// paceSealing makes sealing step aside, unless a writer waits for it, until the
+// function that it returns is called.
+func (s *Store) paceSealing() (stop func()) {
+	set := func(n *nap.Napper) {
+		s.maintenance.Lock()
+		defer s.maintenance.Unlock()
+		s.sealing = pacer{napper: n, hurry: s.sealInHurry}
+	}
+	napper := nap.New()
+	set(napper)
+	return func() {
+		set(nil)
+		napper.Close()
+	}
+}
+
+func (s *Store) sealInHurry() bool {
+	return s.writersBehind.Load() > 0 || s.space.full.Load() || s.closed.Load()
+}
+
+// lockForWriter locks maintenance for a writer, for whom sealing hurries.
+func (s *Store) lockForWriter() {
+	s.writersBehind.Add(1)
+	s.maintenance.Lock()
+}
+
+func (s *Store) unlockForWriter() {
+	s.maintenance.Unlock()
+	s.writersBehind.Add(-1)
+}
+
 // maintain is the goroutine that seals and prepares files, so that writers find
 // that done. Open starts it, Close stops it by closing s.stop.
 func (s *Store) maintain() {
+	defer s.paceSealing()()
 	for {
 		select {
 		case <-s.stop:

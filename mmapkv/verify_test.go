@@ -263,7 +263,7 @@ func TestVerifyNamesDamage(t *testing.T) {
 			info, e := middle(t, dir)
 			flipAt(t, dir, segment.FileName(info.ID), e.Offset+9)
 			replaceHint(t, dir, info, func(list []segment.Entry) []segment.Entry { return list })
-			b, err := segment.BuildHint(strings.NewReader(string(bytesOf(t, dir, segment.FileName(info.ID)))), info.Salt, segment.HeaderSize, info.End.Offset)
+			b, err := segment.BuildHint(strings.NewReader(string(bytesOf(t, dir, segment.FileName(info.ID)))), info.Salt, segment.HeaderSize, info.End.Offset, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -57,12 +57,13 @@ type Damage struct{ Offset, Length int64 }
 
 // HintBuilder collects the records of a file. The zero value is ready.
 type HintBuilder struct {
-	// Pause, if set, is called every ten thousandth of a second or so that Encode
-	// takes: it may block.
+	// Pause, if set, is called every ten thousandth of a second or so that BuildHint
+	// and Encode take: it may block.
 	Pause func()
 
 	chunks  [][]byte // of encoded entries, in the order they were added
 	count   int      // of entries
+	steps   int      // taken by Encode
 	damages []Damage
 }
 
@@ -139,9 +140,18 @@ func (b *HintBuilder) Damaged() bool { return len(b.damages) > 0 }
 
 // BuildHint collects the records of the bytes [from, to) of a file, checking each
 // of them. What cannot be read between them, or behind the last one, is damage.
-func BuildHint(r io.ReaderAt, salt uint64, from, to int64) (*HintBuilder, error) {
-	b := NewHintBuilder()
-	if err := Scan(r, salt, from, to, b.Add, b.AddDamage); err != nil {
+// pause may be nil; otherwise it is the builder's Pause.
+func BuildHint(r io.ReaderAt, salt uint64, from, to int64, pause func()) (*HintBuilder, error) {
+	b := &HintBuilder{Pause: pause}
+	paused := from
+	add := func(e Entry) {
+		if pause != nil && e.Offset-paused >= pauseBytes {
+			paused = e.Offset
+			pause()
+		}
+		b.Add(e)
+	}
+	if err := Scan(r, salt, from, to, add, b.AddDamage); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -152,6 +162,7 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	sorted := b.sorted()
 	entryBytes := 0
 	for _, s := range sorted {
+		b.step()
 		entryBytes += hintEntrySize(len(b.key(s)))
 	}
 	out := make([]byte, hintHeaderSize, hintHeaderSize+entryBytes+len(sorted)*directorySize+len(b.damages)*damageSize+hintSumSize)
@@ -165,10 +176,12 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	binary.LittleEndian.PutUint64(out[hintCountAt:], uint64(len(sorted)))
 	binary.LittleEndian.PutUint64(out[hintBytesAt:], uint64(entryBytes))
 	for _, s := range sorted {
+		b.step()
 		out = append(out, b.entry(s)[:hintEntrySize(len(b.key(s)))]...)
 	}
 	place := hintHeaderSize
 	for _, s := range sorted {
+		b.step()
 		out = binary.LittleEndian.AppendUint64(out, uint64(place))
 		place += hintEntrySize(len(b.key(s)))
 	}
@@ -189,8 +202,19 @@ func hintSum(content []byte, id ID, salt uint64) uint32 {
 	return seal(crc32.Update(0, castagnoli, content), salt, int64(id), roleHint)
 }
 
-// pauseEvery is how many comparisons go by between two calls of Pause.
-const pauseEvery = 1 << 11
+// step is a look at an entry.
+func (b *HintBuilder) step() {
+	if b.steps++; b.steps%pauseEvery == 0 && b.Pause != nil {
+		b.Pause()
+	}
+}
+
+// pauseEvery is how many steps go by between two calls of Pause, and pauseBytes how
+// many bytes of records.
+const (
+	pauseEvery = 1 << 10
+	pauseBytes = 32 << 10
+)
 
 // sortItem stands for an entry of a builder while they are sorted: small, so
 // that moving it is cheap, and mostly enough to compare without the entry.
@@ -219,15 +243,13 @@ func (b *HintBuilder) sorted() []sortItem {
 	items := b.items()
 	common := b.commonPrefix(items)
 	for i := range items {
+		b.step()
 		var first [8]byte
 		copy(first[:], b.key(items[i])[common:])
 		items[i].prefix = binary.BigEndian.Uint64(first[:])
 	}
-	compared := 0
 	slices.SortFunc(items, func(x, y sortItem) int {
-		if compared++; compared%pauseEvery == 0 && b.Pause != nil {
-			b.Pause()
-		}
+		b.step()
 		if x.prefix != y.prefix {
 			return cmp.Compare(x.prefix, y.prefix)
 		}
@@ -237,6 +259,7 @@ func (b *HintBuilder) sorted() []sortItem {
 		return cmp.Compare(b.seq(y), b.seq(x))
 	})
 	return slices.CompactFunc(items, func(x, y sortItem) bool {
+		b.step()
 		return x.prefix == y.prefix && bytes.Equal(b.key(x), b.key(y))
 	})
 }
@@ -246,6 +269,7 @@ func (b *HintBuilder) items() []sortItem {
 	items := make([]sortItem, 0, b.count)
 	for i, chunk := range b.chunks {
 		for at := 0; at < len(chunk); {
+			b.step()
 			item := sortItem{place: uint32((i*chunkSize + at) / Alignment)}
 			items = append(items, item)
 			at += hintEntrySize(len(b.key(item)))
@@ -262,6 +286,7 @@ func (b *HintBuilder) commonPrefix(items []sortItem) int {
 	}
 	common := b.key(items[0])
 	for _, item := range items {
+		b.step()
 		key := b.key(item)
 		for !bytes.HasPrefix(key, common) {
 			common = common[:len(common)-1]

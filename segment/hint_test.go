@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -140,7 +142,7 @@ func TestBuildHintTellsDamage(t *testing.T) {
 		for _, i := range c.damaged {
 			damaged[offsets[i]] ^= 1
 		}
-		b, err := BuildHint(bytes.NewReader(damaged), testSalt, HeaderSize, end)
+		b, err := BuildHint(bytes.NewReader(damaged), testSalt, HeaderSize, end, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +161,7 @@ type failingReader struct{ err error }
 func (f failingReader) ReadAt([]byte, int64) (int, error) { return 0, f.err }
 
 func TestBuildHintReturnsErrorsOfReading(t *testing.T) {
-	if _, err := BuildHint(failingReader{io.ErrClosedPipe}, testSalt, 64, 1<<20); !errors.Is(err, io.ErrClosedPipe) {
+	if _, err := BuildHint(failingReader{io.ErrClosedPipe}, testSalt, 64, 1<<20, nil); !errors.Is(err, io.ErrClosedPipe) {
 		t.Error(err)
 	}
 }
@@ -172,6 +174,50 @@ func hintOf(n int) *HintBuilder {
 		b.Add(Entry{Offset: HeaderSize + 32*int64(i), Size: 32, Seq: uint64(i + 1), Key: key})
 	}
 	return b
+}
+
+func TestHintOfManyChunks(t *testing.T) {
+	var b HintBuilder
+	want := map[string]uint64{}
+	random := rand.New(rand.NewPCG(1, 2))
+	for seq := uint64(1); seq <= 20_000; seq++ {
+		size := random.IntN(300)
+		if seq%1000 == 0 {
+			size = MaxKeySize - random.IntN(20)
+		}
+		key := bytes.Repeat([]byte{byte(size)}, size)
+		key = strconv.AppendUint(key[:max(size-8, 0)], seq%9000, 10)
+		b.Add(Entry{Offset: HeaderSize + 32*int64(seq), Size: 32, Seq: seq, Key: key})
+		want[string(key)] = seq
+	}
+	if len(b.chunks) < 3 {
+		t.Fatalf("%d chunks", len(b.chunks))
+	}
+	paused := 0
+	b.Pause = func() { paused++ }
+	h, err := ParseHint(b.Encode(testHintID, testSalt, End{1 << 30, 20_000}, 0), testHintID, testSalt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Len() != len(want) {
+		t.Errorf("%d keys, want %d", h.Len(), len(want))
+	}
+	for key, seq := range want {
+		if e, ok := h.Find([]byte(key)); !ok || e.Seq != seq || e.Offset != HeaderSize+32*int64(seq) {
+			t.Errorf("a key of %d bytes: record %d at %d, %v; want %d", len(key), e.Seq, e.Offset, ok, seq)
+		}
+	}
+	if paused < 20_000/pauseEvery {
+		t.Errorf("paused %d times", paused)
+	}
+}
+
+func TestBuildHintPauses(t *testing.T) {
+	data, _ := logOf(make([]byte, 2*pauseBytes), nil, make([]byte, 2*pauseBytes), nil)
+	paused := 0
+	if _, err := BuildHint(bytes.NewReader(data), testSalt, HeaderSize, int64(len(data)), func() { paused++ }); err != nil || paused != 2 {
+		t.Errorf("%v, paused %d times", err, paused)
+	}
 }
 
 func BenchmarkHintEncode1M(b *testing.B) {
