@@ -199,9 +199,8 @@ func (m *merge) copyFile(i int, f *file) error {
 			return unreadable(f, offset, err)
 		}
 		m.in += r.Size
-		print := m.store.hasher.Fingerprint(r.Key)
 		here := index.MakeLocation(f.slot, offset, r.Size)
-		live := keys.Get(print) == here
+		live := holds(keys, m.store.hasher.Hash(r.Key), here)
 		shadow := m.shadows[place{i, offset}]
 		wrote := int64(0)
 		switch {
@@ -219,6 +218,7 @@ func (m *merge) copyFile(i int, f *file) error {
 			return unreadable(f, offset, err)
 		}
 		if live {
+			print := m.store.hasher.Fingerprint(r.Key)
 			move := move{hash: print.Hash, check: print.Check, from: here, keySize: uint16(len(r.Key))}
 			if shadow == nil {
 				move.offset, move.size = uint32((m.end.Offset-wrote)/segment.Alignment), uint32(wrote/segment.Alignment)
@@ -235,7 +235,8 @@ func (m *merge) copyFile(i int, f *file) error {
 // together, and returns how many those are.
 func (m *merge) prefetch(walker *segment.Walker) (n int) {
 	walker.Peek(manyAtOnce, func(key []byte) {
-		m.store.files.keys.Prefetch(m.store.hasher.Hash(key))
+		candidates := m.store.files.keys.Find(m.store.hasher.Hash(key))
+		candidates.Prefetch()
 		n++
 	})
 	return n

@@ -312,17 +312,15 @@ func borrowCopy() []byte {
 
 // pointsTo says whether the index still has the location for the hash.
 func pointsTo(l *live, hash uint64, loc index.Location) bool {
-	if l == nil {
-		return false
-	}
-	candidates := l.keys.Find(hash)
+	return l != nil && holds(l.keys, hash, loc)
+}
+
+func holds(keys *index.KeyDir, hash uint64, loc index.Location) bool {
+	candidates := keys.Find(hash)
 	for {
 		other, ok := candidates.Next()
-		if !ok {
-			return false
-		}
-		if other == loc {
-			return true
+		if !ok || other == loc {
+			return ok
 		}
 	}
 }
