@@ -135,8 +135,8 @@ func (s *Store) endGarbage() error {
 	if err := s.beforeWrite(true); err != nil {
 		return err
 	}
-	s.lockForWriter()
-	defer s.unlockForWriter()
+	s.lockInHurry()
+	defer s.unlockInHurry()
 	if s.prepared == nil {
 		s.endTail()
 		return nil
@@ -153,8 +153,10 @@ func (s *Store) endUnused() {
 	}
 }
 
-// sealEnded seals the files that get no more records.
+// sealEnded seals the files that get no more records, for somebody who waits.
 func (s *Store) sealEnded() error {
+	s.sealWaiters.Add(1)
+	defer s.sealWaiters.Add(-1)
 	for {
 		did, err := s.stepSeal()
 		if !did || err != nil {
@@ -163,9 +165,15 @@ func (s *Store) sealEnded() error {
 	}
 }
 
+// compactInHurry says that writers or Close wait for a compaction.
+func (s *Store) compactInHurry() bool { return s.space.full.Load() || s.closed.Load() }
+
+// beingWritten says that writes are in flight.
+func (s *Store) beingWritten() bool { return s.writing.Load() > 0 }
+
 // newPacer makes what a compaction keeps pace with.
 func (s *Store) newPacer(ctx context.Context) (p *pacer, done func()) {
-	p = &pacer{ctx: ctx, stop: s.stop, budget: s.options.Compaction.BytesPerSecond, hurry: s.space.full.Load, began: time.Now()}
+	p = &pacer{ctx: ctx, stop: s.stop, budget: s.options.Compaction.BytesPerSecond, hurry: s.compactInHurry, busy: s.beingWritten, began: time.Now()}
 	if s.manual() {
 		return p, func() {}
 	}

@@ -65,7 +65,7 @@
 //  1. leadership of Store.group: one writer at a time, from the place in the
 //     file through publishing; guards Store.tail.
 //  2. Store.maintenance: sealing and preparing files, one step at a time;
-//     guards Store.prepared and Store.spare.
+//     guards Store.prepared, Store.spare and Store.sealing.
 //  3. manifestLog.mu: edits of the manifest, each on the current list.
 //  4. fileSet.mu: the list of files and the publishing of Store.live.
 //

@@ -10,13 +10,14 @@ import (
 // lookBytes is how much work is done between two looks at the clock.
 const lookBytes = 16 << 10
 
-// pacer makes compaction step aside, keep to its byte budget, and end when it is
+// pacer makes compaction, sealing and checks step aside, keep to its byte budget, and end when it is
 // told to.
 type pacer struct {
 	ctx    context.Context
 	stop   <-chan struct{}
 	napper *nap.Napper // nil: never step aside
-	hurry  func() bool // writers wait: do not step aside
+	hurry  func() bool // somebody waits for this: do not step aside
+	busy   func() bool // there is a foreground to step aside for
 	budget int64       // bytes a second, 0 for any number
 
 	began   time.Time
@@ -56,7 +57,7 @@ func (p *pacer) cancelled() error {
 // pause steps aside if it is time.
 func (p *pacer) pause() {
 	if p.napper != nil && !p.hurry() {
-		p.napper.StepAside()
+		p.napper.StepAside(p.busy())
 	}
 }
 

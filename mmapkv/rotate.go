@@ -73,8 +73,8 @@ func (s *Store) unlink(name string) error {
 // enlist makes a file, durably, the youngest of the log, behind the tail. A
 // prepared file gives way and comes later.
 func (s *Store) enlist(f *file, mayReserve bool) error {
-	s.lockForWriter()
-	defer s.unlockForWriter()
+	s.lockInHurry()
+	defer s.unlockInHurry()
 	return s.enlistLocked(f, mayReserve)
 }
 
@@ -132,8 +132,8 @@ func (s *Store) startFile(f *file) {
 // rotate makes a new file with room for size bytes of records the tail.
 func (s *Store) rotate(size int64, mayReserve bool) error {
 	defer region("rotate").End()
-	s.lockForWriter()
-	defer s.unlockForWriter()
+	s.lockInHurry()
+	defer s.unlockInHurry()
 	capacity := max(s.options.SegmentSize, segment.HeaderSize+size)
 	if s.prepared == nil || s.prepared.capacity < capacity {
 		if err := s.prepareLocked(capacity, mayReserve); err != nil {
@@ -344,13 +344,13 @@ func (s *Store) wakeMaintenance() {
 	}
 }
 
-// paceSealing makes sealing step aside, unless a writer waits for it, until the
+// paceSealing makes sealing step aside, unless somebody waits for it, until the
 // function that it returns is called.
 func (s *Store) paceSealing() (stop func()) {
 	set := func(n *nap.Napper) {
 		s.maintenance.Lock()
 		defer s.maintenance.Unlock()
-		s.sealing = pacer{napper: n, hurry: s.sealInHurry}
+		s.sealing = pacer{napper: n, hurry: s.sealInHurry, busy: s.beingWritten}
 	}
 	napper := nap.New()
 	set(napper)
@@ -361,18 +361,18 @@ func (s *Store) paceSealing() (stop func()) {
 }
 
 func (s *Store) sealInHurry() bool {
-	return s.writersBehind.Load() > 0 || s.space.full.Load() || s.closed.Load()
+	return s.sealWaiters.Load() > 0 || s.space.full.Load() || s.closed.Load()
 }
 
-// lockForWriter locks maintenance for a writer, for whom sealing hurries.
-func (s *Store) lockForWriter() {
-	s.writersBehind.Add(1)
+// lockInHurry locks maintenance for a writer, for whom sealing hurries.
+func (s *Store) lockInHurry() {
+	s.sealWaiters.Add(1)
 	s.maintenance.Lock()
 }
 
-func (s *Store) unlockForWriter() {
+func (s *Store) unlockInHurry() {
 	s.maintenance.Unlock()
-	s.writersBehind.Add(-1)
+	s.sealWaiters.Add(-1)
 }
 
 // maintain is the goroutine that seals and prepares files, so that writers find

@@ -51,12 +51,12 @@ type Store struct {
 	hides   atomic.Bool
 	stalled atomic.Int64 // nanoseconds that writers waited for syncs
 
-	maintenance   sync.Mutex   // guards prepared, spare and sealing
-	sealing       pacer        // what sealing keeps pace with
-	writersBehind atomic.Int32 // writers that have or want maintenance
-	prepared      *file        // listed, and the next tail
-	spare         *file        // prepared once, then displaced by a long value's file
-	reserve       reserve
+	maintenance sync.Mutex   // guards prepared, spare and sealing
+	sealing     pacer        // what sealing keeps pace with
+	sealWaiters atomic.Int32 // those who wait for sealing to end
+	prepared    *file        // listed, and the next tail
+	spare       *file        // prepared once, then displaced by a long value's file
+	reserve     reserve
 
 	compacting     chan struct{} // holds one token while somebody compacts
 	compactions    compactions

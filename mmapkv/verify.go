@@ -87,7 +87,7 @@ func (s *Store) Verify(ctx context.Context) (Report, error) {
 
 // newQuietPacer makes what a check keeps pace with: it gives way to everybody.
 func (s *Store) newQuietPacer(ctx context.Context, budget int64) (p *pacer, done func()) {
-	p = &pacer{ctx: ctx, stop: s.stop, budget: budget, hurry: func() bool { return false }, began: time.Now()}
+	p = &pacer{ctx: ctx, stop: s.stop, budget: budget, hurry: s.closed.Load, busy: s.beingWritten, began: time.Now()}
 	if s.manual() {
 		return p, func() {}
 	}

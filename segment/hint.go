@@ -63,7 +63,7 @@ type HintBuilder struct {
 
 	chunks  [][]byte // of encoded entries, in the order they were added
 	count   int      // of entries
-	steps   int      // taken by Encode
+	worked  int      // bytes since the last pause
 	damages []Damage
 }
 
@@ -143,15 +143,13 @@ func (b *HintBuilder) Damaged() bool { return len(b.damages) > 0 }
 // pause may be nil; otherwise it is the builder's Pause.
 func BuildHint(r io.ReaderAt, salt uint64, from, to int64, pause func()) (*HintBuilder, error) {
 	b := &HintBuilder{Pause: pause}
-	paused := from
+	s := NewScanner(r, salt, from, to)
+	s.pause = pause
 	add := func(e Entry) {
-		if pause != nil && e.Offset-paused >= pauseBytes {
-			paused = e.Offset
-			pause()
-		}
+		b.work(int(min(e.Size, pauseBytes)))
 		b.Add(e)
 	}
-	if err := Scan(r, salt, from, to, add, b.AddDamage); err != nil {
+	if err := s.all(add, b.AddDamage); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -162,7 +160,7 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	sorted := b.sorted()
 	entryBytes := 0
 	for _, s := range sorted {
-		b.step()
+		b.work(lookCost)
 		entryBytes += hintEntrySize(len(b.key(s)))
 	}
 	out := make([]byte, hintHeaderSize, hintHeaderSize+entryBytes+len(sorted)*directorySize+len(b.damages)*damageSize+hintSumSize)
@@ -176,12 +174,13 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	binary.LittleEndian.PutUint64(out[hintCountAt:], uint64(len(sorted)))
 	binary.LittleEndian.PutUint64(out[hintBytesAt:], uint64(entryBytes))
 	for _, s := range sorted {
-		b.step()
-		out = append(out, b.entry(s)[:hintEntrySize(len(b.key(s)))]...)
+		entry := b.entry(s)[:hintEntrySize(len(b.key(s)))]
+		b.work(len(entry))
+		out = append(out, entry...)
 	}
 	place := hintHeaderSize
 	for _, s := range sorted {
-		b.step()
+		b.work(lookCost)
 		out = binary.LittleEndian.AppendUint64(out, uint64(place))
 		place += hintEntrySize(len(b.key(s)))
 	}
@@ -189,7 +188,12 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 		out = binary.LittleEndian.AppendUint64(out, uint64(d.Offset))
 		out = binary.LittleEndian.AppendUint64(out, uint64(d.Length))
 	}
-	return binary.LittleEndian.AppendUint64(out, uint64(hintSum(out, id, salt)))
+	sum := uint32(0)
+	for piece := range slices.Chunk(out, pauseBytes) {
+		b.work(len(piece))
+		sum = crc32.Update(sum, castagnoli, piece)
+	}
+	return binary.LittleEndian.AppendUint64(out, uint64(hintSeal(sum, id, salt)))
 }
 
 // HintSize is what the entries of an encoded hint take, as HintEntrySize counts
@@ -199,21 +203,22 @@ func HintSize(encoded []byte) int64 {
 }
 
 func hintSum(content []byte, id ID, salt uint64) uint32 {
-	return seal(crc32.Update(0, castagnoli, content), salt, int64(id), roleHint)
+	return hintSeal(crc32.Update(0, castagnoli, content), id, salt)
 }
 
-// step is a look at an entry.
-func (b *HintBuilder) step() {
-	if b.steps++; b.steps%pauseEvery == 0 && b.Pause != nil {
+func hintSeal(sum uint32, id ID, salt uint64) uint32 { return seal(sum, salt, int64(id), roleHint) }
+
+// work counts work on so many bytes.
+func (b *HintBuilder) work(bytes int) {
+	if b.worked += bytes; b.worked >= pauseBytes && b.Pause != nil {
+		b.worked = 0
 		b.Pause()
 	}
 }
 
-// pauseEvery is how many steps go by between two calls of Pause, and pauseBytes how
-// many bytes of records.
 const (
-	pauseEvery = 1 << 10
-	pauseBytes = 32 << 10
+	pauseBytes = 32 << 10 // between two calls of Pause
+	lookCost   = 32       // of a look at an entry, in bytes
 )
 
 // sortItem stands for an entry of a builder while they are sorted: small, so
@@ -243,23 +248,25 @@ func (b *HintBuilder) sorted() []sortItem {
 	items := b.items()
 	common := b.commonPrefix(items)
 	for i := range items {
-		b.step()
+		b.work(lookCost)
 		var first [8]byte
 		copy(first[:], b.key(items[i])[common:])
 		items[i].prefix = binary.BigEndian.Uint64(first[:])
 	}
 	slices.SortFunc(items, func(x, y sortItem) int {
-		b.step()
+		b.work(lookCost)
 		if x.prefix != y.prefix {
 			return cmp.Compare(x.prefix, y.prefix)
 		}
-		if c := bytes.Compare(b.key(x), b.key(y)); c != 0 {
+		keyX, keyY := b.key(x), b.key(y)
+		b.work(min(len(keyX), len(keyY)))
+		if c := bytes.Compare(keyX, keyY); c != 0 {
 			return c
 		}
 		return cmp.Compare(b.seq(y), b.seq(x))
 	})
 	return slices.CompactFunc(items, func(x, y sortItem) bool {
-		b.step()
+		b.work(lookCost)
 		return x.prefix == y.prefix && bytes.Equal(b.key(x), b.key(y))
 	})
 }
@@ -269,7 +276,7 @@ func (b *HintBuilder) items() []sortItem {
 	items := make([]sortItem, 0, b.count)
 	for i, chunk := range b.chunks {
 		for at := 0; at < len(chunk); {
-			b.step()
+			b.work(lookCost)
 			item := sortItem{place: uint32((i*chunkSize + at) / Alignment)}
 			items = append(items, item)
 			at += hintEntrySize(len(b.key(item)))
@@ -286,8 +293,8 @@ func (b *HintBuilder) commonPrefix(items []sortItem) int {
 	}
 	common := b.key(items[0])
 	for _, item := range items {
-		b.step()
 		key := b.key(item)
+		b.work(lookCost + min(len(key), len(common)))
 		for !bytes.HasPrefix(key, common) {
 			common = common[:len(common)-1]
 		}

@@ -207,16 +207,26 @@ func TestHintOfManyChunks(t *testing.T) {
 			t.Errorf("a key of %d bytes: record %d at %d, %v; want %d", len(key), e.Seq, e.Offset, ok, seq)
 		}
 	}
-	if paused < 20_000/pauseEvery {
+	if paused < 20_000*lookCost/pauseBytes {
 		t.Errorf("paused %d times", paused)
 	}
 }
 
 func TestBuildHintPauses(t *testing.T) {
-	data, _ := logOf(make([]byte, 2*pauseBytes), nil, make([]byte, 2*pauseBytes), nil)
-	paused := 0
-	if _, err := BuildHint(bytes.NewReader(data), testSalt, HeaderSize, int64(len(data)), func() { paused++ }); err != nil || paused != 2 {
-		t.Errorf("%v, paused %d times", err, paused)
+	small := make([][]byte, 5*pauseBytes/100)
+	for i := range small {
+		small[i] = make([]byte, 100)
+	}
+	for name, values := range map[string][][]byte{
+		"small values":  small,
+		"a large value": {make([]byte, 5*scanWindow)},
+	} {
+		data, _ := logOf(values...)
+		paused := 0
+		_, err := BuildHint(bytes.NewReader(data), testSalt, HeaderSize, int64(len(data)), func() { paused++ })
+		if err != nil || paused < 5 {
+			t.Errorf("%s: %v, paused %d times", name, err, paused)
+		}
 	}
 }
 

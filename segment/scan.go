@@ -31,6 +31,8 @@ type Scanner struct {
 	window   []byte
 	windowAt int64
 	pieces   pieceSums // of the window
+
+	pause func() // called whenever the window moves, if not nil
 }
 
 // scanWindow is how many bytes are read at a time. It holds any header with its
@@ -100,7 +102,11 @@ func (s *Scanner) Resync(minSeq uint64) (Entry, error) {
 // validates, and damage for what cannot be read between them or behind the last
 // one, in the order of their places.
 func Scan(r io.ReaderAt, salt uint64, from, to int64, record func(Entry), damage func(Damage)) error {
-	s := NewScanner(r, salt, from, to)
+	return NewScanner(r, salt, from, to).all(record, damage)
+}
+
+// all is Scan.
+func (s *Scanner) all(record func(Entry), damage func(Damage)) error {
 	var last uint64
 	for {
 		reached := s.Offset()
@@ -111,7 +117,7 @@ func Scan(r io.ReaderAt, salt uint64, from, to int64, record func(Entry), damage
 			case err == nil:
 				damage(Damage{reached, e.Offset - reached})
 			case err == io.EOF:
-				damage(Damage{reached, to - reached})
+				damage(Damage{reached, s.to - reached})
 			}
 		}
 		if err == io.EOF {
@@ -228,6 +234,9 @@ func (s *Scanner) bytes(at int64, n int) ([]byte, error) {
 // fill moves the window to an offset. A key that was returned from the old window
 // stays as it was only until then.
 func (s *Scanner) fill(at int64) error {
+	if s.pause != nil {
+		s.pause()
+	}
 	size := min(scanWindow, s.to-at)
 	if int64(cap(s.window)) < size {
 		s.window = make([]byte, size)

@@ -6,7 +6,7 @@
 // that goroutine, waits as long, and everybody else for the collector.
 //
 // What must hold: no call copies or clears more than a piece at once. Otherwise the
-// functions do what append and copy do.
+// functions do what append and copy do, for slices that do not overlap.
 package bulk
 
 import "slices"

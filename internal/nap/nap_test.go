@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -47,14 +48,45 @@ func TestBusyWhenEveryProcessorIsTaken(t *testing.T) {
 		}
 		// The rest of the process may be on a processor for a moment, or not yet.
 		want, deadline := others == processors-1, time.Now().Add(time.Minute)
-		for n.busy() != want && time.Now().Before(deadline) {
+		for n.busy(false) != want && time.Now().Before(deadline) {
 			runtime.Gosched()
 		}
-		if got := n.busy(); got != want && time.Now().After(deadline) {
+		if got := n.busy(false); got != want && time.Now().After(deadline) {
 			t.Errorf("with %d of %d processors taken busy is %v", others+1, processors, got)
 		}
 		stop.Store(true)
 		spinning.Wait()
+	}
+}
+
+// A goroutine in a system call for long leaves its processor to others, and so does
+// not count for long; one that makes many of them does, where that is known.
+func TestLongCallsAreNotBusy(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	var ends [2]int
+	if err := syscall.Pipe(ends[:]); err != nil {
+		t.Fatal(err)
+	}
+	var reading sync.WaitGroup
+	reading.Go(func() { syscall.Read(ends[0], make([]byte, 1)) })
+	defer reading.Wait()
+	defer syscall.Close(ends[0])
+	defer syscall.Close(ends[1])
+	n := New()
+	defer n.Close()
+	deadline := time.Now().Add(time.Minute)
+	for range 2 * looksBack {
+		n.busy(false)
+		time.Sleep(time.Millisecond)
+	}
+	for n.busy(false) {
+		if time.Now().After(deadline) {
+			t.Fatal("a goroutine that waits in a system call keeps a processor busy for ever")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if !n.busy(true) {
+		t.Error("with a known foreground the goroutine in the call does not count")
 	}
 }
 
@@ -83,7 +115,7 @@ func TestStepAsideLetsOthersRun(t *testing.T) {
 			for time.Since(began) < slice/2 {
 			}
 			worked += time.Since(began)
-			if n.StepAside(); ran.Load() != before {
+			if n.StepAside(false); ran.Load() != before {
 				turns++
 			}
 		}
@@ -106,6 +138,6 @@ func BenchmarkBusy(b *testing.B) {
 	n := New()
 	defer n.Close()
 	for b.Loop() {
-		n.busy()
+		n.busy(false)
 	}
 }

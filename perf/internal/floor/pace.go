@@ -121,7 +121,7 @@ func (c *copier) copy(ctx context.Context, name string) error {
 			return err
 		}
 		c.end += int64(n)
-		c.napper.StepAside()
+		c.napper.StepAside(true)
 	}
 	return nil
 }
