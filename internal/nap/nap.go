@@ -9,8 +9,9 @@
 // a tenth of the time.
 //
 // What must hold: StepAside, called often enough, lets the processor go once a slice
-// while every processor is busy, and holds none meanwhile; while one is free, on which
-// anybody else can wake up, it costs next to nothing. However many goroutines compute,
+// while every processor is busy, less often where that is not known for sure, and
+// holds none meanwhile; while one is free, on which anybody else can wake up, it costs
+// next to nothing. However many goroutines compute,
 // the work gets about a fifth of the time at least. One goroutine at a time uses a
 // Napper.
 package nap
@@ -24,10 +25,12 @@ const (
 	// slice is how long the work goes on before it steps aside, and aside is for how
 	// long. On a machine so busy that stepping aside takes longer than a slice, the
 	// work goes on for as long as it was kept waiting, up to longSlice, or a quarter
-	// of that if it is more, rather than hardly ever.
-	slice     = 100 * time.Microsecond
-	aside     = 20 * time.Microsecond
-	longSlice = 2 * time.Millisecond
+	// of that if it is more, rather than hardly ever. Where perhaps not all processors
+	// are busy the slice is doubtSlice.
+	slice      = 100 * time.Microsecond
+	doubtSlice = 500 * time.Microsecond
+	aside      = 20 * time.Microsecond
+	longSlice  = 2 * time.Millisecond
 
 	// looksBack is in how many looks at the load something is always there.
 	looksBack = 32
@@ -38,10 +41,10 @@ type Napper struct {
 	timer timer
 	until time.Time // when the slice ends
 
-	load    [3]metrics.Sample
-	looks   int    // at the load
-	least   uint64 // goroutines outside of Go, of those since looks was a multiple of looksBack
-	blocked uint64 // the least of those before
+	load   [3]metrics.Sample
+	looks  int    // at the load
+	least  uint64 // goroutines in system calls, at any look since looks was a multiple of looksBack
+	always uint64 // the same of the looks before
 }
 
 // New returns a Napper. It never fails: where the system has no better timer,
@@ -63,34 +66,52 @@ func (n *Napper) StepAside(foreground bool) {
 		return
 	}
 	var waited time.Duration
-	if n.busy(foreground) {
+	next := slice
+	load := n.look(foreground)
+	if load != free {
 		n.nap(aside)
 		now, waited = time.Now(), time.Since(now)
 	}
-	n.until = now.Add(max(slice, min(waited, longSlice), waited/4))
+	if load == perhapsBusy {
+		next = doubtSlice
+	}
+	n.until = now.Add(max(next, min(waited, longSlice), waited/4))
 }
 
-// busy says whether each processor that the runtime may use has a goroutine on it,
-// or in a short system call, which keeps it for a while. A long one does not keep it,
-// and the runtime counts both kinds as one. Those that are there at every look are
-// taken for long ones; goroutines that make one short call after the other look the
-// same, so that with a known foreground all count as short.
-func (n *Napper) busy(foreground bool) bool {
+// load is how many of the processors that the runtime may use have a goroutine on
+// them, or in a short system call, which keeps them for a while.
+type load int
+
+const (
+	free load = iota // not all
+	perhapsBusy
+	busy // all
+)
+
+// look finds out the load. A long system call does not keep its processor, and the
+// runtime counts both kinds as one. Calls that are there at every look may be long
+// ones, or short ones that follow each other; with a known foreground they are taken
+// for short.
+func (n *Napper) look(foreground bool) load {
 	metrics.Read(n.load[:])
 	for i := range n.load {
 		if n.load[i].Value.Kind() != metrics.KindUint64 {
-			return true // a runtime that does not tell
+			return busy // a runtime that does not tell
 		}
 	}
 	running, outside, processors := n.load[0].Value.Uint64(), n.load[1].Value.Uint64(), n.load[2].Value.Uint64()
 	if n.looks++; n.looks%looksBack == 0 {
-		n.blocked, n.least = n.least, outside
+		n.always, n.least = n.least, outside
 	}
 	n.least = min(n.least, outside)
-	if !foreground {
-		outside -= min(n.blocked, n.least)
+	switch {
+	case running+outside < processors:
+		return free
+	case foreground || running+outside-min(n.always, n.least) >= processors:
+		return busy
+	default:
+		return perhapsBusy
 	}
-	return running+outside >= processors
 }
 
 // nap blocks the calling goroutine for about d, never much less.

@@ -32,7 +32,7 @@ func TestNapWithoutTimer(t *testing.T) {
 }
 
 // Only while every processor is taken is there anything to let go for.
-func TestBusyWhenEveryProcessorIsTaken(t *testing.T) {
+func TestLoadIsOfAllProcessors(t *testing.T) {
 	processors := 3
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(processors))
 	n := New()
@@ -46,22 +46,32 @@ func TestBusyWhenEveryProcessorIsTaken(t *testing.T) {
 				}
 			})
 		}
-		// The rest of the process may be on a processor for a moment, or not yet.
-		want, deadline := others == processors-1, time.Now().Add(time.Minute)
-		for n.busy(false) != want && time.Now().Before(deadline) {
-			runtime.Gosched()
+		want := free
+		if others == processors-1 {
+			want = busy
 		}
-		if got := n.busy(false); got != want && time.Now().After(deadline) {
-			t.Errorf("with %d of %d processors taken busy is %v", others+1, processors, got)
+		// The rest of the process may be on a processor for a moment, or not yet.
+		if !becomes(n, false, want) {
+			t.Errorf("with %d of %d processors taken the load is never %d", others+1, processors, want)
 		}
 		stop.Store(true)
 		spinning.Wait()
 	}
 }
 
-// A goroutine in a system call for long leaves its processor to others, and so does
-// not count for long; one that makes many of them does, where that is known.
-func TestLongCallsAreNotBusy(t *testing.T) {
+// becomes says whether the load is what it should be within a minute.
+func becomes(n *Napper, foreground bool, want load) bool {
+	for began := time.Now(); n.look(foreground) != want; runtime.Gosched() {
+		if time.Since(began) > time.Minute {
+			return false
+		}
+	}
+	return true
+}
+
+// A goroutine in a system call for long leaves its processor to others, one that
+// makes many calls does not, and which it is only those who know the second can tell.
+func TestLongCallsMayBeBusy(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
 	var ends [2]int
 	if err := syscall.Pipe(ends[:]); err != nil {
@@ -74,19 +84,11 @@ func TestLongCallsAreNotBusy(t *testing.T) {
 	defer syscall.Close(ends[1])
 	n := New()
 	defer n.Close()
-	deadline := time.Now().Add(time.Minute)
-	for range 2 * looksBack {
-		n.busy(false)
-		time.Sleep(time.Millisecond)
+	if !becomes(n, false, perhapsBusy) {
+		t.Error("a call that lasts keeps a processor busy for ever")
 	}
-	for n.busy(false) {
-		if time.Now().After(deadline) {
-			t.Fatal("a goroutine that waits in a system call keeps a processor busy for ever")
-		}
-		time.Sleep(time.Millisecond)
-	}
-	if !n.busy(true) {
-		t.Error("with a known foreground the goroutine in the call does not count")
+	if !becomes(n, true, busy) {
+		t.Error("with a known foreground the call does not count")
 	}
 }
 
@@ -134,10 +136,10 @@ func BenchmarkNap20µs(b *testing.B) {
 	}
 }
 
-func BenchmarkBusy(b *testing.B) {
+func BenchmarkLook(b *testing.B) {
 	n := New()
 	defer n.Close()
 	for b.Loop() {
-		n.busy(false)
+		n.look(false)
 	}
 }
