@@ -41,7 +41,7 @@ var compactionMutants = []mutant{
 	{"the oldest file is not asked for the key of a tombstone", "mmapkv/merge.go",
 		"	for i := len(m.older) - 1; i >= 0 && len(all) > 0; i-- {", "	for i := len(m.older) - 1; i >= 1 && len(all) > 0; i-- {"},
 	{"an expired record is left in the index", "mmapkv/merge.go",
-		"		if live {\n			move", "		if live && shadow == nil {\n			move"},
+		"		if live {\n			print", "		if live && shadow == nil {\n			print"},
 	{"dead records are copied", "mmapkv/merge.go",
 		"		case live && shadow == nil:", "		case shadow == nil:"},
 	{"the new file goes to the end of the list", "mmapkv/compact.go",
