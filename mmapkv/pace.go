@@ -10,8 +10,8 @@ import (
 // lookBytes is how much work is done between two looks at the clock.
 const lookBytes = 16 << 10
 
-// pacer makes compaction, sealing and checks step aside, keep to its byte budget, and end when it is
-// told to.
+// pacer makes compaction step aside, keep to its byte budget, and end when it is told
+// to. Sealing and checks step aside by it too.
 type pacer struct {
 	ctx    context.Context
 	stop   <-chan struct{}

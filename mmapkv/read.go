@@ -310,11 +310,13 @@ func borrowCopy() []byte {
 	return make([]byte, 0, 4<<10)
 }
 
-// pointsTo says whether the index still has the location for the hash.
+// pointsTo says whether the index of a store that is not closed has the location for
+// the hash.
 func pointsTo(l *live, hash uint64, loc index.Location) bool {
 	return l != nil && holds(l.keys, hash, loc)
 }
 
+// holds says whether the index has the location for the hash.
 func holds(keys *index.KeyDir, hash uint64, loc index.Location) bool {
 	candidates := keys.Find(hash)
 	for {
