@@ -3,8 +3,10 @@
 package realdisk
 
 import (
+	"errors"
 	"flag"
 	"io"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -109,7 +111,7 @@ func (k *killer) check(known *oracle.Oracle) {
 		return // killed before there was anything
 	}
 	p, err := openProgram(k.dir, options, k.hour, false)
-	if options.ReadOnly && os.IsNotExist(err) {
+	if options.ReadOnly && errors.Is(err, fs.ErrNotExist) {
 		return
 	}
 	if err != nil {
