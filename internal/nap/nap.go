@@ -11,9 +11,8 @@
 // What must hold: StepAside, called often enough, lets the processor go once a slice
 // while every processor is busy, less often where that is not known for sure, and
 // holds none meanwhile; while one is free, on which anybody else can wake up, it costs
-// next to nothing. However many goroutines compute,
-// the work gets about a fifth of the time at least. One goroutine at a time uses a
-// Napper.
+// next to nothing. However many goroutines compute, the work gets about a fifth of the
+// time at least. One goroutine at a time uses a Napper.
 package nap
 
 import (
