@@ -34,7 +34,7 @@ func mappedPages(t *testing.T, f *file) (kilobytes int64) {
 // Get of what is not in memory reads it by a system call, and touches no page that
 // would have to come from the disk.
 func TestColdGetTouchesNoPage(t *testing.T) {
-	s := evicted(t, coldFixture(t), byHand())
+	s := evicted(t, coldFixture(t), unwatched())
 	key, value := numbered(504, 700_000)
 	l := s.live.Load()
 	long := l.file(l.keys.Get(s.hasher.Fingerprint(key)))

@@ -22,6 +22,13 @@ func evicted(t *testing.T, dir string, o *Options) *Store {
 	return open(t, dir, o)
 }
 
+// unwatched is byHand without the goroutine that asks the system what is in memory.
+func unwatched() *Options {
+	o := byHand()
+	inject.Into(o, &inject.Seams{Manual: true})
+	return o
+}
+
 func coldFixture(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -112,7 +119,7 @@ func TestColdReads(t *testing.T) {
 // them back.
 func TestColdIsWhatTheSystemSays(t *testing.T) {
 	dir := coldFixture(t)
-	s := evicted(t, dir, byHand())
+	s := evicted(t, dir, unwatched())
 	for i, one := range s.Stats().Segments {
 		f := s.live.Load().order[i]
 		if resident := vfs.Resident(f.File(), f.Limit()); one.Cold != (f.Memory() != nil && resident < 1) {

@@ -71,7 +71,7 @@ func TestSIGKILL(t *testing.T) {
 			if next < rounds {
 				t.Errorf("only %d writes in %d rounds", next, rounds)
 			}
-			s := open(t, dir, &Options{SegmentSize: 16 << 10})
+			s := open(t, dir, &Options{SegmentSize: 16 << 10, Compaction: Compaction{Disabled: true}})
 			if files, listed := len(segmentFiles(t, dir)), len(s.Stats().Segments); files != listed {
 				t.Errorf("%d segment files are left, and %d are listed", files, listed)
 			}

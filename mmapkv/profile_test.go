@@ -19,7 +19,7 @@ func TestBackgroundGoroutinesAreLabelled(t *testing.T) {
 	s := open(t, t.TempDir(), o)
 	put(t, s, "a", "1")
 	var missing []string
-	for range 1000 { // they may not have begun
+	for range 60_000 { // they may not have begun
 		var profile bytes.Buffer
 		if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
 			t.Fatal(err)

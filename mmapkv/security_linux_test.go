@@ -159,7 +159,7 @@ func withIntruder(t *testing.T, from, name, what string, place func(path, outsid
 	if err := place(filepath.Join(dir, name), outside); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(30*time.Second, func() { panic(fmt.Sprintf("the store hangs with %s as %s", what, name)) })
+	timer := time.AfterFunc(10*time.Minute, func() { panic(fmt.Sprintf("the store hangs with %s as %s", what, name)) })
 	defer timer.Stop()
 	for _, readOnly := range []bool{true, false} {
 		options := tiny()

@@ -56,7 +56,9 @@ func TestOverwriteDeleteAcrossReopens(t *testing.T) {
 						}
 					}
 				}
+				s.compacting <- struct{}{} // the background lies still
 				checkAccounts(t, s)
+				<-s.compacting
 				closeStore(t, s)
 			}
 		})

@@ -144,7 +144,7 @@ func writeGroup(dir, name, value string) error {
 
 // removeGroup waits for the group's processes to be gone.
 func removeGroup(t *testing.T, dir string) {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
 		err := unix.Rmdir(dir)
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			return

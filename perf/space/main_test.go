@@ -9,7 +9,7 @@ import (
 
 func TestSpaceReportsAndKeepsItsLimits(t *testing.T) {
 	var out strings.Builder
-	arguments := []string{"-keys", "40000", "-value", "128", "-segment", "1MiB", "-rounds", "2", "-writers", "2", "-settle", "1500ms", "-dir", t.TempDir()}
+	arguments := []string{"-keys", "40000", "-value", "128", "-segment", "1MiB", "-rounds", "2", "-writers", "2", "-settle", "3m", "-dir", t.TempDir()}
 	err := run(t.Context(), arguments, &out)
 	if err != nil {
 		t.Errorf("%v\n%s", err, &out)

@@ -93,7 +93,8 @@ func (s *sampler) anonymous() rig.Bytes {
 	return s.heapPeak
 }
 
-// awaitRest waits until nothing has changed for restFor, no longer than atMost.
+// awaitRest waits until the store takes no more than it may at rest, and nothing has
+// changed for restFor; no longer than atMost.
 func (s *sampler) awaitRest(ctx context.Context, atMost time.Duration) error {
 	var since time.Time
 	var was use
@@ -107,7 +108,7 @@ func (s *sampler) awaitRest(ctx context.Context, atMost time.Duration) error {
 		if now != was {
 			was, since = now, time.Now()
 		}
-		if time.Since(since) > restFor {
+		if now.ratio() <= limitSettled && time.Since(since) > restFor {
 			return nil
 		}
 		select {
@@ -136,8 +137,8 @@ func (s *sampler) sample() (use, error) {
 // look finds what the store takes. The directory and the store are asked one after
 // the other, and a file that is unlinked between would be counted twice or not at
 // all: it looks again when anything changed meanwhile. A segment counts as held
-// just before it is unlinked, so that one file at a time may be there twice; if
-// that is so each time, one is left out.
+// just before it is unlinked, and may be there twice; if that is so each time, those
+// are left out.
 func (s *sampler) look() (use, error) {
 	const looks = 10
 	for n := 1; ; n++ {
@@ -153,7 +154,7 @@ func (s *sampler) look() (use, error) {
 		for name, bytes := range files {
 			now.used += bytes
 			if s.known[name] && !listed[name] {
-				leaving = max(leaving, bytes)
+				leaving += bytes
 			}
 		}
 		same := before.HeldBytes == after.HeldBytes && slices.EqualFunc(before.Segments, after.Segments, sameFile)

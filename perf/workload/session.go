@@ -330,7 +330,7 @@ func (w *worker) work(ctx context.Context, began time.Time, operations int, long
 	last, all := time.Now(), 0
 	defer func() { w.did = all }() // others' counts lie next to it
 	for n := range operations {
-		if n%lookEvery == 0 && w.over(ctx, began, longest) {
+		if n%lookEvery == lookEvery-1 && w.over(ctx, began, longest) {
 			return
 		}
 		did, err := w.op()
