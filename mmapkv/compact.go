@@ -414,7 +414,8 @@ func (s *Store) giveBackHeld() {
 // compactOnce compacts the best run, if one is worth it, and has held room given
 // back. It says whether to go on.
 func (s *Store) compactOnce() (progress bool) {
-	if s.space.full.Load() {
+	waiting := s.space.full.Load()
+	if waiting {
 		s.sealWaiting()
 	}
 	did, err := s.compactBest(context.Background())
@@ -427,7 +428,9 @@ func (s *Store) compactOnce() (progress bool) {
 	}
 	collected := s.collectHeld(!did)
 	progress = did || collected
-	s.lookForRoom(progress)
+	// Who has begun to wait meanwhile has woken the compactor once more: there may be
+	// something to do now.
+	s.lookForRoom(progress || !waiting)
 	return progress
 }
 
