@@ -189,7 +189,7 @@ const hintFlags = segment.Tombstone | segment.Expires
 
 // compare looks a record up in the hint, which has the newest of each key.
 func (c *recordCheck) compare(e *segment.Entry) {
-	i, found := sort.Find(c.hint.Len(), func(i int) int { return bytes.Compare(e.Key, c.hint.At(i).Key) })
+	i, found := sort.Find(c.hint.Len(), func(i int) int { return bytes.Compare(e.Key, c.hint.Key(i)) })
 	if !found {
 		c.badHint(-1, e.Key, fmt.Sprintf("it has no entry for the record at %d", e.Offset))
 		return

@@ -168,7 +168,7 @@ func (s *Store) loadPiece(p piece, expiring *expiries) {
 	for from := p.from; from < p.to; from += len(prints) {
 		n := min(len(prints), p.to-from)
 		for i := range n {
-			prints[i] = s.hasher.Fingerprint(p.hint.At(from + i).Key)
+			prints[i] = s.hasher.Fingerprint(p.hint.Key(from + i))
 			s.files.keys.Prefetch(prints[i].Hash)
 		}
 		for i := range n {

@@ -452,10 +452,10 @@ func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
 	}
 	i, n := 0, hint.Len()
 	for _, one := range shadows {
-		for i < n && bytes.Compare(hint.At(i).Key, one.key) < 0 {
+		for i < n && bytes.Compare(hint.Key(i), one.key) < 0 {
 			i++
 		}
-		if i < n && bytes.Equal(hint.At(i).Key, one.key) {
+		if i < n && bytes.Equal(hint.Key(i), one.key) {
 			one.by = f.ID
 		} else {
 			rest = append(rest, one)

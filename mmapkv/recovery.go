@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/mmapkv/mmapkv/internal/bulk"
 	"github.com/mmapkv/mmapkv/segment"
@@ -20,16 +19,38 @@ type scanned struct {
 
 func (r scanned) end() int64 { return r.offset + r.size }
 
+// records are those of a file, in order. They are millions at times, and in chunks:
+// one slice that grows would copy them again and again.
+type records struct {
+	chunks [][]scanned
+	count  int
+}
+
+const recordsInChunk = 16 << 10
+
+func (r *records) add(one scanned) {
+	if r.count%recordsInChunk == 0 {
+		r.chunks = append(r.chunks, make([]scanned, 0, recordsInChunk))
+	}
+	last := &r.chunks[len(r.chunks)-1]
+	*last = append(*last, one)
+	r.count++
+}
+
+func (r *records) at(i int) scanned { return r.chunks[i/recordsInChunk][i%recordsInChunk] }
+
 // unsealedFile is what the scan found in one file, in order, and what recovery
 // decides about it.
 type unsealedFile struct {
 	*file
 	size     int64
-	records  []scanned
-	previous segment.End // what the first record says of the file before
-	hasFirst bool        // the record at the very start is readable, so previous is known
+	records  records
+	hint     *segment.HintBuilder // of the records
+	previous segment.End          // what the first record says of the file before
+	hasFirst bool                 // the record at the very start is readable, so previous is known
 
 	accepted int         // how many of the records count
+	damaged  bool        // something between them that counts cannot be read, or one of them
 	end      segment.End // behind the last one that counts, and behind damage
 	synced   int         // how many of them are known to be on disk
 	keep     segment.End // behind the last of those, and behind damage
@@ -80,19 +101,19 @@ func (s *Store) scanFile(f *file) (*unsealedFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &unsealedFile{file: f, size: size}
+	u := &unsealedFile{file: f, size: size, hint: segment.NewHintBuilder()}
 	scanner := segment.NewScanner(f.File(), f.Salt, f.dataStart, size)
 	next := scanner.Next
 	for {
 		e, err := next()
 		switch {
 		case err == io.EOF:
-			s.recovery.RecordsScanned += len(u.records)
+			s.recovery.RecordsScanned += u.records.count
 			return u, nil
 		case errors.Is(err, segment.ErrBadRecord):
 			var atLeast uint64 = 1
-			if n := len(u.records); n > 0 {
-				atLeast = u.records[n-1].seq + 1
+			if n := u.records.count; n > 0 {
+				atLeast = u.records.at(n-1).seq + 1
 			}
 			next = func() (segment.Entry, error) { return scanner.Resync(atLeast) }
 			continue
@@ -110,10 +131,11 @@ func (s *Store) scanFile(f *file) (*unsealedFile, error) {
 			s.syncer.MarkDurable(e.Watermark)
 		}
 		s.lastGiven.Store(max(s.lastGiven.Load(), e.Seq))
-		u.records = append(u.records, scanned{
+		u.records.add(scanned{
 			offset: e.Offset, size: e.Size, seq: e.Seq, valueOK: e.ValueOK,
 			batchGoesOn: e.Flags&segment.BatchGoesOn != 0,
 		})
+		u.hint.Add(e)
 	}
 }
 
@@ -156,7 +178,8 @@ func (s *Store) walkLog(files []*unsealedFile, start segment.End) {
 // next one.
 func (s *Store) walkFile(u *unsealedFile, next *unsealedFile) bool {
 	watermark := s.syncer.Durable()
-	for _, r := range u.records {
+	for u.accepted < u.records.count {
+		r := u.records.at(u.accepted)
 		if r.offset != u.end.Offset || u.accepted > 0 && r.seq != u.end.Seq+1 {
 			// Something is missing in front of r.
 			if endsHere(u, next) {
@@ -171,6 +194,7 @@ func (s *Store) walkFile(u *unsealedFile, next *unsealedFile) bool {
 			if r.seq > watermark {
 				return false
 			}
+			u.damaged = true
 			s.noteDamage(segment.FileName(u.ID), r.offset, "the value does not match its checksum")
 		}
 		u.accepted++
@@ -192,12 +216,12 @@ func (s *Store) walkFile(u *unsealedFile, next *unsealedFile) bool {
 	}
 	if watermark > u.end.Seq {
 		lose(u, u.size)
-		if len(next.records) == 0 {
+		if next.records.count == 0 {
 			u.end.Seq = watermark
 		}
 		return !next.hasFirst || next.previous.Seq <= watermark
 	}
-	return len(next.records) == 0
+	return next.records.count == 0
 }
 
 // endsHere says whether the next file's first record names the place that the
@@ -213,6 +237,7 @@ func endsHere(u, next *unsealedFile) bool {
 func lose(u *unsealedFile, to int64) {
 	whole := to &^ (segment.Alignment - 1)
 	u.end.Offset = max(whole, u.end.Offset+segment.Alignment)
+	u.damaged = true
 }
 
 // cutOpenBatch takes back the records of a batch whose last ones are missing, at
@@ -224,7 +249,7 @@ func (s *Store) cutOpenBatch(files []*unsealedFile) {
 			continue
 		}
 		for u.accepted > 0 {
-			last := u.records[u.accepted-1]
+			last := u.records.at(u.accepted - 1)
 			if !last.batchGoesOn || last.seq <= s.syncer.Durable() {
 				return
 			}
@@ -239,13 +264,14 @@ func (s *Store) cutOpenBatch(files []*unsealedFile) {
 func (s *Store) divide(u *unsealedFile) {
 	u.synced = u.accepted
 	u.keep = u.end
-	for u.synced > 0 && u.records[u.synced-1].seq > s.syncer.Durable() {
+	for u.synced > 0 && u.records.at(u.synced-1).seq > s.syncer.Durable() {
 		u.synced--
-		u.keep = segment.End{Offset: u.records[u.synced].offset, Seq: u.records[u.synced].seq - 1}
+		first := u.records.at(u.synced)
+		u.keep = segment.End{Offset: first.offset, Seq: first.seq - 1}
 	}
 	s.recovery.RecordsRecovered += u.accepted - u.synced
-	if n := len(u.records); n > u.accepted {
-		s.recovery.BytesDiscarded += u.records[n-1].end() - u.end.Offset
+	if n := u.records.count; n > u.accepted {
+		s.recovery.BytesDiscarded += u.records.at(n-1).end() - u.end.Offset
 	}
 }
 
@@ -260,11 +286,11 @@ func (s *Store) settle(u *unsealedFile, end segment.End) {
 // nothing has changed; a crash during recovery is as good as one before it.
 func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 	reached := start
-	var kept []*file
+	var kept []*unsealedFile
 	for _, u := range files {
 		if u.keep.Offset > u.dataStart {
 			reached = u.keep
-			kept = append(kept, u.file)
+			kept = append(kept, u)
 		}
 	}
 	copies, err := s.copyUnsynced(files, reached)
@@ -304,7 +330,7 @@ func (s *Store) copyUnsynced(files []*unsealedFile, reached segment.End) (_ []*f
 	}()
 	for _, u := range files {
 		u.SetLimit(u.end.Offset)
-		if err := c.copyRecords(u, u.records[u.synced:u.accepted]); err != nil {
+		if err := c.copyRecords(u); err != nil {
 			return nil, err
 		}
 	}
@@ -313,14 +339,20 @@ func (s *Store) copyUnsynced(files []*unsealedFile, reached segment.End) (_ []*f
 
 // sealRecovered writes the hints and the manifest of what recovery has made
 // durable, and takes the rest out.
-func (s *Store) sealRecovered(files []*unsealedFile, kept, copies []*file) error {
-	for _, f := range slices.Concat(kept, copies) {
+func (s *Store) sealRecovered(files, kept []*unsealedFile, copies []*file) error {
+	for _, u := range kept {
+		if err := s.writeRecoveredHint(u); err != nil {
+			return err
+		}
+	}
+	for _, f := range copies {
 		if err := s.writeHint(f, f.end); err != nil {
 			return err
 		}
 	}
 	var infos []segment.SegmentInfo
-	for _, f := range kept {
+	for _, u := range kept {
+		f := u.file
 		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end})
 	}
 	for i, f := range copies {
@@ -346,10 +378,19 @@ func (s *Store) sealRecovered(files []*unsealedFile, kept, copies []*file) error
 	return s.adopt(files, kept, copies)
 }
 
+// writeRecoveredHint writes the hint of a file that the scan has read just now.
+func (s *Store) writeRecoveredHint(u *unsealedFile) error {
+	if u.damaged {
+		return s.writeHint(u.file, u.keep) // which knows what cannot be read
+	}
+	return s.publishBuilt(u.file, u.hint, u.keep)
+}
+
 // adopt makes the files what the manifest now says.
-func (s *Store) adopt(files []*unsealedFile, kept, copies []*file) error {
+func (s *Store) adopt(files, kept []*unsealedFile, copies []*file) error {
 	order := s.files.order[:len(s.files.order)-len(files)]
-	for _, f := range kept {
+	for _, u := range kept {
+		f := u.file
 		mapped := f.Segment
 		if n := int64(len(f.Memory())); n > 0 && n < f.end.Offset {
 			// The file was cut, and is not mapped as far as its records should go.
@@ -365,8 +406,8 @@ func (s *Store) adopt(files []*unsealedFile, kept, copies []*file) error {
 		}
 		f.Segment = mapped
 		f.active = nil
+		order = append(order, f)
 	}
-	order = append(order, kept...)
 	s.files.order = order
 	for _, f := range copies {
 		s.files.addLocked(f)
@@ -392,10 +433,12 @@ type copier struct {
 // copyBytes is how much recovery copies with one write, more or less.
 const copyBytes = 1 << 20
 
-// copyRecords copies the records of one file, batch by batch.
-func (c *copier) copyRecords(u *unsealedFile, records []scanned) error {
-	for i, r := range records {
-		if i == 0 || c.walker.Offset() != r.offset {
+// copyRecords copies the records of one file that count and are not known to be on
+// disk, batch by batch.
+func (c *copier) copyRecords(u *unsealedFile) error {
+	for i := u.synced; i < u.accepted; i++ {
+		r := u.records.at(i)
+		if i == u.synced || c.walker.Offset() != r.offset {
 			c.walker = segment.NewWalker(u.File(), u.Salt, r.offset, u.end.Offset)
 		}
 		if err := c.take(u, r); err != nil {

@@ -236,6 +236,11 @@ func (s *Store) writeHint(f *file, end segment.End) error {
 		s.log.Warn("mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
 		return nil
 	}
+	return s.publishBuilt(f, hint, end)
+}
+
+// publishBuilt gives a file that ends at end the hint that was built of its records.
+func (s *Store) publishBuilt(f *file, hint *segment.HintBuilder, end segment.End) error {
 	size, err := s.publishHint(f.ID, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()), s.sealing.pause)
 	f.hintBytes.Store(size)
 	return err

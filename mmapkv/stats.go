@@ -11,8 +11,8 @@ import (
 type Stats struct {
 	// Keys is the number of keys, as Len.
 	Keys int
-	// LiveBytes is what the records that reads can find take, and their entries in
-	// hints; DeadBytes what overwritten, deleted and expired ones and tombstones
+	// LiveBytes is what the records that reads can find take, and about what their
+	// entries in hints do; DeadBytes what overwritten, deleted and expired ones and tombstones
 	// take. An expired record counts as live until a compaction or an Open meets it.
 	LiveBytes, DeadBytes int64
 	// DiskBytes is what the segments and their hints take on disk, with the room

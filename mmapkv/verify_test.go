@@ -216,7 +216,11 @@ func listed(damages []Damage) string {
 func TestVerifyNamesDamage(t *testing.T) {
 	whole := t.TempDir()
 	s := open(t, whole, &Options{SegmentSize: 32 << 10})
-	fill(t, s, 0, 2000, 100)
+	fill(t, s, 0, 300, 100)
+	if err := s.PutWithTTL([]byte("key that expires"), make([]byte, 100), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, s, 300, 2000, 100)
 	closeStore(t, s)
 
 	// hint damages one entry, the sixth by place, of the second file's hint.
@@ -299,9 +303,17 @@ func TestVerifyNamesDamage(t *testing.T) {
 		"a hint with another offset":   hint(func(e *segment.Entry) { e.Offset += 8 }),
 		"a hint with another size":     hint(func(e *segment.Entry) { e.Size += 8 }),
 		"a hint with another flag":     hint(func(e *segment.Entry) { e.Flags ^= segment.Tombstone }),
-		"a hint with another expiry":   hint(func(e *segment.Entry) { e.Expiry++ }),
 		"a hint with an older number":  hint(func(e *segment.Entry) { e.Seq-- }),
 		"a hint with a younger number": hint(func(e *segment.Entry) { e.Seq++ }),
+		"a hint with another expiry": func(t *testing.T, dir string) []Damage {
+			info := manifestOf(t, dir).Segments[1]
+			replaceHint(t, dir, info, func(list []segment.Entry) []segment.Entry {
+				i := slices.IndexFunc(list, func(e segment.Entry) bool { return e.Flags&segment.Expires != 0 })
+				list[i].Expiry++
+				return list
+			})
+			return []Damage{{Kind: WrongHint, File: segment.HintName(info.ID), Key: []byte("key that expires")}}
+		},
 		"one copy of the manifest": func(t *testing.T, dir string) []Damage {
 			at := int64(len(bytesOf(t, dir, segment.ManifestName)) / 2)
 			flipAt(t, dir, segment.ManifestName, at+40)
@@ -442,6 +454,10 @@ func TestVerifyRemarksOnStraysAndMissingHints(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, hint)); err != nil {
 		t.Fatal(err)
 	}
+	older := segment.HintName(manifestOf(t, dir).Segments[3].ID)
+	content := bytesOf(t, dir, older)
+	content[8]-- // the version
+	replaceBytes(t, dir, older, content)
 	strays := []string{segment.FileName(1 << 20), segment.HintName(1 << 21), segment.ManifestName + ".tmp"}
 	for _, name := range append(strays, "notes.txt") {
 		replaceBytes(t, dir, name, []byte("what"))
@@ -452,7 +468,7 @@ func TestVerifyRemarksOnStraysAndMissingHints(t *testing.T) {
 	for _, remark := range r.Remarks {
 		got = append(got, remark.File)
 	}
-	if want := append([]string{hint}, strays...); fmt.Sprint(got) != fmt.Sprint(want) {
+	if want := append([]string{hint, older}, strays...); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("remarks on %v, want %v", got, want)
 	}
 }

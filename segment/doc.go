@@ -7,7 +7,8 @@
 //
 // # What must hold
 //
-//   - All numbers are little-endian, and everything begins at a multiple of 8.
+//   - All numbers are little-endian, and everything begins at a multiple of 8, but
+//     for what is in a hint.
 //   - A length from a disk is compared with what is left, by subtraction, before
 //     it is used; nothing is allocated by one that was not. Reading a damaged or
 //     hostile file costs memory and time in proportion to the file.
@@ -115,11 +116,14 @@
 // The newest record of each key of one file, sorted by key, so that opening a
 // store need not read the records: a header, the entries, a directory of where
 // each entry begins, for binary search, the damages, and the checksum of all that.
+// Entries are as short as they can be, since there is one for each key: numbers are
+// in base 128, 7 bits a byte from the lowest on, with the eighth bit where more
+// follow (a varint, as Go's encoding/binary has it), in as few bytes as they need.
 //
 //	       0       1       2       3       4       5       6       7
 //	   +-------+-------+-------+-------+-------+-------+-------+-------+
 //	 0 |  M       M       K       V       H       N       T       0    |
-//	 8 |         version, 1            |       number of damages       |
+//	 8 |         version, 2            |       number of damages       |
 //	16 |                       id of the segment                       |
 //	24 |   where its records ended when this was written: offset       |
 //	32 |                                                  sequence n.  |
@@ -127,14 +131,15 @@
 //	48 |                      number of entries                        |
 //	56 |               size of all entries in this file                |
 //	   +---------------------------------------------------------------+
-//	   |  entries:       offset of the record in its segment           |
-//	   |                 size of the record                            |
-//	   |                 sequence number                               |
-//	   |                 expiry                                        |
-//	   |  key's size     | flags |             zeros                   |
-//	   |  key, zeros up to the next multiple of 8                      |
+//	   |  entries:       flags, 1 byte                                 |
+//	   |                 key's size, varint                            |
+//	   |                 key                                           |
+//	   |                 offset of the record in its segment / 8,      |
+//	   |                 size of the record / 8, varints               |
+//	   |                 sequence number, varint                       |
+//	   |                 expiry, 8 bytes                  if Expires   |
 //	   +---------------------------------------------------------------+
-//	   |  directory:     place of each entry in this file              |
+//	   |  directory:     place of each entry in this file, 4 bytes     |
 //	   +---------------------------------------------------------------+
 //	   |  damages:       offset in the segment                         |
 //	   |                 length                                        |
@@ -148,23 +153,22 @@
 // which has the record above and 32 bytes of damage behind it:
 //
 //	0000  4d 4d 4b 56 48 4e 54 00  "MMKVHNT", 0
-//	0008  01 00 00 00 01 00 00 00  version 1, 1 damage
+//	0008  02 00 00 00 01 00 00 00  version 2, 1 damage
 //	0010  07 00 00 00 00 00 00 00  segment 7
 //	0018  80 00 00 00 00 00 00 00  its records ended at 128
 //	0020  02 00 00 00 00 00 00 00  and at sequence number 2
 //	0028  01 00 00 00 00 00 00 00  watermark 1
 //	0030  01 00 00 00 00 00 00 00  1 entry
-//	0038  30 00 00 00 00 00 00 00  of 48 bytes
-//	0040  40 00 00 00 00 00 00 00  the record at 64
-//	0048  20 00 00 00 00 00 00 00  has 32 bytes
-//	0050  01 00 00 00 00 00 00 00  and sequence number 1
-//	0058  00 00 00 00 00 00 00 00  no expiry
-//	0060  03 00 00 00 00 00 00 00  key of 3 bytes, no flags
-//	0068  6b 65 79 00 00 00 00 00  "key"
-//	0070  40 00 00 00 00 00 00 00  the entry is at 64 of this file
-//	0078  60 00 00 00 00 00 00 00  damage at 96
-//	0080  20 00 00 00 00 00 00 00  of 32 bytes
-//	0088  b4 8d a6 60 00 00 00 00  checksum
+//	0038  08 00 00 00 00 00 00 00  of 8 bytes
+//	0040  00                       no flags
+//	0041  03 6b 65 79              key of 3 bytes, "key"
+//	0045  08                       the record at 64
+//	0046  04                       has 32 bytes
+//	0047  01                       and sequence number 1
+//	0048  40 00 00 00              the entry is at 64 of this file
+//	004c  60 00 00 00 00 00 00 00  damage at 96
+//	0054  20 00 00 00 00 00 00 00  of 32 bytes
+//	005c  37 30 a2 25 00 00 00 00  checksum
 //
 // # The manifest
 //

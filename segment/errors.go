@@ -24,15 +24,15 @@ var (
 	ErrVersion = errors.New("segment: unknown format version")
 )
 
-// formatVersion is the version of all three formats.
+// formatVersion is the version of segments and manifests; see hintVersion.
 const formatVersion = 1
 
-// VersionError says which version a file has that this package does not know;
-// errors.Is takes it for ErrVersion.
-type VersionError struct{ Version uint32 }
+// VersionError says which version a file has, and which one this package knows of
+// its kind; errors.Is takes it for ErrVersion.
+type VersionError struct{ Version, Known uint32 }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("%v %d; the highest known is %d", ErrVersion, e.Version, formatVersion)
+	return fmt.Sprintf("%v %d; known is %d", ErrVersion, e.Version, e.Known)
 }
 
 // Is makes a VersionError an ErrVersion.
@@ -40,9 +40,9 @@ func (e *VersionError) Is(target error) bool { return target == ErrVersion }
 
 // checkVersion refuses every version but the one that is known. It is asked
 // before any other field is looked at: in another version they may lie elsewhere.
-func checkVersion(version uint32) error {
-	if version != formatVersion {
-		return &VersionError{version}
+func checkVersion(version, known uint32) error {
+	if version != known {
+		return &VersionError{version, known}
 	}
 	return nil
 }

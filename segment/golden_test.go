@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,7 +38,15 @@ func exampleManifest() []byte {
 	return m.Append(nil)
 }
 
-func goldenPath(name string) string { return filepath.Join("testdata", "v1", name) }
+// goldenPath is where the bytes of the format's version are. Of an older version
+// they stay, to show what becomes of them.
+func goldenPath(name string) string {
+	version := formatVersion
+	if name == "hint" {
+		version = hintVersion
+	}
+	return filepath.Join("testdata", fmt.Sprint("v", version), name)
+}
 
 // golden compares with the bytes that this version of the format has always had.
 func golden(t *testing.T, name string, got []byte) {

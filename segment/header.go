@@ -83,7 +83,7 @@ func ReadHeader(r io.ReaderAt, fileSize int64) (Header, error) {
 	if string(fixed[:len(segmentMagic)]) != segmentMagic {
 		return Header{}, fmt.Errorf("%w: it does not begin like a segment", ErrHeader)
 	}
-	if err := checkVersion(binary.LittleEndian.Uint32(fixed[segVersionAt:])); err != nil {
+	if err := checkVersion(binary.LittleEndian.Uint32(fixed[segVersionAt:]), formatVersion); err != nil {
 		return Header{}, err
 	}
 	replaced := binary.LittleEndian.Uint32(fixed[segReplacedAt:])

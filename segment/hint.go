@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io"
+	"math"
 	"slices"
 	"sort"
 
@@ -25,19 +26,15 @@ const (
 	hintCountAt     = 48
 	hintBytesAt     = 56
 
-	// An entry is this, the key, and zeros up to the next multiple of Alignment.
-	entryHeaderSize = 40
-	entrySizeAt     = 8
-	entrySeqAt      = 16
-	entryExpiryAt   = 24
-	entryKeySizeAt  = 32
-	entryFlagsAt    = 34
-	entryZeroAt     = 35
+	// hintVersion is the version of this format. In version 1 all fields of an
+	// entry had 8 bytes.
+	hintVersion = 2
 
 	// hintFlags are the flags that a hint knows: the others concern only recovery.
 	hintFlags = Tombstone | Expires
 
-	directorySize = 8 // of one entry's place
+	minEntrySize  = 5 // flags, and four numbers of one byte
+	directorySize = 4 // of one entry's place
 	damageSize    = 16
 	hintSumSize   = 8
 )
@@ -77,20 +74,13 @@ func NewHintBuilder() *HintBuilder { return &HintBuilder{} }
 // Add adds a record, whose key it copies; of several of one key, Encode keeps
 // the one with the highest number.
 func (b *HintBuilder) Add(e Entry) {
-	out := b.room(hintEntrySize(len(e.Key)))
-	binary.LittleEndian.PutUint64(out, uint64(e.Offset))
-	binary.LittleEndian.PutUint64(out[entrySizeAt:], uint64(e.Size))
-	binary.LittleEndian.PutUint64(out[entrySeqAt:], e.Seq)
-	binary.LittleEndian.PutUint64(out[entryExpiryAt:], uint64(e.Expiry))
-	binary.LittleEndian.PutUint16(out[entryKeySizeAt:], uint16(len(e.Key)))
-	out[entryFlagsAt] = byte(e.Flags & hintFlags)
-	clear(out[entryZeroAt:entryHeaderSize])
-	clear(out[entryHeaderSize+copy(out[entryHeaderSize:], e.Key):])
+	b.count++
+	chunk := b.room(maxEntrySize(len(e.Key)))
+	*chunk = appendEntry(*chunk, e)
 }
 
-// room is size more bytes for an entry.
-func (b *HintBuilder) room(size int) []byte {
-	b.count++
+// room is a chunk that has room for size more bytes.
+func (b *HintBuilder) room(size int) *[]byte {
 	last := len(b.chunks) - 1
 	switch {
 	case last < 0:
@@ -99,13 +89,94 @@ func (b *HintBuilder) room(size int) []byte {
 		b.chunks, last = append(b.chunks, make([]byte, 0, chunkSize)), last+1
 	}
 	chunk := &b.chunks[last]
-	at := len(*chunk)
-	*chunk = bulk.Grow(*chunk, size)[:at+size]
-	return (*chunk)[at:]
+	*chunk = bulk.Grow(*chunk, size)
+	return chunk
 }
 
-// HintEntrySize is what a record with a key of keySize bytes takes in a hint.
-func HintEntrySize(keySize int) int64 { return int64(hintEntrySize(keySize)) + directorySize }
+// appendEntry encodes a record for a hint.
+func appendEntry(out []byte, e Entry) []byte {
+	out = append(out, byte(e.Flags&hintFlags))
+	out = binary.AppendUvarint(out, uint64(len(e.Key)))
+	out = append(out, e.Key...)
+	out = binary.AppendUvarint(out, uint64(e.Offset)/Alignment)
+	out = binary.AppendUvarint(out, uint64(e.Size)/Alignment)
+	out = binary.AppendUvarint(out, e.Seq)
+	if e.Flags&Expires != 0 {
+		out = binary.LittleEndian.AppendUint64(out, uint64(e.Expiry))
+	}
+	return out
+}
+
+// maxEntrySize bounds what appendEntry appends.
+func maxEntrySize(keySize int) int {
+	return 1 + 3 + keySize + 3*binary.MaxVarintLen64 + 8
+}
+
+// entryKey is the key of the entry that b begins with, and what is behind it. What
+// is no entry has no key.
+func entryKey(b []byte) (key, rest []byte, ok bool) {
+	if len(b) == 0 {
+		return nil, nil, false
+	}
+	keySize, rest, ok := cutUvarint(b[1:])
+	if !ok || keySize > MaxKeySize || keySize > uint64(len(rest)) {
+		return nil, nil, false
+	}
+	return rest[:keySize:keySize], rest[keySize:], true
+}
+
+// cutEntry takes the entry off b that it begins with. What appendEntry cannot have
+// written is none.
+func cutEntry(b []byte) (e HintEntry, rest []byte, ok bool) {
+	key, rest, ok := entryKey(b)
+	if !ok {
+		return e, nil, false
+	}
+	offset, rest, ok := cutUvarint(rest)
+	if !ok || offset > MaxOffset/Alignment {
+		return e, nil, false
+	}
+	size, rest, ok := cutUvarint(rest)
+	if !ok || size > math.MaxInt64/Alignment {
+		return e, nil, false
+	}
+	seq, rest, ok := cutUvarint(rest)
+	if !ok {
+		return e, nil, false
+	}
+	e = HintEntry{Key: key, Offset: int64(offset) * Alignment, Size: int64(size) * Alignment, Seq: seq, Flags: Flags(b[0])}
+	if e.Flags&^hintFlags != 0 {
+		return e, nil, false
+	}
+	if e.Flags&Expires != 0 {
+		if len(rest) < 8 {
+			return e, nil, false
+		}
+		e.Expiry, rest = int64(binary.LittleEndian.Uint64(rest)), rest[8:]
+	}
+	return e, rest, true
+}
+
+// cutUvarint takes a number off b, as binary.AppendUvarint writes it, and in no more
+// bytes than that.
+func cutUvarint(b []byte) (n uint64, rest []byte, ok bool) {
+	if len(b) > 0 && b[0] < 0x80 {
+		return uint64(b[0]), b[1:], true
+	}
+	n, size := binary.Uvarint(b)
+	if size <= 0 || b[size-1] == 0 {
+		return 0, nil, false
+	}
+	return n, b[size:], true
+}
+
+// HintEntrySize is about what a record with a key of keySize bytes takes in a hint:
+// how many digits its numbers have is not looked at.
+func HintEntrySize(keySize int) int64 { return int64(keySize) + usualNumbers + directorySize }
+
+// usualNumbers is what an entry mostly has beside the key: a flag, and numbers of 1,
+// 4, 1 and 5 bytes.
+const usualNumbers = 12
 
 // MaxHintSize bounds how long a hint is that covers so many bytes: an entry takes
 // at most twice its record, and a range of damage twice its length, but for one
@@ -113,9 +184,6 @@ func HintEntrySize(keySize int) int64 { return int64(hintEntrySize(keySize)) + d
 func MaxHintSize(covered int64) int64 {
 	return hintHeaderSize + hintSumSize + damageSize + 2*max(covered, 0)
 }
-
-// hintEntrySize is what an entry takes, with its key and padding.
-func hintEntrySize(keySize int) int { return entryHeaderSize + int(padded(int64(keySize))) }
 
 // AddDamage adds a range that cannot be read.
 func (b *HintBuilder) AddDamage(d Damage) { b.damages = append(b.damages, d) }
@@ -155,17 +223,18 @@ func BuildHint(r io.ReaderAt, salt uint64, from, to int64, pause func()) (*HintB
 	return b, nil
 }
 
-// Encode returns the hint of a file whose records end as covers says.
+// Encode returns the hint of a file whose records end as covers says. What was added
+// from behind that place is left out.
 func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) []byte {
-	sorted := b.sorted()
+	sorted := b.sorted(covers.Offset)
 	entryBytes := 0
 	for _, s := range sorted {
 		b.work(lookCost)
-		entryBytes += hintEntrySize(len(b.key(s)))
+		entryBytes += len(b.entry(s))
 	}
 	out := make([]byte, hintHeaderSize, hintHeaderSize+entryBytes+len(sorted)*directorySize+len(b.damages)*damageSize+hintSumSize)
 	copy(out, hintMagic)
-	binary.LittleEndian.PutUint32(out[hintVersionAt:], formatVersion)
+	binary.LittleEndian.PutUint32(out[hintVersionAt:], hintVersion)
 	binary.LittleEndian.PutUint32(out[hintDamagesAt:], uint32(len(b.damages)))
 	binary.LittleEndian.PutUint64(out[hintIDAt:], uint64(id))
 	binary.LittleEndian.PutUint64(out[hintCoversAt:], uint64(covers.Offset))
@@ -174,15 +243,15 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	binary.LittleEndian.PutUint64(out[hintCountAt:], uint64(len(sorted)))
 	binary.LittleEndian.PutUint64(out[hintBytesAt:], uint64(entryBytes))
 	for _, s := range sorted {
-		entry := b.entry(s)[:hintEntrySize(len(b.key(s)))]
+		entry := b.entry(s)
 		b.work(len(entry))
 		out = append(out, entry...)
 	}
 	place := hintHeaderSize
 	for _, s := range sorted {
 		b.work(lookCost)
-		out = binary.LittleEndian.AppendUint64(out, uint64(place))
-		place += hintEntrySize(len(b.key(s)))
+		out = binary.LittleEndian.AppendUint32(out, uint32(place))
+		place += len(b.entry(s))
 	}
 	for _, d := range b.damages {
 		out = binary.LittleEndian.AppendUint64(out, uint64(d.Offset))
@@ -196,8 +265,7 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	return binary.LittleEndian.AppendUint64(out, uint64(hintSeal(sum, id, salt)))
 }
 
-// HintSize is what the entries of an encoded hint take, as HintEntrySize counts
-// them.
+// HintSize is what the entries of an encoded hint take, with the directory.
 func HintSize(encoded []byte) int64 {
 	return int64(binary.LittleEndian.Uint64(encoded[hintBytesAt:]) + directorySize*binary.LittleEndian.Uint64(encoded[hintCountAt:]))
 }
@@ -225,27 +293,30 @@ const (
 // that moving it is cheap, and mostly enough to compare without the entry.
 type sortItem struct {
 	prefix uint64 // of the key, behind what all keys begin with; big-endian, to compare
-	place  uint32 // of the entry, in units of Alignment, as if all chunks were full
+	place  uint64 // of the entry, as if all chunks were full, above the bits of its size
 }
 
-// entry is what begins with an entry.
+// sizeBits are enough for the size of an entry.
+const sizeBits = 17
+
 func (b *HintBuilder) entry(s sortItem) []byte {
-	at := int(s.place) * Alignment
-	return b.chunks[at/chunkSize][at%chunkSize:]
+	at, size := s.place>>sizeBits, s.place&(1<<sizeBits-1)
+	return b.chunks[at/chunkSize][at%chunkSize:][:size]
 }
 
 func (b *HintBuilder) key(s sortItem) []byte {
-	e := b.entry(s)
-	return e[entryHeaderSize:][:binary.LittleEndian.Uint16(e[entryKeySizeAt:])]
+	key, _, _ := entryKey(b.entry(s))
+	return key
 }
 
 func (b *HintBuilder) seq(s sortItem) uint64 {
-	return binary.LittleEndian.Uint64(b.entry(s)[entrySeqAt:])
+	e, _, _ := cutEntry(b.entry(s))
+	return e.Seq
 }
 
-// sorted is the newest entry of each key, by key.
-func (b *HintBuilder) sorted() []sortItem {
-	items := b.items()
+// sorted is the newest entry of each key in front of an offset, by key.
+func (b *HintBuilder) sorted(end int64) []sortItem {
+	items := b.items(end)
 	common := b.commonPrefix(items)
 	for i := range items {
 		b.work(lookCost)
@@ -271,15 +342,18 @@ func (b *HintBuilder) sorted() []sortItem {
 	})
 }
 
-// items finds the entries, in the order they were added.
-func (b *HintBuilder) items() []sortItem {
+// items finds the entries in front of an offset, in the order they were added.
+func (b *HintBuilder) items(end int64) []sortItem {
 	items := make([]sortItem, 0, b.count)
 	for i, chunk := range b.chunks {
 		for at := 0; at < len(chunk); {
 			b.work(lookCost)
-			item := sortItem{place: uint32((i*chunkSize + at) / Alignment)}
-			items = append(items, item)
-			at += hintEntrySize(len(b.key(item)))
+			e, rest, _ := cutEntry(chunk[at:])
+			size := len(chunk) - at - len(rest)
+			if e.Offset < end {
+				items = append(items, sortItem{place: uint64(i*chunkSize+at)<<sizeBits | uint64(size)})
+			}
+			at += size
 		}
 	}
 	return items
@@ -320,7 +394,7 @@ func ReadHintCount(r io.ReaderAt, size int64) (int, error) {
 	if n, err := r.ReadAt(header[:], 0); n < len(header) {
 		return 0, err
 	}
-	fitting := uint64(size-hintHeaderSize) / (entryHeaderSize + directorySize)
+	fitting := uint64(size-hintHeaderSize) / (minEntrySize + directorySize)
 	return int(min(binary.LittleEndian.Uint64(header[hintCountAt:]), fitting)), nil
 }
 
@@ -330,7 +404,7 @@ func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
 	if len(data) < hintHeaderSize+hintSumSize || string(data[:len(hintMagic)]) != hintMagic {
 		return nil, ErrHint
 	}
-	if err := checkVersion(binary.LittleEndian.Uint32(data[hintVersionAt:])); err != nil {
+	if err := checkVersion(binary.LittleEndian.Uint32(data[hintVersionAt:]), hintVersion); err != nil {
 		return nil, err
 	}
 	body := data[:len(data)-hintSumSize]
@@ -367,19 +441,14 @@ func (h *Hint) check() bool {
 	var previous []byte
 	for directory := h.directory; len(directory) > 0; directory = directory[directorySize:] {
 		at := len(h.entries) - len(rest)
-		if binary.LittleEndian.Uint64(directory) != uint64(at) || len(rest) < entryHeaderSize {
+		if int64(binary.LittleEndian.Uint32(directory)) != int64(at) {
 			return false
 		}
-		keySize := int(binary.LittleEndian.Uint16(rest[entryKeySizeAt:]))
-		size := hintEntrySize(keySize)
-		if size > len(rest) || !h.placed(rest) || !tidy(rest[:size], keySize) {
+		e, behind, ok := cutEntry(rest)
+		if !ok || !h.placed(e) || at > hintHeaderSize && bytes.Compare(previous, e.Key) >= 0 {
 			return false
 		}
-		key := rest[entryHeaderSize:][:keySize]
-		if at > hintHeaderSize && bytes.Compare(previous, key) >= 0 {
-			return false
-		}
-		previous, rest = key, rest[size:]
+		previous, rest = e.Key, behind
 	}
 	for b := h.damages; len(b) > 0; b = b[damageSize:] {
 		offset, length := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
@@ -391,26 +460,8 @@ func (h *Hint) check() bool {
 }
 
 // placed says whether an entry's record can lie where it says.
-func (h *Hint) placed(entry []byte) bool {
-	covered := uint64(h.Covers.Offset)
-	offset, size := binary.LittleEndian.Uint64(entry), binary.LittleEndian.Uint64(entry[entrySizeAt:])
-	return (offset|size)%Alignment == 0 && offset >= HeaderSize && offset <= min(covered, MaxOffset) &&
-		size >= RecordHeaderSize && size <= covered-offset
-}
-
-// tidy says whether an entry's flags are known and all that means nothing is 0.
-func tidy(entry []byte, keySize int) bool {
-	// The bytes from the key's size on are one word, zeros above the flags.
-	word := binary.LittleEndian.Uint64(entry[entryKeySizeAt:])
-	if word>>(8*(entryZeroAt-entryKeySizeAt)) != 0 || Flags(entry[entryFlagsAt])&^hintFlags != 0 {
-		return false
-	}
-	for _, c := range entry[entryHeaderSize+keySize:] {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
+func (h *Hint) placed(e HintEntry) bool {
+	return e.Offset >= HeaderSize && e.Offset <= h.Covers.Offset && e.Size >= RecordHeaderSize && e.Size <= h.Covers.Offset-e.Offset
 }
 
 // Len is the number of keys.
@@ -418,29 +469,24 @@ func (h *Hint) Len() int { return len(h.directory) / directorySize }
 
 // At is the i-th entry by key.
 func (h *Hint) At(i int) HintEntry {
-	return h.entryAt(int(h.Place(i)))
+	e, _, _ := cutEntry(h.entries[h.Place(i):])
+	return e
+}
+
+// Key is the key of the i-th entry.
+func (h *Hint) Key(i int) []byte {
+	key, _, _ := entryKey(h.entries[h.Place(i):])
+	return key
 }
 
 // Place is where in the hint's file the i-th entry begins.
 func (h *Hint) Place(i int) int64 {
-	return int64(binary.LittleEndian.Uint64(h.directory[i*directorySize:]))
-}
-
-func (h *Hint) entryAt(at int) HintEntry {
-	b := h.entries[at:]
-	return HintEntry{
-		Offset: int64(binary.LittleEndian.Uint64(b)),
-		Size:   int64(binary.LittleEndian.Uint64(b[entrySizeAt:])),
-		Seq:    binary.LittleEndian.Uint64(b[entrySeqAt:]),
-		Expiry: int64(binary.LittleEndian.Uint64(b[entryExpiryAt:])),
-		Flags:  Flags(b[entryFlagsAt]),
-		Key:    b[entryHeaderSize:][:binary.LittleEndian.Uint16(b[entryKeySizeAt:])],
-	}
+	return int64(binary.LittleEndian.Uint32(h.directory[i*directorySize:]))
 }
 
 // Find looks a key up.
 func (h *Hint) Find(key []byte) (HintEntry, bool) {
-	i, found := sort.Find(h.Len(), func(i int) int { return bytes.Compare(key, h.At(i).Key) })
+	i, found := sort.Find(h.Len(), func(i int) int { return bytes.Compare(key, h.Key(i)) })
 	if !found {
 		return HintEntry{}, false
 	}
@@ -449,8 +495,9 @@ func (h *Hint) Find(key []byte) (HintEntry, bool) {
 
 // Entries yields all entries by key.
 func (h *Hint) Entries(yield func(HintEntry) bool) {
-	for directory := h.directory; len(directory) > 0; directory = directory[directorySize:] {
-		if !yield(h.entryAt(int(binary.LittleEndian.Uint64(directory)))) {
+	for rest := h.entries[hintHeaderSize:]; len(rest) > 0; {
+		var e HintEntry
+		if e, rest, _ = cutEntry(rest); !yield(e) {
 			return
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -46,7 +48,11 @@ func TestHintKeepsTheNewestOfEachKey(t *testing.T) {
 			}
 			b.Add(e)
 			if old, ok := newest[key]; !ok || old.Seq < e.Seq {
-				newest[key] = HintEntry{Key: e.Key, Offset: e.Offset, Size: e.Size, Seq: e.Seq, Flags: e.Flags & (Tombstone | Expires), Expiry: e.Expiry}
+				want := HintEntry{Key: e.Key, Offset: e.Offset, Size: e.Size, Seq: e.Seq, Flags: e.Flags & (Tombstone | Expires)}
+				if e.Flags&Expires != 0 {
+					want.Expiry = e.Expiry
+				}
+				newest[key] = want
 			}
 		}
 		h, err := ParseHint(b.Encode(testHintID, testSalt, End{1 << 20, 9}, 0), testHintID, testSalt)
@@ -101,27 +107,87 @@ func TestHintBelongsToItsSegment(t *testing.T) {
 	if _, err := ParseHint(exampleHint(), testHintID, testSalt+1); !errors.Is(err, ErrHint) {
 		t.Error(err)
 	}
-	data := exampleHint()
-	data[hintVersionAt] = formatVersion + 1
-	if _, err := ParseHint(data, testHintID, testSalt); !errors.Is(err, ErrVersion) {
-		t.Error(err)
+}
+
+func TestHintOfAnotherVersion(t *testing.T) {
+	newer := exampleHint()
+	newer[hintVersionAt]++
+	older, err := os.ReadFile(filepath.Join("testdata", "v1", "hint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version, data := range map[uint32][]byte{1: older, 3: newer} {
+		_, err := ParseHint(data, testHintID, testSalt)
+		var which *VersionError
+		if !errors.As(err, &which) || which.Version != version || which.Known != 2 {
+			t.Errorf("version %d: %v", version, err)
+		}
 	}
 }
 
 func TestHostileHintIsRefusedWithoutAllocation(t *testing.T) {
-	const entry = hintHeaderSize
-	for _, at := range []int{hintCountAt, hintBytesAt, entry, entry + entrySizeAt, entry + entryKeySizeAt} {
-		for _, n := range []uint64{math.MaxUint64, math.MaxUint64 / 8, 1 << 63, 1<<61 + 1, 1 << 32, 1<<16 - 1} {
-			data := resealedHint(func(b []byte) { binary.LittleEndian.PutUint64(b[at:], n) })
-			if allocations := testing.AllocsPerRun(1, func() {
-				if _, err := ParseHint(data, testHintID, testSalt); !errors.Is(err, ErrHint) {
-					t.Errorf("%#x at %d: %v", n, at, err)
-				}
-			}); allocations > 1 { // the Hint itself
-				t.Errorf("%#x at %d: %v allocations", n, at, allocations)
+	refused := func(what string, data []byte) {
+		t.Helper()
+		if allocations := testing.AllocsPerRun(100, func() {
+			if _, err := ParseHint(data, testHintID, testSalt); !errors.Is(err, ErrHint) {
+				t.Errorf("%s: %v", what, err)
 			}
+		}); allocations > 1 { // the Hint itself
+			t.Errorf("%s: %v allocations", what, allocations)
 		}
 	}
+	for _, n := range []uint64{math.MaxUint64, math.MaxUint64 / 8, 1 << 63, 1<<61 + 1, 1 << 32, 1<<16 - 1} {
+		for _, at := range []int{hintCountAt, hintBytesAt} {
+			refused(fmt.Sprintf("%#x at %d", n, at), resealedHint(func(b []byte) { binary.LittleEndian.PutUint64(b[at:], n) }))
+		}
+		number := binary.AppendUvarint(nil, n)
+		for _, which := range []string{"key's size", "offset", "size"} {
+			refused(fmt.Sprintf("%#x as %s", n, which), hintWith(exampleEntry.with(which, number)))
+		}
+	}
+}
+
+// entryParts are the parts of an entry as they are encoded.
+type entryParts struct{ flags, keySize, key, offset, size, seq, expiry []byte }
+
+var exampleEntry = entryParts{[]byte{0}, []byte{3}, []byte("key"), []byte{8}, []byte{4}, []byte{1}, nil}
+
+func (e entryParts) with(part string, encoded []byte) []byte {
+	switch part {
+	case "flags":
+		e.flags = encoded
+	case "key's size":
+		e.keySize = encoded
+	case "offset":
+		e.offset = encoded
+	case "size":
+		e.size = encoded
+	case "seq":
+		e.seq = encoded
+	case "expiry":
+		e.expiry = encoded
+	default:
+		panic(part)
+	}
+	return slices.Concat(e.flags, e.keySize, e.key, e.offset, e.size, e.seq, e.expiry)
+}
+
+// hintWith is the example with other entries, and a checksum that fits.
+func hintWith(entries ...[]byte) []byte {
+	example := exampleHint()
+	data := bytes.Clone(example[:hintHeaderSize])
+	place := len(data)
+	var directory []byte
+	for _, e := range entries {
+		data = append(data, e...)
+		directory = binary.LittleEndian.AppendUint32(directory, uint32(place))
+		place += len(e)
+	}
+	binary.LittleEndian.PutUint64(data[hintCountAt:], uint64(len(entries)))
+	binary.LittleEndian.PutUint64(data[hintBytesAt:], uint64(place-hintHeaderSize))
+	data = append(data, directory...)
+	data = append(data, example[len(example)-hintSumSize-damageSize:len(example)-hintSumSize]...)
+	return binary.LittleEndian.AppendUint64(data, uint64(hintSum(data, testHintID, testSalt)))
 }
 
 func TestBuildHintTellsDamage(t *testing.T) {
@@ -265,25 +331,13 @@ func resealedHint(change func(data []byte)) []byte {
 }
 
 func TestHintRefusesWhatNoStoreWrites(t *testing.T) {
-	const (
-		entry  = hintHeaderSize
-		damage = entry + entryHeaderSize + 8 + directorySize
-	)
+	const damage = hintHeaderSize + 8 + directorySize
 	for name, change := range map[string]func([]byte){
 		"zeros":                    func(b []byte) { clear(b) },
 		"ones":                     func(b []byte) { copy(b, bytes.Repeat([]byte{0xff}, len(b))) },
 		"another id":               func(b []byte) { b[hintIDAt]++ },
 		"covers nothing":           func(b []byte) { b[hintCoversAt] = 0 },
 		"covers a negative length": func(b []byte) { b[hintCoversAt+7] = 0x80 },
-		"record in the header":     func(b []byte) { b[entry] = 56 },
-		"record unaligned":         func(b []byte) { b[entry]++ },
-		"record behind the end":    func(b []byte) { b[entry] = 128 },
-		"size unaligned":           func(b []byte) { b[entry+entrySizeAt]++ },
-		"size too small":           func(b []byte) { b[entry+entrySizeAt] = 16 },
-		"size over the end":        func(b []byte) { b[entry+entrySizeAt] = 72 },
-		"flag":                     func(b []byte) { b[entry+entryFlagsAt] = byte(BatchGoesOn) },
-		"reserved":                 func(b []byte) { b[entry+entryHeaderSize-1] = 1 },
-		"padding":                  func(b []byte) { b[entry+entryHeaderSize+7] = 1 },
 		"directory":                func(b []byte) { b[damage-directorySize] = 72 },
 		"damage behind the end":    func(b []byte) { b[damage] = 136 },
 		"damage over the end":      func(b []byte) { b[damage+8] = 33 },
@@ -296,21 +350,58 @@ func TestHintRefusesWhatNoStoreWrites(t *testing.T) {
 	if _, err := ParseHint(resealedHint(func([]byte) {}), testHintID, testSalt); err != nil {
 		t.Errorf("nothing changed: %v", err)
 	}
+	expiring := exampleEntry
+	expiring.flags, expiring.expiry = []byte{byte(Expires)}, make([]byte, 8)
+	for name, entry := range map[string][]byte{
+		"record in the header":       exampleEntry.with("offset", []byte{7}),
+		"record behind the end":      exampleEntry.with("offset", []byte{16}),
+		"size too small":             exampleEntry.with("size", []byte{2}),
+		"size over the end":          exampleEntry.with("size", []byte{9}),
+		"flag":                       exampleEntry.with("flags", []byte{byte(BatchGoesOn)}),
+		"flag of nothing":            exampleEntry.with("flags", []byte{128}),
+		"key's size in two bytes":    exampleEntry.with("key's size", []byte{0x83, 0}),
+		"offset in two bytes":        exampleEntry.with("offset", []byte{0x88, 0}),
+		"size in two bytes":          exampleEntry.with("size", []byte{0x84, 0}),
+		"number in two bytes":        exampleEntry.with("seq", []byte{0x81, 0}),
+		"number without an end":      exampleEntry.with("seq", bytes.Repeat([]byte{0x81}, 20)),
+		"key over the end":           exampleEntry.with("key's size", []byte{7}),
+		"expiry without a flag":      exampleEntry.with("expiry", make([]byte, 8)),
+		"flag without an expiry":     exampleEntry.with("flags", []byte{byte(Expires)}),
+		"flag with half an expiry":   expiring.with("expiry", make([]byte, 4)),
+		"something behind the entry": exampleEntry.with("expiry", []byte{0}),
+		"nothing":                    {},
+	} {
+		if _, err := ParseHint(hintWith(entry), testHintID, testSalt); !errors.Is(err, ErrHint) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	whole := exampleEntry.with("flags", []byte{0})
+	for n := range whole {
+		if _, err := ParseHint(hintWith(whole[:n]), testHintID, testSalt); !errors.Is(err, ErrHint) {
+			t.Errorf("%d bytes of an entry: %v", n, err)
+		}
+	}
+	if _, err := ParseHint(hintWith(whole), testHintID, testSalt); err != nil {
+		t.Errorf("a whole entry: %v", err)
+	}
+	if _, err := ParseHint(hintWith(expiring.with("expiry", make([]byte, 8))), testHintID, testSalt); err != nil {
+		t.Errorf("one that expires: %v", err)
+	}
 }
 
 func TestHintRefusesKeysOutOfOrder(t *testing.T) {
-	for _, keys := range [][2]string{{"b", "a"}, {"a", "a"}} {
-		b := NewHintBuilder()
-		b.Add(Entry{Offset: 64, Size: 32, Seq: 1, Key: []byte("1")})
-		b.Add(Entry{Offset: 96, Size: 32, Seq: 2, Key: []byte("2")})
-		data := b.Encode(testHintID, testSalt, End{128, 2}, 0)
-		for i, key := range keys {
-			copy(data[hintHeaderSize+i*hintEntrySize(1)+entryHeaderSize:], key)
-		}
-		body := data[:len(data)-hintSumSize]
-		binary.LittleEndian.PutUint64(data[len(body):], uint64(hintSum(body, testHintID, testSalt)))
-		if _, err := ParseHint(data, testHintID, testSalt); !errors.Is(err, ErrHint) {
-			t.Errorf("%q: %v", keys, err)
+	entry := func(key string) []byte {
+		e := exampleEntry
+		e.key = []byte(key)
+		return e.with("key's size", []byte{byte(len(key))})
+	}
+	for _, c := range []struct {
+		keys [2]string
+		fine bool
+	}{{[2]string{"b", "a"}, false}, {[2]string{"a", "a"}, false}, {[2]string{"", ""}, false}, {[2]string{"", "a"}, true}, {[2]string{"a", "b"}, true}} {
+		_, err := ParseHint(hintWith(entry(c.keys[0]), entry(c.keys[1])), testHintID, testSalt)
+		if fine := err == nil; fine != c.fine || !fine && !errors.Is(err, ErrHint) {
+			t.Errorf("%q: %v", c.keys, err)
 		}
 	}
 }
@@ -322,6 +413,27 @@ func TestHintCanBeEncodedTwice(t *testing.T) {
 	second := b.Encode(testHintID, testSalt, End{1 << 20, 1}, 0)
 	if h, err := ParseHint(second, testHintID, testSalt); err != nil || h.Len() != 101 || len(second) <= len(first) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestHintLeavesOutWhatIsBehindItsEnd(t *testing.T) {
+	b := NewHintBuilder()
+	for i, key := range []string{"a", "b", "a", "c"} {
+		b.Add(Entry{Offset: 64 + 32*int64(i), Size: 32, Seq: uint64(i + 1), Key: []byte(key)})
+	}
+	for kept, want := range []string{"", "a1 ", "a1 b2 ", "a3 b2 ", "a3 b2 c4 "} {
+		end := End{64 + 32*int64(kept), uint64(kept)}
+		h, err := ParseHint(b.Encode(testHintID, testSalt, end, 0), testHintID, testSalt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for e := range h.Entries {
+			got += fmt.Sprint(string(e.Key), e.Seq, " ")
+		}
+		if got != want {
+			t.Errorf("of %d records the hint has %s, want %s", kept, got, want)
+		}
 	}
 }
 

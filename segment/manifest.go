@@ -134,7 +134,7 @@ func parseBlock(data []byte) (*Manifest, error) {
 	if string(data[:len(manifestMagic)]) != manifestMagic {
 		return nil, fmt.Errorf("%w: it does not begin like one", ErrManifest)
 	}
-	if err := checkVersion(binary.LittleEndian.Uint32(data[blockVersionAt:])); err != nil {
+	if err := checkVersion(binary.LittleEndian.Uint32(data[blockVersionAt:]), formatVersion); err != nil {
 		return nil, err
 	}
 	header, rest := data[:blockHeaderSize], data[blockHeaderSize:]

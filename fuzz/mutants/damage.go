@@ -12,6 +12,7 @@ var damageMutants = []mutant{
 		"			return unreadable(f, offset, err)\n		}\n		m.in +=", "			return nil\n		}\n		m.in +="},
 	{"no checksum of a hint", "segment/hint.go",
 		"	if binary.LittleEndian.Uint64(data[len(body):]) != uint64(hintSum(body, id, salt)) {", "	if false {"},
+	{"the hint of a recovery knows of no damage", "mmapkv/recovery.go", "	if u.damaged {", "	if false {"},
 	{"no checksum of a manifest", "segment/manifest.go",
 		"	if binary.LittleEndian.Uint32(header[blockSumAt:]) != blockSum(header, body) {", "	if false {"},
 }
