@@ -2,14 +2,16 @@
 // that must notice: a test suite is worth what it catches. It fails when a mutant
 // survives, no longer applies, or does not compile.
 //
-//	go run ./fuzz/mutants          all of them
-//	go run ./fuzz/mutants -only N  those whose name contains N
+//	go run ./fuzz/mutants             all of them
+//	go run ./fuzz/mutants -only N     those whose name contains N
+//	go run ./fuzz/mutants -sample 20  twenty, others each time
 package main
 
 import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,22 +41,29 @@ type suite struct {
 
 func main() {
 	only := flag.String("only", "", "run the mutants whose name contains this")
+	sample := flag.Int("sample", 0, "run so many of them, drawn anew each time; 0 for all")
 	states := flag.Int("states", 40_000, "crash states for each policy, and half as many damages")
 	flag.Parse()
-	survived, ran := 0, 0
+	var chosen []func() (caught bool)
 	for _, suite := range suites {
 		for _, m := range suite.mutants {
-			if !strings.Contains(m.name, *only) {
-				continue
-			}
-			ran++
-			if !suite.catches(m, *states) {
-				survived++
+			if strings.Contains(m.name, *only) {
+				chosen = append(chosen, func() bool { return suite.catches(m, *states) })
 			}
 		}
 	}
-	fmt.Printf("%d mutants, %d not caught\n", ran, survived)
-	if survived > 0 || ran == 0 {
+	if *sample > 0 && *sample < len(chosen) {
+		rand.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
+		chosen = chosen[:*sample]
+	}
+	survived := 0
+	for _, caught := range chosen {
+		if !caught() {
+			survived++
+		}
+	}
+	fmt.Printf("%d mutants, %d not caught\n", len(chosen), survived)
+	if survived > 0 || len(chosen) == 0 {
 		os.Exit(1)
 	}
 }
