@@ -597,7 +597,7 @@ func (m *model) count(t *rapid.T) map[string]account {
 			}
 			key := string(r.Key)
 			if !keys[key] {
-				a.hints += segment.HintEntrySize(len(key)) + 8 // for an expiry, of which that knows nothing
+				a.hints += segment.HintEntrySize(len(key))
 			}
 			keys[key] = true
 			if r.Seq >= newest[key].seq {

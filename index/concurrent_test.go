@@ -245,12 +245,14 @@ func TestPutNewerInAnyOrder(t *testing.T) {
 			losers[worker] = map[[2]uint64]int{}
 			group.Go(func() {
 				random := rand.New(rand.NewPCG(seed, uint64(worker)))
+				loader := d.Loader()
+				defer loader.Done()
 				for _, task := range random.Perm(keys * versions) {
 					if task%workers != worker {
 						continue
 					}
 					key, version := uint64(task/versions), uint64(task%versions)
-					loser, replaced := d.PutNewer(number(key), place(version))
+					loser, replaced := loader.PutNewer(number(key), place(version))
 					if replaced && loser >= place(version) {
 						t.Errorf("key %d: %#x was replaced by %#x", key, loser, place(version))
 					}
@@ -262,6 +264,9 @@ func TestPutNewerInAnyOrder(t *testing.T) {
 		}
 		group.Wait()
 		checkPages(t, d)
+		if d.Len() != keys {
+			t.Fatalf("seed %d: %d keys are counted of %d", seed, d.Len(), keys)
+		}
 		lost := map[[2]uint64]int{}
 		for _, some := range losers {
 			for which, times := range some {

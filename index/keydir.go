@@ -33,7 +33,7 @@ type KeyDir struct {
 
 	_ [128]byte // readers load the words above, writers change those below
 
-	live     atomic.Int64 // locations that are not NoLocation; changed under the page's mutex
+	live     atomic.Int64 // locations that are not NoLocation; changed under the page's mutex, but for those that a Loader puts
 	bytes    atomic.Int64
 	splits   atomic.Int64
 	rebuilds atomic.Int64
@@ -113,6 +113,10 @@ func (d *KeyDir) Prefetch(hash uint64) {
 	prefetch.Line(unsafe.Pointer(&p.slots[word]))
 	prefetch.Line(unsafe.Pointer(&p.checks[word/wordsPerSlot]))
 }
+
+// Part is which of so many parts of a KeyDir, a power of two, the key with a hash is in. No page is in two parts, unless
+// there are fewer pages.
+func Part(hash uint64, parts int) int { return int(hash & uint64(parts-1)) }
 
 // page returns the page that has hash. The count is loaded before the page: if a split has moved hash to a page of its
 // own meanwhile, the page found does not cover it, and the count that does was published before that page.
@@ -212,14 +216,31 @@ func (d *KeyDir) CompareAndSwap(fp Fingerprint, old, location Location) bool {
 	return true
 }
 
+// Loader puts keys into a KeyDir. Several, each in a goroutine of its own, are faster than so many that call Put, since
+// they count their keys only now and then; Done does it in the end.
+type Loader struct {
+	keys *KeyDir
+	more int64 // keys that are not counted
+}
+
+// countEvery is how many keys a Loader puts at most before it counts them: far fewer than there are to a split.
+const countEvery = 256
+
+// Loader returns a Loader.
+func (d *KeyDir) Loader() Loader { return Loader{keys: d} }
+
 // PutNewer sets the location of a fingerprint unless the one it has is greater: while a store loads, the higher slot
 // and in it the higher offset is the newer record, in whatever order they come. loser is the location that did not
 // stay, NoLocation if there was no other; replaced reports that the loser is the one that was there.
-func (d *KeyDir) PutNewer(fp Fingerprint, location Location) (loser Location, replaced bool) {
-	s := d.seat(fp)
+func (l *Loader) PutNewer(fp Fingerprint, location Location) (loser Location, replaced bool) {
+	s := l.keys.seat(fp)
 	switch {
 	case location > s.old:
-		d.settle(s, location)
+		l.keys.settleLocked(s, location)
+		s.page.mu.Unlock()
+		if l.more += s.more(location); l.more >= min(countEvery, l.keys.pageKeys) {
+			l.Done()
+		}
 		return s.old, s.old != NoLocation
 	case location == s.old:
 		s.page.mu.Unlock()
@@ -227,6 +248,14 @@ func (d *KeyDir) PutNewer(fp Fingerprint, location Location) (loser Location, re
 	default:
 		s.page.mu.Unlock()
 		return location, false
+	}
+}
+
+// Done counts what is not counted.
+func (l *Loader) Done() {
+	l.keys.live.Add(l.more)
+	l.more = 0
+	for l.keys.grow() {
 	}
 }
 
@@ -254,7 +283,30 @@ func (d *KeyDir) seat(fp Fingerprint) seat {
 // settle gives the seat a location and unlocks its page. It copies one page at most: the one that is full or worn, or
 // the next one to be split.
 func (d *KeyDir) settle(s seat, location Location) {
-	p, copied := s.page, false
+	copied := d.settleLocked(s, location)
+	if keys := s.more(location); keys != 0 {
+		d.live.Add(keys)
+	}
+	s.page.mu.Unlock()
+	if !copied {
+		d.grow()
+	}
+}
+
+// more is how many more keys there are when the seat has another location.
+func (s *seat) more(location Location) int64 {
+	switch {
+	case s.old == NoLocation && location != NoLocation:
+		return 1
+	case s.old != NoLocation && location == NoLocation:
+		return -1
+	}
+	return 0
+}
+
+// settleLocked gives the seat a location, and says whether it has copied a page.
+func (d *KeyDir) settleLocked(s seat, location Location) (copied bool) {
+	p := s.page
 	switch {
 	case s.taken:
 		p.moveLocked(s.word, location)
@@ -268,15 +320,7 @@ func (d *KeyDir) settle(s seat, location Location) {
 		d.replaceLocked(p, fresh)
 		copied = true
 	}
-	if s.old == NoLocation && location != NoLocation {
-		d.live.Add(1)
-	} else if s.old != NoLocation && location == NoLocation {
-		d.live.Add(-1)
-	}
-	p.mu.Unlock()
-	if !copied {
-		d.grow()
-	}
+	return copied
 }
 
 // tidyLocked rebuilds a page that is mostly waste.
@@ -307,16 +351,18 @@ func (d *KeyDir) retireLocked(p *page) {
 	d.bytes.Add(-p.bytes())
 }
 
-// grow splits the next bucket if the pages hold too much on the average and nobody else is at it.
-func (d *KeyDir) grow() {
+// grow splits the next bucket if the pages hold too much on the average and nobody else is at it, and says whether it did.
+func (d *KeyDir) grow() bool {
 	if d.live.Load() <= d.pageKeys*int64(d.buckets.Load()) || !d.growing.TryLock() {
-		return
+		return false
 	}
 	defer d.growing.Unlock()
 	count := d.buckets.Load()
-	if d.live.Load() > d.pageKeys*int64(count) {
-		d.split(count)
+	if d.live.Load() <= d.pageKeys*int64(count) {
+		return false
 	}
+	d.split(count)
+	return true
 }
 
 // split makes the bucket numbered count out of its half-brother, the one without the highest bit. The caller holds

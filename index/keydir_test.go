@@ -147,7 +147,9 @@ func TestKeyDirIsAMap(t *testing.T) {
 			"put newer": func(t *rapid.T) {
 				fp, to := fingerprint.Draw(t, "fp"), location.Draw(t, "to")
 				old := model[normal(fp)]
-				loser, replaced := d.PutNewer(fp, to)
+				loader := d.Loader()
+				loser, replaced := loader.PutNewer(fp, to)
+				loader.Done()
 				want := min(old, to)
 				if old == to {
 					want = NoLocation

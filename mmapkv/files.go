@@ -20,8 +20,9 @@ type file struct {
 
 	// live is what of the file the index points to, and its hint's entries.
 	liveBytes, liveHints atomic.Int64
-	hintBytes            atomic.Int64 // what its hint takes; 0 while it has none
-	hintDue              atomic.Int64 // what it takes about, once it has one
+	hintBytes            atomic.Int64         // what its hint takes; 0 while it has none
+	hintDue              atomic.Int64         // what it takes about, once it has one
+	built                *segment.HintBuilder // by a recovery that may not write it, for loadIndex
 	expiring             expiries
 	mayShadow            atomic.Bool // it has tombstones or records that expire
 

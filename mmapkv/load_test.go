@@ -35,7 +35,7 @@ func TestLoadingWithoutSomeHints(t *testing.T) {
 // Several workers load hints of several pieces, of files that overwrite each other:
 // the outcome and the accounts are those of one.
 func TestLoadingInPieces(t *testing.T) {
-	const keys = 3 * pieceEntries
+	const keys = 3 * stretchEntries / 16
 	dir := t.TempDir()
 	o := &Options{SegmentSize: 4 << 20, Sync: fsync.Never}
 	o.Compaction.Disabled = true

@@ -118,24 +118,31 @@ func whyNoManifest(names []string) string {
 // readFile reads a file of at most so many bytes. A longer one is damaged: it may
 // have holes, and want more memory than it takes on the disk.
 func readFile(dir vfs.Dir, name string, most int64) ([]byte, error) {
-	f, err := dir.OpenReadOnly(name)
+	f, size, err := openBounded(dir, name, most)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	if size > most {
-		return nil, fmt.Errorf("%w: %s has %d bytes, and never more than %d", errTooLong, name, size, most)
-	}
 	content := make([]byte, size)
 	n, err := f.ReadAt(content, 0)
 	if err == io.EOF {
 		err = nil
 	}
 	return content[:n], err
+}
+
+// openBounded opens a file to read, unless it is longer than most.
+func openBounded(dir vfs.Dir, name string, most int64) (f vfs.File, size int64, err error) {
+	if f, err = dir.OpenReadOnly(name); err != nil {
+		return nil, 0, err
+	}
+	if size, err = f.Size(); err == nil && size > most {
+		err = fmt.Errorf("%w: %s has %d bytes, and never more than %d", errTooLong, name, size, most)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, size, nil
 }
 
 var errTooLong = errors.New("mmapkv: a file is too long")
@@ -261,27 +268,31 @@ func (s *Store) continueLog() {
 
 // readHint reads the hint of a file, if it is whole and covers just what counts.
 func (s *Store) readHint(f *file) (*segment.Hint, error) {
-	content, err := readFile(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
+	file, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
 	if err != nil {
 		return nil, err
 	}
-	hint, err := segment.ParseHint(content, f.ID, f.Salt)
+	defer file.Close()
+	hint, err := segment.ReadHint(file, size, f.ID, f.Salt)
 	if err != nil {
 		return nil, err
 	}
 	if hint.Covers != f.end {
 		return nil, fmt.Errorf("mmapkv: the hint covers %d bytes of %d", hint.Covers.Offset, f.end.Offset)
 	}
-	f.hintBytes.Store(segment.HintSize(content))
+	f.hintBytes.Store(hint.Size())
 	return hint, nil
 }
 
 // rebuildHint makes the hint from the records themselves, checking each of them,
 // and writes it down for the next time. pause is as segment.BuildHint has it.
 func (s *Store) rebuildHint(f *file, pause func()) (*segment.Hint, error) {
-	builder, err := s.buildHint(f, f.end, pause)
-	if err != nil {
-		return nil, err
+	builder := f.built
+	if f.built = nil; builder == nil {
+		var err error
+		if builder, err = s.buildHint(f, f.end, pause); err != nil {
+			return nil, err
+		}
 	}
 	content := builder.Encode(f.ID, f.Salt, f.end, f.end.Seq)
 	if !s.options.ReadOnly && f.active == nil {

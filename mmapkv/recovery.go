@@ -30,7 +30,7 @@ const recordsInChunk = 16 << 10
 
 func (r *records) add(one scanned) {
 	if r.count%recordsInChunk == 0 {
-		r.chunks = append(r.chunks, make([]scanned, 0, recordsInChunk))
+		r.chunks = append(r.chunks, make([]scanned, 0, min(r.count, recordsInChunk)))
 	}
 	last := &r.chunks[len(r.chunks)-1]
 	*last = append(*last, one)
@@ -88,6 +88,9 @@ func (s *Store) recoverLog() error {
 	if s.options.ReadOnly {
 		for _, u := range files {
 			s.settle(u, u.end)
+			if !u.damaged {
+				u.built = u.hint
+			}
 		}
 		return nil
 	}

@@ -330,8 +330,8 @@ func (s *Store) stepPrepare() (did bool, err error) {
 // prepare creates the file in which the log goes on, unless there is one, or two
 // unsealed files already.
 func (s *Store) prepare() (did bool, err error) {
-	s.maintenance.Lock()
-	defer s.maintenance.Unlock()
+	s.lockInHurry()
+	defer s.unlockInHurry()
 	if s.syncer.Err() != nil || s.prepared != nil || len(s.files.unsealed()) != 1 {
 		return false, nil
 	}

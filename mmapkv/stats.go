@@ -15,8 +15,8 @@ type Stats struct {
 	// entries in hints do; DeadBytes what overwritten, deleted and expired ones and tombstones
 	// take. An expired record counts as live until a compaction or an Open meets it.
 	LiveBytes, DeadBytes int64
-	// DiskBytes is what the segments and their hints take on disk, with the room
-	// that is reserved ahead of the log.
+	// DiskBytes is what the segments, and about what their hints take on disk, with
+	// the room that is reserved ahead of the log.
 	DiskBytes int64
 	// HeldBytes is what deleted segments still take, because reads hold them or the
 	// garbage collector has not yet seen that none does.

@@ -368,9 +368,6 @@ func (v *verifier) readHint(info segment.SegmentInfo, size int64) (*segment.Hint
 	}
 	v.hints++
 	hint, err := segment.ParseHint(content, info.ID, info.Salt)
-	if errors.Is(err, segment.ErrVersion) {
-		return nil, v.remarkHint(info, fmt.Sprintf("%v; the next open makes it anew", err))
-	}
 	if err != nil {
 		v.damage(Damage{Kind: DamagedHint, File: name, Reason: err.Error()})
 		return nil, nil

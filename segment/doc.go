@@ -129,7 +129,7 @@
 //	32 |                                                  sequence n.  |
 //	40 |         watermark, all up to it was on disk then              |
 //	48 |                      number of entries                        |
-//	56 |               size of all entries in this file                |
+//	56 |                 size of all keys together                     |
 //	   +---------------------------------------------------------------+
 //	   |  entries:       flags, 1 byte                                 |
 //	   |                 key's size, varint                            |
@@ -159,7 +159,7 @@
 //	0020  02 00 00 00 00 00 00 00  and at sequence number 2
 //	0028  01 00 00 00 00 00 00 00  watermark 1
 //	0030  01 00 00 00 00 00 00 00  1 entry
-//	0038  08 00 00 00 00 00 00 00  of 8 bytes
+//	0038  03 00 00 00 00 00 00 00  with 3 bytes of keys
 //	0040  00                       no flags
 //	0041  03 6b 65 79              key of 3 bytes, "key"
 //	0045  08                       the record at 64
@@ -168,7 +168,7 @@
 //	0048  40 00 00 00              the entry is at 64 of this file
 //	004c  60 00 00 00 00 00 00 00  damage at 96
 //	0054  20 00 00 00 00 00 00 00  of 32 bytes
-//	005c  37 30 a2 25 00 00 00 00  checksum
+//	005c  e2 57 7e ea 00 00 00 00  checksum
 //
 // # The manifest
 //

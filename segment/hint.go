@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"io"
 	"math"
@@ -24,10 +25,10 @@ const (
 	hintSeqAt       = 32
 	hintWatermarkAt = 40
 	hintCountAt     = 48
-	hintBytesAt     = 56
+	hintKeyBytesAt  = 56
 
-	// hintVersion is the version of this format. In version 1 all fields of an
-	// entry had 8 bytes.
+	// hintVersion is the version of this format. Version 1, whose fields had 8 bytes
+	// each, is that of no release; nothing reads it.
 	hintVersion = 2
 
 	// hintFlags are the flags that a hint knows: the others concern only recovery.
@@ -185,7 +186,7 @@ func MaxHintSize(covered int64) int64 {
 	return hintHeaderSize + hintSumSize + damageSize + 2*max(covered, 0)
 }
 
-// AddDamage adds a range that cannot be read.
+// AddDamage adds a range that cannot be read, behind those that were added.
 func (b *HintBuilder) AddDamage(d Damage) { b.damages = append(b.damages, d) }
 
 // AddLost adds what an older hint of the same file says of records that lie in the
@@ -227,10 +228,11 @@ func BuildHint(r io.ReaderAt, salt uint64, from, to int64, pause func()) (*HintB
 // from behind that place is left out.
 func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) []byte {
 	sorted := b.sorted(covers.Offset)
-	entryBytes := 0
+	entryBytes, keyBytes := 0, 0
 	for _, s := range sorted {
 		b.work(lookCost)
 		entryBytes += len(b.entry(s))
+		keyBytes += len(b.key(s))
 	}
 	out := make([]byte, hintHeaderSize, hintHeaderSize+entryBytes+len(sorted)*directorySize+len(b.damages)*damageSize+hintSumSize)
 	copy(out, hintMagic)
@@ -241,7 +243,7 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	binary.LittleEndian.PutUint64(out[hintSeqAt:], covers.Seq)
 	binary.LittleEndian.PutUint64(out[hintWatermarkAt:], watermark)
 	binary.LittleEndian.PutUint64(out[hintCountAt:], uint64(len(sorted)))
-	binary.LittleEndian.PutUint64(out[hintBytesAt:], uint64(entryBytes))
+	binary.LittleEndian.PutUint64(out[hintKeyBytesAt:], uint64(keyBytes))
 	for _, s := range sorted {
 		entry := b.entry(s)
 		b.work(len(entry))
@@ -265,10 +267,15 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	return binary.LittleEndian.AppendUint64(out, uint64(hintSeal(sum, id, salt)))
 }
 
-// HintSize is what the entries of an encoded hint take, with the directory.
+// HintSize is about what the entries of an encoded hint take, as HintEntrySize counts
+// them.
 func HintSize(encoded []byte) int64 {
-	return int64(binary.LittleEndian.Uint64(encoded[hintBytesAt:]) + directorySize*binary.LittleEndian.Uint64(encoded[hintCountAt:]))
+	count, keyBytes := binary.LittleEndian.Uint64(encoded[hintCountAt:]), binary.LittleEndian.Uint64(encoded[hintKeyBytesAt:])
+	return int64(keyBytes) + int64(count)*HintEntrySize(0)
 }
+
+// Size is HintSize of a parsed hint.
+func (h *Hint) Size() int64 { return HintSize(h.entries) }
 
 func hintSum(content []byte, id ID, salt uint64) uint32 {
 	return hintSeal(crc32.Update(0, castagnoli, content), id, salt)
@@ -398,9 +405,36 @@ func ReadHintCount(r io.ReaderAt, size int64) (int, error) {
 	return int(min(binary.LittleEndian.Uint64(header[hintCountAt:]), fitting)), nil
 }
 
+// ReadHint reads a hint of size bytes and checks it as ParseHint does.
+func ReadHint(r io.ReaderAt, size int64, id ID, salt uint64) (*Hint, error) {
+	data := make([]byte, size)
+	sum := uint32(0)
+	for at := 0; at < len(data); {
+		// What was just read is summed while the processor has it at hand.
+		piece := data[at:min(at+readPiece, len(data))]
+		n, err := r.ReadAt(piece, int64(at))
+		if n < len(piece) {
+			if err == nil || errors.Is(err, io.EOF) {
+				err = ErrHint // it was cut
+			}
+			return nil, err
+		}
+		at += n
+		sum = crc32.Update(sum, castagnoli, piece[:max(0, min(n, len(data)-hintSumSize-(at-n)))])
+	}
+	return parseHint(data, hintSeal(sum, id, salt), id)
+}
+
+const readPiece = 128 << 10
+
 // ParseHint checks a whole hint: that it is the segment's, that it is what was
 // written, and every length in it.
 func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
+	return parseHint(data, hintSum(data[:max(0, len(data)-hintSumSize)], id, salt), id)
+}
+
+// parseHint is ParseHint with the checksum that the content has.
+func parseHint(data []byte, sum uint32, id ID) (*Hint, error) {
 	if len(data) < hintHeaderSize+hintSumSize || string(data[:len(hintMagic)]) != hintMagic {
 		return nil, ErrHint
 	}
@@ -408,7 +442,7 @@ func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
 		return nil, err
 	}
 	body := data[:len(data)-hintSumSize]
-	if binary.LittleEndian.Uint64(data[len(body):]) != uint64(hintSum(body, id, salt)) {
+	if binary.LittleEndian.Uint64(data[len(body):]) != uint64(sum) {
 		return nil, ErrHint
 	}
 	h := &Hint{
@@ -417,27 +451,27 @@ func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
 		Watermark: binary.LittleEndian.Uint64(data[hintWatermarkAt:]),
 	}
 	count := binary.LittleEndian.Uint64(data[hintCountAt:])
-	entryBytes := binary.LittleEndian.Uint64(data[hintBytesAt:])
 	damages := uint64(binary.LittleEndian.Uint32(data[hintDamagesAt:]))
 	left := uint64(len(body) - hintHeaderSize)
-	if h.ID != id || h.Covers.Offset < 0 || entryBytes > left || count > (left-entryBytes)/directorySize ||
-		left-entryBytes-count*directorySize != damages*damageSize {
+	if h.ID != id || h.Covers.Offset < 0 || damages > left/damageSize || count > (left-damages*damageSize)/directorySize {
 		return nil, ErrHint
 	}
-	h.entries = body[:hintHeaderSize+entryBytes]
+	h.entries = body[:uint64(len(body))-damages*damageSize-count*directorySize]
 	h.directory = body[len(h.entries):][:count*directorySize]
 	h.damages = body[len(h.entries)+len(h.directory):]
-	if !h.check() {
+	if !h.check(binary.LittleEndian.Uint64(data[hintKeyBytesAt:])) {
 		return nil, ErrHint
 	}
 	return h, nil
 }
 
 // check walks the entries and the damages: each entry begins where the directory
-// says, fits, and has a key above the one before; both lie in the covered part of
-// the file; and nothing is set that no builder sets.
-func (h *Hint) check() bool {
+// says, fits, and has a key above the one before; a damage begins behind the one
+// before; both lie in the covered part of the file; the keys have so many bytes together;
+// and nothing is set that no builder sets.
+func (h *Hint) check(keyBytes uint64) bool {
 	rest := h.entries[hintHeaderSize:]
+	keys := uint64(0) // bytes of them
 	var previous []byte
 	for directory := h.directory; len(directory) > 0; directory = directory[directorySize:] {
 		at := len(h.entries) - len(rest)
@@ -449,14 +483,18 @@ func (h *Hint) check() bool {
 			return false
 		}
 		previous, rest = e.Key, behind
+		keys += uint64(len(e.Key))
 	}
+	end := uint64(0) // of the damage before
 	for b := h.damages; len(b) > 0; b = b[damageSize:] {
 		offset, length := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
-		if length == 0 || offset > uint64(h.Covers.Offset) || length > uint64(h.Covers.Offset)-offset {
+		if length == 0 || offset < end || (offset|end)%Alignment != 0 ||
+			offset > uint64(h.Covers.Offset) || length > uint64(h.Covers.Offset)-offset {
 			return false
 		}
+		end = offset + length
 	}
-	return len(rest) == 0
+	return len(rest) == 0 && keys == keyBytes
 }
 
 // placed says whether an entry's record can lie where it says.
@@ -505,7 +543,7 @@ func (h *Hint) Entries(yield func(HintEntry) bool) {
 
 // Damages lists the ranges of the file that cannot be read.
 func (h *Hint) Damages() []Damage {
-	var list []Damage
+	list := make([]Damage, 0, len(h.damages)/damageSize)
 	for b := h.damages; len(b) > 0; b = b[damageSize:] {
 		list = append(list, Damage{int64(binary.LittleEndian.Uint64(b)), int64(binary.LittleEndian.Uint64(b[8:]))})
 	}

@@ -137,7 +137,7 @@ func TestHostileHintIsRefusedWithoutAllocation(t *testing.T) {
 		}
 	}
 	for _, n := range []uint64{math.MaxUint64, math.MaxUint64 / 8, 1 << 63, 1<<61 + 1, 1 << 32, 1<<16 - 1} {
-		for _, at := range []int{hintCountAt, hintBytesAt} {
+		for _, at := range []int{hintCountAt, hintKeyBytesAt} {
 			refused(fmt.Sprintf("%#x at %d", n, at), resealedHint(func(b []byte) { binary.LittleEndian.PutUint64(b[at:], n) }))
 		}
 		number := binary.AppendUvarint(nil, n)
@@ -176,15 +176,17 @@ func (e entryParts) with(part string, encoded []byte) []byte {
 func hintWith(entries ...[]byte) []byte {
 	example := exampleHint()
 	data := bytes.Clone(example[:hintHeaderSize])
-	place := len(data)
+	place, keyBytes := len(data), 0
 	var directory []byte
 	for _, e := range entries {
 		data = append(data, e...)
 		directory = binary.LittleEndian.AppendUint32(directory, uint32(place))
 		place += len(e)
+		key, _, _ := entryKey(e)
+		keyBytes += len(key)
 	}
 	binary.LittleEndian.PutUint64(data[hintCountAt:], uint64(len(entries)))
-	binary.LittleEndian.PutUint64(data[hintBytesAt:], uint64(place-hintHeaderSize))
+	binary.LittleEndian.PutUint64(data[hintKeyBytesAt:], uint64(keyBytes))
 	data = append(data, directory...)
 	data = append(data, example[len(example)-hintSumSize-damageSize:len(example)-hintSumSize]...)
 	return binary.LittleEndian.AppendUint64(data, uint64(hintSum(data, testHintID, testSalt)))
@@ -335,6 +337,7 @@ func TestHintRefusesWhatNoStoreWrites(t *testing.T) {
 	for name, change := range map[string]func([]byte){
 		"zeros":                    func(b []byte) { clear(b) },
 		"ones":                     func(b []byte) { copy(b, bytes.Repeat([]byte{0xff}, len(b))) },
+		"another size of the keys": func(b []byte) { b[hintKeyBytesAt]++ },
 		"another id":               func(b []byte) { b[hintIDAt]++ },
 		"covers nothing":           func(b []byte) { b[hintCoversAt] = 0 },
 		"covers a negative length": func(b []byte) { b[hintCoversAt+7] = 0x80 },
@@ -344,6 +347,21 @@ func TestHintRefusesWhatNoStoreWrites(t *testing.T) {
 		"damage of nothing":        func(b []byte) { b[damage+8] = 0 },
 	} {
 		if _, err := ParseHint(resealedHint(change), testHintID, testSalt); !errors.Is(err, ErrHint) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, damages := range map[string][]Damage{
+		"damages out of order":    {{96, 8}, {64, 8}},
+		"a damage twice":          {{96, 8}, {96, 8}},
+		"damages that overlap":    {{64, 16}, {72, 8}},
+		"a damage within a word":  {{68, 8}},
+		"a damage behind a piece": {{64, 4}, {72, 8}},
+	} {
+		b := NewHintBuilder()
+		for _, d := range damages {
+			b.AddDamage(d)
+		}
+		if _, err := ParseHint(b.Encode(testHintID, testSalt, End{128, 2}, 0), testHintID, testSalt); !errors.Is(err, ErrHint) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

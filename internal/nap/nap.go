@@ -24,12 +24,14 @@ const (
 	// slice is how long the work goes on before it steps aside, and aside is for how
 	// long. On a machine so busy that stepping aside takes longer than a slice, the
 	// work goes on for as long as it was kept waiting, up to longSlice, or a quarter
-	// of that if it is more, rather than hardly ever. Where perhaps not all processors
+	// of that if it is more, up to longestSlice, rather than hardly ever. Where perhaps not all processors
 	// are busy the slice is doubtSlice.
 	slice      = 100 * time.Microsecond
 	doubtSlice = 500 * time.Microsecond
 	aside      = 20 * time.Microsecond
 	longSlice  = 2 * time.Millisecond
+
+	longestSlice = 100 * time.Millisecond // for all of this may have been stopped
 
 	// looksBack is in how many looks at the load something is always there.
 	looksBack = 32
@@ -74,7 +76,7 @@ func (n *Napper) StepAside(foreground bool) {
 	if load == perhapsBusy {
 		next = doubtSlice
 	}
-	n.until = now.Add(max(next, min(waited, longSlice), waited/4))
+	n.until = now.Add(max(next, min(waited, longSlice), min(waited/4, longestSlice)))
 }
 
 // load is how many of the processors that the runtime may use have a goroutine on

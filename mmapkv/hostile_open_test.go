@@ -1,0 +1,115 @@
+package mmapkv
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// openWithin opens a directory read-only, and fails if that allocates much more
+// than there is in its files.
+func openWithin(t *testing.T, dir string, o Options) *Store {
+	t.Helper()
+	size, _ := diskUse(t, dir)
+	o.ReadOnly = true
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	s := open(t, dir, &o)
+	runtime.ReadMemStats(&after)
+	if allocated := int64(after.TotalAlloc - before.TotalAlloc); allocated > 2*size+64<<20 {
+		t.Errorf("to open %d bytes %d were allocated", size, allocated)
+	}
+	return s
+}
+
+// A manifest lists many unsealed files of one record each.
+func TestManyUnsealedFilesTakeLittleMemory(t *testing.T) {
+	dir := t.TempDir()
+	const files = 500
+	m := segment.Manifest{Edit: 1, NextID: files + 1}
+	for i := range files {
+		id, salt := segment.ID(i+1), uint64(i)
+		h := segment.Header{ID: id, Salt: salt, Kind: segment.Log}
+		var draft segment.Draft
+		draft.Put(fmt.Append(nil, "key", i), []byte("value"), 0)
+		content := append(h.Append(nil), draft.Finish(segment.Placement{Salt: salt, Offset: h.Size(), Seq: uint64(i + 1)})...)
+		replaceBytes(t, dir, segment.FileName(id), content)
+		m.Segments = append(m.Segments, segment.SegmentInfo{ID: id, Salt: salt, Kind: segment.Log})
+	}
+	replaceBytes(t, dir, segment.ManifestName, m.Append(nil))
+	if s := openWithin(t, dir, *tiny()); s.Len() == 0 {
+		t.Error("nothing was recovered")
+	}
+}
+
+// cutStore is a store of ten keys, and the only file that it says is much longer
+// than it is.
+func cutStore(t *testing.T, end int64) (dir string, info segment.SegmentInfo) {
+	t.Helper()
+	dir = t.TempDir()
+	s := open(t, dir, &Options{SegmentSize: end})
+	fill(t, s, 0, 10, 100)
+	closeStore(t, s)
+	m := manifestOf(t, dir)
+	m.Segments[0].End.Offset, m.Segments[0].Sealed = end, true
+	replaceBytes(t, dir, segment.ManifestName, m.Append(nil))
+	return dir, m.Segments[0]
+}
+
+// A hint says that it has more keys than its segment has room for.
+func TestHintOfTooManyKeysTakesLittleMemory(t *testing.T) {
+	const end = 64 << 20
+	dir, info := cutStore(t, end)
+	content := bytesOf(t, dir, segment.HintName(info.ID))
+	binary.LittleEndian.PutUint64(content[48:], 1<<63)
+	replaceBytes(t, dir, segment.HintName(info.ID), content)
+	if err := os.Truncate(filepath.Join(dir, segment.HintName(info.ID)), segment.MaxHintSize(end)); err != nil {
+		t.Fatal(err)
+	}
+	s := openWithin(t, dir, Options{SegmentSize: end})
+	if bytes, most := s.Stats().IndexBytes, int64(end/segment.RecordHeaderSize*32); bytes > most {
+		t.Errorf("an index of %d bytes for what can need %d", bytes, most)
+	}
+}
+
+// A hint says of every other word of its segment that it cannot be read.
+func TestHintOfManyDamagesTakesLittleMemory(t *testing.T) {
+	const end = 16 << 20
+	dir, info := cutStore(t, end)
+	if err := os.Truncate(filepath.Join(dir, segment.FileName(info.ID)), end); err != nil {
+		t.Fatal(err)
+	}
+	b := segment.NewHintBuilder()
+	for at := int64(segment.HeaderSize); at+8 <= end; at += 16 {
+		b.AddDamage(segment.Damage{Offset: at, Length: 8})
+	}
+	replaceBytes(t, dir, segment.HintName(info.ID), b.Encode(info.ID, info.Salt, info.End, 0))
+	s := openWithin(t, dir, Options{SegmentSize: end})
+	damages := s.Stats().Recovery.Damages
+	if len(damages) != mostRanges+1 || damages[mostRanges].Offset != segment.HeaderSize+16*mostRanges {
+		t.Errorf("%d damages are told of, the last is %v", len(damages), damages[len(damages)-1])
+	}
+}
+
+// Nothing is overwritten, deleted or expires: nothing is garbage, and nobody waits for
+// its collection, however little there may be.
+func TestWithoutGarbageNobodyWaits(t *testing.T) {
+	s := open(t, t.TempDir(), &Options{SegmentSize: 256 << 10, Sync: fsync.Never, Compaction: Compaction{MaxSpaceRatio: 1.05}})
+	var key [4]byte
+	for i := range 200_000 {
+		binary.BigEndian.PutUint32(key[:], uint32(i))
+		if err := s.PutWithTTL(key[:], nil, 24*time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stats := s.Stats(); stats.WriteStall > 0 || stats.DeadBytes > stats.LiveBytes/100 {
+		t.Errorf("of %d live bytes %d are dead, and writers waited for %v", stats.LiveBytes, stats.DeadBytes, stats.WriteStall)
+	}
+}
