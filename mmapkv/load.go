@@ -14,7 +14,7 @@ import (
 // loading fills the index from the hints. The keys of a hint are spread over all of
 // the index, and a large one has more pages of memory than a processor can find at
 // once. So a stretch of a hint is sorted by parts of the index first, and each part
-// is filled by itself: that takes a third of the time.
+// is filled by itself: that takes half the time.
 //
 // The workers take whatever there is to do: parts first, then stretches, then files
 // whose hints are not read. So they have work to the end, however many files there
@@ -29,7 +29,7 @@ type loading struct {
 	stretches []stretch
 	sorted    []part
 	spare     [][]loaded // memory of batches that are done
-	making    int        // workers that read a hint or sort a stretch
+	producing int        // workers that read a hint or sort a stretch
 	err       error
 }
 
@@ -58,6 +58,7 @@ type batch struct {
 type loaded struct {
 	hash     uint64 // with check the key's fingerprint
 	location index.Location
+	size     int64 // which the location has only if it is small
 	expiry   int64
 	check    uint32
 	keySize  uint16
@@ -151,7 +152,7 @@ func (l *loading) work() {
 				l.stretches = append(l.stretches, rest)
 			}
 			inOrder, byPart := l.memory(), l.memory()
-			l.make(func() func() {
+			l.produce(func() func() {
 				var sorted []part
 				inOrder, sorted = l.store.sortStretch(one, l.parts, inOrder, byPart)
 				return func() {
@@ -162,11 +163,11 @@ func (l *loading) work() {
 		case len(l.files) > 0:
 			f := l.files[0]
 			l.files = l.files[1:]
-			l.make(func() func() {
+			l.produce(func() func() {
 				hint, rebuilt, err := l.store.hintAtOpen(f)
 				return func() { l.hintRead(f, hint, rebuilt, err) }
 			})
-		case l.making > 0:
+		case l.producing > 0:
 			l.changed.Wait()
 		default:
 			return
@@ -190,14 +191,14 @@ func pop[T any](list *[]T) T {
 	return one
 }
 
-// make makes something to do without the lock, and what it returns lists that with
+// produce makes something to do without the lock, and what it returns lists that with
 // the lock.
-func (l *loading) make(something func() (list func())) {
-	l.making++
+func (l *loading) produce(something func() (list func())) {
+	l.producing++
 	l.mu.Unlock()
 	list := something()
 	l.mu.Lock()
-	l.making--
+	l.producing--
 	list()
 	l.changed.Broadcast()
 }
@@ -261,7 +262,7 @@ func (s *Store) sortStretch(one stretch, parts int, inOrder, byPart []loaded) (l
 		e := hint.At(one.from + i)
 		hints += segment.HintEntrySize(len(e.Key))
 		print := s.hasher.Fingerprint(e.Key)
-		inOrder[i] = loaded{print.Hash, s.locate(f, &e, now), e.Expiry, print.Check, uint16(len(e.Key))}
+		inOrder[i] = loaded{print.Hash, s.locate(f, &e, now), e.Size, e.Expiry, print.Check, uint16(len(e.Key))}
 		ends[index.Part(print.Hash, parts)]++
 	}
 	f.hintDue.Add(hints)
@@ -318,10 +319,9 @@ func (s *Store) loadPart(p part, expiring *expiries) {
 		if !s.load(&keys, r) {
 			continue
 		}
-		size := p.file.recordSize(r.location)
-		live, liveHints = live+size, liveHints+segment.HintEntrySize(int(r.keySize))
+		live, liveHints = live+r.size, liveHints+segment.HintEntrySize(int(r.keySize))
 		if r.expiry != 0 {
-			expiring.add(size, r.expiry)
+			expiring.add(r.size, r.expiry)
 		}
 	}
 	p.file.liveBytes.Add(live)
