@@ -4,10 +4,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
 // Hints that are not there, or cannot be, cost time and nothing else.
@@ -94,5 +98,27 @@ func TestLoadingInPieces(t *testing.T) {
 			}
 		}
 		closeStore(t, s)
+	}
+}
+
+// Open of a store that was closed reads hints, and of segments nothing but the header,
+// however long a record is.
+func TestOpenReadsNoRecord(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	fill(t, s, 0, 100, 100)
+	fill(t, s, 100, 105, 300_000)
+	closeStore(t, s)
+	disk := faulty.New(vfs.OS())
+	o := byHand()
+	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
+	s = open(t, dir, o)
+	for _, call := range disk.Calls() {
+		if call.Kind == faulty.Read && strings.HasSuffix(call.Name, ".seg") && call.Offset > 0 {
+			t.Errorf("Open: %v", call)
+		}
+	}
+	if live := s.Stats().LiveBytes; live < 5*300_000 {
+		t.Errorf("%d bytes are alive", live)
 	}
 }
