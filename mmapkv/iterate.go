@@ -97,12 +97,16 @@ func (s *Store) Range(fn func(key, value []byte) error) error {
 
 // rangeFile shows the live records of one file.
 func (s *Store) rangeFile(f *file, fn func(key, value []byte) error) error {
-	prefetched := int64(0)
+	var prefetched, ahead int64
 	for offset := f.dataStart; offset < f.Limit(); {
 		if offset >= prefetched {
 			prefetched = s.prefetchIndex(f, offset)
 		}
-		next, err := s.rangeRecord(f, offset, fn)
+		if limit := f.Limit(); f.cold.Load() && ahead < min(offset+headBytes, limit) {
+			ahead = min(offset+walkBytes, limit)
+			f.Populate(offset, ahead)
+		}
+		next, err := s.rangeRecord(f, offset, ahead, fn)
 		if err != nil {
 			return err
 		}
@@ -163,9 +167,9 @@ func (s *Store) newest(key []byte) (seq uint64, err error) {
 }
 
 // rangeRecord shows the record at an offset, if it is live, and returns where the
-// next one is.
-func (s *Store) rangeRecord(f *file, offset int64, fn func(key, value []byte) error) (next int64, err error) {
-	in := found{store: s, file: f, whole: true}
+// next one is. The file was populated up to ahead.
+func (s *Store) rangeRecord(f *file, offset, ahead int64, fn func(key, value []byte) error) (next int64, err error) {
+	in := found{store: s, file: f, whole: true, ahead: ahead}
 	old := guard.Enter()
 	defer func() { in.leave(old, recover(), &err) }()
 	l := s.live.Load()

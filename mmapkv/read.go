@@ -22,6 +22,7 @@ type found struct {
 	copies bool   // the value is copied anyway
 	whole  bool   // the value is read, or shown
 	shown  bool   // a callback has them
+	ahead  int64  // up to where the file was populated, for a walk through it
 	dst    []byte // the caller's, which the read writes to
 }
 
@@ -286,7 +287,7 @@ func (f *found) load(l *live, loc index.Location) error {
 func (f *found) loadAt(offset, size int64) error {
 	var err error
 	cold := f.file.cold.Load()
-	if f.file.Memory() == nil || cold && f.copies {
+	if f.file.Memory() == nil || cold && (f.copies || size >= 0 && size <= copyCold) {
 		if f.copied == nil {
 			f.copied = borrowCopy()
 		}

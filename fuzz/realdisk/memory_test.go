@@ -6,12 +6,9 @@ package realdisk
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/memgroup"
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
@@ -105,60 +103,25 @@ func wantReclaimed(t *testing.T, dir string) {
 	t.Error("the control group does not say whether it met its limit")
 }
 
-// newMemoryGroup makes a control group of version 1 or 2 whose processes may have
-// memoryLimit bytes in memory, those of files that they have read or written among
-// them.
+// newMemoryGroup makes a control group whose processes may have memoryLimit bytes in
+// memory.
 func newMemoryGroup(t *testing.T) (dir string) {
 	t.Helper()
-	for _, version := range []struct{ root, limit string }{
-		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"},
-		{"/sys/fs/cgroup", "memory.max"},
-		{"/sys/fs/cgroup/unified", "memory.max"},
-	} {
-		dir, err := os.MkdirTemp(version.root, "mmapkv-test-")
-		if err != nil {
-			continue
-		}
-		t.Cleanup(func() { removeGroup(t, dir) })
-		// A group of version 2 has what its parent hands on, and a limit on the
-		// swap of its own.
-		_ = writeGroup(version.root, "cgroup.subtree_control", "+memory")
-		_ = writeGroup(dir, "memory.swap.max", "0")
-		if writeGroup(dir, version.limit, strconv.Itoa(memoryLimit)) == nil {
-			return dir
-		}
-	}
-	lacks(t, "a control group for memory")
-	return ""
-}
-
-// writeGroup sets a value of a control group that has it.
-func writeGroup(dir, name, value string) error {
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+	dir, err := memgroup.New(memoryLimit)
 	if err != nil {
-		return err
+		lacks(t, fmt.Sprint("a control group for memory: ", err))
 	}
-	_, err = f.WriteString(value)
-	return errors.Join(err, f.Close())
-}
-
-// removeGroup waits for the group's processes to be gone.
-func removeGroup(t *testing.T, dir string) {
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
-		err := unix.Rmdir(dir)
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			return
+	t.Cleanup(func() {
+		if err := memgroup.Remove(dir); err != nil {
+			t.Error(err)
 		}
-		if time.Now().After(deadline) {
-			t.Errorf("removing %s: %v", dir, err)
-			return
-		}
-	}
+	})
+	return dir
 }
 
 func joinMemoryGroup(t *testing.T, dir string) {
 	t.Helper()
-	if err := writeGroup(dir, "cgroup.procs", strconv.Itoa(os.Getpid())); err != nil {
+	if err := memgroup.Join(dir); err != nil {
 		lacks(t, fmt.Sprint("joining a control group: ", err))
 	}
 }

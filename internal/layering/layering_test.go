@@ -24,6 +24,7 @@ var rooms = map[string][]string{
 	"internal/invariant":   {},
 	"internal/inject":      {"internal/vfs"},
 	"internal/layering":    {},
+	"internal/memgroup":    {},
 	"internal/nap":         {},
 	"internal/prefetch":    {},
 	"internal/forgetful":   {"internal/vfs"},

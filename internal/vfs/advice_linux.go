@@ -7,13 +7,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// populate has the kernel read all pages of a step at once and no others, and the next
+// step while it waits for them: where it reads by itself, page by page as they are
+// populated, it reads as much around each as the disk's read-ahead says, up to
+// megabytes, which little memory does not hold.
 func (m *osMapping) populate(from, to int64) {
 	page := int64(unix.Getpagesize())
 	from, to = from&^(page-1), min(to, int64(len(m.memory)))
+	if from >= to {
+		return
+	}
+	step := m.memory[from:min(from+populateStep, to)]
+	_ = unix.Madvise(step, unix.MADV_WILLNEED)
 	for ; from < to; from += populateStep {
-		if unix.Madvise(m.memory[from:min(from+populateStep, to)], unix.MADV_POPULATE_READ) != nil {
+		next := m.memory[min(from+populateStep, to):min(from+2*populateStep, to)]
+		if len(next) > 0 {
+			_ = unix.Madvise(next, unix.MADV_WILLNEED)
+		}
+		if unix.Madvise(step, unix.MADV_POPULATE_READ) != nil {
 			return
 		}
+		step = next
 	}
 }
 

@@ -17,9 +17,11 @@ func syncDir(fd int) error {
 	return err
 }
 
-// advise keeps users' data out of core files, and mappings out of children. A
-// kernel that takes no such advice does no harm.
+// advise keeps users' data out of core files, and mappings out of children, and has a
+// page fault read one page and not what lies around it. A kernel that takes no such
+// advice does no harm.
 func advise(memory []byte) {
+	_ = unix.Madvise(memory, unix.MADV_RANDOM)
 	_ = unix.Madvise(memory, unix.MADV_DONTDUMP)
 	_ = unix.Madvise(memory, unix.MADV_DONTFORK)
 }

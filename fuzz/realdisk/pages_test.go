@@ -1,0 +1,65 @@
+//go:build linux
+
+package realdisk
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/mmapkv/mmapkv/internal/vfs"
+)
+
+// TestPagesAreReadOneByOne: a page fault, and Populate, read what was asked for and
+// not what lies around it, which little memory would have to give up other pages for.
+func TestPagesAreReadOneByOne(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	const size, page = 8 << 20, 4 << 10
+	d := newDisk(t)
+	dir, err := vfs.OS().OpenDir(d.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := os.WriteFile(filepath.Join(d.dir, "pages"), make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := dir.Open("pages")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Datasync(); err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.Map(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Unmap()
+	vfs.Evict(f)
+	before := vfs.Resident(f, size)
+	if before == 1 {
+		lacks(t, "a system that says which pages are in memory")
+	}
+	read := func(what string, most float64) {
+		t.Helper()
+		now := vfs.Resident(f, size)
+		if got := (now - before) * size; got > most {
+			t.Errorf("%s has read %.0f bytes", what, got)
+		}
+		before = now
+	}
+	if m.Bytes()[size/2] != 0 {
+		t.Error("the file is not what was written")
+	}
+	read("a page fault", page)
+	vfs.Populate(m, size/4, size/4+2*page)
+	read("to populate two pages", 2*page)
+	vfs.Populate(m, 0, size)
+	if now := vfs.Resident(f, size); now < 1 {
+		t.Errorf("all was populated, and %v is in memory", now)
+	}
+}
