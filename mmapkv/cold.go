@@ -55,15 +55,22 @@ func (s *Store) watchResidency() {
 			next = 0
 		}
 		some := l.order[next:min(next+residencyFiles, len(l.order))]
-		markCold(some)
+		for _, f := range markCold(some) {
+			s.cameIntoMemory(f)
+		}
 		next += len(some)
 	}
 }
 
-func markCold(files []*file) {
+// markCold asks which files are cold, and returns those that no longer are.
+func markCold(files []*file) (warm []*file) {
 	for _, f := range files {
-		f.cold.Store(f.Memory() != nil && vfs.Resident(f.File(), f.Limit()) < 1)
+		cold := f.Memory() != nil && vfs.Resident(f.File(), f.Limit()) < 1
+		if f.cold.Swap(cold) && !cold {
+			warm = append(warm, f)
+		}
 	}
+	return warm
 }
 
 // fetch populates the pages of the record at an offset of a cold file; size is -1
@@ -96,9 +103,11 @@ func (s *Store) warmUp() error {
 		}
 		if s.options.Preload {
 			f.Populate(0, f.Limit())
+			f.populated.Store(f.Limit())
 		}
 	}
 	markCold(s.files.order)
+	s.populateAll.Store(true)
 	return nil
 }
 

@@ -86,3 +86,22 @@ func TestLockMemory(t *testing.T) {
 		t.Errorf("%d bytes are locked when new segments have come, and %d before", more, opened)
 	}
 }
+
+// Pages of what was written, and of what is in memory when a store is opened, are in
+// the page tables before anybody reads them.
+func TestPagesArePopulatedAhead(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, &Options{Compaction: Compaction{Disabled: true}})
+	fill(t, s, 0, 8_000, 1000)
+	populated := func(s *Store) {
+		t.Helper()
+		f := s.live.Load().order[0]
+		if f.Memory() == nil {
+			return // a race build
+		}
+		waitFor(t, "the pages to be populated", func() bool { return mappedPages(t, f) >= 7_000 })
+	}
+	populated(s)
+	closeStore(t, s)
+	populated(open(t, dir, nil))
+}

@@ -14,9 +14,10 @@ type file struct {
 	*segment.Segment
 	slot      uint32 // its number in the index's locations
 	dataStart int64
-	capacity  int64       // where the log goes on in another file
-	dropped   atomic.Bool // compaction has put another file in its place
-	cold      atomic.Bool // not all of it is in memory: see cold.go
+	capacity  int64        // where the log goes on in another file
+	dropped   atomic.Bool  // compaction has put another file in its place
+	cold      atomic.Bool  // not all of it is in memory: see cold.go
+	populated atomic.Int64 // up to where its pages are in the page tables: see populate.go
 
 	// live is what of the file the index points to, and its hint's entries.
 	liveBytes, liveHints atomic.Int64

@@ -27,6 +27,7 @@ func newStore(options Options) *Store {
 
 		compacting:     make(chan struct{}, 1),
 		wakeCompaction: make(chan struct{}, 1),
+		wakePopulate:   make(chan struct{}, 1),
 		events:         newNotifier(options.Events, options.Logger),
 	}
 	if seams := options.seams; seams != nil {

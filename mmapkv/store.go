@@ -64,6 +64,8 @@ type Store struct {
 	scrubs         scrubs
 	events         *notifier
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
+	wakePopulate   chan struct{} // holds one token when populate has
+	populateAll    atomic.Bool   // and looks at all files
 
 	closed     atomic.Bool
 	writing    atomic.Int64  // writes in flight
@@ -78,6 +80,7 @@ type Store struct {
 // start starts the goroutines. Close stops them.
 func (s *Store) start() {
 	s.background("residency", s.watchResidency)
+	s.background("populate", s.populate)
 	if s.options.ScrubBytesPerSecond > 0 {
 		s.background("scrub", s.scrub)
 	}

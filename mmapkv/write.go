@@ -558,6 +558,7 @@ func (s *Store) publish(members []*write, start int64) {
 		w.err = nil
 	}
 	t.file.hintDue.Add(hints)
+	t.grown(s)
 	if !t.half && t.end.Offset > t.file.capacity/2 {
 		t.half = true
 		s.wakeMaintenance() // the next file is prepared now
