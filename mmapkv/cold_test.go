@@ -3,6 +3,7 @@ package mmapkv
 import (
 	"bytes"
 	"errors"
+	"path/filepath"
 	"testing"
 
 	"github.com/mmapkv/mmapkv/internal/forgetful"
@@ -14,11 +15,19 @@ import (
 // go of it.
 func evicted(t *testing.T, dir string, o *Options) *Store {
 	t.Helper()
-	s := open(t, dir, byHand())
-	for _, f := range s.live.Load().order {
-		vfs.Evict(f.File())
+	d, err := vfs.OS().OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	closeStore(t, s)
+	defer d.Close()
+	for _, name := range segmentFiles(t, dir) {
+		f, err := d.OpenReadOnly(filepath.Base(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		vfs.Evict(f)
+		f.Close()
+	}
 	return open(t, dir, o)
 }
 
