@@ -3,6 +3,7 @@ package mmapkv
 import (
 	"bytes"
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -167,4 +168,40 @@ func TestLockMemoryThatIsNotToBeHad(t *testing.T) {
 	}
 	o.LockMemory = false
 	wantValue(t, open(t, "/store", o), "a", "value")
+}
+
+// Who needs no value does not fail with it, cold or not.
+func TestColdReadsOfADamagedValue(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	fill(t, s, 0, 10, 20_000)
+	closeStore(t, s)
+	first := segmentFiles(t, dir)[0]
+	info, err := os.Stat(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(first, info.Size()-8<<10); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, unwatched())
+	for _, cold := range []bool{false, true} {
+		for _, f := range s.live.Load().order {
+			if f.Memory() == nil {
+				return // a race build, which has whole records
+			}
+			f.cold.Store(cold)
+		}
+		keys := 0
+		for range s.Keys() {
+			keys++
+		}
+		key, _ := numbered(0, 0)
+		has, hasErr := s.Has(key)
+		_, _, ttlErr := s.TTL(key)
+		_, getErr := s.Get(key)
+		if keys != 10 || !has || hasErr != nil || ttlErr != nil || !errors.Is(getErr, ErrCorrupt) {
+			t.Errorf("cold %v: %d keys; Has %v, %v; TTL %v; Get %v", cold, keys, has, hasErr, ttlErr, getErr)
+		}
+	}
 }

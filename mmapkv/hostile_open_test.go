@@ -113,3 +113,22 @@ func TestWithoutGarbageNobodyWaits(t *testing.T) {
 		t.Errorf("of %d live bytes %d are dead, and writers waited for %v", stats.LiveBytes, stats.DeadBytes, stats.WriteStall)
 	}
 }
+
+// A hint is nothing but a hole.
+func TestHintThatIsAHoleTakesNoMemory(t *testing.T) {
+	const end = 128 << 20
+	dir, info := cutStore(t, end)
+	hint := filepath.Join(dir, segment.HintName(info.ID))
+	for _, size := range []int64{0, segment.MaxHintSize(end)} {
+		if err := os.Truncate(hint, size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	open(t, dir, &Options{SegmentSize: end, ReadOnly: true})
+	runtime.ReadMemStats(&after)
+	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 64<<20 {
+		t.Errorf("%d bytes were allocated", allocated)
+	}
+}

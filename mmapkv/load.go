@@ -239,6 +239,7 @@ func (s *Store) noteUnreadable(f *file, ranges []segment.Damage) {
 // hintAtOpen reads a file's hint, or makes it anew.
 func (s *Store) hintAtOpen(f *file) (hint *segment.Hint, rebuilt bool, err error) {
 	if hint, err = s.readHint(f); err == nil {
+		f.built = nil
 		return hint, false, nil
 	}
 	hint, err = s.rebuildHint(f, nil)

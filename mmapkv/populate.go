@@ -16,8 +16,8 @@ import (
 const (
 	// populateBytes is how much is populated at a time.
 	populateBytes = 1 << 20
-	// growing is how many files may have grown, at most, since the last look.
-	growing = 4
+	// growing is how many files may have grown or ended since the last look.
+	growing = 16
 )
 
 // populate is the goroutine that does so: of all files when the store is opened and
@@ -34,8 +34,9 @@ func (s *Store) populate() {
 		if !s.populateAll.Swap(false) {
 			files = files[max(0, len(files)-growing):]
 		}
-		for i, f := range slices.Backward(files) {
-			for f.populateNext(i < len(files)-1) {
+		unsealed := s.files.unsealed()
+		for _, f := range slices.Backward(files) {
+			for f.populateNext(s.options.ReadOnly || !slices.Contains(unsealed, f)) {
 				napper.StepAside(true)
 				if s.closed.Load() {
 					return
@@ -52,9 +53,9 @@ func (s *Store) populate() {
 
 // populateNext populates the next stretch of a file that is in memory, and says
 // whether there was one. What is less than a stretch is left for later, unless the
-// file has ended.
+// file grows no more.
 func (f *file) populateNext(ended bool) bool {
-	if f.Memory() == nil || f.cold.Load() {
+	if f.Memory() == nil || f.cold.Load() || f.dropped.Load() {
 		return false
 	}
 	from, limit := f.populated.Load(), f.Limit()
@@ -68,9 +69,14 @@ func (f *file) populateNext(ended bool) bool {
 
 // grown is called by the leader when the tail has grown.
 func (t *tail) grown(s *Store) {
-	if t.end.Offset-t.file.populated.Load() < populateBytes {
-		return
+	f := t.file
+	if t.end.Offset-f.populated.Load() >= populateBytes && f.Memory() != nil && !f.cold.Load() {
+		s.wakePopulation()
 	}
+}
+
+// wakePopulation has populate look for something to do.
+func (s *Store) wakePopulation() {
 	select {
 	case s.wakePopulate <- struct{}{}:
 	default:
@@ -81,8 +87,5 @@ func (t *tail) grown(s *Store) {
 func (s *Store) cameIntoMemory(f *file) {
 	f.populated.Store(0)
 	s.populateAll.Store(true)
-	select {
-	case s.wakePopulate <- struct{}{}:
-	default:
-	}
+	s.wakePopulation()
 }

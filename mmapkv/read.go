@@ -287,7 +287,7 @@ func (f *found) load(l *live, loc index.Location) error {
 func (f *found) loadAt(offset, size int64) error {
 	var err error
 	cold := f.file.cold.Load()
-	if f.file.Memory() == nil || cold && (f.copies || size >= 0 && size <= copyCold) {
+	if f.file.Memory() == nil || cold && (f.copies || f.whole && size >= 0 && size <= copyCold) {
 		if f.copied == nil {
 			f.copied = borrowCopy()
 		}

@@ -225,6 +225,7 @@ func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 	}
 	s.files.sealed(f)
 	s.wakeCompact()
+	s.wakePopulation()
 	return nil
 }
 
@@ -254,11 +255,12 @@ func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.Hint
 	if err != nil || !hint.Damaged() {
 		return hint, err
 	}
-	content, err := readFile(s.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
+	file, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
 	if err != nil {
 		return hint, nil
 	}
-	if older, err := segment.ParseHint(content, f.ID, f.Salt); err == nil {
+	defer file.Close()
+	if older, err := segment.ReadHint(file, size, f.ID, f.Salt); err == nil {
 		hint.AddLost(older, end.Offset)
 	}
 	return hint, nil

@@ -407,6 +407,18 @@ func ReadHintCount(r io.ReaderAt, size int64) (int, error) {
 
 // ReadHint reads a hint of size bytes and checks it as ParseHint does.
 func ReadHint(r io.ReaderAt, size int64, id ID, salt uint64) (*Hint, error) {
+	var header [hintHeaderSize]byte
+	if size < int64(len(header))+hintSumSize {
+		return nil, ErrHint
+	}
+	// What does not begin like a hint may be a hole, and want more memory than it takes
+	// on the disk.
+	if n, err := r.ReadAt(header[:], 0); n < len(header) {
+		return nil, cmp.Or(noEOF(err), ErrHint)
+	}
+	if err := checkHintHeader(header[:], id); err != nil {
+		return nil, err
+	}
 	data := make([]byte, size)
 	sum := uint32(0)
 	for at := 0; at < len(data); {
@@ -414,10 +426,7 @@ func ReadHint(r io.ReaderAt, size int64, id ID, salt uint64) (*Hint, error) {
 		piece := data[at:min(at+readPiece, len(data))]
 		n, err := r.ReadAt(piece, int64(at))
 		if n < len(piece) {
-			if err == nil || errors.Is(err, io.EOF) {
-				err = ErrHint // it was cut
-			}
-			return nil, err
+			return nil, cmp.Or(noEOF(err), ErrHint) // it was cut
 		}
 		at += n
 		sum = crc32.Update(sum, castagnoli, piece[:max(0, min(n, len(data)-hintSumSize-(at-n)))])
@@ -427,6 +436,27 @@ func ReadHint(r io.ReaderAt, size int64, id ID, salt uint64) (*Hint, error) {
 
 const readPiece = 128 << 10
 
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// checkHintHeader says what is wrong with how a hint begins.
+func checkHintHeader(header []byte, id ID) error {
+	if string(header[:len(hintMagic)]) != hintMagic {
+		return ErrHint
+	}
+	if err := checkVersion(binary.LittleEndian.Uint32(header[hintVersionAt:]), hintVersion); err != nil {
+		return err
+	}
+	if ID(binary.LittleEndian.Uint64(header[hintIDAt:])) != id {
+		return ErrHint
+	}
+	return nil
+}
+
 // ParseHint checks a whole hint: that it is the segment's, that it is what was
 // written, and every length in it.
 func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
@@ -435,10 +465,10 @@ func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
 
 // parseHint is ParseHint with the checksum that the content has.
 func parseHint(data []byte, sum uint32, id ID) (*Hint, error) {
-	if len(data) < hintHeaderSize+hintSumSize || string(data[:len(hintMagic)]) != hintMagic {
+	if len(data) < hintHeaderSize+hintSumSize {
 		return nil, ErrHint
 	}
-	if err := checkVersion(binary.LittleEndian.Uint32(data[hintVersionAt:]), hintVersion); err != nil {
+	if err := checkHintHeader(data, id); err != nil {
 		return nil, err
 	}
 	body := data[:len(data)-hintSumSize]
@@ -446,14 +476,14 @@ func parseHint(data []byte, sum uint32, id ID) (*Hint, error) {
 		return nil, ErrHint
 	}
 	h := &Hint{
-		ID:        ID(binary.LittleEndian.Uint64(data[hintIDAt:])),
+		ID:        id,
 		Covers:    End{int64(binary.LittleEndian.Uint64(data[hintCoversAt:])), binary.LittleEndian.Uint64(data[hintSeqAt:])},
 		Watermark: binary.LittleEndian.Uint64(data[hintWatermarkAt:]),
 	}
 	count := binary.LittleEndian.Uint64(data[hintCountAt:])
 	damages := uint64(binary.LittleEndian.Uint32(data[hintDamagesAt:]))
 	left := uint64(len(body) - hintHeaderSize)
-	if h.ID != id || h.Covers.Offset < 0 || damages > left/damageSize || count > (left-damages*damageSize)/directorySize {
+	if h.Covers.Offset < 0 || damages > left/damageSize || count > (left-damages*damageSize)/directorySize {
 		return nil, ErrHint
 	}
 	h.entries = body[:uint64(len(body))-damages*damageSize-count*directorySize]

@@ -18,8 +18,10 @@ func syncDir(fd int) error {
 }
 
 // advise keeps users' data out of core files, and mappings out of children, and has a
-// page fault read one page and not what lies around it. A kernel that takes no such
-// advice does no harm.
+// page fault read one page and not what lies around it. (Linux from 6.3 on then takes
+// pages for unused that are read through the mapping only, when it looks for memory.
+// What is gone is read by pread from then on, which counts as use.) A kernel that takes
+// no such advice does no harm.
 func advise(memory []byte) {
 	_ = unix.Madvise(memory, unix.MADV_RANDOM)
 	_ = unix.Madvise(memory, unix.MADV_DONTDUMP)
