@@ -48,9 +48,9 @@ var mutants = []mutant{
 		"	if !s.tail.clean {\n		return nil\n	}", "	if true {\n		return nil\n	}"},
 	{"an old hint is believed", "mmapkv/open.go", "	if hint.Covers != f.end {", "	if false {"},
 	{"an expired record does not shadow", "mmapkv/load.go",
-		"			size = 0\n			s.hides.Store(true)\n", "			s.hides.Store(true)\n			return false\n"},
+		"			size = 0\n			s.hides.Store(true)\n", "			s.hides.Store(true)\n			return index.NoLocation\n"},
 	{"a tombstone does not shadow", "mmapkv/load.go",
-		"		case e.Flags&segment.Tombstone != 0:\n			size = 0\n", "		case e.Flags&segment.Tombstone != 0:\n			return false\n"},
+		"		case e.Flags&segment.Tombstone != 0:\n			size = 0\n", "		case e.Flags&segment.Tombstone != 0:\n			return index.NoLocation\n"},
 	{"published before it is written", "mmapkv/rotate.go",
 		"	upTo = s.acknowledged.Load()\n", "	upTo = s.lastGiven.Load() + 1\n"},
 }
