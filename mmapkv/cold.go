@@ -102,8 +102,7 @@ func (s *Store) warmUp() error {
 			}
 		}
 		if s.options.Preload {
-			f.Populate(0, f.Limit())
-			f.populated.Store(f.Limit())
+			f.populateWhole()
 		}
 	}
 	markCold(s.files.order)

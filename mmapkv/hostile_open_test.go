@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -23,11 +22,8 @@ func openWithin(t *testing.T, dir string, o Options) *Store {
 	t.Helper()
 	size, _ := diskUse(t, dir)
 	o.ReadOnly = true
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	s := open(t, dir, &o)
-	runtime.ReadMemStats(&after)
-	if allocated := int64(after.TotalAlloc - before.TotalAlloc); allocated > 2*size+64<<20 {
+	var s *Store
+	if allocated := int64(allocatedBy(func() { s = open(t, dir, &o) })); allocated > 2*size+64<<20 {
 		t.Errorf("to open %d bytes %d were allocated", size, allocated)
 	}
 	return s
@@ -128,11 +124,8 @@ func TestHintThatIsAHoleTakesNoMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	open(t, dir, &Options{SegmentSize: end, ReadOnly: true})
-	runtime.ReadMemStats(&after)
-	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 64<<20 {
+	allocated := allocatedBy(func() { open(t, dir, &Options{SegmentSize: end, ReadOnly: true}) })
+	if allocated > 64<<20 {
 		t.Errorf("%d bytes were allocated", allocated)
 	}
 }

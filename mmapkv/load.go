@@ -213,6 +213,7 @@ func (l *loading) hintRead(f *file, hint *segment.Hint, rebuilt bool, err error)
 	if rebuilt {
 		s.recovery.HintsRebuilt++
 	}
+	f.hintDue.Add(hint.Size())
 	s.noteUnreadable(f, hint.Damages())
 	if hint.Len() > 0 {
 		l.stretches = append(l.stretches, stretch{f, hint, 0})
@@ -257,16 +258,13 @@ func (s *Store) sortStretch(one stretch, parts int, inOrder, byPart []loaded) (l
 	to := min(one.from+stretchEntries, hint.Len())
 	inOrder = slices.Grow(inOrder[:0], to-one.from)[:to-one.from]
 	ends := make([]int, parts)
-	hints := int64(0)
 	now := s.now().UnixMilli()
 	for i := range inOrder {
 		e := hint.At(one.from + i)
-		hints += segment.HintEntrySize(len(e.Key))
 		print := s.hasher.Fingerprint(e.Key)
 		inOrder[i] = loaded{print.Hash, s.locate(f, &e, now), e.Size, e.Expiry, print.Check, uint16(len(e.Key))}
 		ends[index.Part(print.Hash, parts)]++
 	}
-	f.hintDue.Add(hints)
 	begin := 0
 	for i, count := range ends {
 		ends[i] = begin // until the records are there

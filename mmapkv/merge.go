@@ -375,8 +375,7 @@ func (m *merge) finish() (*file, error) {
 	}
 	f.SetLimit(m.end.Offset)
 	if !m.cold {
-		f.Populate(0, m.end.Offset)
-		f.populated.Store(m.end.Offset)
+		f.populateWhole()
 	}
 	f.cold.Store(m.cold)
 	s.lockNew(f)

@@ -67,6 +67,13 @@ func (f *file) populateNext(ended bool) bool {
 	return f.populated.CompareAndSwap(from, to)
 }
 
+// populateWhole populates all of a file at once.
+func (f *file) populateWhole() {
+	limit := f.Limit()
+	f.Populate(0, limit)
+	f.populated.Store(limit)
+}
+
 // grown is called by the leader when the tail has grown.
 func (t *tail) grown(s *Store) {
 	f := t.file

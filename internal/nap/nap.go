@@ -24,8 +24,8 @@ const (
 	// slice is how long the work goes on before it steps aside, and aside is for how
 	// long. On a machine so busy that stepping aside takes longer than a slice, the
 	// work goes on for as long as it was kept waiting, up to longSlice, or a quarter
-	// of that if it is more, up to longestSlice, rather than hardly ever. Where perhaps not all processors
-	// are busy the slice is doubtSlice.
+	// of that if it is more, up to longestSlice, rather than hardly ever. Where perhaps
+	// not all processors are busy the slice is doubtSlice.
 	slice      = 100 * time.Microsecond
 	doubtSlice = 500 * time.Microsecond
 	aside      = 20 * time.Microsecond
