@@ -231,7 +231,8 @@ func (d *KeyDir) Loader() Loader { return Loader{keys: d} }
 
 // PutNewer sets the location of a fingerprint unless the one it has is greater: while a store loads, the higher slot
 // and in it the higher offset is the newer record, in whatever order they come. loser is the location that did not
-// stay, NoLocation if there was no other; replaced reports that the loser is the one that was there.
+// stay, NoLocation if there was no other; replaced reports that the loser is the one that was there. A location that is
+// put again does not stay.
 func (l *Loader) PutNewer(fp Fingerprint, location Location) (loser Location, replaced bool) {
 	s := l.keys.seat(fp)
 	switch {
@@ -242,9 +243,6 @@ func (l *Loader) PutNewer(fp Fingerprint, location Location) (loser Location, re
 			l.Done()
 		}
 		return s.old, s.old != NoLocation
-	case location == s.old:
-		s.page.mu.Unlock()
-		return NoLocation, false
 	default:
 		s.page.mu.Unlock()
 		return location, false
@@ -395,6 +393,15 @@ func (d *KeyDir) Sweep(drop func(Location) bool) {
 		}
 		d.live.Add(-int64(dropped))
 		d.tidyLocked(p)
+	}, func() bool { return true })
+}
+
+// Trim gives back what pages have too much, having been made for more keys than there are.
+func (d *KeyDir) Trim() {
+	d.eachPageLocked(func(p *page) {
+		if p.roomyLocked(d.leastSlots) {
+			d.replaceLocked(p, p.rebuiltLocked(d.leastSlots))
+		}
 	}, func() bool { return true })
 }
 

@@ -150,11 +150,7 @@ func TestKeyDirIsAMap(t *testing.T) {
 				loader := d.Loader()
 				loser, replaced := loader.PutNewer(fp, to)
 				loader.Done()
-				want := min(old, to)
-				if old == to {
-					want = NoLocation
-				}
-				same("PutNewer", loser, want)
+				same("PutNewer", loser, min(old, to))
 				if replaced != (old != NoLocation && to > old) {
 					t.Fatalf("PutNewer of %#x over %#x: replaced is %v", to, old, replaced)
 				}
@@ -386,6 +382,31 @@ func TestExpectedKeysAreNotCopied(t *testing.T) {
 	t.Logf("%d pages, %d splits, %d rebuilds", pages, splits, rebuilds)
 	if splits != 0 || rebuilds > pages/5 {
 		t.Errorf("%d pages: %d splits, %d rebuilds", pages, splits, rebuilds)
+	}
+}
+
+func TestTrimGivesBackWhatWasExpected(t *testing.T) {
+	const keys = 100_000
+	d := New(Options{ExpectedKeys: 3 * keys})
+	for n := range uint64(keys) {
+		d.Put(number(n), place(n))
+	}
+	d.Trim()
+	checkPages(t, d)
+	if perKey := float64(d.Bytes()) / keys; perKey > 36 {
+		t.Errorf("%.1f bytes for each key", perKey)
+	}
+	for n := range uint64(keys) {
+		if got := d.Get(number(n)); got != place(n) {
+			t.Fatalf("key %d is at %#x", n, got)
+		}
+	}
+	_, _, before := d.Stats()
+	if d.Trim(); d.Len() != keys {
+		t.Errorf("%d keys", d.Len())
+	}
+	if _, _, after := d.Stats(); after != before {
+		t.Errorf("trimmed twice: %d rebuilds more", after-before)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 )
 
 // bucket is the number of a page. The hashes of a page are those whose low bits are its bucket.
@@ -34,12 +36,15 @@ const (
 
 // newPage returns an empty page for the hashes with h&mask == b.
 func newPage(b bucket, mask uint64, capacity int) *page {
-	return &page{
+	p := &page{
 		bucket: b,
 		mask:   mask,
 		slots:  make([]uint64, wordsPerSlot*capacity),
 		checks: make([]uint32, capacity),
 	}
+	prefetch.Pages(p.slots)
+	prefetch.Pages(p.checks)
+	return p
 }
 
 // capacityFor is the capacity in slots of a page built for so many keys: 5/8 full, so that 2/5 more can come.
@@ -125,6 +130,11 @@ func (p *page) eachLocked(fn func(fp Fingerprint, location Location)) {
 func (p *page) wornLocked(leastSlots int) bool {
 	quarter := p.capacity() / 4
 	return p.live <= quarter && p.used-p.live >= quarter && p.capacity() > 2*leastSlots
+}
+
+// roomyLocked reports whether a rebuilt page would be smaller by a quarter at least.
+func (p *page) roomyLocked(leastSlots int) bool {
+	return capacityFor(p.live+1, leastSlots) <= p.capacity()/4*3
 }
 
 // rebuiltLocked returns a page with the same keys that has room for one more at least.

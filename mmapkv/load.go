@@ -6,52 +6,43 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"unsafe"
 
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
 // loading fills the index from the hints. The keys of a hint are spread over all of
 // the index, and a large one has more pages of memory than a processor can find at
-// once. So a stretch of a hint is sorted by parts of the index first, and each part
-// is filled by itself: that takes half the time.
+// once. So each worker collects records by parts of the index, and puts those of one
+// part into it together: that takes half the time.
 //
-// The workers take whatever there is to do: parts first, then stretches, then files
-// whose hints are not read. So they have work to the end, however many files there
-// are, and no more hints and stretches are in memory than there are workers.
+// Memory that a process has never used costs more time than all else that is done
+// with it. So hints are read by pieces, into the same memory each time, and no worker
+// collects more than fits into caches.
 type loading struct {
-	store *Store
-	parts int // of the index, a power of two
+	store    *Store
+	parts    int // of the index, a power of two
+	capacity int // of a worker for records of one part
 
-	mu        sync.Mutex // guards the rest, and Store.recovery
-	changed   sync.Cond  // there is something to do, or nobody makes any more
-	files     []*file    // whose hints are not read
-	stretches []stretch
-	sorted    []part
-	spare     [][]loaded // memory of batches that are done
-	producing int        // workers that read a hint or sort a stretch
+	mu        sync.Mutex    // guards the rest, and Store.recovery
+	changed   sync.Cond     // there is something to do, or nobody makes any more
+	sources   []hintSource  // one for each file, oldest first
+	opened    int           // sources whose hint was opened or is being opened
+	ready     []*hintSource // those with pieces that nobody has taken
+	producing int           // workers that open or make a hint
 	err       error
 }
 
-// stretch is what is left to do of a file's hint.
-type stretch struct {
-	file *file
-	hint *segment.Hint
-	from int // entry
-}
-
-// part is what goes from a stretch into one part of the index.
-type part struct {
+// hintSource is a file whose records go into the index.
+type hintSource struct {
 	file    *file
-	records []loaded
-	of      *batch
-}
-
-// batch is the memory of the parts of a stretch, which another one has when they are
-// in the index: to provide it takes longer than to fill it.
-type batch struct {
-	records []loaded
-	left    int // parts that are not in the index
+	hint    *fileHint
+	rebuilt bool // the hint was made anew
+	next    int  // piece that nobody has taken
+	busy    int  // workers that have one
+	failed  bool // a piece could not be read
 }
 
 // loaded is a record that goes into the index.
@@ -65,9 +56,10 @@ type loaded struct {
 }
 
 const (
-	stretchEntries = 512 << 10 // at most
-	partBytes      = 1 << 20   // of the index, about
-	mostParts      = 256       // the processor writes to so many places at once
+	piecesAtOnce  = 4       // of a hint that a worker takes
+	partBytes     = 1 << 20 // of the index, about
+	mostParts     = 256     // the processor writes to so many places at once
+	mostCollected = 2048    // records of one part, by one worker
 )
 
 // loadIndex fills the index. Which file is younger decides between two records of
@@ -75,30 +67,49 @@ const (
 // place until all are in.
 func (s *Store) loadIndex() error {
 	s.sizeIndex()
-	l := &loading{store: s, files: s.files.order, parts: 1}
-	for l.parts < mostParts && int64(l.parts)*partBytes < s.files.keys.Bytes() {
-		l.parts *= 2
-	}
-	l.changed.L = &l.mu
 	workers := runtime.GOMAXPROCS(0)
 	if s.manual() {
 		workers = 1
 	}
+	l := s.newLoading(workers)
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(l.work)
 	}
 	group.Wait()
-	s.files.keys.Sweep(index.Location.Tombstone)
+	for i := range l.sources {
+		l.sources[i].end(s)
+	}
+	keys := s.files.keys
+	keys.Sweep(index.Location.Tombstone)
+	if keys.Len() >= s.options.ExpectedKeys {
+		keys.Trim()
+	}
 	return l.err
+}
+
+func (s *Store) newLoading(workers int) *loading {
+	l := &loading{store: s, parts: 1, sources: make([]hintSource, len(s.files.order))}
+	l.changed.L = &l.mu
+	for i, f := range s.files.order {
+		l.sources[i].file = f
+	}
+	bytes := s.files.keys.Bytes()
+	for l.parts < mostParts && int64(l.parts)*partBytes < bytes {
+		l.parts *= 2
+	}
+	// What all workers collect takes a quarter of what the index takes, at most.
+	most := bytes / 4 / int64(workers*l.parts) / int64(unsafe.Sizeof(loaded{}))
+	l.capacity = int(min(max(most, 16), mostCollected))
+	return l
 }
 
 // sizeIndexFrom is the size of a store, in bytes of segments, below which the index
 // may as well grow.
 const sizeIndexFrom = 1 << 20
 
-// sizeIndex makes the index large enough for most of what the hints have. Of two
-// records of a key one goes; when there is none such the pages get fuller instead.
+// sizeIndex makes the index large enough for all that the hints have. Of two records
+// of a key one goes; what there is too much then is given back in the end.
 func (s *Store) sizeIndex() {
 	var bytes int64
 	for _, f := range s.files.order {
@@ -111,8 +122,8 @@ func (s *Store) sizeIndex() {
 	for _, f := range s.files.order {
 		entries += s.hintCount(f)
 	}
-	if expected := entries / 4 * 3; expected > s.options.ExpectedKeys {
-		s.files.keys = s.newIndex(expected)
+	if entries > s.options.ExpectedKeys {
+		s.files.keys = s.newIndex(entries)
 		s.files.publish()
 	}
 }
@@ -131,93 +142,92 @@ func (s *Store) hintCount(f *file) int {
 
 // work does what there is to do, until nothing is left or something has failed.
 func (l *loading) work() {
+	c := l.newCollector()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.err == nil {
 		switch {
-		case len(l.sorted) > 0:
-			p := pop(&l.sorted)
-			l.mu.Unlock()
-			expiring := new(expiries)
-			l.store.loadPart(p, expiring)
-			l.mu.Lock()
-			p.file.expiring.merge(expiring)
-			if p.of.left--; p.of.left == 0 {
-				l.spare = append(l.spare, p.of.records)
-			}
-		case len(l.stretches) > 0:
-			one := pop(&l.stretches)
-			rest := one
-			if rest.from += stretchEntries; rest.from < rest.hint.Len() {
-				l.stretches = append(l.stretches, rest)
-			}
-			inOrder, byPart := l.memory(), l.memory()
-			l.produce(func() func() {
-				var sorted []part
-				inOrder, sorted = l.store.sortStretch(one, l.parts, inOrder, byPart)
-				return func() {
-					l.sorted = append(l.sorted, sorted...)
-					l.spare = append(l.spare, inOrder)
-				}
-			})
-		case len(l.files) > 0:
-			f := l.files[0]
-			l.files = l.files[1:]
-			l.produce(func() func() {
-				hint, rebuilt, err := l.store.hintAtOpen(f)
-				return func() { l.hintRead(f, hint, rebuilt, err) }
-			})
+		case len(l.ready) > 0:
+			l.readPieces(l.ready[len(l.ready)-1], c)
+		case l.opened < len(l.sources):
+			from := &l.sources[l.opened]
+			l.opened++
+			l.produce(from, l.store.hintAtOpen)
 		case l.producing > 0:
 			l.changed.Wait()
+			continue
 		default:
+			l.mu.Unlock()
+			c.end()
+			l.mu.Lock()
 			return
 		}
 	}
 }
 
-// memory is what is left of another batch, if there is something.
-func (l *loading) memory() []loaded {
-	if len(l.spare) == 0 {
-		return nil
-	}
-	return pop(&l.spare)
-}
-
-func pop[T any](list *[]T) T {
-	last := len(*list) - 1
-	one := (*list)[last]
-	clear((*list)[last:])
-	*list = (*list)[:last]
-	return one
-}
-
-// produce makes something to do without the lock, and what it returns lists that with
-// the lock.
-func (l *loading) produce(something func() (list func())) {
+// produce gives a source a hint, without the lock meanwhile.
+func (l *loading) produce(from *hintSource, hint func(*file) (hint *fileHint, rebuilt bool, err error)) {
 	l.producing++
 	l.mu.Unlock()
-	list := something()
+	made, rebuilt, err := hint(from.file)
 	l.mu.Lock()
 	l.producing--
-	list()
+	switch {
+	case err != nil:
+		l.err = errors.Join(l.err, err)
+	default:
+		from.hint, from.rebuilt, from.next, from.failed = made, rebuilt, 0, false
+		if made.Pieces() > 0 {
+			l.ready = append(l.ready, from)
+		}
+	}
 	l.changed.Broadcast()
 }
 
-// hintRead lists what there is to do of a hint, and notes what it says of its file.
-func (l *loading) hintRead(f *file, hint *segment.Hint, rebuilt bool, err error) {
-	if err != nil {
-		l.err = errors.Join(l.err, err)
+// readPieces collects what some pieces of a source's hint have, without the lock
+// meanwhile. When a piece is not any more what it was a moment ago, the hint is made
+// anew from the records; what was in the index of it before is there again then.
+func (l *loading) readPieces(from *hintSource, c *collector) {
+	first, next := from.next, min(from.next+piecesAtOnce, from.hint.Pieces())
+	if from.next = next; next == from.hint.Pieces() {
+		l.drop(from)
+	}
+	from.busy++
+	l.mu.Unlock()
+	var err error
+	for i := first; i < next && err == nil; i++ {
+		err = c.collect(from.file, from.hint, i)
+	}
+	l.mu.Lock()
+	from.busy--
+	if err != nil && !from.failed {
+		from.failed = true
+		l.drop(from)
+	}
+	if from.failed && from.busy == 0 {
+		from.hint.Close()
+		l.produce(from, l.store.hintAnew)
+	}
+}
+
+// drop takes a source off the list of those that have pieces.
+func (l *loading) drop(from *hintSource) {
+	if i := slices.Index(l.ready, from); i >= 0 {
+		l.ready = slices.Delete(l.ready, i, i+1)
+	}
+}
+
+// end notes what the hint says of its file, when all is in the index.
+func (from *hintSource) end(s *Store) {
+	if from.hint == nil {
 		return
 	}
-	s := l.store
-	if rebuilt {
+	from.hint.Close()
+	if from.rebuilt {
 		s.recovery.HintsRebuilt++
 	}
-	f.hintDue.Add(hint.Size())
-	s.noteUnreadable(f, hint.Damages())
-	if hint.Len() > 0 {
-		l.stretches = append(l.stretches, stretch{f, hint, 0})
-	}
+	from.file.hintDue.Add(from.hint.Size())
+	s.noteUnreadable(from.file, from.hint.Damages())
 }
 
 // mostRanges is how many ranges of one file Open tells of one by one.
@@ -237,12 +247,16 @@ func (s *Store) noteUnreadable(f *file, ranges []segment.Damage) {
 	}
 }
 
-// hintAtOpen reads a file's hint, or makes it anew.
-func (s *Store) hintAtOpen(f *file) (hint *segment.Hint, rebuilt bool, err error) {
-	if hint, err = s.readHint(f); err == nil {
+// hintAtOpen opens a file's hint, or makes it anew.
+func (s *Store) hintAtOpen(f *file) (hint *fileHint, rebuilt bool, err error) {
+	if hint, err = s.openHint(f, nil); err == nil {
 		f.built = nil
 		return hint, false, nil
 	}
+	return s.hintAnew(f)
+}
+
+func (s *Store) hintAnew(f *file) (hint *fileHint, rebuilt bool, err error) {
 	hint, err = s.rebuildHint(f, nil)
 	if err != nil && !errors.Is(err, ErrFailed) { // else it was read, and could not be written down
 		err = unusable(segment.FileName(f.ID), err)
@@ -250,42 +264,105 @@ func (s *Store) hintAtOpen(f *file) (hint *segment.Hint, rebuilt bool, err error
 	return hint, true, err
 }
 
-// sortStretch divides the records of a stretch by parts of the index, and notes what
-// they say of their file. It uses the memory that it is given, and returns that which
-// is not in the parts.
-func (s *Store) sortStretch(one stretch, parts int, inOrder, byPart []loaded) (left []loaded, list []part) {
-	f, hint := one.file, one.hint
-	to := min(one.from+stretchEntries, hint.Len())
-	inOrder = slices.Grow(inOrder[:0], to-one.from)[:to-one.from]
-	ends := make([]int, parts)
-	now := s.now().UnixMilli()
-	for i := range inOrder {
-		e := hint.At(one.from + i)
-		print := s.hasher.Fingerprint(e.Key)
-		inOrder[i] = loaded{print.Hash, s.locate(f, &e, now), e.Size, e.Expiry, print.Check, uint16(len(e.Key))}
-		ends[index.Part(print.Hash, parts)]++
+// collector is what one worker has collected.
+type collector struct {
+	*loading
+	keys    index.Loader
+	now     int64 // Unix milliseconds
+	records []loaded
+	counts  []int  // of records of each part, which has so many times capacity places
+	piece   []byte // memory of the last one
+	tallies map[*file]*tally
+}
+
+// tally is what the records of a file come to.
+type tally struct {
+	live, liveHints int64
+	expiring        expiries
+}
+
+func (l *loading) newCollector() *collector {
+	c := &collector{
+		loading: l,
+		keys:    l.store.files.keys.Loader(),
+		now:     l.store.now().UnixMilli(),
+		records: make([]loaded, l.parts*l.capacity),
+		counts:  make([]int, l.parts),
+		tallies: map[*file]*tally{},
 	}
-	begin := 0
-	for i, count := range ends {
-		ends[i] = begin // until the records are there
-		begin += count
+	prefetch.Pages(c.records)
+	return c
+}
+
+// collect collects the records of a piece of a hint.
+func (c *collector) collect(f *file, hint *fileHint, piece int) error {
+	entries, err := hint.Piece(piece, c.piece)
+	if err != nil {
+		return err
 	}
-	byPart = slices.Grow(byPart[:0], len(inOrder))[:len(inOrder)]
-	for i := range inOrder {
-		end := &ends[index.Part(inOrder[i].hash, parts)]
-		byPart[*end] = inOrder[i]
-		*end++
-	}
-	of := &batch{records: byPart}
-	begin = 0
-	for _, end := range ends {
-		if end > begin {
-			list = append(list, part{f, byPart[begin:end], of})
-			of.left++
+	c.piece = entries
+	for len(entries) > 0 {
+		e := entries.Next()
+		print := c.store.hasher.Fingerprint(e.Key)
+		part := index.Part(print.Hash, c.parts)
+		count := &c.counts[part]
+		c.records[part*c.capacity+*count] = loaded{print.Hash, c.store.locate(f, &e, c.now), e.Size, e.Expiry, print.Check, uint16(len(e.Key))}
+		if *count++; *count == c.capacity {
+			c.put(part)
 		}
-		begin = end
 	}
-	return inOrder, list
+	return nil
+}
+
+// put puts what was collected of a part into the index.
+func (c *collector) put(part int) {
+	records := c.records[part*c.capacity:][:c.counts[part]]
+	c.counts[part] = 0
+	keys := c.store.files.keys
+	var f *file
+	var of *tally
+	for i := range records {
+		if ahead := i + prefetchAhead; ahead < len(records) {
+			keys.Prefetch(records[ahead].hash)
+		}
+		r := &records[i]
+		if !c.store.load(&c.keys, r) {
+			continue
+		}
+		if f == nil || f.slot != r.location.Slot() {
+			f = c.store.live.Load().file(r.location)
+			of = c.tally(f)
+		}
+		of.live += r.size
+		of.liveHints += segment.HintEntrySize(int(r.keySize))
+		if r.expiry != 0 {
+			of.expiring.add(r.size, r.expiry)
+		}
+	}
+}
+
+func (c *collector) tally(f *file) *tally {
+	of := c.tallies[f]
+	if of == nil {
+		of = new(tally)
+		c.tallies[f] = of
+	}
+	return of
+}
+
+// end puts the rest into the index, and counts what there is of each file.
+func (c *collector) end() {
+	for part := range c.counts {
+		c.put(part)
+	}
+	c.keys.Done()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for f, of := range c.tallies {
+		f.liveBytes.Add(of.live)
+		f.liveHints.Add(of.liveHints)
+		f.expiring.merge(&of.expiring)
+	}
 }
 
 // locate is the location of a record of a hint, and for one that reads do not find
@@ -303,28 +380,6 @@ func (s *Store) locate(f *file, e *segment.HintEntry, now int64) index.Location 
 		}
 	}
 	return index.MakeLocation(f.slot, e.Offset, size)
-}
-
-// loadPart puts records into the index, and notes which of them will expire.
-func (s *Store) loadPart(p part, expiring *expiries) {
-	var live, liveHints int64
-	keys := s.files.keys.Loader()
-	defer keys.Done()
-	for i := range p.records {
-		if ahead := i + prefetchAhead; ahead < len(p.records) {
-			s.files.keys.Prefetch(p.records[ahead].hash)
-		}
-		r := &p.records[i]
-		if !s.load(&keys, r) {
-			continue
-		}
-		live, liveHints = live+r.size, liveHints+segment.HintEntrySize(int(r.keySize))
-		if r.expiry != 0 {
-			expiring.add(r.size, r.expiry)
-		}
-	}
-	p.file.liveBytes.Add(live)
-	p.file.liveHints.Add(liveHints)
 }
 
 // load puts one record into the index, and says whether it is one that reads can

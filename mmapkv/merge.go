@@ -385,36 +385,17 @@ func (m *merge) finish() (*file, error) {
 // findShadows finds the run's tombstones and expired records of keys that the
 // index does not have, and which of them an older file needs.
 func (m *merge) findShadows() error {
-	s := m.store
-	now := s.now().UnixMilli()
+	now := m.store.now().UnixMilli()
 	var all []*shadow
 	for i, f := range m.run {
 		if !f.mayShadow.Load() {
 			continue
 		}
-		hint, err := m.hintOf(f)
+		found, err := m.shadowsOf(i, f, now)
 		if err != nil {
-			return unreadable(f, f.dataStart, err)
+			return err
 		}
-		for e := range hint.Entries {
-			if e.Flags&(segment.Tombstone|segment.Expires) == 0 {
-				continue
-			}
-			live := int64(0)
-			switch s.files.keys.Get(s.hasher.Fingerprint(e.Key)) {
-			case index.NoLocation:
-				// Deleted; or expired when the store was opened or before, whatever the
-				// clock says now.
-			case index.MakeLocation(f.slot, e.Offset, e.Size):
-				if e.Expiry > now {
-					continue
-				}
-				live = e.Size
-			default:
-				continue
-			}
-			all = append(all, &shadow{key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}, live: live})
-		}
+		all = append(all, found...)
 		if err := m.pacer.work(f.hintBytes.Load()); err != nil {
 			return err
 		}
@@ -437,6 +418,39 @@ func (m *merge) findShadows() error {
 	return nil
 }
 
+// shadowsOf finds those of the i-th file of the run.
+func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error) {
+	hint, err := m.hintOf(f)
+	if err != nil {
+		return nil, unreadable(f, f.dataStart, err)
+	}
+	defer hint.Close()
+	s := m.store
+	for e, err := range hint.Entries() {
+		if err != nil {
+			return nil, err
+		}
+		if e.Flags&(segment.Tombstone|segment.Expires) == 0 {
+			continue
+		}
+		live := int64(0)
+		switch s.files.keys.Get(s.hasher.Fingerprint(e.Key)) {
+		case index.NoLocation:
+			// Deleted; or expired when the store was opened or before, whatever the
+			// clock says now.
+		case index.MakeLocation(f.slot, e.Offset, e.Size):
+			if e.Expiry > now {
+				continue
+			}
+			live = e.Size
+		default:
+			continue
+		}
+		found = append(found, &shadow{key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}, live: live})
+	}
+	return found, nil
+}
+
 // pin marks the shadows, sorted by key, that the older file needs, and returns the
 // others. A file with ranges that cannot be read may hold any key.
 func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
@@ -444,29 +458,36 @@ func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
 	if errors.Is(err, ErrFailed) {
 		return nil, err
 	}
+	if err == nil {
+		defer hint.Close()
+	}
 	if err != nil || len(hint.Damages()) > 0 {
 		for _, one := range shadows {
 			one.by = f.ID
 		}
 		return nil, nil
 	}
-	i, n := 0, hint.Len()
-	for _, one := range shadows {
-		for i < n && bytes.Compare(hint.Key(i), one.key) < 0 {
-			i++
+	for e, err := range hint.Entries() {
+		if err != nil {
+			return nil, err
 		}
-		if i < n && bytes.Equal(hint.Key(i), one.key) {
-			one.by = f.ID
-		} else {
-			rest = append(rest, one)
+		for len(shadows) > 0 && bytes.Compare(shadows[0].key, e.Key) < 0 {
+			rest, shadows = append(rest, shadows[0]), shadows[1:]
+		}
+		if len(shadows) == 0 {
+			break
+		}
+		if bytes.Equal(shadows[0].key, e.Key) {
+			shadows[0].by = f.ID
+			shadows = shadows[1:]
 		}
 	}
-	return rest, m.pacer.work(f.hintBytes.Load())
+	return append(rest, shadows...), m.pacer.work(f.hintBytes.Load())
 }
 
-// hintOf reads a sealed file's hint, or makes it anew of the records.
-func (m *merge) hintOf(f *file) (*segment.Hint, error) {
-	hint, err := m.store.readHint(f)
+// hintOf opens a sealed file's hint, or makes it anew of the records.
+func (m *merge) hintOf(f *file) (*fileHint, error) {
+	hint, err := m.store.openHint(f, m.pacer.pause)
 	if err != nil {
 		hint, err = m.store.rebuildHint(f, m.pacer.pause)
 	}

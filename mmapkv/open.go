@@ -1,6 +1,7 @@
 package mmapkv
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -266,27 +267,40 @@ func (s *Store) continueLog() {
 	s.syncer.MarkDurable(t.end.Seq)
 }
 
-// readHint reads the hint of a file, if it is whole and covers just what counts.
-func (s *Store) readHint(f *file) (*segment.Hint, error) {
-	file, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
+// fileHint is a hint with what it is read from.
+type fileHint struct {
+	*segment.HintReader
+	from io.Closer // nil: memory
+}
+
+// Close says that the hint is not read any more.
+func (h *fileHint) Close() {
+	if h.from != nil {
+		_ = h.from.Close() // it was only read
+	}
+}
+
+// openHint opens the hint of a file, if it is whole and covers just what counts.
+// pause is as segment.OpenHint has it.
+func (s *Store) openHint(f *file, pause func()) (*fileHint, error) {
+	from, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	hint, err := segment.ReadHint(file, size, f.ID, f.Salt)
-	if err != nil {
-		return nil, err
+	hint, err := segment.OpenHint(from, size, f.ID, f.Salt, pause)
+	if err == nil && hint.Covers != f.end {
+		err = fmt.Errorf("mmapkv: the hint covers %d bytes of %d", hint.Covers.Offset, f.end.Offset)
 	}
-	if hint.Covers != f.end {
-		return nil, fmt.Errorf("mmapkv: the hint covers %d bytes of %d", hint.Covers.Offset, f.end.Offset)
+	if err != nil {
+		return nil, errors.Join(err, from.Close())
 	}
 	f.hintBytes.Store(hint.Size())
-	return hint, nil
+	return &fileHint{hint, from}, nil
 }
 
 // rebuildHint makes the hint from the records themselves, checking each of them,
 // and writes it down for the next time. pause is as segment.BuildHint has it.
-func (s *Store) rebuildHint(f *file, pause func()) (*segment.Hint, error) {
+func (s *Store) rebuildHint(f *file, pause func()) (*fileHint, error) {
 	builder := f.built
 	if f.built = nil; builder == nil {
 		var err error
@@ -302,7 +316,8 @@ func (s *Store) rebuildHint(f *file, pause func()) (*segment.Hint, error) {
 		}
 		f.hintBytes.Store(size)
 	}
-	return segment.ParseHint(content, f.ID, f.Salt)
+	hint, err := segment.OpenHint(bytes.NewReader(content), int64(len(content)), f.ID, f.Salt, pause)
+	return &fileHint{HintReader: hint}, err
 }
 
 // removeOrphans unlinks files of ours that the manifest does not name: what a

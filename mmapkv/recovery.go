@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/mmapkv/mmapkv/internal/bulk"
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -31,6 +32,7 @@ const recordsInChunk = 16 << 10
 func (r *records) add(one scanned) {
 	if r.count%recordsInChunk == 0 {
 		r.chunks = append(r.chunks, make([]scanned, 0, min(r.count, recordsInChunk)))
+		prefetch.Pages(r.chunks[len(r.chunks)-1])
 	}
 	last := &r.chunks[len(r.chunks)-1]
 	*last = append(*last, one)

@@ -260,8 +260,8 @@ func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.Hint
 		return hint, nil
 	}
 	defer file.Close()
-	if older, err := segment.ReadHint(file, size, f.ID, f.Salt); err == nil {
-		hint.AddLost(older, end.Offset)
+	if older, err := segment.OpenHint(file, size, f.ID, f.Salt, pause); err == nil {
+		_ = hint.AddLost(older, end.Offset) // all that can be read of it
 	}
 	return hint, nil
 }

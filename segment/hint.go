@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"hash/crc32"
 	"io"
 	"math"
@@ -12,6 +11,7 @@ import (
 	"sort"
 
 	"github.com/mmapkv/mmapkv/internal/bulk"
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 )
 
 const (
@@ -88,6 +88,7 @@ func (b *HintBuilder) room(size int) *[]byte {
 		b.chunks, last = append(b.chunks, nil), 0
 	case len(b.chunks[last])+size > chunkSize:
 		b.chunks, last = append(b.chunks, make([]byte, 0, chunkSize)), last+1
+		prefetch.Pages(b.chunks[last])
 	}
 	chunk := &b.chunks[last]
 	*chunk = bulk.Grow(*chunk, size)
@@ -192,9 +193,11 @@ func (b *HintBuilder) AddDamage(d Damage) { b.damages = append(b.damages, d) }
 // AddLost adds what an older hint of the same file says of records that lie in the
 // damages, and in front of the end: what was damaged is still known to be there. The
 // damages are in order.
-func (b *HintBuilder) AddLost(older *Hint, end int64) {
-	for i := range older.Len() {
-		e := older.At(i)
+func (b *HintBuilder) AddLost(older *HintReader, end int64) error {
+	for e, err := range older.Entries() {
+		if err != nil {
+			return err
+		}
 		at, _ := slices.BinarySearchFunc(b.damages, e.Offset, func(d Damage, offset int64) int {
 			return cmp.Compare(d.Offset+d.Length-1, offset)
 		})
@@ -202,6 +205,7 @@ func (b *HintBuilder) AddLost(older *Hint, end int64) {
 			b.Add(Entry{Offset: e.Offset, Size: e.Size, Seq: e.Seq, Flags: e.Flags, Expiry: e.Expiry, Key: e.Key})
 		}
 	}
+	return nil
 }
 
 // Damaged says whether a damage was added.
@@ -235,6 +239,7 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 		keyBytes += len(b.key(s))
 	}
 	out := make([]byte, hintHeaderSize, hintHeaderSize+entryBytes+len(sorted)*directorySize+len(b.damages)*damageSize+hintSumSize)
+	prefetch.Pages(out)
 	copy(out, hintMagic)
 	binary.LittleEndian.PutUint32(out[hintVersionAt:], hintVersion)
 	binary.LittleEndian.PutUint32(out[hintDamagesAt:], uint32(len(b.damages)))
@@ -272,13 +277,6 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 func HintSize(encoded []byte) int64 {
 	count, keyBytes := binary.LittleEndian.Uint64(encoded[hintCountAt:]), binary.LittleEndian.Uint64(encoded[hintKeyBytesAt:])
 	return int64(keyBytes) + int64(count)*HintEntrySize(0)
-}
-
-// Size is HintSize of a parsed hint.
-func (h *Hint) Size() int64 { return HintSize(h.entries) }
-
-func hintSum(content []byte, id ID, salt uint64) uint32 {
-	return hintSeal(crc32.Update(0, castagnoli, content), id, salt)
 }
 
 func hintSeal(sum uint32, id ID, salt uint64) uint32 { return seal(sum, salt, int64(id), roleHint) }
@@ -352,6 +350,7 @@ func (b *HintBuilder) sorted(end int64) []sortItem {
 // items finds the entries in front of an offset, in the order they were added.
 func (b *HintBuilder) items(end int64) []sortItem {
 	items := make([]sortItem, 0, b.count)
+	prefetch.Pages(items)
 	for i, chunk := range b.chunks {
 		for at := 0; at < len(chunk); {
 			b.work(lookCost)
@@ -391,7 +390,7 @@ type Hint struct {
 
 	entries   []byte // with the header in front, so that places are offsets into it
 	directory []byte
-	damages   []byte
+	damages   []Damage
 }
 
 // ReadHintCount reads how many keys a hint of size bytes says that it has, at most
@@ -403,44 +402,6 @@ func ReadHintCount(r io.ReaderAt, size int64) (int, error) {
 	}
 	fitting := uint64(size-hintHeaderSize) / (minEntrySize + directorySize)
 	return int(min(binary.LittleEndian.Uint64(header[hintCountAt:]), fitting)), nil
-}
-
-// ReadHint reads a hint of size bytes and checks it as ParseHint does.
-func ReadHint(r io.ReaderAt, size int64, id ID, salt uint64) (*Hint, error) {
-	var header [hintHeaderSize]byte
-	if size < int64(len(header))+hintSumSize {
-		return nil, ErrHint
-	}
-	// What does not begin like a hint may be a hole, and want more memory than it takes
-	// on the disk.
-	if n, err := r.ReadAt(header[:], 0); n < len(header) {
-		return nil, cmp.Or(noEOF(err), ErrHint)
-	}
-	if err := checkHintHeader(header[:], id); err != nil {
-		return nil, err
-	}
-	data := make([]byte, size)
-	sum := uint32(0)
-	for at := 0; at < len(data); {
-		// What was just read is summed while the processor has it at hand.
-		piece := data[at:min(at+readPiece, len(data))]
-		n, err := r.ReadAt(piece, int64(at))
-		if n < len(piece) {
-			return nil, cmp.Or(noEOF(err), ErrHint) // it was cut
-		}
-		at += n
-		sum = crc32.Update(sum, castagnoli, piece[:max(0, min(n, len(data)-hintSumSize-(at-n)))])
-	}
-	return parseHint(data, hintSeal(sum, id, salt), id)
-}
-
-const readPiece = 128 << 10
-
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
 }
 
 // checkHintHeader says what is wrong with how a hint begins.
@@ -460,76 +421,18 @@ func checkHintHeader(header []byte, id ID) error {
 // ParseHint checks a whole hint: that it is the segment's, that it is what was
 // written, and every length in it.
 func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
-	return parseHint(data, hintSum(data[:max(0, len(data)-hintSumSize)], id, salt), id)
-}
-
-// parseHint is ParseHint with the checksum that the content has.
-func parseHint(data []byte, sum uint32, id ID) (*Hint, error) {
-	if len(data) < hintHeaderSize+hintSumSize {
-		return nil, ErrHint
-	}
-	if err := checkHintHeader(data, id); err != nil {
+	checked, err := OpenHint(bytes.NewReader(data), int64(len(data)), id, salt, nil)
+	if err != nil {
 		return nil, err
 	}
-	body := data[:len(data)-hintSumSize]
-	if binary.LittleEndian.Uint64(data[len(body):]) != uint64(sum) {
-		return nil, ErrHint
-	}
-	h := &Hint{
+	return &Hint{
 		ID:        id,
-		Covers:    End{int64(binary.LittleEndian.Uint64(data[hintCoversAt:])), binary.LittleEndian.Uint64(data[hintSeqAt:])},
-		Watermark: binary.LittleEndian.Uint64(data[hintWatermarkAt:]),
-	}
-	count := binary.LittleEndian.Uint64(data[hintCountAt:])
-	damages := uint64(binary.LittleEndian.Uint32(data[hintDamagesAt:]))
-	left := uint64(len(body) - hintHeaderSize)
-	if h.Covers.Offset < 0 || damages > left/damageSize || count > (left-damages*damageSize)/directorySize {
-		return nil, ErrHint
-	}
-	h.entries = body[:uint64(len(body))-damages*damageSize-count*directorySize]
-	h.directory = body[len(h.entries):][:count*directorySize]
-	h.damages = body[len(h.entries)+len(h.directory):]
-	if !h.check(binary.LittleEndian.Uint64(data[hintKeyBytesAt:])) {
-		return nil, ErrHint
-	}
-	return h, nil
-}
-
-// check walks the entries and the damages: each entry begins where the directory
-// says, fits, and has a key above the one before; a damage begins behind the one
-// before; both lie in the covered part of the file; the keys have so many bytes together;
-// and nothing is set that no builder sets.
-func (h *Hint) check(keyBytes uint64) bool {
-	rest := h.entries[hintHeaderSize:]
-	keys := uint64(0) // bytes of them
-	var previous []byte
-	for directory := h.directory; len(directory) > 0; directory = directory[directorySize:] {
-		at := len(h.entries) - len(rest)
-		if int64(binary.LittleEndian.Uint32(directory)) != int64(at) {
-			return false
-		}
-		e, behind, ok := cutEntry(rest)
-		if !ok || !h.placed(e) || at > hintHeaderSize && bytes.Compare(previous, e.Key) >= 0 {
-			return false
-		}
-		previous, rest = e.Key, behind
-		keys += uint64(len(e.Key))
-	}
-	end := uint64(0) // of the damage before
-	for b := h.damages; len(b) > 0; b = b[damageSize:] {
-		offset, length := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
-		if length == 0 || offset < end || (offset|end)%Alignment != 0 ||
-			offset > uint64(h.Covers.Offset) || length > uint64(h.Covers.Offset)-offset {
-			return false
-		}
-		end = offset + length
-	}
-	return len(rest) == 0 && keys == keyBytes
-}
-
-// placed says whether an entry's record can lie where it says.
-func (h *Hint) placed(e HintEntry) bool {
-	return e.Offset >= HeaderSize && e.Offset <= h.Covers.Offset && e.Size >= RecordHeaderSize && e.Size <= h.Covers.Offset-e.Offset
+		Covers:    checked.Covers,
+		Watermark: checked.Watermark,
+		entries:   data[:checked.entriesEnd],
+		directory: data[checked.entriesEnd:checked.directoryEnd],
+		damages:   checked.damages,
+	}, nil
 }
 
 // Len is the number of keys.
@@ -571,11 +474,5 @@ func (h *Hint) Entries(yield func(HintEntry) bool) {
 	}
 }
 
-// Damages lists the ranges of the file that cannot be read.
-func (h *Hint) Damages() []Damage {
-	list := make([]Damage, 0, len(h.damages)/damageSize)
-	for b := h.damages; len(b) > 0; b = b[damageSize:] {
-		list = append(list, Damage{int64(binary.LittleEndian.Uint64(b)), int64(binary.LittleEndian.Uint64(b[8:]))})
-	}
-	return list
-}
+// Damages lists the ranges of the file that cannot be read. The list is the hint's.
+func (h *Hint) Damages() []Damage { return h.damages }

@@ -46,7 +46,7 @@ var mutants = []mutant{
 		"next.Watermark = max(next.Watermark, s.syncer.Durable())", "next.Watermark = max(next.Watermark, s.lastGiven.Load())"},
 	{"the manifest stays clean while written to", "mmapkv/write.go",
 		"	if !s.tail.clean {\n		return nil\n	}", "	if true {\n		return nil\n	}"},
-	{"an old hint is believed", "mmapkv/open.go", "	if hint.Covers != f.end {", "	if false {"},
+	{"an old hint is believed", "mmapkv/open.go", "	if err == nil && hint.Covers != f.end {", "	if false {"},
 	{"an expired record does not shadow", "mmapkv/load.go",
 		"			size = 0\n			s.hides.Store(true)\n", "			s.hides.Store(true)\n			return index.NoLocation\n"},
 	{"a tombstone does not shadow", "mmapkv/load.go",

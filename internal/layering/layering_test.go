@@ -15,7 +15,7 @@ const module = "github.com/mmapkv/mmapkv"
 // rooms lists what each package may import of the module, its tests aside.
 var rooms = map[string][]string{
 	"mmapkv":               {"segment", "index", "fsync", "internal/vfs", "internal/bulk", "internal/guard", "internal/invariant", "internal/inject", "internal/nap", "internal/prefetch"},
-	"segment":              {"internal/vfs", "internal/bulk", "internal/invariant"},
+	"segment":              {"internal/vfs", "internal/bulk", "internal/invariant", "internal/prefetch"},
 	"index":                {"internal/invariant", "internal/prefetch"},
 	"fsync":                {"internal/vfs", "internal/invariant"},
 	"internal/vfs":         {},

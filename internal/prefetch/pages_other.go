@@ -1,0 +1,6 @@
+//go:build !linux
+
+package prefetch
+
+// Pages does nothing on this system.
+func Pages[T any]([]T) {}

@@ -1,0 +1,291 @@
+package segment
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+	"iter"
+)
+
+// HintReader reads a hint by pieces, so that the longest one takes little memory.
+// All that ParseHint checks was checked when it was opened; each piece is checked to
+// be the same as then.
+type HintReader struct {
+	Covers    End    // where the file's records ended when it was written
+	Watermark uint64 // all up to it was on disk then
+
+	r       io.ReaderAt
+	pause   func()
+	count   int // of entries
+	keys    int64
+	pieces  []hintPiece
+	damages []Damage
+
+	entriesEnd, directoryEnd, damagesEnd int64
+	sum                                  uint32 // of all in front of the directory
+}
+
+// hintPiece is where a piece begins, and the checksum of the hint in front of it.
+type hintPiece struct {
+	at  int64
+	sum uint32
+}
+
+// hintPieceSize is the size of a piece in bytes: small enough for the caches of a
+// processor, and larger than any entry.
+const hintPieceSize = 256 << 10
+
+// OpenHint reads a hint of size bytes once, and checks it: that it is the segment's,
+// that it is what was written, and every length in it. What it reads from is read
+// again for each piece. pause may be nil; otherwise it is called between pieces, and
+// may block.
+func OpenHint(r io.ReaderAt, size int64, id ID, salt uint64, pause func()) (*HintReader, error) {
+	var header [hintHeaderSize]byte
+	if size < hintHeaderSize+hintSumSize {
+		return nil, ErrHint
+	}
+	if err := readHintAt(r, header[:], 0); err != nil {
+		return nil, err
+	}
+	if err := checkHintHeader(header[:], id); err != nil {
+		return nil, err
+	}
+	count, damages := binary.LittleEndian.Uint64(header[hintCountAt:]), uint64(binary.LittleEndian.Uint32(header[hintDamagesAt:]))
+	left := uint64(size - hintHeaderSize - hintSumSize)
+	if damages > left/damageSize || count > (left-damages*damageSize)/(minEntrySize+directorySize) {
+		return nil, ErrHint
+	}
+	h := &HintReader{
+		Covers:     End{int64(binary.LittleEndian.Uint64(header[hintCoversAt:])), binary.LittleEndian.Uint64(header[hintSeqAt:])},
+		Watermark:  binary.LittleEndian.Uint64(header[hintWatermarkAt:]),
+		r:          r,
+		pause:      pause,
+		count:      int(count),
+		damagesEnd: size - hintSumSize,
+		sum:        crc32.Checksum(header[:], castagnoli),
+	}
+	h.directoryEnd = h.damagesEnd - int64(damages)*damageSize
+	h.entriesEnd = h.directoryEnd - int64(count)*directorySize
+	if h.Covers.Offset < 0 {
+		return nil, ErrHint
+	}
+	buf := make([]byte, min(hintPieceSize, size))
+	if err := h.checkEntries(buf); err != nil {
+		return nil, err
+	}
+	if uint64(h.keys) != binary.LittleEndian.Uint64(header[hintKeyBytesAt:]) {
+		return nil, ErrHint
+	}
+	sum, err := h.checkRest(buf)
+	if err != nil {
+		return nil, err
+	}
+	if err := readHintAt(r, buf[:hintSumSize], h.damagesEnd); err != nil {
+		return nil, err
+	}
+	if binary.LittleEndian.Uint64(buf) != uint64(hintSeal(sum, id, salt)) {
+		return nil, ErrHint
+	}
+	return h, nil
+}
+
+// checkEntries walks the entries: each begins where the directory says, fits, has a
+// key above the one before, and lies in the covered part of the file; and nothing is
+// set that no builder sets. It notes where pieces begin.
+func (h *HintReader) checkEntries(buf []byte) error {
+	directory := directoryReader{r: h.r, at: h.entriesEnd, end: h.directoryEnd}
+	var previous []byte
+	for at := int64(hintHeaderSize); at < h.entriesEnd; {
+		piece := buf[:min(int64(len(buf)), h.entriesEnd-at)]
+		if err := readHintAt(h.r, piece, at); err != nil {
+			return err
+		}
+		key, rest := previous, piece
+		for len(rest) > 0 {
+			e, behind, ok := cutEntry(rest)
+			if !ok {
+				break // it goes on behind the piece, or it is none
+			}
+			place, err := directory.next()
+			if err != nil {
+				return err
+			}
+			taken := int64(len(piece) - len(rest))
+			if place != at+taken || !h.placed(e) || place > hintHeaderSize && bytes.Compare(key, e.Key) >= 0 {
+				return ErrHint
+			}
+			key, rest = e.Key, behind
+			h.keys += int64(len(key))
+		}
+		taken := piece[:len(piece)-len(rest)]
+		if len(taken) == 0 {
+			return ErrHint
+		}
+		previous = append(previous[:0], key...)
+		h.pieces = append(h.pieces, hintPiece{at, h.sum})
+		h.sum = crc32.Update(h.sum, castagnoli, taken)
+		at += int64(len(taken))
+		h.step()
+	}
+	if directory.left() {
+		return ErrHint
+	}
+	return nil
+}
+
+// checkRest sums up what is behind the entries, and walks the damages: each begins
+// behind the one before, and lies in the covered part of the file.
+func (h *HintReader) checkRest(buf []byte) (sum uint32, err error) {
+	sum = h.sum
+	for at := h.entriesEnd; at < h.directoryEnd; {
+		piece := buf[:min(int64(len(buf)), h.directoryEnd-at)]
+		if err := readHintAt(h.r, piece, at); err != nil {
+			return 0, err
+		}
+		sum = crc32.Update(sum, castagnoli, piece)
+		at += int64(len(piece))
+	}
+	end := uint64(0) // of the damage before
+	for at := h.directoryEnd; at < h.damagesEnd; {
+		piece := buf[:min(int64(len(buf)/damageSize*damageSize), h.damagesEnd-at)]
+		if err := readHintAt(h.r, piece, at); err != nil {
+			return 0, err
+		}
+		sum = crc32.Update(sum, castagnoli, piece)
+		at += int64(len(piece))
+		for ; len(piece) > 0; piece = piece[damageSize:] {
+			offset, length := binary.LittleEndian.Uint64(piece), binary.LittleEndian.Uint64(piece[8:])
+			if length == 0 || offset < end || (offset|end)%Alignment != 0 ||
+				offset > uint64(h.Covers.Offset) || length > uint64(h.Covers.Offset)-offset {
+				return 0, ErrHint
+			}
+			end = offset + length
+			h.damages = append(h.damages, Damage{int64(offset), int64(length)})
+		}
+		h.step()
+	}
+	return sum, nil
+}
+
+// placed says whether an entry's record can lie where it says.
+func (h *HintReader) placed(e HintEntry) bool {
+	return e.Offset >= HeaderSize && e.Offset <= h.Covers.Offset && e.Size >= RecordHeaderSize && e.Size <= h.Covers.Offset-e.Offset
+}
+
+func (h *HintReader) step() {
+	if h.pause != nil {
+		h.pause()
+	}
+}
+
+// directoryReader reads the places in a directory one after the other.
+type directoryReader struct {
+	r       io.ReaderAt
+	at, end int64 // of what is not in memory
+	buf     []byte
+	places  []byte // of buf, what was not returned
+}
+
+// directoryPiece is how much of a directory is in memory, in bytes.
+const directoryPiece = 16 << 10
+
+// next returns the next place, and -1 where there is none.
+func (d *directoryReader) next() (int64, error) {
+	if len(d.places) == 0 {
+		if d.at == d.end {
+			return -1, nil
+		}
+		if d.buf == nil {
+			d.buf = make([]byte, min(directoryPiece, d.end-d.at))
+		}
+		d.places = d.buf[:min(int64(len(d.buf)), d.end-d.at)]
+		if err := readHintAt(d.r, d.places, d.at); err != nil {
+			return 0, err
+		}
+		d.at += int64(len(d.places))
+	}
+	place := binary.LittleEndian.Uint32(d.places)
+	d.places = d.places[directorySize:]
+	return int64(place), nil
+}
+
+func (d *directoryReader) left() bool { return len(d.places) > 0 || d.at < d.end }
+
+// readHintAt fills b. A hint that ends before it was cut.
+func readHintAt(r io.ReaderAt, b []byte, at int64) error {
+	n, err := r.ReadAt(b, at)
+	switch {
+	case n == len(b):
+		return nil
+	case err == nil || errors.Is(err, io.EOF):
+		return ErrHint
+	}
+	return err
+}
+
+// Len is the number of keys.
+func (h *HintReader) Len() int { return h.count }
+
+// Size is about what the entries take, as HintEntrySize counts them.
+func (h *HintReader) Size() int64 { return h.keys + int64(h.count)*HintEntrySize(0) }
+
+// Damages lists the ranges of the file that cannot be read. The list is the hint's.
+func (h *HintReader) Damages() []Damage { return h.damages }
+
+// Pieces is the number of pieces.
+func (h *HintReader) Pieces() int { return len(h.pieces) }
+
+// Piece reads a piece into memory, of buf if that is large enough. It is an error if
+// what it reads is not what was there when the hint was opened.
+func (h *HintReader) Piece(i int, buf []byte) (HintEntries, error) {
+	piece, end, sum := h.pieces[i], h.entriesEnd, h.sum
+	if i+1 < len(h.pieces) {
+		end, sum = h.pieces[i+1].at, h.pieces[i+1].sum
+	}
+	size := int(end - piece.at)
+	if cap(buf) < size {
+		buf = make([]byte, size)
+	}
+	buf = buf[:size]
+	if err := readHintAt(h.r, buf, piece.at); err != nil {
+		return nil, err
+	}
+	if crc32.Update(piece.sum, castagnoli, buf) != sum {
+		return nil, ErrHint
+	}
+	return buf, nil
+}
+
+// Entries yields all entries by key; or, last, an error of reading them. Each is good
+// until the next.
+func (h *HintReader) Entries() iter.Seq2[HintEntry, error] {
+	return func(yield func(HintEntry, error) bool) {
+		var buf []byte
+		for i := range h.Pieces() {
+			entries, err := h.Piece(i, buf)
+			if err != nil {
+				yield(HintEntry{}, err)
+				return
+			}
+			buf = entries
+			for len(entries) > 0 {
+				if !yield(entries.Next(), nil) {
+					return
+				}
+			}
+			h.step()
+		}
+	}
+}
+
+// HintEntries are encoded entries of a hint that was checked, by key.
+type HintEntries []byte
+
+// Next takes off the first of them.
+func (b *HintEntries) Next() HintEntry {
+	e, rest, _ := cutEntry(*b)
+	*b = rest
+	return e
+}
