@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"unsafe"
 
 	"github.com/mmapkv/mmapkv/internal/bulk"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
@@ -232,11 +233,10 @@ func BuildHint(r io.ReaderAt, salt uint64, from, to int64, pause func()) (*HintB
 // from behind that place is left out.
 func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) []byte {
 	sorted := b.sorted(covers.Offset)
-	entryBytes, keyBytes := 0, 0
+	entryBytes := 0
 	for _, s := range sorted {
-		b.work(lookCost)
-		entryBytes += len(b.entry(s))
-		keyBytes += len(b.key(s))
+		b.work(1)
+		entryBytes += s.size()
 	}
 	out := make([]byte, hintHeaderSize, hintHeaderSize+entryBytes+len(sorted)*directorySize+len(b.damages)*damageSize+hintSumSize)
 	prefetch.Pages(out)
@@ -248,17 +248,23 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	binary.LittleEndian.PutUint64(out[hintSeqAt:], covers.Seq)
 	binary.LittleEndian.PutUint64(out[hintWatermarkAt:], watermark)
 	binary.LittleEndian.PutUint64(out[hintCountAt:], uint64(len(sorted)))
-	binary.LittleEndian.PutUint64(out[hintKeyBytesAt:], uint64(keyBytes))
-	for _, s := range sorted {
+	keyBytes := 0
+	for i, s := range sorted {
+		// They lie all over the memory of the builder.
+		if ahead := i + prefetchAhead; ahead < len(sorted) {
+			b.prefetch(sorted[ahead])
+		}
 		entry := b.entry(s)
 		b.work(len(entry))
 		out = append(out, entry...)
+		keyBytes += len(b.key(s))
 	}
+	binary.LittleEndian.PutUint64(out[hintKeyBytesAt:], uint64(keyBytes))
 	place := hintHeaderSize
 	for _, s := range sorted {
-		b.work(lookCost)
+		b.work(directorySize)
 		out = binary.LittleEndian.AppendUint32(out, uint32(place))
-		place += len(b.entry(s))
+		place += s.size()
 	}
 	for _, d := range b.damages {
 		out = binary.LittleEndian.AppendUint64(out, uint64(d.Offset))
@@ -304,9 +310,21 @@ type sortItem struct {
 // sizeBits are enough for the size of an entry.
 const sizeBits = 17
 
+func (s sortItem) size() int { return int(s.place & (1<<sizeBits - 1)) }
+
 func (b *HintBuilder) entry(s sortItem) []byte {
-	at, size := s.place>>sizeBits, s.place&(1<<sizeBits-1)
-	return b.chunks[at/chunkSize][at%chunkSize:][:size]
+	at := s.place >> sizeBits
+	return b.chunks[at/chunkSize][at%chunkSize:][:s.size()]
+}
+
+// prefetchAhead is for how many entries Encode has the memory on the way.
+const prefetchAhead = 16
+
+// prefetch asks for the memory of a short entry.
+func (b *HintBuilder) prefetch(s sortItem) {
+	entry := b.entry(s)
+	prefetch.Line(unsafe.Pointer(&entry[0]))
+	prefetch.Line(unsafe.Pointer(&entry[len(entry)-1]))
 }
 
 func (b *HintBuilder) key(s sortItem) []byte {
