@@ -26,13 +26,18 @@ type loading struct {
 	parts    int // of the index, a power of two
 	capacity int // of a worker for records of one part
 
-	mu        sync.Mutex    // guards the rest, and Store.recovery
-	changed   sync.Cond     // there is something to do, or nobody makes any more
-	sources   []hintSource  // one for each file, oldest first
-	opened    int           // sources whose hint was opened or is being opened
-	ready     []*hintSource // those with pieces that nobody has taken
-	producing int           // workers that open or make a hint
-	err       error
+	workers  int // in the end
+	started  int // of them
+	working  sync.WaitGroup
+	mu       sync.Mutex    // guards the rest
+	changed  sync.Cond     // there is something to do, or nothing comes any more
+	sources  []*hintSource // oldest file first
+	waiting  []*hintSource // those of which nobody has opened the hint
+	ready    []*hintSource // those with pieces that nobody has taken
+	unusable []*hintSource // those whose hint has to be made anew, behind a recovery
+	opening  int           // workers that open or make a hint
+	complete bool          // there are no more sources than these, and hints may be written
+	err      error
 }
 
 // hintSource is a file whose records go into the index.
@@ -62,23 +67,47 @@ const (
 	mostCollected = 2048    // records of one part, by one worker
 )
 
-// loadIndex fills the index. Which file is younger decides between two records of
-// a key, whoever comes first; a tombstone or an expired record holds its key's
-// place until all are in.
-func (s *Store) loadIndex() error {
+// startLoading begins to fill the index. Which file is younger decides between two
+// records of a key, whoever comes first; a tombstone or an expired record holds its
+// key's place until all are in.
+//
+// If there is a recovery to come, it begins with the files that are sealed, beside it.
+// Until it ends nothing is written.
+func (s *Store) startLoading(beside bool) *loading {
 	s.sizeIndex()
-	workers := runtime.GOMAXPROCS(0)
-	if s.manual() {
-		workers = 1
+	l := s.newLoading()
+	for _, f := range s.files.order {
+		if f.active == nil {
+			l.add(f)
+		}
 	}
-	l := s.newLoading(workers)
-	var group sync.WaitGroup
-	for range workers {
-		group.Go(l.work)
+	if beside && len(l.sources) > 0 && !s.manual() {
+		l.start(l.workers - 1)
 	}
-	group.Wait()
-	for i := range l.sources {
-		l.sources[i].end(s)
+	return l
+}
+
+// finish fills the index with all that there is.
+func (l *loading) finish() error {
+	s := l.store
+	l.mu.Lock()
+	begun := l.sources
+	l.sources = nil
+	for _, f := range s.files.order {
+		if i := slices.IndexFunc(begun, func(from *hintSource) bool { return from.file == f }); i >= 0 {
+			l.sources = append(l.sources, begun[i])
+		} else {
+			l.add(f)
+		}
+	}
+	l.waiting = append(l.waiting, l.unusable...)
+	l.complete = true
+	l.changed.Broadcast()
+	l.mu.Unlock()
+	l.start(l.workers)
+	l.working.Wait()
+	for _, from := range l.sources {
+		from.end(s)
 	}
 	keys := s.files.keys
 	keys.Sweep(index.Location.Tombstone)
@@ -88,20 +117,47 @@ func (s *Store) loadIndex() error {
 	return l.err
 }
 
-func (s *Store) newLoading(workers int) *loading {
-	l := &loading{store: s, parts: 1, sources: make([]hintSource, len(s.files.order))}
-	l.changed.L = &l.mu
-	for i, f := range s.files.order {
-		l.sources[i].file = f
+// abandon ends what was started, because there was an error.
+func (l *loading) abandon(err error) error {
+	l.mu.Lock()
+	l.err = errors.Join(l.err, err)
+	l.changed.Broadcast()
+	l.mu.Unlock()
+	l.working.Wait()
+	for _, from := range l.sources {
+		from.close()
 	}
+	return err
+}
+
+// start makes it so many workers; those that work already are among them.
+func (l *loading) start(workers int) {
+	for ; l.started < workers; l.started++ {
+		l.working.Go(l.work)
+	}
+}
+
+func (s *Store) newLoading() *loading {
+	l := &loading{store: s, parts: 1, workers: runtime.GOMAXPROCS(0)}
+	if s.manual() {
+		l.workers = 1
+	}
+	l.changed.L = &l.mu
 	bytes := s.files.keys.Bytes()
 	for l.parts < mostParts && int64(l.parts)*partBytes < bytes {
 		l.parts *= 2
 	}
 	// What all workers collect takes a quarter of what the index takes, at most.
-	most := bytes / 4 / int64(workers*l.parts) / int64(unsafe.Sizeof(loaded{}))
+	most := bytes / 4 / int64(l.workers*l.parts) / int64(unsafe.Sizeof(loaded{}))
 	l.capacity = int(min(max(most, 16), mostCollected))
 	return l
+}
+
+// add adds a file whose hint there is to read.
+func (l *loading) add(f *file) {
+	from := &hintSource{file: f}
+	l.sources = append(l.sources, from)
+	l.waiting = append(l.waiting, from)
 }
 
 // sizeIndexFrom is the size of a store, in bytes of segments, below which the index
@@ -144,44 +200,62 @@ func (s *Store) hintCount(f *file) int {
 func (l *loading) work() {
 	c := l.newCollector()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for l.err == nil {
-		switch {
-		case len(l.ready) > 0:
-			l.readPieces(l.ready[len(l.ready)-1], c)
-		case l.opened < len(l.sources):
-			from := &l.sources[l.opened]
-			l.opened++
-			l.produce(from, l.store.hintAtOpen)
-		case l.producing > 0:
-			l.changed.Wait()
-			continue
-		default:
-			l.mu.Unlock()
-			c.end()
-			l.mu.Lock()
-			return
-		}
+	for l.step(c) {
+	}
+	failed := l.err != nil
+	l.mu.Unlock()
+	if !failed {
+		c.end()
 	}
 }
 
-// produce gives a source a hint, without the lock meanwhile.
-func (l *loading) produce(from *hintSource, hint func(*file) (hint *fileHint, rebuilt bool, err error)) {
-	l.producing++
-	l.mu.Unlock()
-	made, rebuilt, err := hint(from.file)
-	l.mu.Lock()
-	l.producing--
+// step does one thing, or waits for one, with the lock but for the meantime. It says
+// whether there may be more.
+func (l *loading) step(c *collector) bool {
 	switch {
-	case err != nil:
+	case l.err != nil:
+		return false
+	case len(l.ready) > 0:
+		l.readPieces(l.ready[len(l.ready)-1], c)
+	case len(l.waiting) > 0:
+		from := l.waiting[0]
+		l.waiting = l.waiting[1:]
+		l.open(from)
+	case l.opening > 0 || !l.complete:
+		l.changed.Wait()
+	default:
+		return false
+	}
+	return true
+}
+
+// open opens a source's hint, or makes it anew, without the lock meanwhile.
+func (l *loading) open(from *hintSource) {
+	mayWrite := l.complete
+	l.opening++
+	l.mu.Unlock()
+	hint, rebuilt, err := from.openHint(l.store, mayWrite)
+	l.mu.Lock()
+	l.opening--
+	switch {
+	case err == nil:
+		from.hint, from.rebuilt, from.next, from.failed = hint, rebuilt, 0, false
+		l.ready = append(l.ready, from)
+	case mayWrite:
 		l.err = errors.Join(l.err, err)
 	default:
-		from.hint, from.rebuilt, from.next, from.failed = made, rebuilt, 0, false
-		if made.Pieces() > 0 {
-			l.ready = append(l.ready, from)
-		}
+		l.putOff(from)
 	}
 	l.changed.Broadcast()
+}
+
+// putOff is for a source whose hint has to be made anew.
+func (l *loading) putOff(from *hintSource) {
+	if l.complete {
+		l.waiting = append(l.waiting, from)
+	} else {
+		l.unusable = append(l.unusable, from)
+	}
 }
 
 // readPieces collects what some pieces of a source's hint have, without the lock
@@ -200,13 +274,17 @@ func (l *loading) readPieces(from *hintSource, c *collector) {
 	}
 	l.mu.Lock()
 	from.busy--
-	if err != nil && !from.failed {
+	if err != nil {
 		from.failed = true
 		l.drop(from)
 	}
-	if from.failed && from.busy == 0 {
-		from.hint.Close()
-		l.produce(from, l.store.hintAnew)
+	if from.busy > 0 || !from.failed && from.next < from.hint.Pieces() {
+		return
+	}
+	from.close()
+	if from.failed {
+		l.putOff(from)
+		l.changed.Broadcast()
 	}
 }
 
@@ -217,12 +295,19 @@ func (l *loading) drop(from *hintSource) {
 	}
 }
 
+// close says that nothing is read any more of the source's hint.
+func (from *hintSource) close() {
+	if from.hint != nil {
+		from.hint.Close()
+	}
+}
+
 // end notes what the hint says of its file, when all is in the index.
 func (from *hintSource) end(s *Store) {
+	from.close()
 	if from.hint == nil {
-		return
+		return // something has failed
 	}
-	from.hint.Close()
 	if from.rebuilt {
 		s.recovery.HintsRebuilt++
 	}
@@ -247,16 +332,18 @@ func (s *Store) noteUnreadable(f *file, ranges []segment.Damage) {
 	}
 }
 
-// hintAtOpen opens a file's hint, or makes it anew.
-func (s *Store) hintAtOpen(f *file) (hint *fileHint, rebuilt bool, err error) {
-	if hint, err = s.openHint(f, nil); err == nil {
-		f.built = nil
-		return hint, false, nil
+// openHint opens the source's hint, or makes it anew if something may be written.
+func (from *hintSource) openHint(s *Store, mayWrite bool) (hint *fileHint, rebuilt bool, err error) {
+	f := from.file
+	if !from.failed {
+		if hint, err = s.openHint(f, nil); err == nil {
+			f.built = nil
+			return hint, false, nil
+		}
 	}
-	return s.hintAnew(f)
-}
-
-func (s *Store) hintAnew(f *file) (hint *fileHint, rebuilt bool, err error) {
+	if !mayWrite {
+		return nil, false, err
+	}
 	hint, err = s.rebuildHint(f, nil)
 	if err != nil && !errors.Is(err, ErrFailed) { // else it was read, and could not be written down
 		err = unusable(segment.FileName(f.ID), err)

@@ -144,13 +144,35 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 		if s.Len() != keys*3/4 {
 			t.Errorf("%d keys", s.Len())
 		}
-		for i := range keys {
-			if i >= keys/4 {
-				wantValue(t, s, fmt.Sprint("key", i%(keys*3/4)), fmt.Sprint("value", i))
-			}
+		for i := keys / 4; i < keys; i += 7 {
+			wantValue(t, s, fmt.Sprint("key", i%(keys*3/4)), fmt.Sprint("value", i))
 		}
 		checkAccounts(t, s)
 		closeStore(t, s)
+	}
+}
+
+// No hint stays open behind its last piece: there may be thousands.
+func TestLoadingClosesHints(t *testing.T) {
+	o := byHand()
+	inject.Into(o, &inject.Seams{Manual: true})
+	s := open(t, t.TempDir(), o)
+	fill(t, s, 0, 1000, 100)
+	l := s.newLoading()
+	for _, f := range s.files.order {
+		if f.active == nil {
+			l.add(f)
+		}
+	}
+	l.complete = true
+	l.work()
+	if l.err != nil || len(l.sources) < 5 {
+		t.Fatalf("%d hints, %v", len(l.sources), l.err)
+	}
+	for _, from := range l.sources {
+		if from.hint == nil || from.hint.from != nil {
+			t.Errorf("the hint of segment %d was not read, or is open", from.file.ID)
+		}
 	}
 }
 

@@ -35,13 +35,15 @@ func (s *Store) recover() error {
 	if err := s.openFiles(m); err != nil {
 		return err
 	}
+	s.files.publish()
+	index := s.startLoading(!m.Clean)
 	if !m.Clean {
 		if err := s.recoverLog(); err != nil {
-			return err
+			return index.abandon(err)
 		}
+		s.files.publish()
 	}
-	s.files.publish()
-	if err := s.loadIndex(); err != nil {
+	if err := index.finish(); err != nil {
 		return err
 	}
 	s.continueLog()
@@ -277,6 +279,7 @@ type fileHint struct {
 func (h *fileHint) Close() {
 	if h.from != nil {
 		_ = h.from.Close() // it was only read
+		h.from = nil
 	}
 }
 

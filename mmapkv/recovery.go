@@ -108,7 +108,8 @@ func (s *Store) scanFile(f *file) (*unsealedFile, error) {
 	}
 	u := &unsealedFile{file: f, size: size, hint: segment.NewHintBuilder()}
 	scanner := segment.NewScanner(f.File(), f.Salt, f.dataStart, size)
-	next := scanner.Next
+	goOn := scanner.Next
+	next := goOn
 	for {
 		e, err := next()
 		switch {
@@ -125,7 +126,7 @@ func (s *Store) scanFile(f *file) (*unsealedFile, error) {
 		case err != nil:
 			return nil, fmt.Errorf("mmapkv: scanning %s: %w", segment.FileName(f.ID), err)
 		}
-		next = scanner.Next
+		next = goOn
 		if !credible(e, s.manifest.current.LastSeq) {
 			continue
 		}
