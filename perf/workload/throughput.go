@@ -162,7 +162,7 @@ func (s *session) collect() error {
 // reads runs an operation of readers with each number of goroutines.
 func (s *session) reads(name string, choose func(goroutine int) chooser, op func(*reader) error) error {
 	for _, goroutines := range s.Goroutines {
-		err := s.report(task{name: name, goroutines: goroutines, prepare: func(g int) func() (int, error) {
+		err := s.report(task{name: name, goroutines: goroutines, warm: true, prepare: func(g int) func() (int, error) {
 			r := s.newReader(choose(g))
 			return one(func() error { return op(r) })
 		}})
@@ -189,7 +189,7 @@ func (s *session) getMany() error {
 		return nil
 	}
 	for _, goroutines := range s.Goroutines {
-		err := s.report(task{name: "many", goroutines: goroutines, operations: max(1, s.Operations/together), prepare: func(g int) func() (int, error) {
+		err := s.report(task{name: "many", goroutines: goroutines, warm: true, operations: max(1, s.Operations/together), prepare: func(g int) func() (int, error) {
 			return s.newMany(store, s.uniform(g)).get
 		}})
 		if err != nil {

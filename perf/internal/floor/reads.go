@@ -15,6 +15,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/perf/internal/rig"
 	"github.com/mmapkv/mmapkv/perf/workload"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -54,15 +55,21 @@ func openReads(dir string) (*reads, error) {
 		if _, kind, ok := segment.ParseFileName(name); !ok || kind != segment.SegmentFile {
 			continue
 		}
-		if err := r.add(d, name); err != nil {
-			return nil, fmt.Errorf("floor: %s: %w", filepath.Join(dir, name), err)
+		path := filepath.Join(dir, name)
+		if err := r.add(d, name, path); err != nil {
+			return nil, fmt.Errorf("floor: %s: %w", path, err)
 		}
 	}
 	return r, nil
 }
 
 // add maps a file and finds its records.
-func (r *reads) add(d vfs.Dir, name string) error {
+func (r *reads) add(d vfs.Dir, name, path string) error {
+	written, end, err := rig.OpenWritten(path)
+	if err != nil {
+		return err
+	}
+	defer written.Close()
 	f, err := d.OpenReadOnly(name)
 	if err != nil {
 		return err
@@ -81,7 +88,7 @@ func (r *reads) add(d vfs.Dir, name string) error {
 	}
 	slot := uint32(len(r.segments))
 	r.segments = append(r.segments, s)
-	return segment.Scan(f, h.Salt, h.Size(), size, func(e segment.Entry) {
+	return segment.Scan(written, h.Salt, h.Size(), end, func(e segment.Entry) {
 		r.keys.Put(r.hasher.Fingerprint(e.Key), index.MakeLocation(slot, e.Offset, e.Size))
 	}, func(segment.Damage) {}) // the room ahead of the log
 }

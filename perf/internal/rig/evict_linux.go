@@ -25,3 +25,19 @@ func Evict(dir string) error {
 		return errors.Join(f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED), f.Close())
 	})
 }
+
+// OpenWritten opens a file to read what was written of it, of which there are size
+// bytes: the room that was taken ahead behind that is left out of it, and out of the
+// system's memory, where it would make the writes that are to come slower.
+func OpenWritten(path string) (f *os.File, size int64, err error) {
+	if f, err = os.Open(path); err != nil {
+		return nil, 0, err
+	}
+	if size, err = f.Seek(0, unix.SEEK_HOLE); err == nil {
+		err = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // do not read ahead
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, size, nil
+}
