@@ -17,6 +17,12 @@
 //   - When the writers have stopped, and the background has come to rest or had
 //     -settle for it, the store takes no more than 1.6 times the live bytes.
 //   - Compacted and closed, it takes no more than 1.05 times what the new one does.
+//   - The index takes no more memory behind the last round than 1.1 times what it did
+//     when the keys were loaded, and the live heap no more than 1.25 times.
+//
+// With -rate it is about time, not speed; an hour of overwriting:
+//
+//	go run ./perf/space -rate 15000 -rounds 54
 //
 // GOGC and GOMEMLIMIT, when set, have their usual effect and are reported:
 //
@@ -37,11 +43,14 @@ import (
 )
 
 // The limits, of what the store takes: beyond two segments, over the live bytes;
-// over the live bytes; over what a new store takes.
+// over the live bytes; over what a new store takes; and of what it takes of memory,
+// over what it took when it was loaded.
 const (
 	limitAlways    = 2.0
 	limitSettled   = 1.6
 	limitCompacted = 1.05
+	limitIndex     = 1.1
+	limitHeap      = 1.25
 )
 
 const (
@@ -70,6 +79,7 @@ func run(ctx context.Context, arguments []string, out io.Writer) error {
 	flags.Var(&c.segment, "segment", "`size` of a segment")
 	flags.IntVar(&c.rounds, "rounds", 10, "`rounds` of overwriting as many keys as there are")
 	flags.IntVar(&c.writers, "writers", 1, "`goroutines` that overwrite")
+	flags.IntVar(&c.data.Rate, "rate", 0, "`puts` a second of each of them (default: as many as it can)")
 	flags.Uint64Var(&c.seed, "seed", 1, "`seed` of the random keys")
 	flags.DurationVar(&c.settle, "settle", 5*time.Second, "how long the background has to come to rest")
 	parent := flags.String("dir", "", "`directory` in which to make a fresh one (default: the system's for temporary files)")
@@ -104,6 +114,7 @@ func (c config) measure(ctx context.Context, dir string, out io.Writer) error {
 	if err := table.row("load", c.data.Keys, func() error { return c.data.Load(ctx, store, c.writers) }); err != nil {
 		return err
 	}
+	loaded := table.memory
 	for round := range c.rounds {
 		name := fmt.Sprintf("round %d", round+1)
 		err := table.row(name, c.data.Keys, func() error {
@@ -113,6 +124,7 @@ func (c config) measure(ctx context.Context, dir string, out io.Writer) error {
 			return err
 		}
 	}
+	overwritten := table.memory
 	if err := table.row("rest", 0, func() error { return s.awaitRest(ctx, c.settle) }); err != nil {
 		return err
 	}
@@ -133,7 +145,16 @@ func (c config) measure(ctx context.Context, dir string, out io.Writer) error {
 	limits.AtMost("used / live, at rest", settled.ratio(), limitSettled)
 	what := fmt.Sprintf("compacted %v / newly loaded %v", rig.Bytes(compacted), rig.Bytes(fresh))
 	limits.AtMost(what, float64(compacted)/float64(fresh), limitCompacted)
+	limits.AtMost(fmt.Sprintf("index behind the rounds, %v / when loaded", rig.Bytes(overwritten.index)), overwritten.index/loaded.index, limitIndex)
+	limits.AtMost(fmt.Sprintf("heap behind the rounds, %v / when loaded", rig.Bytes(overwritten.heap)), overwritten.heap/loaded.heap, limitHeap)
 	return limits.Err()
+}
+
+// memory is what the store takes of memory, in bytes.
+type memory struct{ index, heap float64 }
+
+func memoryOf(store *mmapkv.Store) memory {
+	return memory{index: float64(store.Stats().IndexBytes), heap: float64(rig.HeapInUse())}
 }
 
 func (c config) open(dir string) (*mmapkv.Store, error) {
@@ -193,13 +214,14 @@ type table struct {
 	store   *mmapkv.Store
 	sampler *sampler
 	before  mmapkv.Stats
-	worst   use // of all phases
-	last    use // at the end of the last phase
+	worst   use    // of all phases
+	last    use    // at the end of the last phase
+	memory  memory // and then
 }
 
 func newTable(out io.Writer, store *mmapkv.Store, s *sampler) *table {
 	t := &table{out: tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight), store: store, sampler: s}
-	fmt.Fprintln(t.out, "phase\ttook\tputs/s\twaited\tworst\tused/live\tlive\tcompactions\tread\twrote\t")
+	fmt.Fprintln(t.out, "phase\ttook\tputs/s\twaited\tworst\tused/live\tlive\tcompactions\tread\twrote\tindex\theap\t")
 	return t
 }
 
@@ -217,13 +239,15 @@ func (t *table) row(name string, puts int, phase func() error) error {
 	}
 	after := t.store.Stats()
 	done, before := after.Compaction, t.before.Compaction
+	t.memory = memoryOf(t.store)
 	speed := ""
 	if puts > 0 {
 		speed = fmt.Sprintf("%.0f", float64(puts)/took.Seconds())
 	}
-	fmt.Fprintf(t.out, "%s\t%.2fs\t%s\t%.2fs\t%.2f\t%.2f\t%v\t%d\t%v\t%v\t\n", name, took.Seconds(), speed,
+	fmt.Fprintf(t.out, "%s\t%.2fs\t%s\t%.2fs\t%.2f\t%.2f\t%v\t%d\t%v\t%v\t%v\t%v\t\n", name, took.Seconds(), speed,
 		(after.WriteStall - t.before.WriteStall).Seconds(), worst.beyond(t.sampler.segment), last.ratio(), rig.Bytes(last.live),
-		done.Runs-before.Runs, rig.Bytes(done.BytesIn-before.BytesIn), rig.Bytes(done.BytesOut-before.BytesOut))
+		done.Runs-before.Runs, rig.Bytes(done.BytesIn-before.BytesIn), rig.Bytes(done.BytesOut-before.BytesOut),
+		rig.Bytes(t.memory.index), rig.Bytes(t.memory.heap))
 	if worst.beyond(t.sampler.segment) > t.worst.beyond(t.sampler.segment) {
 		t.worst = worst
 	}

@@ -153,7 +153,7 @@ type session struct {
 
 func (s *session) open(open func(dir string) (Store, error)) (err error) {
 	if s.heap == 0 {
-		s.heap = heapInUse()
+		s.heap = rig.HeapInUse()
 	}
 	s.store, err = open(s.dir)
 	return err
@@ -196,14 +196,6 @@ func (s *session) ranks() ranks {
 		s.skewed = newRanks(s.Keys, s.Seed)
 	}
 	return s.skewed
-}
-
-func heapInUse() uint64 {
-	runtime.GC()
-	runtime.GC() // what cleanups let go of
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
 }
 
 // task is what goroutines do.

@@ -126,7 +126,7 @@ func (s *session) watchIndex(keys *atomic.Int64) func() []Figure {
 }
 
 func (s *session) memory() error {
-	used := float64(heapInUse()) - float64(s.heap)
+	used := float64(rig.HeapInUse()) - float64(s.heap)
 	r := Result{Workload: "memory", Engine: s.engine.Name, Figures: []Figure{{"heap", used / float64(s.Keys), "B/key"}}}
 	if indexed, ok := s.store.(Indexed); ok {
 		r.Figures = append(r.Figures, Figure{"index", float64(indexed.IndexBytes()) / float64(s.Keys), "B/key"})

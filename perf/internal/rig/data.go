@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
@@ -24,6 +25,7 @@ const (
 // of its key and of its version; the rest is noise.
 type Data struct {
 	Keys, ValueSize int
+	Rate            int // puts a second that each goroutine overwrites at most; 0: as many as it can
 }
 
 // Check says why there can be no such data.
@@ -33,6 +35,9 @@ func (d Data) Check() error {
 	}
 	if d.ValueSize < MinValueSize || d.ValueSize > mmapkv.MaxBatchSize/2 {
 		return fmt.Errorf("%w: a value of %d bytes; it must have between %d and %d", ErrUsage, d.ValueSize, MinValueSize, mmapkv.MaxBatchSize/2)
+	}
+	if d.Rate < 0 {
+		return fmt.Errorf("%w: %d puts a second", ErrUsage, d.Rate)
 	}
 	return nil
 }
@@ -118,9 +123,15 @@ func (d Data) OverwriteUntil(ctx context.Context, store *mmapkv.Store, seed uint
 
 func (d Data) overwrite(ctx context.Context, store *mmapkv.Store, puts int, random *rand.Rand) (did int, err error) {
 	w := d.newWriter(store)
+	began := time.Now()
 	for ; did < puts; did++ {
-		if did%lookEvery == 0 && ctx.Err() != nil {
-			return did, ctx.Err()
+		if did%lookEvery == 0 {
+			if ctx.Err() != nil {
+				return did, ctx.Err()
+			}
+			if d.Rate > 0 {
+				time.Sleep(time.Until(began.Add(time.Duration(did) * time.Second / time.Duration(d.Rate))))
+			}
 		}
 		if err := w.put(random.IntN(d.Keys)); err != nil {
 			return did, err

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 )
@@ -35,6 +36,15 @@ func Allocated(dir string) (map[string]int64, error) {
 // not tell.
 type Memory struct {
 	Resident, Peak, Anonymous Bytes
+}
+
+// HeapInUse is what is alive on the heap, in bytes. It collects garbage first.
+func HeapInUse() uint64 {
+	runtime.GC()
+	runtime.GC() // what cleanups let go of
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // ReadMemory asks the system.
