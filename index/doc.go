@@ -77,11 +77,13 @@
 // default one split for every 3,072 inserts. The buckets not yet split in a round hold twice as much as the others, so
 // pages have from half to twice that many keys. A page is built 5/8 full and rebuilt when it is 7/8 full. A slot has 20
 // bytes, which makes 23 to 32 a key in a store that grows, 27 on the average. Since one bucket is split after the other,
-// pages are not full at the same time. No call copies more than one page, some 6,000 slots at the default (Sweep: one
-// page at a time), and on the average one insert in a thousand copies one.
+// pages are not full at the same time. No call copies more than one page, some 6,000 slots at the default (Sweep and
+// Trim: one page at a time), and on the average one insert in a thousand copies one. The memory of a page is provided
+// when it is made, by a system call: to touch it page by page takes longer than to fill it.
 //
 // A page in which keys come and go is worn when the used slots reach 7/8, and is rebuilt with the capacity that its keys
-// need, larger or smaller. It is also rebuilt when deletes have left no more than a quarter of it alive. So memory comes
+// need, larger or smaller. It is also rebuilt when deletes have left no more than a quarter of it alive, or by Trim, when
+// a quarter of it would be saved: a store that opens expects as many keys as its hints have together. So memory comes
 // back after mass deletes, down to a smallest page (64 slots at the default) for each bucket; the buckets remain.
 //
 // The map of pages doubles like any xsync map: those who replace a page meanwhile wait until its pointers are copied.

@@ -1,6 +1,7 @@
 //go:build amd64 || arm64
 
-// Package prefetch asks the processor for memory that is needed soon.
+// Package prefetch asks for memory that is needed soon: the processor for cache
+// lines, the system for pages.
 //
 // A random read of a large table waits some hundred nanoseconds for memory, in
 // which the processor could have begun a dozen others. So whoever knows several
