@@ -324,6 +324,56 @@ func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
 	}
 }
 
+// A hint that was checked and cannot be read behind that ends the compaction, which
+// knows then of some tombstones only, and is not held against the segment.
+func TestCompactionThatReadsHalfAHint(t *testing.T) {
+	s, disk := onFaulty(t, &Options{SegmentSize: 256 << 10, Compaction: Compaction{Disabled: true}}, inject.Seams{Manual: true})
+	fill(t, s, 0, 1000, 8)
+	s.endForTest(t)
+	for i := range 1000 {
+		key, _ := numbered(i, 0)
+		if err := s.Delete(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.endForTest(t)
+	files := filesOf(s.sealedForTest())
+	m := merge{store: s, run: files[1:], older: files[:1]}
+	for what, f := range map[string]*file{"in the run": files[1], "in what is older": files[0]} {
+		rule := fails(syscall.EIO, segment.HintName(f.ID), faulty.Read)
+		match, body := rule.Match, 0
+		rule.Match = func(op faulty.Op) bool {
+			if !match(op) || op.Offset != 64 {
+				return false
+			}
+			body++ // once to check it, once to read it
+			return body == 2
+		}
+		disk.Fail(rule)
+		pacer, end := s.newPacer(t.Context())
+		m.pacer = pacer
+		if err := m.findShadows(); !errors.Is(err, syscall.EIO) {
+			t.Errorf("cannot be read %s: %v", what, err)
+		}
+		end()
+		disk.Heal()
+		if f.unreadable.Load() || f.damaged.Load() {
+			t.Errorf("%s: the segment is held to be damaged", what)
+		}
+	}
+	pacer, end := s.newPacer(t.Context())
+	defer end()
+	m.pacer = pacer
+	if err := m.findShadows(); err != nil || len(m.shadows) != 1000 {
+		t.Fatalf("%d tombstones, %v", len(m.shadows), err)
+	}
+	for _, one := range m.shadows {
+		if one.by != files[0].ID {
+			t.Fatalf("the tombstone of %q is not needed by the file with the key", one.key)
+		}
+	}
+}
+
 // What a killed writer left unlisted may be just what makes the disk full. Open
 // needs room for a copy of what was not synced, and takes that of such files.
 func TestOpenOnADiskThatALeftFileFills(t *testing.T) {

@@ -500,6 +500,11 @@ func TestHintKeepsWhatIsDamaged(t *testing.T) {
 	b = NewHintBuilder()
 	b.Add(Entry{Offset: 64, Size: 32, Seq: 1, Key: []byte("whole")})
 	b.Add(Entry{Offset: 128, Size: 32, Seq: 3, Key: []byte("behind")})
+	older.r = failingReader{io.ErrClosedPipe}
+	if err := b.AddLost(older, 184); !errors.Is(err, io.ErrClosedPipe) {
+		t.Error(err)
+	}
+	older.r = bytes.NewReader(data)
 	b.AddDamage(Damage{96, 32})
 	b.AddDamage(Damage{160, 24})
 	if err := b.AddLost(older, 184); err != nil {
