@@ -31,7 +31,7 @@ type loading struct {
 	working  sync.WaitGroup
 	mu       sync.Mutex    // guards the rest
 	changed  sync.Cond     // there is something to do, or nothing comes any more
-	sources  []*hintSource // oldest file first
+	sources  []*hintSource
 	waiting  []*hintSource // those of which nobody has opened the hint
 	ready    []*hintSource // those with pieces that nobody has taken
 	unusable []*hintSource // those whose hint has to be made anew, behind a recovery
@@ -47,7 +47,7 @@ type hintSource struct {
 	rebuilt bool // the hint was made anew
 	next    int  // piece that nobody has taken
 	busy    int  // workers that have one
-	failed  bool // a piece could not be read
+	failed  bool // a piece could not be read, or was not what was checked
 }
 
 // loaded is a record that goes into the index.
@@ -91,12 +91,12 @@ func (s *Store) startLoading(beside bool) *loading {
 func (l *loading) finish() error {
 	s := l.store
 	l.mu.Lock()
-	begun := l.sources
-	l.sources = nil
+	begun := map[*file]bool{}
+	for _, from := range l.sources {
+		begun[from.file] = true
+	}
 	for _, f := range s.files.order {
-		if i := slices.IndexFunc(begun, func(from *hintSource) bool { return from.file == f }); i >= 0 {
-			l.sources = append(l.sources, begun[i])
-		} else {
+		if !begun[f] {
 			l.add(f)
 		}
 	}

@@ -36,14 +36,14 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.files.publish()
-	index := s.startLoading(!m.Clean)
+	loading := s.startLoading(!m.Clean)
 	if !m.Clean {
 		if err := s.recoverLog(); err != nil {
-			return index.abandon(err)
+			return loading.abandon(err)
 		}
 		s.files.publish()
 	}
-	if err := index.finish(); err != nil {
+	if err := loading.finish(); err != nil {
 		return err
 	}
 	s.continueLog()
