@@ -313,7 +313,7 @@ func (d *KeyDir) settleLocked(s seat, location Location) (copied bool) {
 	case p.used < fullSlots(p.capacity()):
 		p.takeLocked(s.word, s.fp, location)
 	default:
-		fresh := p.rebuiltLocked(d.leastSlots)
+		fresh := p.rebuiltLocked(capacityFor(p.live+1, d.leastSlots))
 		fresh.add(s.fp, location)
 		d.replaceLocked(p, fresh)
 		copied = true
@@ -326,7 +326,7 @@ func (d *KeyDir) tidyLocked(p *page) (rebuilt bool) {
 	if !p.wornLocked(d.leastSlots) {
 		return false
 	}
-	d.replaceLocked(p, p.rebuiltLocked(d.leastSlots))
+	d.replaceLocked(p, p.rebuiltLocked(capacityFor(p.live+1, d.leastSlots)))
 	return true
 }
 
@@ -396,11 +396,12 @@ func (d *KeyDir) Sweep(drop func(Location) bool) {
 	}, func() bool { return true })
 }
 
-// Trim gives back what pages have too much, having been made for more keys than there are.
-func (d *KeyDir) Trim() {
+// Trim gives back what pages have too much, having been made for more keys than there are or are expected.
+func (d *KeyDir) Trim(expectedKeys int) {
 	d.eachPageLocked(func(p *page) {
-		if p.roomyLocked(d.leastSlots) {
-			d.replaceLocked(p, p.rebuiltLocked(d.leastSlots))
+		keys := max(p.live+1, expectedKeys>>bits.Len64(p.mask))
+		if fresh := capacityFor(keys, d.leastSlots); fresh <= p.capacity()/4*3 {
+			d.replaceLocked(p, p.rebuiltLocked(fresh))
 		}
 	}, func() bool { return true })
 }

@@ -385,13 +385,35 @@ func TestExpectedKeysAreNotCopied(t *testing.T) {
 	}
 }
 
+// What is still expected stays.
+func TestTrimLeavesRoomForWhatIsExpected(t *testing.T) {
+	const keys = 100_000
+	d := New(Options{ExpectedKeys: 3 * keys})
+	for n := range uint64(keys / 10) {
+		d.Put(number(n), place(n))
+	}
+	d.Trim(keys)
+	checkPages(t, d)
+	if perKey := float64(d.Bytes()) / keys; perKey < 16 || perKey > 36 {
+		t.Errorf("%.1f bytes for each expected key", perKey)
+	}
+	before := d.Bytes()
+	for n := range uint64(keys) {
+		d.Put(number(n), place(n))
+	}
+	checkPages(t, d)
+	if d.Bytes() > before*5/4 {
+		t.Errorf("%d bytes, and %d when they were there", before, d.Bytes())
+	}
+}
+
 func TestTrimGivesBackWhatWasExpected(t *testing.T) {
 	const keys = 100_000
 	d := New(Options{ExpectedKeys: 3 * keys})
 	for n := range uint64(keys) {
 		d.Put(number(n), place(n))
 	}
-	d.Trim()
+	d.Trim(0)
 	checkPages(t, d)
 	if perKey := float64(d.Bytes()) / keys; perKey > 36 {
 		t.Errorf("%.1f bytes for each key", perKey)
@@ -402,7 +424,7 @@ func TestTrimGivesBackWhatWasExpected(t *testing.T) {
 		}
 	}
 	_, _, before := d.Stats()
-	if d.Trim(); d.Len() != keys {
+	if d.Trim(keys); d.Len() != keys {
 		t.Errorf("%d keys", d.Len())
 	}
 	if _, _, after := d.Stats(); after != before {

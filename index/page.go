@@ -132,14 +132,9 @@ func (p *page) wornLocked(leastSlots int) bool {
 	return p.live <= quarter && p.used-p.live >= quarter && p.capacity() > 2*leastSlots
 }
 
-// roomyLocked reports whether a rebuilt page would be smaller by a quarter at least.
-func (p *page) roomyLocked(leastSlots int) bool {
-	return capacityFor(p.live+1, leastSlots) <= p.capacity()/4*3
-}
-
-// rebuiltLocked returns a page with the same keys that has room for one more at least.
-func (p *page) rebuiltLocked(leastSlots int) *page {
-	fresh := newPage(p.bucket, p.mask, capacityFor(p.live+1, leastSlots))
+// rebuiltLocked returns a page with the same keys and a capacity that has room for more.
+func (p *page) rebuiltLocked(capacity int) *page {
+	fresh := newPage(p.bucket, p.mask, capacity)
 	p.eachLocked(fresh.add)
 	return fresh
 }

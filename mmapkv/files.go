@@ -23,7 +23,7 @@ type file struct {
 	liveBytes, liveHints atomic.Int64
 	hintBytes            atomic.Int64         // what its hint takes; 0 while it has none
 	hintDue              atomic.Int64         // what it takes about, once it has one
-	built                *segment.HintBuilder // by a recovery that may not write it, for loadIndex
+	built                *segment.HintBuilder // by a recovery that may not write it, for loading
 	expiring             expiries
 	mayShadow            atomic.Bool // it has tombstones or records that expire
 

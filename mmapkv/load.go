@@ -19,8 +19,8 @@ import (
 // part into it together: that takes half the time.
 //
 // Memory that a process has never used costs more time than all else that is done
-// with it. So hints are read by pieces, into the same memory each time, and no worker
-// collects more than fits into caches.
+// with it. So hints are read by pieces, into the same memory each time, and what is
+// collected is little beside the index.
 type loading struct {
 	store    *Store
 	parts    int // of the index, a power of two
@@ -29,8 +29,8 @@ type loading struct {
 	workers  int // in the end
 	started  int // of them
 	working  sync.WaitGroup
-	mu       sync.Mutex    // guards the rest
-	changed  sync.Cond     // there is something to do, or nothing comes any more
+	mu       sync.Mutex // guards the rest
+	changed  sync.Cond  // there is something to do, or nothing comes any more
 	sources  []*hintSource
 	waiting  []*hintSource // those of which nobody has opened the hint
 	ready    []*hintSource // those with pieces that nobody has taken
@@ -43,11 +43,15 @@ type loading struct {
 // hintSource is a file whose records go into the index.
 type hintSource struct {
 	file    *file
-	hint    *fileHint
-	rebuilt bool // the hint was made anew
-	next    int  // piece that nobody has taken
-	busy    int  // workers that have one
-	failed  bool // a piece could not be read, or was not what was checked
+	hint    *fileHint // nil: it is not open
+	rebuilt bool      // the hint was made anew
+	next    int       // piece that nobody has taken
+	busy    int       // workers that have one
+	failed  bool      // a piece could not be read, or was not what was checked
+
+	// What the hint says of its file, once all of it was read.
+	due     int64
+	damages []CorruptError
 }
 
 // loaded is a record that goes into the index.
@@ -91,14 +95,8 @@ func (s *Store) startLoading(beside bool) *loading {
 func (l *loading) finish() error {
 	s := l.store
 	l.mu.Lock()
-	begun := map[*file]bool{}
-	for _, from := range l.sources {
-		begun[from.file] = true
-	}
-	for _, f := range s.files.order {
-		if !begun[f] {
-			l.add(f)
-		}
+	for _, f := range s.files.order[len(l.sources):] { // the sealed ones are in front
+		l.add(f)
 	}
 	l.waiting = append(l.waiting, l.unusable...)
 	l.complete = true
@@ -107,13 +105,15 @@ func (l *loading) finish() error {
 	l.start(l.workers)
 	l.working.Wait()
 	for _, from := range l.sources {
-		from.end(s)
+		from.close()
+		from.file.hintDue.Add(from.due)
+		s.recovery.Damages = append(s.recovery.Damages, from.damages...)
+		if from.rebuilt {
+			s.recovery.HintsRebuilt++
+		}
 	}
-	keys := s.files.keys
-	keys.Sweep(index.Location.Tombstone)
-	if keys.Len() >= s.options.ExpectedKeys {
-		keys.Trim()
-	}
+	s.files.keys.Sweep(index.Location.Tombstone)
+	s.files.keys.Trim(s.options.ExpectedKeys)
 	return l.err
 }
 
@@ -147,7 +147,7 @@ func (s *Store) newLoading() *loading {
 	for l.parts < mostParts && int64(l.parts)*partBytes < bytes {
 		l.parts *= 2
 	}
-	// What all workers collect takes a quarter of what the index takes, at most.
+	// What all workers collect takes a quarter of what a large index takes, at most.
 	most := bytes / 4 / int64(l.workers*l.parts) / int64(unsafe.Sizeof(loaded{}))
 	l.capacity = int(min(max(most, 16), mostCollected))
 	return l
@@ -262,15 +262,16 @@ func (l *loading) putOff(from *hintSource) {
 // meanwhile. When a piece is not any more what it was a moment ago, the hint is made
 // anew from the records; what was in the index of it before is there again then.
 func (l *loading) readPieces(from *hintSource, c *collector) {
-	first, next := from.next, min(from.next+piecesAtOnce, from.hint.Pieces())
-	if from.next = next; next == from.hint.Pieces() {
+	hint := from.hint
+	first, next := from.next, min(from.next+piecesAtOnce, hint.Pieces())
+	if from.next = next; next == hint.Pieces() {
 		l.drop(from)
 	}
 	from.busy++
 	l.mu.Unlock()
 	var err error
 	for i := first; i < next && err == nil; i++ {
-		err = c.collect(from.file, from.hint, i)
+		err = c.collect(from.file, hint, i)
 	}
 	l.mu.Lock()
 	from.busy--
@@ -278,13 +279,15 @@ func (l *loading) readPieces(from *hintSource, c *collector) {
 		from.failed = true
 		l.drop(from)
 	}
-	if from.busy > 0 || !from.failed && from.next < from.hint.Pieces() {
-		return
-	}
-	from.close()
-	if from.failed {
+	switch {
+	case from.busy > 0:
+	case from.failed:
+		from.close()
 		l.putOff(from)
 		l.changed.Broadcast()
+	case from.next == hint.Pieces():
+		from.due, from.damages = hint.Size(), l.store.unreadable(from.file, hint.Damages())
+		from.close()
 	}
 }
 
@@ -295,41 +298,33 @@ func (l *loading) drop(from *hintSource) {
 	}
 }
 
-// close says that nothing is read any more of the source's hint.
+// close lets go of the source's hint.
 func (from *hintSource) close() {
 	if from.hint != nil {
 		from.hint.Close()
+		from.hint = nil
 	}
-}
-
-// end notes what the hint says of its file, when all is in the index.
-func (from *hintSource) end(s *Store) {
-	from.close()
-	if from.hint == nil {
-		return // something has failed
-	}
-	if from.rebuilt {
-		s.recovery.HintsRebuilt++
-	}
-	from.file.hintDue.Add(from.hint.Size())
-	s.noteUnreadable(from.file, from.hint.Damages())
 }
 
 // mostRanges is how many ranges of one file Open tells of one by one.
 const mostRanges = 1000
 
-// noteUnreadable notes the ranges of a file that cannot be read.
-func (s *Store) noteUnreadable(f *file, ranges []segment.Damage) {
-	for i, d := range ranges {
+// unreadable marks a file that has ranges which cannot be read, and lists them.
+func (s *Store) unreadable(f *file, ranges []segment.Damage) (list []CorruptError) {
+	if len(ranges) > 0 {
 		f.damaged.Store(true)
 		s.hides.Store(true)
+	}
+	for i, d := range ranges {
+		one := CorruptError{File: segment.FileName(f.ID), Offset: d.Offset, Reason: fmt.Sprintf("%d bytes cannot be read", d.Length)}
 		if more := len(ranges) - i; i == mostRanges && more > 1 {
 			last := ranges[len(ranges)-1]
-			s.noteDamage(segment.FileName(f.ID), d.Offset, fmt.Sprintf("%d more ranges, up to %d, cannot be read", more, last.Offset+last.Length))
-			return
+			one.Reason = fmt.Sprintf("%d more ranges, up to %d, cannot be read", more, last.Offset+last.Length)
+			return append(list, one)
 		}
-		s.noteDamage(segment.FileName(f.ID), d.Offset, fmt.Sprintf("%d bytes cannot be read", d.Length))
+		list = append(list, one)
 	}
+	return list
 }
 
 // openHint opens the source's hint, or makes it anew if something may be written.

@@ -152,7 +152,7 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 	}
 }
 
-// No hint stays open behind its last piece: there may be thousands.
+// No hint stays open, or in memory, behind its last piece: there may be thousands.
 func TestLoadingClosesHints(t *testing.T) {
 	o := byHand()
 	inject.Into(o, &inject.Seams{Manual: true})
@@ -170,9 +170,62 @@ func TestLoadingClosesHints(t *testing.T) {
 		t.Fatalf("%d hints, %v", len(l.sources), l.err)
 	}
 	for _, from := range l.sources {
-		if from.hint == nil || from.hint.from != nil {
+		if from.due == 0 || from.hint != nil {
 			t.Errorf("the hint of segment %d was not read, or is open", from.file.ID)
 		}
+	}
+}
+
+// Whatever fails in a recovery while hints load beside it, Open ends, and leaves
+// nothing behind: TestMain looks for goroutines. What it opens is whole.
+func TestLoadingBesideARecoveryThatFails(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	fill(t, s, 0, 3000, 100)
+	crashed := killed(t, s, dir)
+	closeStore(t, s)
+	failed := 0
+	for kind := faulty.OpenDir; kind <= faulty.Map; kind++ {
+		for _, nth := range []int{1, 7, 30, 100} {
+			disk, o := faulty.New(vfs.OS()), byHand()
+			inject.Into(o, &inject.Seams{FS: disk})
+			disk.Fail(faulty.Rule{Match: faulty.Only(kind), Nth: nth, Forever: true, Err: syscall.EMFILE})
+			s, err := Open(copyDir(t, crashed), o)
+			if err != nil {
+				failed++
+				continue
+			}
+			disk.Heal()
+			if s.Len() != 3000 {
+				t.Errorf("%v %d fails: %d keys", kind, nth, s.Len())
+			}
+			closeStore(t, s)
+		}
+	}
+	if failed < 20 {
+		t.Errorf("Open failed %d times", failed)
+	}
+}
+
+// An index that was made for all that the hints have is given back but for what is
+// expected.
+func TestLoadingGivesMemoryBack(t *testing.T) {
+	const keys, rounds = 20_000, 10
+	dir := t.TempDir()
+	o := &Options{SegmentSize: 4 << 20, Sync: fsync.Never, Compaction: Compaction{Disabled: true}}
+	s := open(t, dir, o)
+	for range rounds {
+		fill(t, s, 0, keys, 8)
+		s.endForTest(t)
+	}
+	closeStore(t, s)
+	for _, expected := range []int{0, keys - 1, keys + 1, 2 * keys} {
+		o.ExpectedKeys = expected
+		s = open(t, dir, o)
+		if perKey := s.Stats().IndexBytes / int64(max(keys, expected)); s.Len() != keys || perKey > 40 {
+			t.Errorf("with %d keys expected the index takes %d bytes for each of %d", expected, perKey, s.Len())
+		}
+		closeStore(t, s)
 	}
 }
 

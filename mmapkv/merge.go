@@ -393,7 +393,7 @@ func (m *merge) findShadows() error {
 		}
 		found, err := m.shadowsOf(i, f, now)
 		if err != nil {
-			return err
+			return unreadable(f, f.dataStart, err)
 		}
 		all = append(all, found...)
 		if err := m.pacer.work(f.hintBytes.Load()); err != nil {
@@ -420,79 +420,86 @@ func (m *merge) findShadows() error {
 
 // shadowsOf finds those of the i-th file of the run.
 func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error) {
-	hint, err := m.hintOf(f)
-	if err != nil {
-		return nil, unreadable(f, f.dataStart, err)
-	}
-	defer hint.Close()
 	s := m.store
-	for e, err := range hint.Entries() {
-		if err != nil {
-			return nil, err
-		}
-		if e.Flags&(segment.Tombstone|segment.Expires) == 0 {
-			continue
-		}
-		live := int64(0)
-		switch s.files.keys.Get(s.hasher.Fingerprint(e.Key)) {
-		case index.NoLocation:
-			// Deleted; or expired when the store was opened or before, whatever the
-			// clock says now.
-		case index.MakeLocation(f.slot, e.Offset, e.Size):
-			if e.Expiry > now {
+	err = m.withHint(f, func(hint *fileHint) error {
+		found = nil
+		for e, err := range hint.Entries() {
+			if err != nil {
+				return err
+			}
+			if e.Flags&(segment.Tombstone|segment.Expires) == 0 {
 				continue
 			}
-			live = e.Size
-		default:
-			continue
+			live := int64(0)
+			switch s.files.keys.Get(s.hasher.Fingerprint(e.Key)) {
+			case index.NoLocation:
+				// Deleted; or expired when the store was opened or before, whatever the
+				// clock says now.
+			case index.MakeLocation(f.slot, e.Offset, e.Size):
+				if e.Expiry > now {
+					continue
+				}
+				live = e.Size
+			default:
+				continue
+			}
+			found = append(found, &shadow{key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}, live: live})
 		}
-		found = append(found, &shadow{key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}, live: live})
-	}
-	return found, nil
+		return nil
+	})
+	return found, err
 }
 
 // pin marks the shadows, sorted by key, that the older file needs, and returns the
 // others. A file with ranges that cannot be read may hold any key.
 func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
-	hint, err := m.hintOf(f)
+	damaged := false
+	err = m.withHint(f, func(hint *fileHint) error {
+		rest, damaged = nil, len(hint.Damages()) > 0
+		left := shadows
+		for e, err := range hint.Entries() {
+			if err != nil {
+				return err
+			}
+			for len(left) > 0 && bytes.Compare(left[0].key, e.Key) < 0 {
+				rest, left = append(rest, left[0]), left[1:]
+			}
+			if len(left) == 0 {
+				break
+			}
+			if bytes.Equal(left[0].key, e.Key) {
+				left[0].by = f.ID
+				left = left[1:]
+			}
+		}
+		rest = append(rest, left...)
+		return nil
+	})
 	if errors.Is(err, ErrFailed) {
 		return nil, err
 	}
-	if err == nil {
-		defer hint.Close()
-	}
-	if err != nil || len(hint.Damages()) > 0 {
+	if err != nil || damaged {
 		for _, one := range shadows {
 			one.by = f.ID
 		}
 		return nil, nil
 	}
-	for e, err := range hint.Entries() {
-		if err != nil {
-			return nil, err
-		}
-		for len(shadows) > 0 && bytes.Compare(shadows[0].key, e.Key) < 0 {
-			rest, shadows = append(rest, shadows[0]), shadows[1:]
-		}
-		if len(shadows) == 0 {
-			break
-		}
-		if bytes.Equal(shadows[0].key, e.Key) {
-			shadows[0].by = f.ID
-			shadows = shadows[1:]
-		}
-	}
-	return append(rest, shadows...), m.pacer.work(f.hintBytes.Load())
+	return rest, m.pacer.work(f.hintBytes.Load())
 }
 
-// hintOf opens a sealed file's hint, or makes it anew of the records.
-func (m *merge) hintOf(f *file) (*fileHint, error) {
+// withHint calls use with a sealed file's hint. If that cannot be read, or not to its
+// end, use is called again, with a hint that was made anew of the records.
+func (m *merge) withHint(f *file, use func(*fileHint) error) error {
 	hint, err := m.store.openHint(f, m.pacer.pause)
-	if err != nil {
-		hint, err = m.store.rebuildHint(f, m.pacer.pause)
+	if err == nil {
+		err = use(hint)
+		hint.Close()
 	}
-	if err != nil {
-		return nil, fmt.Errorf("mmapkv: the hint of %s: %w", segment.FileName(f.ID), err)
+	if err == nil {
+		return nil
 	}
-	return hint, nil
+	if hint, err = m.store.rebuildHint(f, m.pacer.pause); err != nil {
+		return fmt.Errorf("mmapkv: the hint of %s: %w", segment.FileName(f.ID), err)
+	}
+	return use(hint)
 }

@@ -279,7 +279,6 @@ type fileHint struct {
 func (h *fileHint) Close() {
 	if h.from != nil {
 		_ = h.from.Close() // it was only read
-		h.from = nil
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 // HintReader reads a hint by pieces, so that the longest one takes little memory.
-// All that ParseHint checks was checked when it was opened; each piece is checked to
-// be the same as then.
+// All of it was checked when it was opened; each piece is checked to be the same as
+// then.
 type HintReader struct {
 	Covers    End    // where the file's records ended when it was written
 	Watermark uint64 // all up to it was on disk then

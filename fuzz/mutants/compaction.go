@@ -53,7 +53,7 @@ var clockMutants = []mutant{
 	{"expired records are dropped", "mmapkv/merge.go",
 		"		case shadow != nil && shadow.by != 0:", "		case shadow != nil && shadow.by != 0 && r.Flags&segment.Tombstone != 0:"},
 	{"only the clock says what has expired", "mmapkv/merge.go",
-		"		case index.NoLocation:\n", "		case index.NoLocation:\n			if e.Flags&segment.Expires != 0 {\n				continue\n			}\n"},
+		"			case index.NoLocation:\n", "			case index.NoLocation:\n				if e.Flags&segment.Expires != 0 {\n					continue\n				}\n"},
 	{"the manifest forgets how far the sealed files went", "mmapkv/manifest.go",
 		"			next.SealedSeq = max(next.SealedSeq, info.End.Seq)\n", ""},
 }

@@ -17,7 +17,8 @@ func TestPages(t *testing.T) {
 	}
 	defer unix.Munmap(memory)
 	missing := func() (n int) {
-		there := make([]byte, (size+4095)/4096)
+		page := unix.Getpagesize()
+		there := make([]byte, (size+page-1)/page)
 		if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&memory[0])), size, uintptr(unsafe.Pointer(&there[0]))); errno != 0 {
 			t.Fatal(errno)
 		}
