@@ -299,8 +299,9 @@ func TestNewSegmentThatCannotBeLocked(t *testing.T) {
 	wantFilled(t, s, 0, 100, 100)
 }
 
-func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
-	s := open(t, t.TempDir(), &Options{SegmentSize: 256 << 10, Compaction: Compaction{Disabled: true}})
+// filledAndDeleted returns a segment with 1,000 keys and one with their tombstones.
+func filledAndDeleted(t *testing.T, s *Store) []*file {
+	t.Helper()
 	fill(t, s, 0, 1000, 8)
 	s.endForTest(t)
 	for i := range 1000 {
@@ -310,7 +311,12 @@ func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
 		}
 	}
 	s.endForTest(t)
-	files := filesOf(s.sealedForTest())
+	return filesOf(s.sealedForTest())
+}
+
+func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
+	s := open(t, t.TempDir(), &Options{SegmentSize: 256 << 10, Compaction: Compaction{Disabled: true}})
+	files := filledAndDeleted(t, s)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for what, done := range map[string]int64{"in the run": 0, "in what is older": -files[1].hintBytes.Load()} {
@@ -328,16 +334,7 @@ func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
 // are found, and what they are needed by.
 func TestCompactionThatReadsHalfAHint(t *testing.T) {
 	s, disk := onFaulty(t, &Options{SegmentSize: 256 << 10, Compaction: Compaction{Disabled: true}}, inject.Seams{Manual: true})
-	fill(t, s, 0, 1000, 8)
-	s.endForTest(t)
-	for i := range 1000 {
-		key, _ := numbered(i, 0)
-		if err := s.Delete(key); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.endForTest(t)
-	files := filesOf(s.sealedForTest())
+	files := filledAndDeleted(t, s)
 	for what, f := range map[string]*file{"in the run": files[1], "in what is older": files[0]} {
 		rule := fails(syscall.EIO, segment.HintName(f.ID), faulty.Read)
 		match, body := rule.Match, 0

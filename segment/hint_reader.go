@@ -225,9 +225,6 @@ func readHintAt(r io.ReaderAt, b []byte, at int64) error {
 	return err
 }
 
-// Len is the number of keys.
-func (h *HintReader) Len() int { return h.count }
-
 // Size is about what the entries take, as HintEntrySize counts them.
 func (h *HintReader) Size() int64 { return h.keys + int64(h.count)*HintEntrySize(0) }
 

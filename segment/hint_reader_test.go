@@ -51,8 +51,8 @@ func TestHintByPieces(t *testing.T) {
 	if h.Pieces() < 4 {
 		t.Fatalf("%d pieces", h.Pieces())
 	}
-	if h.Len() != whole.Len() || h.Covers != whole.Covers || h.Watermark != 7 || len(h.Damages()) != 1000 || h.Damages()[999] != whole.Damages()[999] {
-		t.Errorf("%d keys up to %v, watermark %d, %d damages", h.Len(), h.Covers, h.Watermark, len(h.Damages()))
+	if h.count != whole.Len() || h.Covers != whole.Covers || h.Watermark != 7 || len(h.Damages()) != 1000 || h.Damages()[999] != whole.Damages()[999] {
+		t.Errorf("%d keys up to %v, watermark %d, %d damages", h.count, h.Covers, h.Watermark, len(h.Damages()))
 	}
 	if h.Size() != HintSize(data) {
 		t.Errorf("size %d, and of the whole %d", h.Size(), HintSize(data))

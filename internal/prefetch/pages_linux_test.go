@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// All whole pages of the memory are there behind the call, which were not before;
-// and what was in it still is.
+// All pages of the memory are there behind the call, which were not before; and what
+// was in it still is.
 func TestPages(t *testing.T) {
 	const size = 3<<20 + 12345
 	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
