@@ -158,8 +158,8 @@ func (d *KeyDir) Find(hash uint64) Candidates {
 	return Candidates{slots: slots, hash: hash, word: start(hash, len(slots))}
 }
 
-// Prefetch asks for the memory that Next will look at first, and does not wait for it.
-func (c *Candidates) Prefetch() { prefetch.Line(unsafe.Pointer(&c.slots[c.word])) }
+// Memory is what Next will look at first, for whoever wants to ask for it ahead.
+func (c *Candidates) Memory() unsafe.Pointer { return unsafe.Pointer(&c.slots[c.word]) }
 
 // Next returns the next candidate, and false when there is none left. Nearly always the first one is the key, but only
 // the record can tell.

@@ -3,9 +3,11 @@ package mmapkv
 import (
 	"errors"
 	"iter"
+	"unsafe"
 
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/guard"
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -128,11 +130,14 @@ func (s *Store) prefetchIndex(f *file, offset int64) (end int64) {
 	old := guard.Enter()
 	defer func() { in.leave(old, recover(), &err) }()
 	end = offset
-	for n := 0; n < manyAtOnce && end < f.Limit() && in.loadAt(end, -1) == nil; n++ {
+	var lines [manyAtOnce]unsafe.Pointer
+	n := 0
+	for ; n < manyAtOnce && end < f.Limit() && in.loadAt(end, -1) == nil; n++ {
 		candidates := l.keys.Find(s.hasher.Hash(in.record.Key))
-		candidates.Prefetch()
+		lines[n] = candidates.Memory()
 		end += in.record.Size
 	}
+	prefetch.Lines(lines[:n])
 	return max(end, offset+1)
 }
 
@@ -160,7 +165,7 @@ func (s *Store) newest(key []byte) (seq uint64, err error) {
 	var f found
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
-	if err := s.lookup(key, &f, false); err != nil {
+	if err := s.lookup(key, s.hasher.Hash(key), &f, false); err != nil {
 		return 0, err
 	}
 	return f.record.Seq, nil

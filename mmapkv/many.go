@@ -29,6 +29,7 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	if s.live.Load() == nil {
 		return ErrClosed
 	}
+	var hashes [manyAtOnce]uint64
 	var i int
 	var shown bool
 	show := func(value []byte) error {
@@ -37,10 +38,10 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	}
 	for i < len(keys) {
 		next := min(i+manyAtOnce, len(keys))
-		s.prefetch(keys[i:next])
-		for ; i < next; i++ {
+		s.prefetch(keys[i:next], &hashes)
+		for first := i; i < next; i++ {
 			shown = false
-			err := s.view(keys[i], show)
+			err := s.view(keys[i], hashes[i-first], show)
 			if err != nil && !shown {
 				err = fn(i, nil, err)
 			}
@@ -52,28 +53,37 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	return nil
 }
 
-// prefetch asks for the memory that the lookups of the keys, manyAtOnce at most,
-// will read. Each step is taken for all keys, so that none waits for another's.
-func (s *Store) prefetch(keys [][]byte) {
+// prefetch hashes the keys, manyAtOnce at most, and asks for the memory that their
+// lookups will read. Each step is taken for all keys, so that none waits for
+// another's.
+func (s *Store) prefetch(keys [][]byte, hashes *[manyAtOnce]uint64) {
+	for i, key := range keys {
+		hashes[i] = s.hasher.Hash(key)
+	}
 	l := s.live.Load()
 	if l == nil {
 		return
 	}
 	var candidates [manyAtOnce]index.Candidates
 	var locations [manyAtOnce]index.Location
-	for i, key := range keys {
-		candidates[i] = l.keys.Find(s.hasher.Hash(key))
-		candidates[i].Prefetch()
+	var lines [manyAtOnce]unsafe.Pointer
+	for i := range keys {
+		candidates[i] = l.keys.Find(hashes[i])
+		lines[i] = candidates[i].Memory()
 	}
+	prefetch.Lines(lines[:len(keys)])
 	for i := range keys {
 		locations[i], _ = candidates[i].Next()
 	}
 	prefetchRecords(l, locations[:len(keys)])
 }
 
-// prefetchRecords asks for the memory of the records at the locations.
+// prefetchRecords asks for the memory of the records at the locations, manyAtOnce at
+// most: first for one line of each, as those wait for page tables.
 func prefetchRecords(l *live, locations []index.Location) {
-	for _, loc := range locations {
+	var lines [manyAtOnce]unsafe.Pointer
+	var bytes [manyAtOnce]int64
+	for i, loc := range locations {
 		f := l.file(loc)
 		if f == nil || loc == index.NoLocation {
 			continue
@@ -83,12 +93,19 @@ func prefetchRecords(l *live, locations []index.Location) {
 			size = prefetchBytes
 		}
 		memory := f.Memory()
+		begin := loc.Offset() &^ (cacheLine - 1)
 		end := min(loc.Offset()+min(size, prefetchBytes), int64(len(memory)))
-		for at := loc.Offset() &^ (cacheLine - 1); at < end; at += cacheLine {
-			prefetch.Line(unsafe.Pointer(&memory[at]))
+		if begin < end {
+			lines[i], bytes[i] = unsafe.Pointer(&memory[begin]), end-begin
 		}
-		runtime.KeepAlive(f)
 	}
+	prefetch.Lines(lines[:len(locations)])
+	for i, line := range lines[:len(locations)] {
+		for at := int64(cacheLine); at < bytes[i]; at += cacheLine {
+			prefetch.Line(unsafe.Add(line, at))
+		}
+	}
+	runtime.KeepAlive(l)
 }
 
 const (

@@ -8,9 +8,11 @@ import (
 	"io"
 	"slices"
 	"syscall"
+	"unsafe"
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -234,11 +236,13 @@ func (m *merge) copyFile(i int, f *file) error {
 // prefetch asks for the memory of what the index knows of the next records, of all
 // together, and returns how many those are.
 func (m *merge) prefetch(walker *segment.Walker) (n int) {
+	var lines [manyAtOnce]unsafe.Pointer
 	walker.Peek(manyAtOnce, func(key []byte) {
 		candidates := m.store.files.keys.Find(m.store.hasher.Hash(key))
-		candidates.Prefetch()
+		lines[n] = candidates.Memory()
 		n++
 	})
+	prefetch.Lines(lines[:n])
 	return n
 }
 

@@ -16,3 +16,11 @@ import "unsafe"
 //
 //go:noescape
 func Line(p unsafe.Pointer)
+
+// Lines asks for the cache lines at all of the pointers. It is faster than as many
+// calls of Line: a processor goes on behind a request whose page it has to look up
+// first, but not far, so that the requests that it is to look up together must be
+// near each other.
+//
+//go:noescape
+func Lines(ps []unsafe.Pointer)

@@ -5,3 +5,5 @@ package prefetch
 import "unsafe"
 
 func Line(unsafe.Pointer) {}
+
+func Lines([]unsafe.Pointer) {}

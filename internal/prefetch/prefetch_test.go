@@ -10,6 +10,8 @@ func TestLine(t *testing.T) {
 	there := [...]uint64{1, 2, 3}
 	Line(unsafe.Pointer(&there[1]))
 	Line(nil)
+	Lines([]unsafe.Pointer{unsafe.Pointer(&there[0]), nil, unsafe.Pointer(&there[2])})
+	Lines(nil)
 	if there != [...]uint64{1, 2, 3} {
 		t.Error(there)
 	}
