@@ -153,10 +153,9 @@ func (s *Store) endUnused() {
 	}
 }
 
-// sealEnded seals the files that get no more records, for somebody who waits.
+// sealEnded seals the files that get no more records. It does not hurry: whoever
+// wants a compaction waits for one that steps aside.
 func (s *Store) sealEnded() error {
-	s.sealWaiters.Add(1)
-	defer s.sealWaiters.Add(-1)
 	for {
 		did, err := s.stepSeal()
 		if !did || err != nil {
