@@ -80,8 +80,11 @@ func writeAside(dir vfs.Dir, aside string, content []byte, pause func()) (failur
 	}()
 	written := 0
 	for piece := range slices.Chunk(content, pieceSize) {
-		if written > 0 && pause != nil {
-			pause()
+		if written > 0 {
+			vfs.Flush(f, int64(written-pieceSize), pieceSize)
+			if pause != nil {
+				pause()
+			}
 		}
 		n, err := vfs.WriteFull(f, piece, int64(written))
 		if err != nil {
