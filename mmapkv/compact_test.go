@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/faulty"
 	"github.com/mmapkv/mmapkv/internal/forgetful"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
@@ -482,5 +483,30 @@ func TestLargeWritesKeepTheBound(t *testing.T) {
 				t.Errorf("Get: %.8q, %v", got, err)
 			}
 		})
+	}
+}
+
+// A compaction that has a file sealed first does not have it hurry, since that holds
+// up readers and writers who share the processors with it.
+func TestCompactSealsWithoutHurry(t *testing.T) {
+	o := byHand()
+	o.SegmentSize = 1 << 20
+	s, disk := onFaulty(t, o, inject.Seams{})
+	for range 2 {
+		fill(t, s, 0, 100, 100)
+	}
+	hints, hurried := 0, 0
+	disk.Fail(faulty.Rule{Match: func(op faulty.Op) bool {
+		if op.Kind == faulty.Rename && strings.HasSuffix(op.To, ".hint") {
+			hints++
+			if s.sealInHurry() {
+				hurried++
+			}
+		}
+		return false
+	}})
+	compact(t, s)
+	if hints < 2 || hurried > 0 {
+		t.Errorf("%d of %d hints were made in a hurry", hurried, hints)
 	}
 }
