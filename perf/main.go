@@ -76,7 +76,7 @@ func parse(arguments []string, out io.Writer) (c *config, parent string, list bo
 	flags.Func("value", "`sizes` of values in bytes, one after the other: 16,128,1024,65536 (default 128)", numbers(&c.values))
 	flags.Var(&c.most, "most", "`size` of the data from which on there are fewer keys")
 	flags.IntVar(&c.rounds, "rounds", 5, "`rounds`, of which the medians count")
-	flags.IntVar(&c.Operations, "operations", 1_000_000, "`operations` that each goroutine does in a workload")
+	flags.IntVar(&c.Operations, "operations", 1_000_000, "`operations` that each goroutine does in a workload, until the first of them is ready")
 	flags.DurationVar(&c.Longest, "longest", 10*time.Second, "how long a workload may take; those who are slower do less")
 	flags.Func("goroutines", "`numbers` of goroutines that read (default 1,2)", numbers(&c.Goroutines))
 	flags.IntVar(&c.BatchSize, "batch", 100, "`pairs` in a batch")

@@ -20,7 +20,8 @@ import (
 type Config struct {
 	Data
 	// Operations is how many each goroutine of a workload does, and Longest after
-	// what time it stops before that.
+	// what time it stops before that. When the first has come to its end the others
+	// stop as well: from then on it would be the speed of fewer.
 	Operations int
 	Longest    time.Duration
 	// Goroutines are how many read at a time, one number after the other.
@@ -225,14 +226,15 @@ func (s *session) measure(t task) (Result, error) {
 	}
 	if t.warm {
 		// The first touch of a page of mapped memory is a fault.
-		w := worker{op: t.prepare(t.goroutines)}
+		w := worker{op: t.prepare(t.goroutines), ended: new(atomic.Bool)}
 		if w.work(s.ctx, time.Now(), max(1, t.operations/4), s.Longest/4); w.err != nil {
 			return Result{}, w.err
 		}
 	}
 	workers := make([]worker, t.goroutines)
+	var ended atomic.Bool
 	for g := range workers {
-		workers[g].op, workers[g].until = t.prepare(g), t.until
+		workers[g].op, workers[g].until, workers[g].ended = t.prepare(g), t.until, &ended
 		if t.timed {
 			workers[g].latency = NewHistogram()
 		}
@@ -321,6 +323,7 @@ func (s *session) report(t task) error {
 type worker struct {
 	op      func() (int, error)
 	until   <-chan struct{}
+	ended   *atomic.Bool            // one of the goroutines has come to its end, and the others would have the machine for themselves
 	latency *hdrhistogram.Histogram // nil: not timed
 	did     int
 	err     error
@@ -328,7 +331,10 @@ type worker struct {
 
 func (w *worker) work(ctx context.Context, began time.Time, operations int, longest time.Duration) {
 	last, all := time.Now(), 0
-	defer func() { w.did = all }() // others' counts lie next to it
+	defer func() {
+		w.did = all // others' counts lie next to it
+		w.ended.Store(true)
+	}()
 	for n := range operations {
 		if n%lookEvery == lookEvery-1 && w.over(ctx, began, longest) {
 			return
@@ -355,6 +361,6 @@ func (w *worker) over(ctx context.Context, began time.Time, longest time.Duratio
 	case <-w.until:
 		return true
 	default:
-		return time.Since(began) > longest
+		return w.ended.Load() || time.Since(began) > longest
 	}
 }
