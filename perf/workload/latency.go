@@ -93,6 +93,7 @@ func (s *session) readLatency() error {
 		if err := s.reopen(s.engine.OpenQuiet); err != nil {
 			return err
 		}
+		s.awaitRest()
 	}
 	phases := []struct {
 		name   string
