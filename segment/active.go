@@ -23,6 +23,7 @@ type Active struct {
 	*Segment
 	end       atomic.Int64
 	allocated atomic.Int64
+	filled    int64 // up to where Fill has been, at least up to an older End
 }
 
 // Create makes the file of a new segment with its header written, and maps
@@ -134,6 +135,29 @@ func (a *Active) Append(p []byte) (written int, err error) {
 	return written, nil
 }
 
+// Fill makes the next Syncs faster, if End has come to where it was not called before:
+// it writes zeros from End to the next multiple of fillStep, or as far as room is
+// reserved. There are zeros already, but in blocks of which the file system knows that
+// they were never written; it notes in its journal when one is, and a sync waits for
+// that as well. So only one sync in many does. It is for a writer that syncs what it
+// appends before it appends more, and is never needed: when it fails it has done less.
+func (a *Active) Fill() {
+	end := a.end.Load()
+	if end <= a.filled {
+		return
+	}
+	a.filled = max(end, min(roundUp(end, fillStep), a.allocated.Load()))
+	_, _ = vfs.WriteFull(a.file, zeros[:a.filled-end], end)
+	runtime.KeepAlive(a.Segment)
+}
+
+// fillStep is how far Fill goes. On ext4, where a sync of 2.8 KB behind the last one
+// takes 241 µs and one of 11 KB 309, those between take 175 and 215 on the average, with
+// steps of 64 KiB 175 and 232, and with 1 MiB 177 and 222.
+const fillStep = 256 << 10
+
+var zeros [fillStep]byte
+
 // Advance moves End over n bytes that were written by other means than Append.
 func (a *Active) Advance(n int64) { a.end.Add(n) }
 
@@ -162,5 +186,6 @@ func (a *Active) Trim() error {
 		return fmt.Errorf("segment: trimming %s to %d: %w", FileName(a.ID), end, err)
 	}
 	a.allocated.Store(end)
+	a.filled = min(a.filled, end)
 	return nil
 }

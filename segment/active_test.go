@@ -229,3 +229,73 @@ func TestTrimmedFileIsReopened(t *testing.T) {
 		}
 	}
 }
+
+// Fill writes zeros once behind the log, as far as room is reserved and no further than
+// its step, and changes nothing else, also when it fails.
+func TestFillWritesZerosBehindTheLog(t *testing.T) {
+	const step = fillStep
+	dir := newTestDir(t)
+	a := newTestActive(t, dir, 4*step)
+	record := bytes.Repeat([]byte{1}, 1000)
+	appendTo := func(to int64) {
+		t.Helper()
+		dir.writes = nil
+		for a.End() < to {
+			if _, err := a.Append(record[:min(int64(len(record)), to-a.End())]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		dir.writes = nil
+		a.Fill()
+		if a.End() != to {
+			t.Fatalf("the log ends at %d, not %d", a.End(), to)
+		}
+	}
+	wrote := func(want ...string) {
+		t.Helper()
+		if !slices.Equal(dir.writes, want) {
+			t.Errorf("at %d it wrote %q, want %q", a.End(), dir.writes, want)
+		}
+	}
+	reserve := func(to int64) {
+		t.Helper()
+		if err := a.Reserve(to, 4<<10, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reserve(2*step + 8000)
+	appendTo(1064)
+	wrote(fmt.Sprint(1064, step))
+	appendTo(2000)
+	wrote()
+	if err := a.Trim(); err != nil {
+		t.Fatal(err)
+	}
+	reserve(2*step + 8000)
+	appendTo(2001) // what was cut off is filled again
+	wrote(fmt.Sprint(2001, step))
+	appendTo(step)
+	wrote()
+	appendTo(step + 1)
+	wrote(fmt.Sprint(step+1, 2*step))
+	dir.refuse["write"], dir.short = syscall.EIO, 100
+	dir.writes = nil
+	a.Advance(step)
+	a.Fill()
+	wrote(fmt.Sprint(2*step+1, 2*step+8000), fmt.Sprint(2*step+101, 2*step+8000))
+	delete(dir.refuse, "write")
+	a.Fill()
+	if len(dir.writes) != 2 {
+		t.Errorf("what had failed is tried again: %q", dir.writes)
+	}
+	if _, err := a.Append(record); err != nil {
+		t.Error(err)
+	}
+	content := make([]byte, 2*step+8000)
+	if n, err := a.File().ReadAt(content, 0); n != len(content) {
+		t.Fatal(n, err)
+	}
+	if behind := content[a.End():]; bytes.Count(behind, []byte{0}) != len(behind) {
+		t.Error("behind the log are not only zeros")
+	}
+}

@@ -22,6 +22,7 @@ type testDir struct {
 	refuse map[string]error // by operation
 	short  int              // how many bytes WriteAt writes before it refuses
 	calls  []string         // of Allocate and Datasync
+	writes []string         // of WriteAt: from, to
 	open   atomic.Int64     // files and mappings
 }
 
@@ -59,6 +60,7 @@ func (f *testFile) ReadAt(p []byte, offset int64) (int, error) {
 }
 
 func (f *testFile) WriteAt(p []byte, offset int64) (int, error) {
+	f.dir.writes = append(f.dir.writes, fmt.Sprint(offset, offset+int64(len(p))))
 	err := f.dir.refuse["write"]
 	if err == nil {
 		return f.File.WriteAt(p, offset)
