@@ -21,7 +21,7 @@ import (
 // An error that wraps ErrCorrupt says that a segment could not be rewritten since
 // it is damaged; the others are all the same.
 func (s *Store) Compact(ctx context.Context) error {
-	if err := s.sealGarbage(); err != nil {
+	if err := s.sealGarbage(ctx); err != nil {
 		return err
 	}
 	select {
@@ -92,11 +92,14 @@ func (s *Store) tryAgain() (err error) {
 // sealGarbage ends the tail if it holds garbage, and seals what has ended. The log
 // goes on in another file meanwhile: a writer that had to make one would wait for
 // the sync and the hint of this one. It goes again if nobody has come.
-func (s *Store) sealGarbage() error {
+func (s *Store) sealGarbage(ctx context.Context) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
 	defer s.leave()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	var garbage bool
 	s.group.Exclusive(func() { garbage = s.tailHasGarbage() })
 	if !garbage {

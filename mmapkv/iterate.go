@@ -165,7 +165,7 @@ func (s *Store) newest(key []byte) (seq uint64, err error) {
 	var f found
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
-	if err := s.lookup(key, s.hasher.Hash(key), &f, false); err != nil {
+	if err := s.lookup(key, &f, false); err != nil {
 		return 0, err
 	}
 	return f.record.Seq, nil

@@ -29,7 +29,6 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	if s.live.Load() == nil {
 		return ErrClosed
 	}
-	var hashes [manyAtOnce]uint64
 	var i int
 	var shown bool
 	show := func(value []byte) error {
@@ -38,10 +37,10 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	}
 	for i < len(keys) {
 		next := min(i+manyAtOnce, len(keys))
-		s.prefetch(keys[i:next], &hashes)
-		for first := i; i < next; i++ {
+		s.prefetch(keys[i:next])
+		for ; i < next; i++ {
 			shown = false
-			err := s.view(keys[i], hashes[i-first], show)
+			err := s.view(keys[i], show)
 			if err != nil && !shown {
 				err = fn(i, nil, err)
 			}
@@ -53,13 +52,10 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	return nil
 }
 
-// prefetch hashes the keys, manyAtOnce at most, and asks for the memory that their
-// lookups will read. Each step is taken for all keys, so that none waits for
-// another's.
-func (s *Store) prefetch(keys [][]byte, hashes *[manyAtOnce]uint64) {
-	for i, key := range keys {
-		hashes[i] = s.hasher.Hash(key)
-	}
+// prefetch asks for the memory that the lookups of the keys, manyAtOnce at most,
+// will read. Each step is taken for all keys, so that none waits for another's. What
+// it finds does not count: by the time of its lookup a key may be another one.
+func (s *Store) prefetch(keys [][]byte) {
 	l := s.live.Load()
 	if l == nil {
 		return
@@ -67,8 +63,8 @@ func (s *Store) prefetch(keys [][]byte, hashes *[manyAtOnce]uint64) {
 	var candidates [manyAtOnce]index.Candidates
 	var locations [manyAtOnce]index.Location
 	var lines [manyAtOnce]unsafe.Pointer
-	for i := range keys {
-		candidates[i] = l.keys.Find(hashes[i])
+	for i, key := range keys {
+		candidates[i] = l.keys.Find(s.hasher.Hash(key))
 		lines[i] = candidates[i].Memory()
 	}
 	prefetch.Lines(lines[:len(keys)])

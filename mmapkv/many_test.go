@@ -105,3 +105,26 @@ func TestGetManyEndsWithTheCallbacksError(t *testing.T) {
 		t.Errorf("after Close: %v", err)
 	}
 }
+
+// A callback may change the keys that come behind its own.
+func TestGetManyOfKeysThatChange(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	fill(t, s, 0, 10, 100)
+	var keys [][]byte
+	for range 10 {
+		keys = append(keys, []byte("absent"))
+	}
+	err := s.GetMany(keys, func(i int, value []byte, err error) error {
+		want, wantErr := s.Get(keys[i])
+		if !bytes.Equal(value, want) || err != wantErr || i > 0 && err != nil {
+			t.Errorf("key %d: %.20q, %v; want %.20q, %v", i, value, err, want, wantErr)
+		}
+		if i+1 < len(keys) {
+			keys[i+1], _ = numbered(i, 0)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

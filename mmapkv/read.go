@@ -102,7 +102,7 @@ func (s *Store) appendGet(operation string, dst, key []byte) (out []byte, err er
 			out = dst
 		}
 	}()
-	if err := s.lookup(key, s.hasher.Hash(key), &f, !s.options.SkipReadChecksum); err != nil {
+	if err := s.lookup(key, &f, !s.options.SkipReadChecksum); err != nil {
 		return dst, err
 	}
 	f.dst = dst[:cap(dst)]
@@ -118,14 +118,14 @@ func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
 	if s.events.watchesSlow() {
 		defer s.timed("View", time.Now())
 	}
-	return s.view(key, s.hasher.Hash(key), fn)
+	return s.view(key, fn)
 }
 
-func (s *Store) view(key []byte, hash uint64, fn func(value []byte) error) (err error) {
+func (s *Store) view(key []byte, fn func(value []byte) error) (err error) {
 	f := found{whole: true}
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
-	if err := s.lookup(key, hash, &f, !s.options.SkipReadChecksum); err != nil {
+	if err := s.lookup(key, &f, !s.options.SkipReadChecksum); err != nil {
 		return err
 	}
 	f.shown = true
@@ -140,7 +140,7 @@ func (s *Store) Has(key []byte) (has bool, err error) {
 	var f found
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
-	switch err := s.lookup(key, s.hasher.Hash(key), &f, false); {
+	switch err := s.lookup(key, &f, false); {
 	case err == nil:
 		return true, nil
 	case errors.Is(err, ErrNotFound):
@@ -160,7 +160,7 @@ func (s *Store) TTL(key []byte) (ttl time.Duration, ok bool, err error) {
 	var f found
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
-	if err := s.lookup(key, s.hasher.Hash(key), &f, false); err != nil {
+	if err := s.lookup(key, &f, false); err != nil {
 		return 0, false, err
 	}
 	if f.record.Flags&segment.Expires == 0 {
@@ -187,8 +187,9 @@ func (s *Store) Len() int {
 // published before the index points into it, so that it is there, unless the
 // record has been moved since. And should the slot be another file's by then, a
 // record of the key in there is one that was current after the read began.
-func (s *Store) lookup(key []byte, hash uint64, f *found, checkValue bool) error {
+func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 	f.store = s
+	hash := s.hasher.Hash(key)
 	for {
 		l := s.live.Load()
 		if l == nil {
