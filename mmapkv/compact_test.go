@@ -131,7 +131,7 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	for i := range 40 {
 		put(t, s, fmt.Sprint("stays", i), string(bytes.Repeat([]byte("x"), 60)))
 	}
-	if err := s.sealGarbage(); err != nil {
+	if err := s.sealGarbage(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	s.endForTest(t)
@@ -233,7 +233,7 @@ func TestCompactLeavesWritersAFile(t *testing.T) {
 				put(t, s, "who", "came in between")
 			}
 		}
-		if err := s.sealGarbage(); err != nil {
+		if err := s.sealGarbage(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		if files := len(s.files.order); came != comes || (s.tail.file != nil) != comes || files != 1+len(s.files.unsealed()) {
