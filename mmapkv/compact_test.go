@@ -510,3 +510,24 @@ func TestCompactSealsWithoutHurry(t *testing.T) {
 		t.Errorf("%d of %d hints were made in a hurry", hurried, hints)
 	}
 }
+
+// A compaction that is cancelled before it begins leaves the log as it is.
+func TestCompactThatIsCancelledBefore(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	for range 2 {
+		put(t, s, "overwritten", "value")
+	}
+	tail := s.tail.file
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Compact(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Compact: %v", err)
+	}
+	if s.tail.file != tail || len(s.sealedForTest()) > 0 {
+		t.Error("the tail has ended")
+	}
+	closeStore(t, s)
+	if err := s.Compact(ctx); err != ErrClosed {
+		t.Errorf("Compact of a closed store: %v", err)
+	}
+}

@@ -17,9 +17,8 @@ import (
 // It also has the system begin to write to the disk what has come to the log. Left
 // alone, that lies in memory until somebody needs it durable: under fsync.Never until
 // the file is full or compacted. Then all of it goes to the disk at once, and whatever
-// else the machine does waits: where the disk belongs to the host of a virtual machine
-// that may use so much processor time, all of it stood still, for 29 ms a second of
-// writing.
+// else the machine does waits. A virtual machine, whose host counts the work of the disk
+// to the processor time that it may have, stood still for up to 29 ms.
 
 const (
 	// populateBytes is how much is populated, and begun to be written, at a time.

@@ -53,7 +53,7 @@ type Store struct {
 
 	maintenance sync.Mutex   // guards prepared, spare and sealing
 	sealing     pacer        // what sealing keeps pace with
-	sealWaiters atomic.Int32 // those who wait for sealing to end
+	sealWaiters atomic.Int32 // writers who wait for sealing to end
 	prepared    *file        // listed, and the next tail
 	spare       *file        // prepared once, then displaced by a long value's file
 	reserve     reserve

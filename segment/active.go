@@ -23,7 +23,7 @@ type Active struct {
 	*Segment
 	end       atomic.Int64
 	allocated atomic.Int64
-	filled    int64 // up to where Fill has been, at least up to an older End
+	filled    int64 // up to where Fill has written, so that it has nothing to do while End is not beyond
 }
 
 // Create makes the file of a new segment with its header written, and maps
@@ -135,12 +135,12 @@ func (a *Active) Append(p []byte) (written int, err error) {
 	return written, nil
 }
 
-// Fill makes the next Syncs faster, if End has come to where it was not called before:
-// it writes zeros from End to the next multiple of fillStep, or as far as room is
-// reserved. There are zeros already, but in blocks of which the file system knows that
-// they were never written; it notes in its journal when one is, and a sync waits for
-// that as well. So only one sync in many does. It is for a writer that syncs what it
-// appends before it appends more, and is never needed: when it fails it has done less.
+// Fill makes Syncs faster, for a writer that calls both behind each Append. It writes
+// zeros from End to the next multiple of fillStep, or as far as room is reserved, and
+// does nothing until End has got there. There are zeros already, but in blocks that the
+// file system knows as never written. It notes in its journal when such a block is, and
+// a sync waits for that as well; so only one in many does. Nothing depends on Fill: when
+// it fails, Syncs are as slow as without it.
 func (a *Active) Fill() {
 	end := a.end.Load()
 	if end <= a.filled {
