@@ -515,7 +515,6 @@ func (s *Store) syncTail() error {
 		return nil
 	}
 	defer region("sync").End()
-	s.tail.file.active.Fill()
 	if err := s.tail.file.active.Sync(); err != nil {
 		return s.syncFailed(err)
 	}

@@ -23,7 +23,6 @@ type Active struct {
 	*Segment
 	end       atomic.Int64
 	allocated atomic.Int64
-	filled    int64 // up to where Fill has written, so that it has nothing to do while End is not beyond
 }
 
 // Create makes the file of a new segment with its header written, and maps
@@ -135,29 +134,6 @@ func (a *Active) Append(p []byte) (written int, err error) {
 	return written, nil
 }
 
-// Fill makes Syncs faster, for a writer that calls both behind each Append. It writes
-// zeros from End to the next multiple of fillStep, or as far as room is reserved, and
-// does nothing until End has got there. There are zeros already, but in blocks that the
-// file system knows as never written. It notes in its journal when such a block is, and
-// a sync waits for that as well; so only one in many does. Nothing depends on Fill: when
-// it fails, Syncs are as slow as without it.
-func (a *Active) Fill() {
-	end := a.end.Load()
-	if end <= a.filled {
-		return
-	}
-	a.filled = max(end, min(roundUp(end, fillStep), a.allocated.Load()))
-	_, _ = vfs.WriteFull(a.file, zeros[:a.filled-end], end)
-	runtime.KeepAlive(a.Segment)
-}
-
-// fillStep is how far Fill goes. On ext4, where a sync of 2.8 KB behind the last one
-// takes 241 µs and one of 11 KB 309, those between take 175 and 215 on the average, with
-// steps of 64 KiB 175 and 232, and with 1 MiB 177 and 222.
-const fillStep = 256 << 10
-
-var zeros [fillStep]byte
-
 // Advance moves End over n bytes that were written by other means than Append.
 func (a *Active) Advance(n int64) { a.end.Add(n) }
 
@@ -186,6 +162,5 @@ func (a *Active) Trim() error {
 		return fmt.Errorf("segment: trimming %s to %d: %w", FileName(a.ID), end, err)
 	}
 	a.allocated.Store(end)
-	a.filled = min(a.filled, end)
 	return nil
 }

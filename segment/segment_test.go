@@ -22,7 +22,6 @@ type testDir struct {
 	refuse map[string]error // by operation
 	short  int              // how many bytes WriteAt writes before it refuses
 	calls  []string         // of Allocate and Datasync
-	writes []string         // of WriteAt: from, to
 	open   atomic.Int64     // files and mappings
 }
 
@@ -60,7 +59,6 @@ func (f *testFile) ReadAt(p []byte, offset int64) (int, error) {
 }
 
 func (f *testFile) WriteAt(p []byte, offset int64) (int, error) {
-	f.dir.writes = append(f.dir.writes, fmt.Sprint(offset, offset+int64(len(p))))
 	err := f.dir.refuse["write"]
 	if err == nil {
 		return f.File.WriteAt(p, offset)
