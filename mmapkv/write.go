@@ -473,6 +473,11 @@ func (t *tail) watermarkDue(watermark uint64) bool {
 // writeTail appends the bytes to the tail file and syncs them under Always.
 func (s *Store) writeTail(data []byte) (written int, err error) {
 	active := s.tail.file.active
+	if s.always {
+		if err := active.Fill(int64(len(data))); err != nil {
+			return 0, s.writeFailed(err)
+		}
+	}
 	written, err = active.Append(data)
 	if err != nil {
 		if written > 0 {

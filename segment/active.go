@@ -23,6 +23,8 @@ type Active struct {
 	*Segment
 	end       atomic.Int64
 	allocated atomic.Int64
+	fills     bool  // Fill makes sense here
+	filled    int64 // up to where Fill has written, if that is behind End
 }
 
 // Create makes the file of a new segment with its header written, and maps
@@ -96,6 +98,7 @@ func (a *Active) Reserve(end, step, most int64) error {
 		return fmt.Errorf("segment: reserving %s up to %d: %w", FileName(a.ID), end, err)
 	}
 	a.allocated.Store(wanted)
+	a.fills = a.file.SlowFirstWrite()
 	return nil
 }
 
@@ -134,6 +137,40 @@ func (a *Active) Append(p []byte) (written int, err error) {
 	return written, nil
 }
 
+// Fill prepares an Append of n bytes that a Sync follows, and makes that Sync and the
+// next ones faster. Where the file system is slow to sync what was never written to, and
+// no zeros of an earlier Fill lie there, it writes zeros where the n bytes go and behind
+// them, fillStep in all, or as far as room is reserved. That changes nothing that can be
+// read. On an error nothing is to be appended, as after an error of Append.
+//
+// Appends of more than fillMost, of which few make a step, gain nothing; it does not
+// prepare those.
+func (a *Active) Fill(n int64) error {
+	end := a.end.Load()
+	if !a.fills || n > fillMost || end+n <= a.filled {
+		return nil
+	}
+	from, to := max(end, a.filled), min(end+fillStep, a.allocated.Load())
+	_, err := vfs.WriteFull(a.file, zeros[:to-from], from)
+	runtime.KeepAlive(a.Segment)
+	if err != nil {
+		return fmt.Errorf("segment: writing zeros from %d to %d of %s: %w", from, to, FileName(a.ID), err)
+	}
+	a.filled = to
+	return nil
+}
+
+// With these, on ext4, a sync of 2.8 KB takes 180 µs on the average instead of 243, and
+// one of 11 KB 198 instead of 306; the slowest in a hundred take less, too. With steps of
+// 256 KiB they do not. What goes to the disk is no more for 2.8 KB, since less goes to
+// the journal, and 1.4 times as much for 11 KB.
+const (
+	fillStep = 128 << 10
+	fillMost = fillStep / 8
+)
+
+var zeros [fillStep]byte
+
 // Advance moves End over n bytes that were written by other means than Append.
 func (a *Active) Advance(n int64) { a.end.Add(n) }
 
@@ -162,5 +199,6 @@ func (a *Active) Trim() error {
 		return fmt.Errorf("segment: trimming %s to %d: %w", FileName(a.ID), end, err)
 	}
 	a.allocated.Store(end)
+	a.filled = min(a.filled, end)
 	return nil
 }

@@ -229,3 +229,91 @@ func TestTrimmedFileIsReopened(t *testing.T) {
 		}
 	}
 }
+
+// Fill writes zeros once where the log goes on, as far as room is reserved and no
+// further than its step, and changes nothing else, also when it fails.
+func TestFillWritesZerosBehindTheLog(t *testing.T) {
+	const step, small = fillStep, 1000
+	dir := newTestDir(t)
+	dir.slow = true
+	a := newTestActive(t, dir, 5*step)
+	reserve := func(to int64) {
+		t.Helper()
+		if err := a.Reserve(to, 4<<10, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill := func(n int64, want ...string) {
+		t.Helper()
+		end := a.End()
+		dir.writes = nil
+		if err := a.Fill(n); err != nil {
+			t.Error(err)
+		}
+		if !slices.Equal(dir.writes, want) {
+			t.Errorf("with %d bytes to come at %d it wrote %q, want %q", n, end, dir.writes, want)
+		}
+		if a.End() != end {
+			t.Fatalf("the log ended at %d, and now at %d", end, a.End())
+		}
+	}
+	write := func(n int64) {
+		t.Helper()
+		if _, err := a.Append(bytes.Repeat([]byte{1}, int(n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reserve(3*step + 8000)
+	begin := a.End()
+	fill(small, fmt.Sprint(begin, begin+step))
+	write(small)
+	fill(small)
+	write(step - small - 100)
+	fill(100)
+	fill(101, fmt.Sprint(begin+step, begin+2*step-100)) // what has zeros gets no others
+	fill(fillMost)
+	fill(fillMost + 1)
+	write(101)
+	if err := a.Trim(); err != nil {
+		t.Fatal(err)
+	}
+	reserve(3*step + 8000)
+	fill(small, fmt.Sprint(begin+step+1, begin+2*step+1)) // what was cut off has none
+	write(step + 10_000)
+	fill(fillMost + 1) // too much, as what was appended last
+	end := begin + 2*step + 10_001
+
+	dir.refuse["write"], dir.short, dir.writes = syscall.EIO, 100, nil
+	if err := a.Fill(small); !errors.Is(err, syscall.EIO) {
+		t.Error(err)
+	}
+	if want := []string{fmt.Sprint(end, 3*step+8000), fmt.Sprint(end+100, 3*step+8000)}; !slices.Equal(dir.writes, want) {
+		t.Errorf("it tried %q, want %q", dir.writes, want)
+	}
+	delete(dir.refuse, "write")
+	fill(small, fmt.Sprint(end, 3*step+8000))
+	write(small)
+
+	content := make([]byte, 3*step+8000)
+	if n, err := a.File().ReadAt(content, 0); n != len(content) {
+		t.Fatal(n, err)
+	}
+	if log := content[begin:a.End()]; bytes.Count(log, []byte{1}) != len(log) {
+		t.Error("the log has changed")
+	}
+	if behind := content[a.End():]; bytes.Count(behind, []byte{0}) != len(behind) {
+		t.Error("behind the log are not only zeros")
+	}
+}
+
+func TestFillWritesNothingWhereFirstWritesAreFast(t *testing.T) {
+	dir := newTestDir(t)
+	a := newTestActive(t, dir, 1<<20)
+	if err := a.Reserve(1<<20, 1<<20, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	dir.writes = nil
+	if err := a.Fill(100); err != nil || len(dir.writes) > 0 {
+		t.Errorf("%v, %q", err, dir.writes)
+	}
+}

@@ -22,6 +22,8 @@ type testDir struct {
 	refuse map[string]error // by operation
 	short  int              // how many bytes WriteAt writes before it refuses
 	calls  []string         // of Allocate and Datasync
+	writes []string         // of WriteAt: from, to
+	slow   bool             // SlowFirstWrite
 	open   atomic.Int64     // files and mappings
 }
 
@@ -59,6 +61,7 @@ func (f *testFile) ReadAt(p []byte, offset int64) (int, error) {
 }
 
 func (f *testFile) WriteAt(p []byte, offset int64) (int, error) {
+	f.dir.writes = append(f.dir.writes, fmt.Sprint(offset, offset+int64(len(p))))
 	err := f.dir.refuse["write"]
 	if err == nil {
 		return f.File.WriteAt(p, offset)
@@ -81,6 +84,8 @@ func (f *testFile) Allocate(size int64) error {
 	}
 	return f.File.Allocate(size)
 }
+
+func (f *testFile) SlowFirstWrite() bool { return f.dir.slow }
 
 func (f *testFile) Truncate(size int64) error {
 	if err := f.dir.refuse["truncate"]; err != nil {

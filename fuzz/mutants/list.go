@@ -3,6 +3,8 @@ package main
 // mutants are the bugs that the crash simulator must see: each fdatasync and
 // directory sync, checksum, watermark test and ordering that a crash depends on.
 var mutants = []mutant{
+	{"zeros reach into the log", "segment/active.go",
+		"	_, err := vfs.WriteFull(a.file, zeros[:to-from], from)\n", "	_, err := vfs.WriteFull(a.file, zeros[:to-from], from-8)\n"},
 	{"no sync under Always", "mmapkv/write.go",
 		"	return written, s.syncTail()\n", "	s.syncer.MarkDurable(s.tail.seq)\n	return written, nil\n"},
 	{"no sync of a long value's header under Always", "mmapkv/long.go",

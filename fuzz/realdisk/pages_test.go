@@ -5,6 +5,7 @@ package realdisk
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
@@ -61,5 +62,45 @@ func TestPagesAreReadOneByOne(t *testing.T) {
 	vfs.Populate(m, 0, size)
 	if now := vfs.Resident(f, size); now < 1 {
 		t.Errorf("all was populated, and %v is in memory", now)
+	}
+}
+
+// TestFirstWritesAreSlow on those file systems, and only there, where Allocate reserves
+// what is written to later without more room.
+func TestFirstWritesAreSlow(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	slow := func(path string) bool {
+		t.Helper()
+		dir, err := vfs.OS().OpenDir(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		f, err := dir.Create("first")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := f.Allocate(64 << 10); err != nil {
+			t.Fatal(err)
+		}
+		return f.SlowFirstWrite()
+	}
+	old := ext4
+	old.mkfs = append(slices.Clone(ext4.mkfs), "-O", "^extents,^64bit")
+	for _, kind := range []fileSystem{ext4, xfs} {
+		if !slow(newDiskOf(t, kind).dir) {
+			t.Errorf("%s is not one of them", kind.name)
+		}
+	}
+	if slow(newDiskOf(t, old).dir) {
+		t.Error("zeros would fill a disk on which nothing is reserved")
+	}
+	memory := t.TempDir()
+	mountTmpfs(t, memory, 1<<20)
+	if slow(memory) {
+		t.Error("tmpfs is one of them")
 	}
 }

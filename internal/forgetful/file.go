@@ -128,6 +128,9 @@ func (f *file) Allocate(size int64) error {
 	return nil
 }
 
+// SlowFirstWrite is true: what is written because of it is tested then.
+func (f *file) SlowFirstWrite() bool { return true }
+
 func (f *file) Datasync() error {
 	err := f.disk.change(Op{Kind: Datasync, Name: f.path}, 0, func() error {
 		if err := f.checkLocked(false, 0); err != nil {

@@ -25,6 +25,8 @@ func datasync(fd int) error {
 	return err
 }
 
+func slowFirstWrite(int) bool { return false }
+
 func syncDir(fd int) error { return datasync(fd) }
 
 func advise([]byte) {}

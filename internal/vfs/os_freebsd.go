@@ -7,6 +7,8 @@ func allocate(int, int64) error { return unix.EOPNOTSUPP }
 
 func datasync(fd int) error { return unix.Fsync(fd) }
 
+func slowFirstWrite(int) bool { return false }
+
 func syncDir(fd int) error {
 	_, err := retry(func() (int, error) { return 0, unix.Fsync(fd) })
 	return err

@@ -10,6 +10,14 @@ import (
 
 func allocate(fd int, size int64) error { return unix.Fallocate(fd, 0, 0, size) }
 
+// slowFirstWrite knows the file systems that tell their journal of the first write to
+// each reserved block, that it is no longer to be read as zeros, and that write the same
+// block again where it is.
+func slowFirstWrite(fd int) bool {
+	var stat unix.Statfs_t
+	return unix.Fstatfs(fd, &stat) == nil && (stat.Type == unix.EXT4_SUPER_MAGIC || stat.Type == unix.XFS_SUPER_MAGIC)
+}
+
 func datasync(fd int) error { return unix.Fdatasync(fd) }
 
 func syncDir(fd int) error {

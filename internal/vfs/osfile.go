@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,7 @@ type osFile struct {
 	fd     int
 	path   string
 	mirror mirror
+	sparse atomic.Bool // Allocate has reserved nothing
 }
 
 func newOSFile(fd int, path string) *osFile {
@@ -94,12 +96,15 @@ func (f *osFile) Allocate(size int64) error {
 // extend is what Allocate can do where the file system grants no room ahead: a
 // full disk then shows as a short write.
 func (f *osFile) extend(size int64) error {
+	f.sparse.Store(true)
 	old, err := f.Size()
 	if err != nil || old >= size {
 		return err
 	}
 	return truncate(f.fd, size)
 }
+
+func (f *osFile) SlowFirstWrite() bool { return !f.sparse.Load() && slowFirstWrite(f.fd) }
 
 func (f *osFile) Datasync() error {
 	if _, err := retry(func() (int, error) { return 0, datasync(f.fd) }); err != nil {

@@ -100,6 +100,10 @@ type File interface {
 	// never shortens the file. On an error no byte below the old length has
 	// changed; the length may have.
 	Allocate(size int64) error
+	// SlowFirstWrite says that a Datasync takes longer behind the first write to
+	// bytes that Allocate reserved than behind later ones, and that no later one
+	// needs more room.
+	SlowFirstWrite() bool
 	// Datasync makes the bytes and the length durable. After an error nothing
 	// is known about any byte written since the last success, and calling it
 	// again proves nothing.
