@@ -470,7 +470,8 @@ func (t *tail) watermarkDue(watermark uint64) bool {
 	return t.empty || watermark != t.told || t.end.Offset-t.toldAt >= watermarkEvery
 }
 
-// writeTail appends the bytes to the tail file and syncs them under Always.
+// writeTail appends the bytes to the tail file. Under Always it prepares the sync, and
+// syncs them.
 func (s *Store) writeTail(data []byte) (written int, err error) {
 	active := s.tail.file.active
 	if s.always {

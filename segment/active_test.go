@@ -265,6 +265,12 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	}
 	reserve(3*step + 8000)
 	begin := a.End()
+	smallOnes := func() {
+		for range fillAfter {
+			fill(small)
+		}
+	}
+	smallOnes()
 	fill(small, fmt.Sprint(begin, begin+step))
 	write(small)
 	fill(small)
@@ -272,7 +278,6 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	fill(100)
 	fill(101, fmt.Sprint(begin+step, begin+2*step-100)) // what has zeros gets no others
 	fill(fillMost)
-	fill(fillMost + 1)
 	write(101)
 	if err := a.Trim(); err != nil {
 		t.Fatal(err)
@@ -280,7 +285,8 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	reserve(3*step + 8000)
 	fill(small, fmt.Sprint(begin+step+1, begin+2*step+1)) // what was cut off has none
 	write(step + 10_000)
-	fill(fillMost + 1) // too much, as what was appended last
+	fill(fillMost + 1)
+	smallOnes()
 	end := begin + 2*step + 10_001
 
 	dir.refuse["write"], dir.short, dir.writes = syscall.EIO, 100, nil
@@ -293,6 +299,19 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	delete(dir.refuse, "write")
 	fill(small, fmt.Sprint(end, 3*step+8000))
 	write(small)
+
+	reserve(4*step + 8000)
+	write(step - 10_000)
+	dir.refuse["write"], dir.writes = syscall.EFBIG, nil
+	for range 2 {
+		if err := a.Fill(fillMost); err != nil {
+			t.Errorf("no room for zeros: %v", err)
+		}
+	}
+	if want := []string{fmt.Sprint(3*step+8000, a.End()+step)}; !slices.Equal(dir.writes, want) {
+		t.Errorf("it tried %q, want %q", dir.writes, want)
+	}
+	delete(dir.refuse, "write")
 
 	content := make([]byte, 3*step+8000)
 	if n, err := a.File().ReadAt(content, 0); n != len(content) {

@@ -214,6 +214,46 @@ func TestFileSizeLimit(t *testing.T) {
 	}
 }
 
+// TestFileSizeLimitInReservedRoom: the limit lies where room is reserved, as somebody may
+// set it for a process that runs. What does not fit is refused, once, and the log goes on
+// in another file.
+func TestFileSizeLimitInReservedRoom(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	for _, kind := range []fileSystem{ext4, xfs} {
+		for _, policy := range policies {
+			t.Run(fmt.Sprint(kind.name, ", ", policy), func(t *testing.T) {
+				d := newDiskOf(t, kind)
+				s := openChecked(t, d.dir+"/store", mmapkv.Options{SegmentSize: 4 << 20, Sync: policy})
+				s.mustPut(300, 1000) // 512 KiB are reserved
+				restore := limitFileSize(t, 450_001)
+				var refused []string
+				for range 200 {
+					key, err := s.putNew(1000)
+					if err == nil {
+						continue
+					}
+					if !errors.Is(err, syscall.EFBIG) || errors.Is(err, mmapkv.ErrFailed) {
+						t.Fatalf("Put(%s) where there is no room: %v", key, err)
+					}
+					refused = append(refused, key)
+				}
+				if len(refused) != 1 {
+					t.Errorf("%d writes were refused", len(refused))
+				}
+				s.deleteSome(150)
+				s.compare(refused)
+				restore()
+				s.mustPut(200, 1000)
+				s.mustClose()
+				s.open()
+				s.compare(refused)
+			})
+		}
+	}
+}
+
 func limitFileSize(t *testing.T, size uint64) (restore func()) {
 	t.Helper()
 	var old unix.Rlimit

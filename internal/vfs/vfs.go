@@ -101,7 +101,7 @@ type File interface {
 	// changed; the length may have.
 	Allocate(size int64) error
 	// SlowFirstWrite says that a Datasync takes longer behind the first write to
-	// bytes that Allocate reserved than behind later ones, and that no later one
+	// bytes that Allocate reserved than behind later writes there, none of which
 	// needs more room.
 	SlowFirstWrite() bool
 	// Datasync makes the bytes and the length durable. After an error nothing
