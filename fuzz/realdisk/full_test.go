@@ -230,14 +230,10 @@ func TestFileSizeLimitInReservedRoom(t *testing.T) {
 				restore := limitFileSize(t, 450_001)
 				var refused []string
 				for range 200 {
-					key, err := s.putNew(1000)
-					if err == nil {
-						continue
+					if key, err := s.putNew(1000); err != nil {
+						s.wantNoRoom(key, err, syscall.EFBIG)
+						refused = append(refused, key)
 					}
-					if !errors.Is(err, syscall.EFBIG) || errors.Is(err, mmapkv.ErrFailed) {
-						t.Fatalf("Put(%s) where there is no room: %v", key, err)
-					}
-					refused = append(refused, key)
 				}
 				if len(refused) != 1 {
 					t.Errorf("%d writes were refused", len(refused))
@@ -279,15 +275,21 @@ func (s *checkedStore) putUntil(cause error) (refused []string) {
 			if err == nil {
 				continue
 			}
-			if !errors.Is(err, cause) || errors.Is(err, mmapkv.ErrFailed) {
-				s.t.Fatalf("Put(%s) where there is no room: %v", key, err)
-			}
+			s.wantNoRoom(key, err, cause)
 			refused = append(refused, key)
 			break
 		}
 		s.compare(refused)
 	}
 	return refused
+}
+
+// wantNoRoom checks the error of a Put for which there is no room.
+func (s *checkedStore) wantNoRoom(key string, err, cause error) {
+	s.t.Helper()
+	if !errors.Is(err, cause) || errors.Is(err, mmapkv.ErrFailed) {
+		s.t.Fatalf("Put(%s) where there is no room: %v", key, err)
+	}
 }
 
 // deleteSome deletes so many keys, or all, the oldest first.
