@@ -57,6 +57,10 @@
 // of one whatever is split in between. Every hash is in exactly one of the stretches walked, and within a page a
 // fingerprint has at most one slot.
 //
+// What comes in stretches that are still to be walked is noted, and left out there: a caller that puts keys while it
+// walks would otherwise meet ever more of them. The notes take no more memory than about the index does; what comes when
+// they are full is walked.
+//
 // # Two keys taken for one
 //
 // If two keys have the same 96 bits, a writer takes them for one, and the location of the older one is lost: reads of it

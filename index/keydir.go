@@ -37,6 +37,7 @@ type KeyDir struct {
 	bytes    atomic.Int64
 	splits   atomic.Int64
 	rebuilds atomic.Int64
+	walkers  walkers
 
 	growing sync.Mutex // held by the one goroutine that splits; locked before a page's mutex
 }
@@ -305,6 +306,9 @@ func (s *seat) more(location Location) int64 {
 // settleLocked gives the seat a location, and says whether it has copied a page.
 func (d *KeyDir) settleLocked(s seat, location Location) (copied bool) {
 	p := s.page
+	if s.old == NoLocation && location != NoLocation {
+		d.walkers.cameLocked(s.fp)
+	}
 	switch {
 	case s.taken:
 		p.moveLocked(s.word, location)
@@ -404,49 +408,6 @@ func (d *KeyDir) Trim(expectedKeys int) {
 			d.replaceLocked(p, p.rebuiltLocked(fresh))
 		}
 	}, func() bool { return true })
-}
-
-// Range calls fn for every key until it returns false. A key that is there throughout comes exactly once; one that comes
-// or goes meanwhile comes once at most. fn is called without a lock and may call any method; what it is told may have
-// changed since, so whoever acts on it does so by CompareAndSwap.
-func (d *KeyDir) Range(fn func(fp Fingerprint, location Location) bool) {
-	type pair struct {
-		fp       Fingerprint
-		location Location
-	}
-	var pairs []pair
-	d.eachPageLocked(func(p *page) {
-		pairs = pairs[:0]
-		p.eachLocked(func(fp Fingerprint, location Location) {
-			pairs = append(pairs, pair{fp, location})
-		})
-	}, func() bool {
-		for _, pair := range pairs {
-			if !fn(pair.fp, pair.location) {
-				return false
-			}
-		}
-		return true
-	})
-}
-
-// eachPageLocked calls visit for one page after the other, with its mutex held, and after each, without the mutex,
-// goOn, until that is false. It walks the bit-reversed hashes upwards; a split cuts a stretch of them in two, so that no
-// hash is met twice or left out.
-func (d *KeyDir) eachPageLocked(visit func(p *page), goOn func() bool) {
-	for at := uint64(0); ; {
-		p := d.lock(bits.Reverse64(at))
-		from, next := p.reversed()
-		invariant.Check(from == at, "walk at %#x met a page that begins at %#x", at, from)
-		func() {
-			defer p.mu.Unlock()
-			visit(p)
-		}()
-		if !goOn() || next == 0 {
-			return
-		}
-		at = next
-	}
 }
 
 // Len is the number of keys, exactly.
