@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -258,7 +257,7 @@ func TestReopenWhileTheFailedStoreIsViewed(t *testing.T) {
 	}
 }
 
-// reopen opens the directory and has every file of before replaced and collected.
+// reopen opens the directory and has every file of before replaced.
 func (s *limitedStore) reopen(dir string, options *mmapkv.Options) {
 	s.t.Helper()
 	var err error
@@ -276,7 +275,6 @@ func (s *limitedStore) reopen(dir string, options *mmapkv.Options) {
 		if err := s.Compact(context.Background()); err != nil {
 			s.t.Errorf("Compact: %v", err)
 		}
-		runtime.GC()
 	}
 	s.check("compacted")
 }

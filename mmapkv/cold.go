@@ -65,7 +65,11 @@ func (s *Store) watchResidency() {
 // markCold asks which files are cold, and returns those that no longer are.
 func markCold(files []*file) (warm []*file) {
 	for _, f := range files {
+		if !f.Acquire() {
+			continue
+		}
 		cold := f.Memory() != nil && vfs.Resident(f.File(), f.Limit()) < 1
+		f.Release()
 		if f.cold.Swap(cold) && !cold {
 			warm = append(warm, f)
 		}

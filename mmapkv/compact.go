@@ -37,12 +37,6 @@ func (s *Store) Compact(ctx context.Context) error {
 	}
 	pacer, done := s.newPacer(ctx)
 	defer done()
-	var did bool
-	defer func() {
-		if did {
-			s.giveBackHeld()
-		}
-	}()
 	damage := s.tryAgain()
 	after := segment.ID(0) // the file behind which the search goes on
 	last := s.lastSealed()
@@ -55,7 +49,6 @@ func (s *Store) Compact(ctx context.Context) error {
 			return damage
 		}
 		m, err := s.compactRun(pacer, run)
-		did = true
 		s.lookForRoom(true)
 		var damaged *damagedRun
 		switch {
@@ -175,7 +168,8 @@ func (s *Store) beingWritten() bool { return s.writing.Load() > 0 }
 
 // newPacer makes what a compaction keeps pace with.
 func (s *Store) newPacer(ctx context.Context) (p *pacer, done func()) {
-	p = &pacer{ctx: ctx, stop: s.stop, budget: s.options.Compaction.BytesPerSecond, hurry: s.compactInHurry, busy: s.beingWritten, began: time.Now()}
+	p = &pacer{ctx: ctx, stop: s.stop, budget: s.options.Compaction.BytesPerSecond, lift: s.liftBudget,
+		hurry: s.compactInHurry, busy: s.beingWritten, began: time.Now()}
 	if s.manual() {
 		return p, func() {}
 	}
@@ -219,7 +213,7 @@ func (s *Store) compactBest(ctx context.Context) (did bool, err error) {
 //  5. move the index's entries to it, each by compare-and-swap: where a writer was
 //     faster, the copy is dead.
 //  6. Publish the set without the old files.
-//  7. Unlink them. Readers that hold one keep it until they let go of it.
+//  7. Unlink and retire them. What readers use of them goes with the last read.
 func (s *Store) compactRun(pacer *pacer, run []*file) (m *merge, err error) {
 	defer region("compact").End()
 	began := time.Now()
@@ -257,15 +251,14 @@ func (s *Store) compactRun(pacer *pacer, run []*file) (m *merge, err error) {
 	}
 	if err != nil {
 		if f != nil {
-			s.space.retire(f)
-			s.unlinkAll([]*file{f})
+			s.discard([]*file{f})
 		}
 		return m, err
 	}
 	pacer.patient = true
 	s.between("edited")
 	s.switchTo(m, f)
-	s.unlinkAll(m.run)
+	s.discard(m.run)
 	s.between("retired")
 	return m, nil
 }
@@ -305,9 +298,6 @@ func (s *Store) switchTo(m *merge, f *file) {
 	s.between("shown")
 	s.moveAll(m, f)
 	s.between("moved")
-	for _, old := range m.run {
-		s.space.retire(old)
-	}
 	s.files.replace(m.run)
 	s.space.promise(nil)
 }
@@ -343,12 +333,14 @@ func (s *Store) move(move move, f *file) {
 	}
 }
 
-// unlinkAll removes files that are no longer listed, with their hints. Their room
-// comes back when no reader holds them any more.
-func (s *Store) unlinkAll(run []*file) {
+// discard removes files that are no longer listed, with their hints. Their room
+// comes back when no reader uses them any more.
+func (s *Store) discard(run []*file) {
 	for _, f := range run {
 		s.remove(segment.FileName(f.ID))
 		s.removeHint(f.ID)
+		f.Retire()
+		s.space.retire(f)
 	}
 }
 
@@ -406,15 +398,7 @@ func (s *Store) compact() {
 	}
 }
 
-// giveBackHeld has the room of retired files given back at the end of Compact.
-func (s *Store) giveBackHeld() {
-	if !s.manual() && s.space.held() > 0 {
-		s.space.collect()
-	}
-}
-
-// compactOnce compacts the best run, if one is worth it, and has held room given
-// back. It says whether to go on.
+// compactOnce compacts the best run, if one is worth it. It says whether to go on.
 func (s *Store) compactOnce() (progress bool) {
 	waiting := s.space.full.Load()
 	if waiting {
@@ -428,12 +412,10 @@ func (s *Store) compactOnce() (progress bool) {
 	case err != nil && !errors.As(err, &damaged):
 		did = false // it is tried again
 	}
-	collected := s.collectHeld(!did)
-	progress = did || collected
 	// Who has begun to wait meanwhile has woken the compactor once more: there may be
 	// something to do now.
-	s.lookForRoom(progress || !waiting)
-	return progress
+	s.lookForRoom(did || !waiting)
+	return did
 }
 
 // sealWaiting seals what has ended, lest the writers that wait are let go since
@@ -444,21 +426,4 @@ func (s *Store) sealWaiting() {
 			return // on an error maintain tries again
 		}
 	}
-}
-
-// collectHeld has the room of retired files given back, if that is worth a garbage
-// collection: nothing else would, in a quiet process. patient waits for the next
-// one that may be, while writers wait.
-func (s *Store) collectHeld(patient bool) (released bool) {
-	wait, due := s.space.collectIn(s.options.SegmentSize)
-	if !due || s.manual() {
-		return false
-	}
-	if wait > 0 {
-		if !patient || !s.space.full.Load() {
-			return false
-		}
-		time.Sleep(wait)
-	}
-	return s.space.collect()
 }

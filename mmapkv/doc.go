@@ -44,13 +44,20 @@
 // open.go, recovery.go and load.go, of checking in verify.go, of saving what is left
 // of a damaged store in salvage.go.
 //
-// The read path takes no mutex and makes no atomic read-modify-write on shared
-// memory: it loads the published set (Store.live), hashes the key, walks the
+// The read path takes no mutex and writes no memory that other reads use
+// at the same time: it loads the published set (Store.live), hashes the key, walks the
 // index (loads only), reads the segment's published end (a load) and decodes the
 // record from mapped memory. The set, the index pages and the segments are Go
-// objects: what a reader holds stays mapped until it is collected, so there is no
-// count to keep and no moment at which memory becomes invalid under it. What is not
-// in memory is read by system calls instead: see cold.go.
+// objects; a segment's mapping and descriptor go when it is retired and no read is
+// in it. A read says which segment it is in by a slot of its own, before it looks
+// whether that is retired: see segment/lifetime.go. What is not in memory is read by
+// system calls instead: see cold.go.
+//
+// Who uses a segment how: reads by slots; Range, Keys that Close has left files to,
+// background syncs, residency, populating and the scrub by counts. The writer's own
+// file is nobody else's to retire. A sealed file is retired by whoever holds the
+// compaction token, and an empty one by whoever holds the maintenance lock, so these
+// two need no count.
 //
 // Every read of mapped memory runs under the fault guard: a page that cannot be
 // read becomes an error if, and only if, it lies in the segment being read and

@@ -210,6 +210,17 @@ func (s *fileSet) publishLocked() {
 	s.live.Store(l)
 }
 
+// sealedSeqLocked is the sequence number that the log had reached at the end of the
+// youngest sealed file, 0 if there is none.
+func (s *fileSet) sealedSeqLocked() (seq uint64) {
+	for _, f := range s.order {
+		if f.active == nil {
+			seq = f.end.Seq
+		}
+	}
+	return seq
+}
+
 // finish marks the end of a file that gets no more records.
 func (s *fileSet) finish(f *file, end segment.End) {
 	s.mu.Lock()
@@ -251,9 +262,11 @@ func (s *fileSet) publish() {
 	s.publishLocked()
 }
 
-// drop forgets all files and the index.
-func (s *fileSet) drop() {
+// drop forgets all files, which it returns, and the index.
+func (s *fileSet) drop() (files []*file) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	files = s.order
 	s.order, s.beside, s.keys = nil, nil, nil
+	return files
 }

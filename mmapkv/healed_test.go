@@ -24,6 +24,7 @@ func TestFaultThatHealsAtOnceIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := found{store: s, file: s.live.Load().order[0]}
+	defer f.release()
 	if err := os.Truncate(name, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -12,22 +12,25 @@ import (
 )
 
 // Keys yields a copy of every key, in no order. A key that is there throughout
-// comes exactly once; one that is written or deleted meanwhile may come. Keys
-// whose record's header is damaged cannot be told and are left out; Range and
-// Stats().Recovery report damage. After Close there are none.
+// comes exactly once. One that comes meanwhile does not come, unless more keys come
+// than there were; one that is deleted meanwhile may come. Keys whose record's header
+// is damaged cannot be told and are left out; Range and Stats().Recovery report damage.
+// After Close there are none; Keys in flight then runs on to its end.
 func (s *Store) Keys() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		l := s.live.Load()
-		if l == nil {
+		w, err := s.beginWalk()
+		if err != nil {
 			return
 		}
+		defer w.end()
+		l := w.set()
 		var prints [manyAtOnce]index.Fingerprint
 		var locations [manyAtOnce]index.Location
 		n := 0
 		yieldAll := func() bool {
 			prefetchRecords(l, locations[:n])
 			for i := range n {
-				if key, ok := s.keyAt(prints[i], locations[i]); ok && !yield(key) {
+				if key, ok := w.keyAt(prints[i], locations[i]); ok && !yield(key) {
 					return false
 				}
 			}
@@ -50,14 +53,11 @@ func (s *Store) Keys() iter.Seq[[]byte] {
 
 // keyAt copies the key of the record at a location; where the record has moved or
 // expired, or can no longer be read, that of the place where the index has it now.
-func (s *Store) keyAt(print index.Fingerprint, loc index.Location) (key []byte, ok bool) {
+func (w *walk) keyAt(print index.Fingerprint, loc index.Location) (key []byte, ok bool) {
 	for {
-		l := s.live.Load()
-		if l == nil {
-			return nil, false
-		}
-		key, expired, err := s.copyKey(l, loc)
-		if err == nil && !expired && s.hasher.Hash(key) == print.Hash {
+		l := w.set()
+		key, expired, err := w.copyKey(l, loc)
+		if err == nil && !expired && w.store.hasher.Hash(key) == print.Hash {
 			return key, true
 		}
 		now := l.keys.Get(print)
@@ -68,48 +68,89 @@ func (s *Store) keyAt(print index.Fingerprint, loc index.Location) (key []byte, 
 	}
 }
 
-func (s *Store) copyKey(l *live, loc index.Location) (key []byte, expired bool, err error) {
-	f := found{store: s}
+func (w *walk) copyKey(l *live, loc index.Location) (key []byte, expired bool, err error) {
+	f := found{store: w.store, walk: w}
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
 	if err := f.load(l, loc); err != nil {
 		return nil, false, err
 	}
-	return append([]byte{}, f.record.Key...), s.expired(&f.record), nil
+	return append([]byte{}, f.record.Key...), w.store.expired(&f.record), nil
 }
 
 // Range calls fn with the live pairs in the order of the files, without copying
 // them; both slices can be read until fn returns and must not be written. It ends
 // with the first error of fn, which it returns, and with the first damage, an
 // error that wraps ErrCorrupt. A pair that is there throughout comes exactly once,
-// also when compaction moves it. A pair that is overwritten meanwhile may come with
-// either value, with both, or, overwritten again and again, not at all.
+// also when compaction moves it. A pair that is overwritten meanwhile comes once with
+// a value from before Range was called, or not at all: what is written meanwhile, by
+// fn for instance, does not come. When the store is closed meanwhile Range runs on to
+// its end.
 func (s *Store) Range(fn func(key, value []byte) error) error {
-	l := s.live.Load()
-	if l == nil {
-		return ErrClosed
+	w, err := s.beginWalk()
+	if err != nil {
+		return err
 	}
-	for _, f := range l.order {
-		if err := s.rangeFile(f, fn); err != nil {
+	defer w.end()
+	r := ranging{walk: w, upTo: s.acknowledged.Load(), fn: fn}
+	r.sparse = w.set().findSparse()
+	for more := true; more && err == nil; {
+		more, err = r.nextFile()
+	}
+	return err
+}
+
+// ranging is one Range. It shows what of the log lies behind a sequence number and up
+// to another one. It goes from file to file by the number that it has reached, for
+// compaction may put other files in the place of those that are still to come.
+type ranging struct {
+	*walk
+	fn          func(key, value []byte) error
+	after, upTo uint64
+	sparse      map[*file][]int64 // where the live records lie of files that are mostly garbage
+}
+
+// nextFile shows the live records of one file, and says whether there may be more.
+func (r *ranging) nextFile() (more bool, err error) {
+	f, done := r.next(r.after)
+	if f == nil {
+		return false, nil
+	}
+	defer done()
+	// Behind a file that gets more records nothing is as old as upTo.
+	end, ended := r.store.files.isEnded(f)
+	if offsets, ok := r.sparse[f]; ok {
+		err = r.showSome(f, offsets)
+	} else {
+		err = r.showAll(f)
+	}
+	r.after = max(r.after, end.Seq)
+	return ended && r.after < r.upTo, err
+}
+
+// showSome shows the live ones of the records at the offsets.
+func (r *ranging) showSome(f *file, offsets []int64) error {
+	for _, offset := range offsets {
+		if _, err := r.showRecord(f, offset, 0); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// rangeFile shows the live records of one file.
-func (s *Store) rangeFile(f *file, fn func(key, value []byte) error) error {
+// showAll shows the live records of a file.
+func (r *ranging) showAll(f *file) error {
 	var prefetched, ahead int64
 	for offset := f.dataStart; offset < f.Limit(); {
 		if offset >= prefetched {
-			prefetched = s.prefetchIndex(f, offset)
+			prefetched = r.prefetchIndex(f, offset)
 		}
 		if limit := f.Limit(); f.cold.Load() && ahead < min(offset+headBytes, limit) {
 			ahead = min(offset+walkBytes, limit)
 			f.Populate(offset, ahead)
 		}
-		next, err := s.rangeRecord(f, offset, ahead, fn)
-		if err != nil {
+		next, err := r.showRecord(f, offset, ahead)
+		if err != nil || next < 0 {
 			return err
 		}
 		offset = next
@@ -120,12 +161,12 @@ func (s *Store) rangeFile(f *file, fn func(key, value []byte) error) error {
 // prefetchIndex asks for the memory of what the index has for the records from an
 // offset on, for many of them together, and returns where they end. Damage is left
 // to those who come after it.
-func (s *Store) prefetchIndex(f *file, offset int64) (end int64) {
-	l := s.live.Load()
-	if l == nil || f.Memory() == nil || f.cold.Load() {
+func (r *ranging) prefetchIndex(f *file, offset int64) (end int64) {
+	if f.Memory() == nil || f.cold.Load() {
 		return f.Limit()
 	}
-	in := found{store: s, file: f}
+	l := r.set()
+	in := found{store: r.store, walk: r.walk, file: f}
 	var err error
 	old := guard.Enter()
 	defer func() { in.leave(old, recover(), &err) }()
@@ -133,7 +174,7 @@ func (s *Store) prefetchIndex(f *file, offset int64) (end int64) {
 	var lines [manyAtOnce]unsafe.Pointer
 	n := 0
 	for ; n < manyAtOnce && end < f.Limit() && in.loadAt(end, -1) == nil; n++ {
-		candidates := l.keys.Find(s.hasher.Hash(in.record.Key))
+		candidates := l.keys.Find(r.store.hasher.Hash(in.record.Key))
 		lines[n] = candidates.Memory()
 		end += in.record.Size
 	}
@@ -143,17 +184,17 @@ func (s *Store) prefetchIndex(f *file, offset int64) (end int64) {
 
 // isLive says whether the index points to the record in hand, which lies at the
 // offset of its file, or to what compaction has made of it.
-func (s *Store) isLive(l *live, in *found, offset int64) (bool, error) {
-	hash := s.hasher.Hash(in.record.Key)
+func (r *ranging) isLive(in *found, offset int64) (bool, error) {
+	hash := r.store.hasher.Hash(in.record.Key)
 	if !in.file.dropped.Load() {
-		if pointsTo(l, hash, index.MakeLocation(in.file.slot, offset, in.record.Size)) {
+		if pointsTo(r.set(), hash, index.MakeLocation(in.file.slot, offset, in.record.Size)) {
 			return true, nil
 		}
 		if !in.file.dropped.Load() {
 			return false, nil
 		}
 	}
-	seq, err := s.newest(in.record.Key)
+	seq, err := r.newest(in.record.Key)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
@@ -161,40 +202,41 @@ func (s *Store) isLive(l *live, in *found, offset int64) (bool, error) {
 }
 
 // newest is the sequence number of the key's record.
-func (s *Store) newest(key []byte) (seq uint64, err error) {
-	var f found
+func (w *walk) newest(key []byte) (seq uint64, err error) {
+	f := found{walk: w}
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
-	if err := s.lookup(key, &f, false); err != nil {
+	if err := w.store.lookup(key, &f, false); err != nil {
 		return 0, err
 	}
 	return f.record.Seq, nil
 }
 
-// rangeRecord shows the record at an offset, if it is live, and returns where the
-// next one is. The file was populated up to ahead.
-func (s *Store) rangeRecord(f *file, offset, ahead int64, fn func(key, value []byte) error) (next int64, err error) {
-	in := found{store: s, file: f, whole: true, ahead: ahead}
+// showRecord shows the record at an offset, if it is live and in the interval, and
+// returns where the next one is, -1 if that lies behind the interval. The file was
+// populated up to ahead.
+func (r *ranging) showRecord(f *file, offset, ahead int64) (next int64, err error) {
+	s := r.store
+	in := found{store: s, walk: r.walk, file: f, whole: true, ahead: ahead}
 	old := guard.Enter()
 	defer func() { in.leave(old, recover(), &err) }()
-	l := s.live.Load()
-	if l == nil {
-		return 0, ErrClosed
-	}
 	if err := in.loadAt(offset, -1); err != nil {
 		return 0, err
 	}
-	r := &in.record
-	next = offset + r.Size
-	if r.Flags&segment.Tombstone != 0 || s.expired(r) {
+	record := &in.record
+	next = offset + record.Size
+	switch {
+	case record.Seq > r.upTo:
+		return -1, nil
+	case record.Seq <= r.after, record.Flags&segment.Tombstone != 0, s.expired(record):
 		return next, nil
 	}
-	if live, err := s.isLive(l, &in, offset); !live {
+	if live, err := r.isLive(&in, offset); !live {
 		return next, err
 	}
-	if !s.options.SkipReadChecksum && !r.ValueOK() {
+	if !s.options.SkipReadChecksum && !record.ValueOK() {
 		return 0, f.corrupt(offset, "the value does not match its checksum")
 	}
 	in.shown = true
-	return next, fn(r.Key[:len(r.Key):len(r.Key)], r.Value[:len(r.Value):len(r.Value)])
+	return next, r.fn(record.Key[:len(record.Key):len(record.Key)], record.Value[:len(record.Value):len(record.Value)])
 }

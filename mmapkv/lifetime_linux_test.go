@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -95,7 +94,6 @@ func TestCompactionsLeaveNothingInTheProcess(t *testing.T) {
 			t.Errorf("with %d readers inside: %+v", len(readers), f)
 		}
 		waitFor(t, "what no reader holds to be released", func() bool {
-			runtime.GC()
 			f := footprintOf(t, s, dir)
 			return f.mapped+f.open <= before.open+4*len(readers)
 		})

@@ -83,10 +83,11 @@ type Compaction struct {
 	// garbage for it to be rewritten; 0 means 0.5. Segments with less are rewritten
 	// too when the whole store comes near to MaxSpaceRatio.
 	GarbageRatio float64
-	// MaxSpaceRatio bounds what the store takes on disk, deleted files that reads
-	// still hold included: so many times the live bytes (Stats.LiveBytes), and two
-	// segments or 2 MiB; more than 1, and 0 means 2. Writers wait rather than exceed
-	// it, see Stats.WriteStall, unless compaction can do nothing about it.
+	// MaxSpaceRatio bounds what the store takes on disk: so many times the live bytes
+	// (Stats.LiveBytes), and two segments or 2 MiB; more than 1, and 0 means 2. Writers
+	// wait rather than exceed it, see Stats.WriteStall, unless compaction can do nothing
+	// about it. Deleted segments that reads are still in do not count, see
+	// Stats.HeldBytes.
 	MaxSpaceRatio float64
 	// BytesPerSecond limits what compaction reads and writes together; 0 means as
 	// fast as it can beside the foreground. Writers wait longer for a slow one.

@@ -20,6 +20,8 @@ type pacer struct {
 	busy   func() bool // there is a foreground to step aside for
 	budget int64       // bytes a second, 0 for any number
 
+	lift <-chan struct{} // a token takes the budget away; nil: none comes
+
 	began   time.Time
 	done    int64 // bytes since began
 	looked  int64 // bytes since the last look at the clock
@@ -75,6 +77,9 @@ func (p *pacer) keepBudget() error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return nil
+	case <-p.lift:
+		p.budget = 0
 		return nil
 	case <-p.stop:
 		return ErrClosed

@@ -62,6 +62,10 @@ func (s *Store) populate() {
 // write it to the disk if the file still grows. It says whether there was one. What is
 // less than a stretch is left for later, unless the file grows no more.
 func (f *file) populateNext(ended bool) bool {
+	if !f.Acquire() {
+		return false
+	}
+	defer f.Release()
 	inMemory := f.Memory() != nil && !f.cold.Load()
 	if ended && !inMemory || f.dropped.Load() {
 		return false

@@ -2,7 +2,6 @@ package mmapkv
 
 import (
 	"errors"
-	"runtime"
 	"sync"
 	"time"
 
@@ -12,10 +11,13 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// found is a record that a read has in hand.
+// found is a record that a read has in hand. The read uses the record's file until
+// it calls leave.
 type found struct {
 	store  *Store
+	walk   *walk // the Range or Keys that this is a part of; nil: none
 	file   *file
+	pin    segment.Pin // of the file; of none if the walk keeps it
 	loc    index.Location
 	record segment.Record
 	copied []byte // the record's bytes, when the file is not mapped, or cold
@@ -34,22 +36,34 @@ type found struct {
 func (f *found) leave(old bool, recovered any, err *error) (fault bool) {
 	guard.Leave(old)
 	if recovered != nil {
-		if fault = f.isFault(recovered, err); !fault {
+		fault = f.isFault(recovered, err)
+	}
+	f.release()
+	if recovered != nil {
+		if !fault {
 			panic(recovered)
 		}
 		f.store.sawDamage(*err)
 	}
-	f.release()
 	return fault
 }
 
-// release gives back what the read used and keeps the segment mapped until here.
+// release gives back what the read used.
 func (f *found) release() {
+	f.pin.Release()
 	if f.copied != nil {
 		buffer := f.copied // so that only this one moves to the heap
 		copies.Put(&buffer)
 	}
-	runtime.KeepAlive(f.file)
+}
+
+// set is the set of files that the read goes by; nil when the store is closed,
+// unless the read is part of a walk that goes on.
+func (f *found) set() *live {
+	if l := f.store.live.Load(); l != nil || f.walk == nil {
+		return l
+	}
+	return f.walk.left.Load()
 }
 
 // copies are buffers for records of files that are not mapped.
@@ -186,12 +200,13 @@ func (s *Store) Len() int {
 // The set of files is loaded behind the location, for each of them: a file is
 // published before the index points into it, so that it is there, unless the
 // record has been moved since. And should the slot be another file's by then, a
-// record of the key in there is one that was current after the read began.
+// record of the key in there is one that was current after the read began. A file
+// that is retired before the read uses it is like one that is gone.
 func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 	f.store = s
 	hash := s.hasher.Hash(key)
 	for {
-		l := s.live.Load()
+		l := f.set()
 		if l == nil {
 			return ErrClosed
 		}
@@ -201,7 +216,7 @@ func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 		}
 		// What a record says against the read counts only if the index still
 		// points to it; otherwise the key was moved between two steps.
-		if f.loc == index.NoLocation || pointsTo(s.live.Load(), hash, f.loc) {
+		if f.loc == index.NoLocation || pointsTo(f.set(), hash, f.loc) {
 			if err == errExpired {
 				return ErrNotFound
 			}
@@ -241,7 +256,7 @@ func (s *Store) search(keys *index.KeyDir, hash uint64, key []byte, f *found, ch
 			return ErrNotFound
 		}
 		f.loc = loc
-		l := s.live.Load()
+		l := f.set()
 		if l == nil {
 			return ErrClosed
 		}
@@ -273,7 +288,8 @@ func (s *Store) expiredNow(r *segment.Record) bool { return r.Expired(s.now().Un
 // load decodes the record at a location; its header's checksum decides.
 func (f *found) load(l *live, loc index.Location) error {
 	f.file = l.file(loc)
-	if f.file == nil {
+	if f.file == nil || !f.use(l) {
+		f.file = nil
 		return &CorruptError{File: "index", Offset: loc.Offset(), Reason: "the segment is gone"}
 	}
 	size, known := loc.Size()
@@ -281,6 +297,12 @@ func (f *found) load(l *live, loc index.Location) error {
 		size = -1
 	}
 	return f.loadAt(loc.Offset(), size)
+}
+
+// use begins to use the file in hand, and says whether that is possible: it may have
+// been retired since the set was published.
+func (f *found) use(l *live) bool {
+	return f.pin.Take(f.file.Segment) || f.walk != nil && f.walk.left.Load() == l
 }
 
 // loadAt decodes the record at an offset; size is -1 when it is not known.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/mmapkv/mmapkv/internal/bulk"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
@@ -320,7 +321,12 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 		reached = copies[n-1].end
 	}
 	s.syncer.MarkDurable(reached.Seq)
-	return s.sealRecovered(files, kept, copies)
+	if err = s.sealRecovered(files, kept, copies); err != nil {
+		for _, f := range copies {
+			f.Retire() // the manifest may name it, or not
+		}
+	}
+	return err
 }
 
 // copyUnsynced copies the records that count and are not known to be on disk to
@@ -330,7 +336,7 @@ func (s *Store) copyUnsynced(files []*unsealedFile, reached segment.End) (_ []*f
 	defer func() {
 		if err != nil {
 			for _, f := range c.files {
-				s.remove(segment.FileName(f.ID))
+				s.removeFile(f)
 			}
 		}
 	}()
@@ -394,7 +400,7 @@ func (s *Store) writeRecoveredHint(u *unsealedFile) error {
 
 // adopt makes the files what the manifest now says.
 func (s *Store) adopt(files, kept []*unsealedFile, copies []*file) error {
-	order := s.files.order[:len(s.files.order)-len(files)]
+	order := slices.Clone(s.files.order[:len(s.files.order)-len(files)])
 	for _, u := range kept {
 		f := u.file
 		mapped := f.Segment
@@ -410,9 +416,17 @@ func (s *Store) adopt(files, kept []*unsealedFile, copies []*file) error {
 		if err := f.File().Truncate(f.end.Offset); err != nil {
 			s.log.Warn("mmapkv: a recovered segment could not be trimmed", "file", segment.FileName(f.ID), "error", err)
 		}
-		f.Segment = mapped
+		if mapped != f.Segment {
+			f.Retire()
+			f.Segment = mapped
+		}
 		f.active = nil
 		order = append(order, f)
+	}
+	for _, u := range files {
+		if !slices.Contains(order, u.file) {
+			u.Retire()
+		}
 	}
 	s.files.order = order
 	for _, f := range copies {

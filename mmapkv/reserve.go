@@ -165,12 +165,7 @@ func (s *Store) makeRoom() bool {
 	if s.failed() != nil {
 		return false
 	}
-	return s.giveBackRetired() || s.dropDead(false) || s.dropHint() || s.dropDead(true)
-}
-
-// giveBackRetired has the room of unlinked files given back.
-func (s *Store) giveBackRetired() bool {
-	return !s.manual() && s.space.held() > 0 && s.space.collect()
+	return s.dropDead(false) || s.dropHint() || s.dropDead(true)
 }
 
 // dropDead takes out files of which nothing is needed. wait says whether to wait
@@ -181,6 +176,10 @@ func (s *Store) dropDead(wait bool) bool {
 	default:
 		if !wait || s.manual() {
 			return false
+		}
+		select {
+		case s.liftBudget <- struct{}{}:
+		default: // a token is there already
 		}
 		select {
 		case s.compacting <- struct{}{}:
@@ -196,11 +195,8 @@ func (s *Store) dropDead(wait bool) bool {
 	pacer, done := s.newPacer(context.Background())
 	defer done()
 	pacer.budget = 0 // writers wait for it
-	if _, err := s.compactRun(pacer, run); err != nil {
-		return false
-	}
-	s.giveBackRetired()
-	return true
+	_, err := s.compactRun(pacer, run)
+	return err == nil
 }
 
 // deadRun is the oldest run of sealed files that hold nothing that is needed, so

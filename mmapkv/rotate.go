@@ -43,8 +43,14 @@ func (s *Store) syncNewFile(f *file) error {
 // dropUnlisted removes a file that was not listed in the end.
 func (s *Store) dropUnlisted(f *file) {
 	if !s.files.has(f) {
-		s.remove(segment.FileName(f.ID))
+		s.removeFile(f)
 	}
+}
+
+// removeFile retires a file that is not listed, and unlinks it.
+func (s *Store) removeFile(f *file) {
+	f.Retire()
+	s.remove(segment.FileName(f.ID))
 }
 
 // remove unlinks a file that the manifest does not name. Where that fails, the
@@ -114,7 +120,7 @@ func (s *Store) enlistLocked(f *file, mayReserve bool) error {
 // dropSpareLocked removes the file that was prepared and is not listed any more.
 func (s *Store) dropSpareLocked() {
 	if s.spare != nil {
-		s.remove(segment.FileName(s.spare.ID))
+		s.removeFile(s.spare)
 		s.spare = nil
 	}
 }
@@ -168,11 +174,12 @@ func (s *Store) prepareLocked(capacity int64, mayReserve bool) error {
 			return s.writeFailed(err)
 		}
 		if err := s.syncNewFile(f); err != nil {
+			f.Retire()
 			return err
 		}
 	}
 	if err := s.enlistLocked(f, mayReserve); err != nil {
-		s.remove(segment.FileName(f.ID))
+		s.removeFile(f)
 		return err
 	}
 	s.prepared = f
@@ -289,7 +296,7 @@ func (s *Store) dropEmptyLocked(f *file, mayReserve bool) error {
 		return err
 	}
 	s.files.remove(f) // it was never sealed: compaction must not see it so
-	s.remove(segment.FileName(f.ID))
+	s.removeFile(f)
 	return nil
 }
 
@@ -299,11 +306,21 @@ func (s *Store) syncLog() (upTo uint64, err error) {
 	defer region("sync").End()
 	upTo = s.acknowledged.Load()
 	for _, f := range s.files.unsealed() {
-		if err := f.File().Datasync(); err != nil {
+		if err := f.sync(); err != nil {
 			return 0, err
 		}
 	}
 	return upTo, nil
+}
+
+// sync makes what was written to a file durable. One that is retired was sealed, and
+// synced for that.
+func (f *file) sync() error {
+	if !f.Acquire() {
+		return nil
+	}
+	defer f.Release()
+	return f.File().Datasync()
 }
 
 // stepSeal seals one ended file.

@@ -186,6 +186,7 @@ func (s *salvage) endLog(unsealed []*source) error {
 		if err != nil {
 			return err
 		}
+		defer opened.Retire()
 		*order = append(*order, &file{Segment: opened, dataStart: in.start, active: segment.Reopen(opened, in.start)})
 	}
 	if err := recovering.recoverLog(); err != nil {

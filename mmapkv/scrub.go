@@ -3,7 +3,6 @@ package mmapkv
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 	"time"
 
@@ -24,7 +23,9 @@ type ScrubStats struct {
 
 // scrubs collects ScrubStats.
 type scrubs struct {
-	after uint64 // only the scrub uses it: sequence number at the end of the last file read
+	// Only the scrub uses these: sequence numbers at the end of the last file read, and
+	// at that of the youngest sealed file when the pass began.
+	after, upTo uint64
 
 	mu      sync.Mutex // guards what follows; a leaf
 	stats   ScrubStats
@@ -100,6 +101,7 @@ func (s *Store) stepScrub() (did bool, err error) {
 		s.scrubs.endPass()
 		return false, nil
 	}
+	defer f.Release()
 	s.scrubs.after = f.end.Seq
 	pacer, done := s.newQuietPacer(context.Background(), s.options.ScrubBytesPerSecond)
 	defer done()
@@ -110,12 +112,17 @@ func (s *Store) stepScrub() (did bool, err error) {
 }
 
 // nextToScrub is the sealed file behind the last one that was read, and the number
-// that the log had reached before it; nil behind the last one.
+// that the log had reached before it; nil behind the last one that was there when the
+// pass began. The caller uses the file, and releases it.
 func (s *Store) nextToScrub() (f *file, before uint64) {
 	s.files.mu.Lock()
 	defer s.files.mu.Unlock()
+	if s.scrubs.after == 0 {
+		s.scrubs.upTo = s.files.sealedSeqLocked()
+	}
 	for _, f := range s.files.order {
-		if f.active == nil && f.end.Seq > s.scrubs.after {
+		if f.active == nil && f.end.Seq > s.scrubs.after && before < s.scrubs.upTo {
+			f.Acquire() // which is not refused: a listed file is not retired
 			return f, before
 		}
 		before = f.end.Seq
@@ -126,7 +133,6 @@ func (s *Store) nextToScrub() (f *file, before uint64) {
 // scrubFile checks the records of a sealed file. What a compaction has replaced
 // meanwhile it has checked as well, so that nothing is told of it.
 func (s *Store) scrubFile(f *file, before uint64, pacer *pacer) error {
-	defer runtime.KeepAlive(f) // its descriptor is open until the last read is back
 	cold := vfs.Resident(f.File(), f.end.Offset) < coldPart
 	read := int64(0)
 	c := recordCheck{

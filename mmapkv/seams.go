@@ -26,6 +26,7 @@ func newStore(options Options) *Store {
 		wroteLast: make(chan struct{}, 1),
 
 		compacting:     make(chan struct{}, 1),
+		liftBudget:     make(chan struct{}, 1),
 		wakeCompaction: make(chan struct{}, 1),
 		wakePopulate:   make(chan struct{}, 1),
 		events:         newNotifier(options.Events, options.Logger),

@@ -2,7 +2,7 @@ package mmapkv
 
 import (
 	"math"
-	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,32 +17,25 @@ import (
 // begin to wait more than one segment before that, since room is granted in steps
 // of up to half a segment, and the file that is full needs a hint. What the
 // compaction in flight may write is counted from its start, and a large write before
-// it is written.
+// it is written. What readers hold of unlinked files does not count: compaction could
+// do nothing about it.
 type space struct {
 	full atomic.Bool // writers wait until room is closed
 
 	mu       sync.Mutex // guards the rest
 	ended    bool       // nobody waits any more
 	room     chan struct{}
-	retired  []retired
-	promised int64 // what the compaction in flight will write
-	coming   int64 // what large writes will take that have no room yet
-
-	collectedAt time.Time
-	collectTook time.Duration
+	retired  []*segment.Segment // unlinked, and take room until no reader uses them
+	promised int64              // what the compaction in flight will write
+	coming   int64              // what large writes will take that have no room yet
 }
 
-// retired is a file that is unlinked, and takes room until no reader holds it.
-type retired struct {
-	lifetime *segment.Lifetime
-	bytes    int64
-}
-
-// retire counts a file that is unlinked now.
+// retire counts a file that is unlinked and retired, if a reader uses it.
 func (p *space) retire(f *file) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.retired = append(p.retired, retired{f.Lifetime(), f.Limit()})
+	p.retired = append(p.retired, f.Segment)
+	p.heldLocked()
 }
 
 // held is what unlinked files still take.
@@ -53,15 +46,10 @@ func (p *space) held() int64 {
 }
 
 func (p *space) heldLocked() (bytes int64) {
-	still := p.retired[:0]
+	p.retired = slices.DeleteFunc(p.retired, (*segment.Segment).Released)
 	for _, r := range p.retired {
-		if !r.lifetime.Released() {
-			still = append(still, r)
-			bytes += r.bytes
-		}
+		bytes += r.Limit()
 	}
-	clear(p.retired[len(still):])
-	p.retired = still
 	return bytes
 }
 
@@ -77,38 +65,6 @@ func (p *space) promise(run []*file) {
 	p.promised = bytes
 }
 
-// collectIn says in how long a garbage collection is due for the sake of held
-// files: at once if there is more than a segment's worth, but once a second at
-// most; while writers wait, for whatever is held, as long as collections take no
-// more than a tenth of the time. ok is false when none is due.
-func (p *space) collectIn(segmentSize int64) (wait time.Duration, ok bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	held, pause := p.heldLocked(), time.Second
-	if p.full.Load() {
-		segmentSize, pause = 0, min(pause, 10*p.collectTook)
-	}
-	return max(time.Until(p.collectedAt.Add(pause)), 0), held > segmentSize
-}
-
-// collect runs the garbage collector, which finds the retired files that no reader
-// holds, and waits a moment for them to be released. It says whether any was.
-func (p *space) collect() (released bool) {
-	before, began := p.held(), time.Now()
-	runtime.GC()
-	p.mu.Lock()
-	p.collectedAt, p.collectTook = began, time.Since(began)
-	p.mu.Unlock()
-	for wait := time.Millisecond; wait <= longestWait && p.held() > 0; wait *= 2 {
-		time.Sleep(wait)
-	}
-	return p.held() < before
-}
-
-// longestWait is the longest of the waits, each twice as long as the one before, for
-// files to be released: on a busy machine the goroutine that does it comes late.
-const longestWait = 16 * time.Millisecond
-
 // onDisk rounds a length up to what a file system gives a file of it.
 func onDisk(bytes int64) int64 { return (bytes + blockSize - 1) &^ (blockSize - 1) }
 
@@ -116,7 +72,7 @@ func onDisk(bytes int64) int64 { return (bytes + blockSize - 1) &^ (blockSize - 
 // not rounded up to blocks: compaction could do nothing about that.
 func (s *Store) spaceUse() (used, live int64) {
 	s.space.mu.Lock()
-	used = s.space.heldLocked() + s.space.promised + s.space.coming + reserveSize
+	used = s.space.promised + s.space.coming + reserveSize
 	s.space.mu.Unlock()
 	s.files.mu.Lock()
 	defer s.files.mu.Unlock()

@@ -18,8 +18,7 @@ type Stats struct {
 	// DiskBytes is what the segments, and about what their hints take on disk, with
 	// the room that is reserved ahead of the log.
 	DiskBytes int64
-	// HeldBytes is what deleted segments still take, because reads hold them or the
-	// garbage collector has not yet seen that none does.
+	// HeldBytes is what deleted segments still take, because reads are in them.
 	HeldBytes int64
 	// IndexBytes is the memory of the index.
 	IndexBytes int64

@@ -33,6 +33,7 @@ type Store struct {
 	lock vfs.Lock // nil when read-only media has no lock file
 
 	live     atomic.Pointer[live] // what readers use; nil after Close
+	walks    walks
 	files    fileSet
 	manifest manifestLog
 	recovery RecoveryStats
@@ -59,6 +60,7 @@ type Store struct {
 	reserve     reserve
 
 	compacting     chan struct{} // holds one token while somebody compacts
+	liftBudget     chan struct{} // holds one token when a delete waits for that on a full disk
 	compactions    compactions
 	space          space
 	scrubs         scrubs
@@ -188,15 +190,22 @@ func (s *Store) finishTail() error {
 	return s.writeHint(f, s.tail.end)
 }
 
-// release lets go of everything, so that a closed Store in a variable holds
-// neither mappings nor the index.
+// release lets go of everything: when it returns, what no read uses is unmapped and
+// closed, and a closed Store in a variable holds neither files nor the index.
 func (s *Store) release() error {
+	s.walks.leave(s.live.Load())
 	s.live.Store(nil)
-	s.files.drop()
+	files := s.files.drop()
 	s.tail.file = nil
 	s.maintenance.Lock() // a Compact that comes too late may be looking
+	if s.spare != nil {
+		files = append(files, s.spare)
+	}
 	s.prepared, s.spare = nil, nil
 	s.maintenance.Unlock()
+	for _, f := range files {
+		f.Retire()
+	}
 	var err error
 	if s.lock != nil {
 		err = s.lock.Unlock()

@@ -597,6 +597,10 @@ func (f *file) recordSize(loc index.Location) int64 {
 	if size, known := loc.Size(); known {
 		return size
 	}
+	if !f.Acquire() {
+		return 0 // it was compacted, and its account is gone
+	}
+	defer f.Release()
 	size, err := segment.ReadRecordSize(f.File(), loc.Offset(), f.Limit())
 	if err != nil {
 		return 0 // damaged meanwhile; every read of it says so

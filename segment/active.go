@@ -3,7 +3,6 @@ package segment
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 
@@ -85,8 +84,6 @@ func (a *Active) Reserve(end, step, most int64) error {
 	if end <= allocated {
 		return nil
 	}
-	defer runtime.KeepAlive(a.Segment)
-
 	wanted := max(end, min(most, growth(end, allocated, step)))
 	err := a.file.Allocate(wanted)
 	if err != nil && isFull(err) {
@@ -130,7 +127,6 @@ func (a *Active) Append(p []byte) (written int, err error) {
 		panic(fmt.Sprintf("segment: %d bytes at %d of %s, where only %d are reserved", len(p), end, FileName(a.ID), allocated-end))
 	}
 	written, err = vfs.WriteFull(a.file, p, end)
-	runtime.KeepAlive(a.Segment)
 	if err != nil {
 		return written, fmt.Errorf("segment: writing %d bytes at %d of %s, %d done: %w", len(p), end, FileName(a.ID), written, err)
 	}
@@ -160,7 +156,6 @@ func (a *Active) Fill(n int64) error {
 	}
 	from, to := max(end, a.filled), min(end+fillStep, a.allocated.Load())
 	_, err := vfs.WriteFull(a.file, zeros[:to-from], from)
-	runtime.KeepAlive(a.Segment)
 	if isFull(err) {
 		a.fills = false
 		return nil
@@ -192,7 +187,6 @@ func (a *Active) Advance(n int64) { a.end.Add(n) }
 // since the last success may be relied on, and Sync is not called again.
 func (a *Active) Sync() error {
 	err := a.file.Datasync()
-	runtime.KeepAlive(a.Segment)
 	if err != nil {
 		return fmt.Errorf("segment: syncing %s: %w", FileName(a.ID), err)
 	}
@@ -208,7 +202,6 @@ func (a *Active) Trim() error {
 	if err == nil && size > end {
 		err = a.file.Truncate(end)
 	}
-	runtime.KeepAlive(a.Segment)
 	if err != nil {
 		return fmt.Errorf("segment: trimming %s to %d: %w", FileName(a.ID), end, err)
 	}

@@ -5,20 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// Segment is one file as readers see it: a handle whose memory and descriptor
-// live exactly as long as the Go object. Nothing closes it. Once nobody refers
-// to it any more, the file is unmapped and closed in a goroutine of its own, so
-// a reader that holds a *Segment can never see its memory go away.
-//
-// A slice into Memory, or a Record decoded from it, does not keep the Segment
-// alive: whoever uses one calls runtime.KeepAlive(segment) behind the last use.
+// Segment is one file as readers see it: its memory and its descriptor, which
+// live until it is retired and nobody uses it any more. See lifetime.go for who
+// uses a Segment and how; a slice into Memory, or a Record decoded from it, is a
+// use of it.
 //
 // All methods may be called by any number of goroutines at once.
 type Segment struct {
@@ -26,25 +22,25 @@ type Segment struct {
 	Salt uint64
 	Kind Kind
 
-	memory   []byte       // the mapping; nil when the file is read with ReadAt
-	limit    atomic.Int64 // readers see the bytes in front of it; at most len(memory) when mapped
-	file     vfs.File
-	lifetime *Lifetime
+	memory  []byte       // the mapping; nil when the file is read with ReadAt
+	limit   atomic.Int64 // readers see the bytes in front of it; at most len(memory) when mapped
+	file    vfs.File
+	mapping vfs.Mapping // nil when the file is not mapped
+	lifetime
 }
 
 // OpenSegment makes a Segment of an open file with the header h, maps its first
-// mapSize bytes and takes over f: f is closed with the Segment, or at once when
-// OpenSegment fails. mapSize may lie behind the end of the file. When it is 0,
+// mapSize bytes and takes over f: f is closed when the Segment has been retired, or
+// at once when OpenSegment fails. mapSize may lie behind the end of the file. When it is 0,
 // or the process has no mapping to spare, the file is not mapped, and records
 // are read with Load. Nothing can be read before SetLimit.
 func OpenSegment(f vfs.File, h Header, mapSize int64) (*Segment, error) {
-	lifetime := &Lifetime{file: f}
-	s := &Segment{ID: h.ID, Salt: h.Salt, Kind: h.Kind, file: f, lifetime: lifetime}
+	s := &Segment{ID: h.ID, Salt: h.Salt, Kind: h.Kind, file: f}
 	if mapSize > 0 {
 		mapping, err := f.Map(mapSize)
 		switch {
 		case err == nil:
-			lifetime.mapping = mapping
+			s.mapping = mapping
 			s.memory = mapping.Bytes()[:mapSize:mapSize]
 		case errors.Is(err, vfs.ErrMappingLimit), errors.Is(err, syscall.ENOMEM):
 			// Reading without a mapping is slower, and safe.
@@ -52,11 +48,7 @@ func OpenSegment(f vfs.File, h Header, mapSize int64) (*Segment, error) {
 			return nil, errors.Join(fmt.Errorf("segment: mapping %s: %w", FileName(h.ID), err), f.Close())
 		}
 	}
-	heldCount.Add(1)
-	heldBytes.Add(int64(len(s.memory)))
-	// The cleanup gets the Lifetime, which does not lead back to s: otherwise s
-	// would never be unreachable.
-	runtime.AddCleanup(s, func(l *Lifetime) { go l.release() }, lifetime)
+	s.begin(int64(len(s.memory)))
 	return s, nil
 }
 
@@ -64,28 +56,24 @@ func OpenSegment(f vfs.File, h Header, mapSize int64) (*Segment, error) {
 // Limit may be touched: behind the end of the file memory faults.
 func (s *Segment) Memory() []byte { return s.memory }
 
-// File is the open file. It is closed with the Segment, so its user keeps the
-// Segment alive.
+// File is the open file.
 func (s *Segment) File() vfs.File { return s.file }
-
-// Lifetime tells when the Segment is gone, without keeping it alive.
-func (s *Segment) Lifetime() *Lifetime { return s.lifetime }
 
 // Populate reads the bytes [from, to) of the mapped file into memory, if they are
 // not there, so that touching them takes no fault: a fault that waits for the disk
 // would hold up the whole process. It is an attempt, and may fail.
 func (s *Segment) Populate(from, to int64) {
-	if s.lifetime.mapping != nil && from < to {
-		vfs.Populate(s.lifetime.mapping, from, to)
+	if s.mapping != nil && from < to {
+		vfs.Populate(s.mapping, from, to)
 	}
 }
 
 // Lock keeps the mapped file in memory from when it is first there.
 func (s *Segment) Lock() error {
-	if s.lifetime.mapping == nil {
+	if s.mapping == nil {
 		return nil
 	}
-	return vfs.LockPages(s.lifetime.mapping)
+	return vfs.LockPages(s.mapping)
 }
 
 // Limit is the published end: readers see only what lies in front of it.
@@ -135,8 +123,6 @@ const firstLoad = 4 << 10
 // file that ends too early is ErrBounds; what the system refused to read is an
 // error of the system.
 func (s *Segment) Load(r *Record, buf []byte, offset, size int64) ([]byte, error) {
-	defer runtime.KeepAlive(s) // the descriptor is open until ReadAt is back
-
 	left := s.limit.Load() - offset
 	if offset < 0 || left < RecordHeaderSize || size > left {
 		return buf, ErrBounds
@@ -205,48 +191,4 @@ func sizeFromHeader(data []byte) int64 {
 		int(binary.LittleEndian.Uint16(data[keySizeAt:])),
 		int64(binary.LittleEndian.Uint32(data[valueSizeAt:])),
 		Flags(data[flagsAt]))
-}
-
-// Lifetime is what a Segment leaves behind: its file and its memory, until they
-// are released. It can be kept and asked when the Segment is long gone.
-type Lifetime struct {
-	file     vfs.File
-	mapping  vfs.Mapping // nil when the file is not mapped
-	released atomic.Bool
-}
-
-// Released tells whether the Segment's memory is unmapped and its file closed.
-func (l *Lifetime) Released() bool { return l.released.Load() }
-
-var (
-	heldCount     atomic.Int64
-	heldBytes     atomic.Int64
-	releaseErrors atomic.Int64
-)
-
-// Held is the number of segments of this process that are not yet released.
-func Held() int64 { return heldCount.Load() }
-
-// HeldBytes is the size of the memory they have mapped.
-func HeldBytes() int64 { return heldBytes.Load() }
-
-// ReleaseErrors is how many unmaps and closes of released segments have failed.
-// Nobody waits for them, so they are counted rather than returned.
-func ReleaseErrors() int64 { return releaseErrors.Load() }
-
-// release unmaps and closes. It is called once, when no reader is left.
-func (l *Lifetime) release() {
-	var mapped int64
-	if l.mapping != nil {
-		mapped = int64(len(l.mapping.Bytes()))
-		if err := l.mapping.Unmap(); err != nil {
-			releaseErrors.Add(1)
-		}
-	}
-	if err := l.file.Close(); err != nil {
-		releaseErrors.Add(1)
-	}
-	heldBytes.Add(-mapped)
-	heldCount.Add(-1)
-	l.released.Store(true)
 }

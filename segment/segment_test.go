@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
@@ -140,6 +138,7 @@ func newTestActive(t testing.TB, dir *testDir, mapSize int64) *Active {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(a.Retire)
 	return a
 }
 
@@ -176,7 +175,6 @@ func read(t testing.TB, s *Segment, offset, size int64) (Record, error) {
 		t.Errorf("Record(%d, %d) and Load differ", offset, size)
 	}
 	mapped.Key, mapped.Value = bytes.Clone(mapped.Key), bytes.Clone(mapped.Value)
-	runtime.KeepAlive(s)
 	return mapped, err
 }
 
@@ -391,63 +389,6 @@ func TestSegmentThatCannotBeMappedClosesItsFile(t *testing.T) {
 	if dir.open.Load() != 0 || Held() > held {
 		t.Errorf("%d files open, %d segments held", dir.open.Load(), Held()-held)
 	}
-}
-
-// collect runs the garbage collector until done.
-func collect(t *testing.T, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !done(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("not released")
-		}
-		runtime.GC()
-	}
-}
-
-func TestSegmentIsReleasedWhenNobodyRefersToIt(t *testing.T) {
-	for _, mapSize := range []int64{testMapSize, 0} {
-		dir := newTestDir(t)
-		a := newTestActive(t, dir, mapSize)
-		lifetime := a.Lifetime()
-		held, open := Held(), dir.open.Load()
-		if mapSize > 0 && HeldBytes() < mapSize || held < 1 {
-			t.Errorf("%d bytes of %d segments held", HeldBytes(), held)
-		}
-		offset, size := put(t, a, 1, []byte("key"), []byte("value"))
-		for range 3 {
-			runtime.GC()
-		}
-		if lifetime.Released() || dir.open.Load() != open {
-			t.Fatal("released while it was in use")
-		}
-		if r, err := read(t, a.Segment, offset, size); err != nil || string(r.Value) != "value" {
-			t.Errorf("%v, %q", err, r.Value)
-		}
-		runtime.KeepAlive(a)
-		collect(t, lifetime.Released)
-		if got := dir.open.Load(); got != 0 {
-			t.Errorf("%d files and mappings are open", got)
-		}
-	}
-}
-
-func TestErrorsOfTheReleaseAreCounted(t *testing.T) {
-	dir := newTestDir(t)
-	dir.refuse["unmap"], dir.refuse["close"] = syscall.EINVAL, syscall.EIO
-	before := ReleaseErrors()
-	collect(t, newTestActive(t, dir, testMapSize).Lifetime().Released)
-	if got := ReleaseErrors() - before; got != 2 {
-		t.Errorf("%d errors counted, want 2", got)
-	}
-}
-
-func TestCountersReturnToZero(t *testing.T) {
-	func() {
-		for range 5 {
-			newTestActive(t, newTestDir(t), testMapSize)
-		}
-	}()
-	collect(t, func() bool { return Held() == 0 && HeldBytes() == 0 })
 }
 
 func BenchmarkRecord(b *testing.B) {

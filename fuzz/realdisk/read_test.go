@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -147,9 +146,6 @@ func (s *checkedStore) readEach(whole, lost []string) {
 			for i := range max(len(whole), len(lost)) {
 				s.readBy(whole[i%len(whole)], false)
 				s.readBy(lost[i%len(lost)], true)
-				if i%100 == 0 {
-					runtime.GC()
-				}
 			}
 		})
 	}

@@ -3,6 +3,7 @@
 package vfs
 
 import (
+	"bytes"
 	"io"
 	"slices"
 	"sync"
@@ -103,6 +104,7 @@ func (m *heapMapping) Unmap() error {
 		return unix.EINVAL
 	}
 	m.unmapped = true
+	m.poison()
 	unspareMapping()
 	left := slices.DeleteFunc(mirrors.copies[m.inode], func(c *heapMapping) bool { return c == m })
 	if len(left) == 0 {
@@ -111,4 +113,18 @@ func (m *heapMapping) Unmap() error {
 		mirrors.copies[m.inode] = left
 	}
 	return unix.Close(m.fd)
+}
+
+// poison overwrites what readers can have read: to the race detector a read that
+// is not ordered before this is a race, and a later one shows nothing of the file.
+func (m *heapMapping) poison() {
+	const poisonBytes = 64 << 10
+	var stat unix.Stat_t
+	if err := unix.Fstat(m.fd, &stat); err != nil {
+		return
+	}
+	poison := bytes.Repeat([]byte{0xdb}, poisonBytes)
+	for left := m.memory[:min(stat.Size, int64(len(m.memory)))]; len(left) > 0; {
+		left = left[copy(left, poison):]
+	}
 }

@@ -1,0 +1,138 @@
+package mmapkv
+
+import (
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mmapkv/mmapkv/index"
+)
+
+// walk is a Range or a Keys in flight. It runs on to its end when the store is closed
+// meanwhile: Close leaves it the last set, whose files it then keeps until it ends.
+// Before that it keeps nothing but the file that it is in.
+type walk struct {
+	store *Store
+	left  atomic.Pointer[live] // nil while the store is open
+}
+
+// walks are those of a store.
+type walks struct {
+	mu     sync.Mutex // guards the rest; a leaf
+	all    []*walk
+	closed bool
+}
+
+// beginWalk registers a walk; ErrClosed when the store is closed.
+func (s *Store) beginWalk() (*walk, error) {
+	s.walks.mu.Lock()
+	defer s.walks.mu.Unlock()
+	if s.walks.closed || s.closed.Load() {
+		return nil, ErrClosed
+	}
+	w := &walk{store: s}
+	s.walks.all = append(s.walks.all, w)
+	return w, nil
+}
+
+// end lets go of the files that Close has left.
+func (w *walk) end() {
+	s := w.store
+	s.walks.mu.Lock()
+	s.walks.all = slices.DeleteFunc(s.walks.all, func(other *walk) bool { return other == w })
+	s.walks.mu.Unlock()
+	if left := w.left.Load(); left != nil {
+		for _, f := range left.order {
+			f.Release()
+		}
+	}
+}
+
+// leave gives the walks in flight the last set. The store is not yet closed to readers
+// when it is called, so that each walk finds either set.
+func (w *walks) leave(last *live) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	if last == nil {
+		return
+	}
+	for _, one := range w.all {
+		for _, f := range last.order {
+			f.Acquire() // which is not refused: Close retires them later
+		}
+		one.left.Store(last)
+	}
+}
+
+// set is the set of files that the walk goes by.
+func (w *walk) set() *live {
+	f := found{store: w.store, walk: w}
+	return f.set()
+}
+
+// next is the file in which the log goes on behind a sequence number, which the walk
+// uses until it calls done; nil when there is none. What compaction has put in the
+// place of several files may begin before that number.
+func (w *walk) next(after uint64) (f *file, done func()) {
+	for {
+		l := w.set()
+		at := sort.Search(len(l.order), func(i int) bool {
+			end, ended := w.store.files.isEnded(l.order[i])
+			return !ended || end.Seq > after
+		})
+		if at == len(l.order) {
+			return nil, nil
+		}
+		if f := l.order[at]; f.Acquire() {
+			return f, f.Release
+		} else if l == w.left.Load() {
+			return f, func() {} // kept until the walk ends
+		}
+		// It was retired just now, and a set without it is published.
+	}
+}
+
+const (
+	// sparse is the part of a file, one in so many bytes, below which Range has the index
+	// tell where the live records are.
+	sparse = 16
+	// sparseWorth is for how many bytes of such files, for each key of the index, it is
+	// worth going through the index. A key takes some ten nanoseconds there, a record at
+	// least ten times that in its file.
+	sparseWorth = 8
+)
+
+// findSparse finds where the live records of those files lie of which most is garbage,
+// in the order of their offsets.
+func (l *live) findSparse() map[*file][]int64 {
+	found := map[*file][]int64{}
+	var bytes int64
+	for _, f := range l.order {
+		if records := f.recordBytes(); f.liveBytes.Load() < records/sparse {
+			found[f] = nil
+			bytes += records
+		}
+	}
+	if bytes <= sparseWorth*int64(l.keys.Len()) {
+		return nil
+	}
+	l.keys.Range(func(_ index.Fingerprint, loc index.Location) bool {
+		if f := l.file(loc); f != nil {
+			if offsets, ok := found[f]; ok {
+				found[f] = append(offsets, loc.Offset())
+			}
+		}
+		return true
+	})
+	for f, offsets := range found {
+		// A compaction that had begun to move the file's entries by now may have moved
+		// some that were not met.
+		if f.dropped.Load() {
+			delete(found, f)
+		}
+		slices.Sort(offsets)
+	}
+	return found
+}

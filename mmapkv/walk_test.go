@@ -1,0 +1,211 @@
+package mmapkv
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// Range and Keys end where the store ended when they began: what their own callbacks
+// write does not come.
+func TestWalksDoNotFollowTheirOwnWrites(t *testing.T) {
+	for _, counters := range []int{1, 10} {
+		s := open(t, t.TempDir(), tiny())
+		for i := range counters {
+			put(t, s, fmt.Sprint("counter-", i), "0")
+		}
+		calls := 0
+		err := s.Range(func(key, value []byte) error {
+			if calls++; string(value) != "0" {
+				t.Errorf("%s has %q, which was written meanwhile", key, value)
+			}
+			for range 3 {
+				put(t, s, string(key), fmt.Sprint(calls))
+			}
+			return nil
+		})
+		if err != nil || calls != counters {
+			t.Errorf("Range of %d counters calls back %d times: %v", counters, calls, err)
+		}
+		calls = 0
+		for key := range s.Keys() {
+			calls++
+			for i := range 20 {
+				put(t, s, fmt.Sprintf("%s-%d", key, i), "")
+			}
+			if calls > 1000 {
+				break
+			}
+		}
+		if calls != counters {
+			t.Errorf("Keys of %d counters yields %d", counters, calls)
+		}
+	}
+}
+
+// walkings start a walk that shows all pairs and calls pause behind the first one.
+var walkings = map[string]func(s *Store, add func(key string), pause func()) error{
+	"Range": func(s *Store, add func(string), pause func()) error {
+		return s.Range(func(key, value []byte) error {
+			if add(string(key)); pause != nil {
+				pause()
+				pause = nil
+			}
+			return nil
+		})
+	},
+	"Keys": func(s *Store, add func(string), pause func()) error {
+		for key := range s.Keys() {
+			if add(string(key)); pause != nil {
+				pause()
+				pause = nil
+			}
+		}
+		return nil
+	},
+}
+
+// A walk in flight shows everything although the store is closed, keeps the files as
+// long as it runs, and no longer.
+func TestWalksRunOnWhenTheStoreIsClosed(t *testing.T) {
+	const keys = 300
+	for name, walk := range walkings {
+		for _, how := range []string{"to its end", "until it panics"} {
+			s := open(t, t.TempDir(), byHand())
+			fill(t, s, 0, keys, 100)
+			for i := range keys {
+				if i%3 > 0 {
+					fill(t, s, i, i+1, 100)
+				}
+			}
+			var before int64
+			times := map[string]int{}
+			panics := how != "to its end"
+			func() {
+				defer func() { _ = recover() }()
+				err := walk(s, func(key string) {
+					if times[key]++; panics && len(times) == keys/2 {
+						panic("enough")
+					}
+				}, func() {
+					before = int64(len(s.Stats().Segments))
+					closeStore(t, s)
+					if held := segment.Held(); held < before-1 { // the empty file that is prepared goes
+						t.Errorf("%s: %d of %d segments are held while it runs", name, held, before)
+					}
+					if err := walk(s, func(string) { t.Errorf("%s begins behind Close", name) }, nil); err != nil && !errors.Is(err, ErrClosed) {
+						t.Errorf("%s behind Close: %v", name, err)
+					}
+				})
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}()
+			if !panics && len(times) != keys {
+				t.Errorf("%s: %d of %d keys came", name, len(times), keys)
+			}
+			for key, n := range times {
+				if n != 1 {
+					t.Errorf("%s: %s came %d times", name, key, n)
+				}
+			}
+			waitFor(t, fmt.Sprintf("%s %s to let go of its files", name, how), func() bool { return segment.Held() == 0 })
+		}
+	}
+}
+
+// A parked walk holds the file that it is in and no other, and one that has ended early
+// holds none.
+func TestParkedWalksHoldOneFile(t *testing.T) {
+	for name, walk := range walkings {
+		s := open(t, t.TempDir(), byHand())
+		fillWithChurn(t, s, largeSize)
+		churn(t, s, 2)
+		err := walk(s, func(string) {}, func() {
+			for round := 3; round < 13; round++ {
+				churn(t, s, round)
+				compact(t, s)
+			}
+			stats := s.Stats()
+			if held := segment.Held() - int64(len(stats.Segments)); held > 1 {
+				t.Errorf("%s: %d deleted files are held, %d bytes", name, held, stats.HeldBytes)
+			}
+			if wait := stats.WriteStall; wait > 0 {
+				t.Errorf("%s: writers waited %v", name, wait)
+			}
+		})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		wantNothingHeld(t, s)
+		closeStore(t, s)
+	}
+}
+
+// Where most of a file is garbage Range asks the index where the rest is, and shows
+// just what it shows otherwise.
+func TestRangeOfAFewAmongManyDeleted(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	const keys, kept = 5000, 7
+	fill(t, s, 0, keys, 20)
+	for i := range keys {
+		if i%(keys/kept) != 3 {
+			key, _ := numbered(i, 20)
+			if err := s.Delete(key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	l := s.live.Load()
+	sparse := l.findSparse()
+	offsets := 0
+	for _, f := range l.order {
+		some, ok := sparse[f]
+		if !ok && f.recordBytes() > 0 {
+			t.Errorf("segment %d with %d of %d bytes alive is walked", f.ID, f.liveBytes.Load(), f.recordBytes())
+		}
+		offsets += len(some)
+	}
+	if offsets != s.Len() {
+		t.Errorf("%d places for %d keys", offsets, s.Len())
+	}
+	shown := map[string]bool{}
+	err := s.Range(func(key, value []byte) error {
+		shown[string(key)] = true
+		if len(shown) == 2 {
+			compact(t, s) // what is still to come is in another file then
+		}
+		return nil
+	})
+	if err != nil || len(shown) != s.Len() {
+		t.Errorf("Range shows %d of %d pairs: %v", len(shown), s.Len(), err)
+	}
+}
+
+// No entry that a compaction has moved while the index is asked is left out.
+func TestSparseFilesAreNotThoseBeingCompacted(t *testing.T) {
+	var s *Store
+	shown := map[string]map[string]int{}
+	s = open(t, "/store", manualInMemory(func(phase string) {
+		shown[phase] = map[string]int{}
+		if err := s.Range(func(key, _ []byte) error { shown[phase][string(key)]++; return nil }); err != nil {
+			t.Errorf("%s: %v", phase, err)
+		}
+	}))
+	fillWithChurn(t, s, smallSize)
+	for round := 2; round < 60; round++ {
+		churn(t, s, round)
+	}
+	want := s.Len()
+	compact(t, s)
+	for phase, keys := range shown {
+		if len(keys) != want {
+			t.Errorf("%s: Range shows %d of %d pairs", phase, len(keys), want)
+		}
+	}
+	if len(shown) < 5 {
+		t.Errorf("only the phases %v were seen", shown)
+	}
+}

@@ -1,0 +1,189 @@
+package segment
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+func TestSegmentGoesWhenItIsRetired(t *testing.T) {
+	for _, mapSize := range []int64{testMapSize, 0} {
+		dir := newTestDir(t)
+		held, bytes := Held(), HeldBytes()
+		a := newTestActive(t, dir, mapSize)
+		if Held() != held+1 || HeldBytes() != bytes+mapSize {
+			t.Errorf("%d segments and %d bytes more are held", Held()-held, HeldBytes()-bytes)
+		}
+		a.Retire()
+		if !a.Released() || dir.open.Load() != 0 || Held() != held || HeldBytes() != bytes {
+			t.Errorf("released %v, %d open, %d segments and %d bytes more held", a.Released(), dir.open.Load(), Held()-held, HeldBytes()-bytes)
+		}
+		a.Retire()
+		if Held() != held {
+			t.Error("the second Retire has released it again")
+		}
+	}
+}
+
+// uses are the ways to use a segment; each returns what ends the use, nil if it was
+// refused.
+var uses = map[string]func(s *Segment) (end func()){
+	"a slot": func(s *Segment) func() {
+		var p Pin
+		if !p.Take(s) {
+			return nil
+		}
+		return p.Release
+	},
+	"a count": func(s *Segment) func() {
+		if !s.Acquire() {
+			return nil
+		}
+		return s.Release
+	},
+	"a pin that found no slot": func(s *Segment) func() {
+		defer takeAllSlots()()
+		var p Pin
+		if !p.Take(s) {
+			return nil
+		}
+		if p.slot != nil {
+			panic("there was a free slot")
+		}
+		return p.Release
+	},
+}
+
+// takeAllSlots leaves no slot free, and returns what frees them.
+func takeAllSlots() (free func()) {
+	for i := range slots {
+		slots[i].number.Store(^uint64(0))
+	}
+	return func() {
+		for i := range slots {
+			slots[i].number.Store(0)
+		}
+	}
+}
+
+func TestSegmentStaysWhileItIsUsed(t *testing.T) {
+	for name, use := range uses {
+		dir := newTestDir(t)
+		a := newTestActive(t, dir, testMapSize)
+		offset, size := put(t, a, 1, []byte("key"), []byte("value"))
+		first, second := use(a.Segment), use(a.Segment)
+		a.Retire()
+		if use(a.Segment) != nil {
+			t.Errorf("%s: a retired segment can be used", name)
+		}
+		first()
+		if r, err := read(t, a.Segment, offset, size); err != nil || string(r.Value) != "value" || a.Released() {
+			t.Errorf("%s: a segment in use has %q (%v), released %v", name, r.Value, err, a.Released())
+		}
+		second()
+		for !a.Released() { // by a goroutine of its own
+			syncYield()
+		}
+		if open := dir.open.Load(); open != 0 {
+			t.Errorf("%s: %d files and mappings are open", name, open)
+		}
+	}
+}
+
+func syncYield() {
+	var wait sync.WaitGroup
+	wait.Go(func() {})
+	wait.Wait()
+}
+
+// A Pin that takes another segment no longer uses the one before.
+func TestPinUsesOneSegment(t *testing.T) {
+	dir := newTestDir(t)
+	one := newTestActive(t, dir, 0)
+	other := newTestActive(t, newTestDir(t), 0)
+	var p Pin
+	if !p.Take(one.Segment) || !p.Take(other.Segment) {
+		t.Fatal("a segment cannot be used")
+	}
+	one.Retire()
+	if !one.Released() {
+		t.Error("the first segment is still in use")
+	}
+	if other.Retire(); other.Released() {
+		t.Error("the second segment is gone while it is used")
+	}
+	p.Release()
+	for !other.Released() {
+		syncYield()
+	}
+}
+
+func TestErrorsOfTheReleaseAreCounted(t *testing.T) {
+	dir := newTestDir(t)
+	dir.refuse["unmap"], dir.refuse["close"] = syscall.EINVAL, syscall.EIO
+	before := ReleaseErrors()
+	newTestActive(t, dir, testMapSize).Retire()
+	if got := ReleaseErrors() - before; got != 2 {
+		t.Errorf("%d errors counted, want 2", got)
+	}
+}
+
+// Readers look for the current segment and read it while it is replaced again and
+// again. Race builds and the fault of unmapped memory tell of a read that comes too
+// late.
+func TestReadersBesideRetirements(t *testing.T) {
+	const readers, rounds = 4, 400
+	dir := newTestDir(t)
+	var current atomic.Pointer[Active]
+	make := func(round int) *Active {
+		a, err := Create(dir, Header{ID: ID(round + 1), Salt: uint64(round), Kind: Log}, 16<<10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, a, 1, []byte("key"), bytes.Repeat([]byte{byte(round)}, 8<<10))
+		return a
+	}
+	current.Store(make(0))
+	var end atomic.Bool
+	var reading sync.WaitGroup
+	for r := range readers {
+		reading.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(r)))
+			for !end.Load() {
+				a := current.Load()
+				var p Pin
+				switch counted := random.IntN(4) == 0; {
+				case counted && a.Acquire():
+					checkRecord(t, a)
+					a.Release()
+				case !counted && p.Take(a.Segment):
+					checkRecord(t, a)
+					p.Release()
+				}
+			}
+		})
+	}
+	for round := range rounds {
+		old := current.Swap(make(round + 1))
+		old.Retire()
+		if err := dir.Remove(FileName(old.ID)); err != nil {
+			t.Error(err)
+		}
+	}
+	end.Store(true)
+	reading.Wait()
+	current.Load().Retire()
+	for dir.open.Load() != 0 {
+		syncYield()
+	}
+}
+
+func checkRecord(t *testing.T, a *Active) {
+	var r Record
+	if err := a.Record(&r, HeaderSize, -1); err != nil || !r.ValueOK() {
+		t.Errorf("segment %d: %v, value whole: %v", a.ID, err, err == nil && r.ValueOK())
+	}
+}
