@@ -14,7 +14,7 @@ const module = "github.com/mmapkv/mmapkv"
 
 // rooms lists what each package may import of the module, its tests aside.
 var rooms = map[string][]string{
-	"mmapkv":               {"segment", "index", "fsync", "internal/vfs", "internal/bulk", "internal/guard", "internal/invariant", "internal/inject", "internal/nap", "internal/prefetch"},
+	"mmapkv":               {"segment", "index", "fsync", "internal/vfs", "internal/bulk", "internal/guard", "internal/invariant", "internal/inject", "internal/nap", "internal/prefetch", "internal/tick"},
 	"segment":              {"internal/vfs", "internal/bulk", "internal/invariant", "internal/prefetch"},
 	"index":                {"internal/invariant", "internal/prefetch"},
 	"fsync":                {"internal/vfs", "internal/invariant"},
@@ -27,6 +27,7 @@ var rooms = map[string][]string{
 	"internal/memgroup":    {},
 	"internal/nap":         {},
 	"internal/prefetch":    {},
+	"internal/tick":        {},
 	"internal/forgetful":   {"internal/vfs"},
 	"internal/faulty":      {"internal/vfs"},
 	"internal/oracle":      {},
