@@ -50,6 +50,7 @@ func (s *Store) populate() {
 				}
 			}
 		}
+		napper.Close() // it rests, perhaps for ever
 		select {
 		case <-s.stop:
 			return

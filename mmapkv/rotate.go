@@ -371,16 +371,23 @@ func (s *Store) wakeMaintenance() {
 // paceSealing makes sealing step aside, unless somebody waits for it, until the
 // function that it returns is called.
 func (s *Store) paceSealing() (stop func()) {
+	napper := nap.New()
 	set := func(n *nap.Napper) {
 		s.maintenance.Lock()
 		defer s.maintenance.Unlock()
+		napper.Close()
 		s.sealing = pacer{napper: n, hurry: s.sealInHurry, busy: s.beingWritten}
 	}
-	napper := nap.New()
 	set(napper)
-	return func() {
-		set(nil)
-		napper.Close()
+	return func() { set(nil) }
+}
+
+// restSealing gives back the descriptor that sealing has stepped aside with.
+func (s *Store) restSealing() {
+	s.maintenance.Lock()
+	defer s.maintenance.Unlock()
+	if s.sealing.napper != nil {
+		s.sealing.napper.Close()
 	}
 }
 
@@ -421,5 +428,6 @@ func (s *Store) maintain() {
 				}
 			}
 		}
+		s.restSealing()
 	}
 }

@@ -39,7 +39,7 @@ const (
 
 // Napper naps. Make one with New and Close it.
 type Napper struct {
-	timer timer
+	timer timer     // made by the first nap, so that a Napper at rest has no descriptor
 	until time.Time // when the slice ends
 
 	load   [3]metrics.Sample
@@ -51,7 +51,7 @@ type Napper struct {
 // New returns a Napper. It never fails: where the system has no better timer,
 // the runtime's serves.
 func New() *Napper {
-	n := &Napper{timer: newTimer()}
+	n := new(Napper)
 	n.load[0].Name = "/sched/goroutines/running:goroutines"
 	n.load[1].Name = "/sched/goroutines/not-in-go:goroutines"
 	n.load[2].Name = "/sched/gomaxprocs:threads"
@@ -122,5 +122,5 @@ func (n *Napper) nap(d time.Duration) {
 	}
 }
 
-// Close releases the timer.
+// Close releases the timer. The Napper may be used again, and closed again.
 func (n *Napper) Close() { n.timer.close() }

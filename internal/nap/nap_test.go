@@ -21,14 +21,18 @@ func TestNapLastsAtLeastItsTime(t *testing.T) {
 	}
 }
 
-func TestNapWithoutTimer(t *testing.T) {
-	n := &Napper{}
-	began := time.Now()
-	n.nap(2 * time.Millisecond)
-	if took := time.Since(began); took < 2*time.Millisecond {
-		t.Errorf("a nap of 2 ms ended after %v", took)
+// A Napper that is closed naps again.
+func TestNapBehindClose(t *testing.T) {
+	n := New()
+	for range 3 {
+		began := time.Now()
+		n.nap(2 * time.Millisecond)
+		if took := time.Since(began); took < 2*time.Millisecond {
+			t.Errorf("a nap of 2 ms ended after %v", took)
+		}
+		n.Close()
+		n.Close()
 	}
-	n.Close()
 }
 
 // Only while every processor is taken is there anything to let go for.

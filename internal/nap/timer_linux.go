@@ -11,17 +11,13 @@ import (
 // when it expires rather than at the next millisecond.
 type timer struct{ file *os.File }
 
-func newTimer() timer {
-	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
-	if err != nil {
-		return timer{}
-	}
-	return timer{os.NewFile(uintptr(fd), "timer")}
-}
-
-func (t timer) wait(d time.Duration) bool {
+func (t *timer) wait(d time.Duration) bool {
 	if t.file == nil {
-		return false
+		fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+		if err != nil {
+			return false
+		}
+		t.file = os.NewFile(uintptr(fd), "timer")
 	}
 	conn, err := t.file.SyscallConn()
 	if err != nil {
@@ -38,8 +34,9 @@ func (t timer) wait(d time.Duration) bool {
 	return err == nil
 }
 
-func (t timer) close() {
+func (t *timer) close() {
 	if t.file != nil {
 		t.file.Close()
+		t.file = nil
 	}
 }

@@ -7,8 +7,6 @@ import "time"
 // timer is what the runtime has.
 type timer struct{}
 
-func newTimer() timer { return timer{} }
+func (*timer) wait(time.Duration) bool { return false }
 
-func (timer) wait(time.Duration) bool { return false }
-
-func (timer) close() {}
+func (*timer) close() {}
