@@ -62,6 +62,16 @@ func (d *dir) Names() ([]string, error) {
 	return d.Dir.Names()
 }
 
+// Stamp is the inner one's, and not counted: it is asked for once a second.
+func (d *dir) Stamp() (vfs.Stamp, error) { return vfs.StampOf(d.Dir) }
+
+func (d *dir) Identity(name string) (vfs.Identity, error) {
+	if f := d.disk.count(Op{Kind: Identify, Name: d.join(name)}); f.err != nil {
+		return vfs.Identity{}, f.err
+	}
+	return vfs.IdentityOf(d.Dir, name)
+}
+
 func (d *dir) Sync() error {
 	return d.disk.count(Op{Kind: SyncDir, Name: d.path}).run(d.Dir.Sync)
 }

@@ -41,12 +41,13 @@ const (
 	Allocate
 	Datasync
 	Map
+	Identify
 )
 
 var kindNames = [...]string{
 	OpenDir: "open directory", Mkdir: "mkdir", Create: "create", Open: "open", Rename: "rename",
 	Remove: "remove", Names: "list", SyncDir: "sync directory", Lock: "lock", Read: "read", Write: "write",
-	Size: "stat", Truncate: "truncate", Allocate: "allocate", Datasync: "sync", Map: "map",
+	Size: "stat", Truncate: "truncate", Allocate: "allocate", Datasync: "sync", Map: "map", Identify: "identify",
 }
 
 // String is the kind as it stands in errors.

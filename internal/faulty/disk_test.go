@@ -37,6 +37,7 @@ func script(d vfs.FS) (err error) {
 		func() error { return dir.Rename("f", "g") },
 		dir.Sync,
 		func() error { _, err := dir.Names(); return err },
+		func() error { _, err := vfs.IdentityOf(dir, "g"); return err },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -76,7 +77,7 @@ func TestEveryCallFailsOnce(t *testing.T) {
 	for _, c := range calls {
 		kinds[c.Kind] = true
 	}
-	for k := OpenDir; k <= Map; k++ {
+	for k := OpenDir; k <= Identify; k++ {
 		if !kinds[k] {
 			t.Errorf("the script does not %v", k)
 		}

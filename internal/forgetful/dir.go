@@ -158,6 +158,24 @@ func (h *dirHandle) Names() (names []string, err error) {
 	return names, nil
 }
 
+// Stamp is not kept.
+func (h *dirHandle) Stamp() (vfs.Stamp, error) { return vfs.Stamp{}, errors.ErrUnsupported }
+
+func (h *dirHandle) Identity(name string) (id vfs.Identity, err error) {
+	err = h.disk.look(func() error {
+		if _, err := h.findFileLocked(name); err != nil {
+			return err
+		}
+		number, _ := h.dir.find(name)
+		id.Inode = uint64(number)
+		return nil
+	})
+	if err != nil {
+		return vfs.Identity{}, &fs.PathError{Op: "stat", Path: h.join(name), Err: err}
+	}
+	return id, nil
+}
+
 func (h *dirHandle) Sync() error {
 	err := h.disk.change(Op{Kind: SyncDir, Name: h.path}, 0, func() error {
 		if h.closed {

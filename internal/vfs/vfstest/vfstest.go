@@ -36,6 +36,7 @@ func Run(t *testing.T, newFS func(t *testing.T) (fsys vfs.FS, root string)) {
 		{"DirectoriesAreNotFiles", directoriesAreNotFiles},
 		{"NamesAreSorted", namesAreSorted},
 		{"RenameReplaces", renameReplaces},
+		{"IdentityIsOfTheFile", identityIsOfTheFile},
 		{"HandlesOutliveTheirNames", handlesOutliveTheirNames},
 		{"ReadsEndWithTheFile", readsEndWithTheFile},
 		{"HandlesShareTheFile", handlesShareTheFile},
@@ -295,6 +296,39 @@ func renameReplaces(d *disk) {
 	d.wantNames("old")
 	d.wantContent(d.keep(d.dir.Open("old")), "moved")
 	d.must(d.dir.Sync())
+}
+
+func identityIsOfTheFile(d *disk) {
+	identity := func(name string) vfs.Identity {
+		id, err := vfs.IdentityOf(d.dir, name)
+		d.must(err)
+		return id
+	}
+	f := d.create("file", "content")
+	first := identity("file")
+	d.write(f, "more", 7)
+	d.must(f.Truncate(2))
+	d.must(f.Datasync())
+	d.must(d.dir.Rename("file", "other"))
+	if identity("other") != first {
+		d.Error("a file that was written to and renamed is another one")
+	}
+	d.create("file", "content")
+	second := identity("file")
+	if second == first {
+		d.Error("two files are the same")
+	}
+	d.must(d.dir.Rename("file", "other"))
+	if identity("other") != second {
+		d.Error("a name that was given to another file has the old one")
+	}
+	_, err := vfs.IdentityOf(d.dir, "file")
+	d.want("Identity", err, fs.ErrNotExist, "file")
+	for _, name := range []string{"", ".", "..", "a/b"} {
+		if _, err := vfs.IdentityOf(d.dir, name); err == nil {
+			d.Errorf("Identity(%q) is no error", name)
+		}
+	}
 }
 
 func handlesOutliveTheirNames(d *disk) {
