@@ -2,7 +2,6 @@ package mmapkv
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -21,8 +20,6 @@ import (
 // elsewhere all of them are taken to be in memory.
 
 const (
-	// residencyInterval is how often the system is asked.
-	residencyInterval = time.Second
 	// residencyFiles is how many files are asked for at a time; with more of them
 	// it takes several rounds.
 	residencyFiles = 256
@@ -36,30 +33,23 @@ const (
 	walkBytes = 1 << 20
 )
 
-// watchResidency is the goroutine that knows which files are cold. Open starts it,
-// Close stops it by closing s.stop.
-func (s *Store) watchResidency() {
-	tick := time.NewTicker(residencyInterval)
-	defer tick.Stop()
-	for next := 0; ; {
-		select {
-		case <-s.stop:
-			return
-		case <-tick.C:
-		}
-		l := s.live.Load()
-		if l == nil {
-			return
-		}
-		if next >= len(l.order) {
-			next = 0
-		}
-		some := l.order[next:min(next+residencyFiles, len(l.order))]
-		for _, f := range markCold(some) {
-			s.cameIntoMemory(f)
-		}
-		next += len(some)
+// residency is how far the watch has come in asking which files are cold.
+type residency struct{ next int }
+
+// lookAtResidency asks of some files whether they are cold.
+func (s *Store) lookAtResidency(r *residency) {
+	l := s.live.Load()
+	if l == nil {
+		return
 	}
+	if r.next >= len(l.order) {
+		r.next = 0
+	}
+	some := l.order[r.next:min(r.next+residencyFiles, len(l.order))]
+	for _, f := range markCold(some) {
+		s.cameIntoMemory(f)
+	}
+	r.next += len(some)
 }
 
 // markCold asks which files are cold, and returns those that no longer are.

@@ -377,15 +377,9 @@ func (s *Store) between(phase string) {
 // manual says that a test takes the background's steps.
 func (s *Store) manual() bool { return s.options.seams != nil && s.options.seams.Manual }
 
-// idleCompaction is how often the background looks for garbage that made no
-// noise, such as records that have expired.
-const idleCompaction = 10 * time.Second
-
 // compact is the goroutine that gives back room. Open starts it, Close stops it by
 // closing s.stop.
 func (s *Store) compact() {
-	tick := time.NewTicker(idleCompaction)
-	defer tick.Stop()
 	for {
 		for s.compactOnce() {
 		}
@@ -393,7 +387,6 @@ func (s *Store) compact() {
 		case <-s.stop:
 			return
 		case <-s.wakeCompaction:
-		case <-tick.C:
 		}
 	}
 }

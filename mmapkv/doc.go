@@ -36,13 +36,18 @@
 // not fit on a full disk fails with an error that wraps syscall.ENOSPC, nothing
 // of it is ever visible, and writing works again once there is room.
 //
+// Loss: where the store's directory is removed, or MANIFEST or the file being written
+// is removed or replaced, the store has failed. It notices that within a second, and
+// when Sync is called. What is written until then is acknowledged, under fsync.Always
+// too, and is lost with the file. A directory may be renamed.
+//
 // # How it holds together
 //
 // New bytes are safe, then the index moves, then the old file goes: never
 // another order. The steps of a write are in write.go, of a read in read.go, of
 // the change to a new file in rotate.go, of compaction in compact.go, of opening in
 // open.go, recovery.go and load.go, of checking in verify.go, of saving what is left
-// of a damaged store in salvage.go.
+// of a damaged store in salvage.go. What a store does once a second is in watch.go.
 //
 // The read path takes no mutex and writes no memory that other reads use
 // at the same time: it loads the published set (Store.live), hashes the key, walks the

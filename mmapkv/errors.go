@@ -27,7 +27,8 @@ var (
 	// ErrFailed: a sync or a write failed earlier, so nothing more is written
 	// until the store is opened again; it wraps the first cause. Reads go on. The
 	// write that got it first is in doubt: after the next Open it is there whole
-	// or not at all.
+	// or not at all. It is also what writes get when the store's directory or files
+	// were removed under it.
 	ErrFailed = errors.New("mmapkv: store has stopped writing after a failure")
 	// ErrNamespace: a namespace name that is empty, too long, or would lead
 	// outside the root.

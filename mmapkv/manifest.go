@@ -2,11 +2,13 @@ package mmapkv
 
 import (
 	"errors"
+	"io/fs"
 	"slices"
 	"sync"
 	"syscall"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -14,8 +16,11 @@ import (
 // applied to the current list under the mutex, so that no two parts of the store
 // can each publish their own idea of it.
 type manifestLog struct {
-	mu      sync.Mutex // guards current
+	mu      sync.Mutex // guards the rest
 	current segment.Manifest
+
+	identity   vfs.Identity // of the file, as far as it is identified: see watch.go
+	identified bool
 }
 
 // edit publishes a changed manifest. On a nil return it is durable. mayReserve
@@ -27,6 +32,11 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 	}
 	s.manifest.mu.Lock()
 	defer s.manifest.mu.Unlock()
+	if s.manifest.identified {
+		if err := s.checkNamesLocked(); err != nil {
+			return s.syncFailed(err) // nothing is put where somebody else has put something
+		}
+	}
 	next := s.manifest.current
 	next.Segments = slices.Clone(next.Segments)
 	next.Edit++
@@ -51,9 +61,13 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 	}
 	s.reserve.restore(int64(len(content)))
 	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) && s.manifest.identified {
+			err = errors.Join(s.checkNamesLocked(), err) // it says more
+		}
 		return s.writeFailed(err)
 	}
 	s.manifest.current = next
+	s.noteManifestLocked()
 	return nil
 }
 

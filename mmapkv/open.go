@@ -26,7 +26,10 @@ func (s *Store) recover() error {
 		return err
 	}
 	m.NextID = firstFreeID(m.NextID, names)
+	s.manifest.mu.Lock()
 	s.manifest.current = *m
+	s.noteManifestLocked()
+	s.manifest.mu.Unlock()
 	s.syncer.MarkDurable(m.Watermark)
 	s.lastGiven.Store(m.LastSeq)
 	s.recovery.Clean = m.Clean

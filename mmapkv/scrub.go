@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -66,30 +66,36 @@ func (s *scrubs) endPass() {
 	s.bytes, s.damages = 0, 0
 }
 
-// scrubPause is how long the scrub waits from one pass to the next, so that a small
-// store is not read all the time.
-const scrubPause = 10 * time.Second
+// scrubPause is how many seconds the scrub waits from one pass to the next, so that a
+// small store is not read all the time.
+const scrubPause = 10
 
 // scrub is the goroutine that reads sealed segments, one after the other and for
 // ever, so that damage is found while there is still something to restore from.
 // Open starts it, Close stops it by closing s.stop.
 func (s *Store) scrub() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	var pause atomic.Int64 // seconds that are left of it
+	due := make(chan struct{}, 1)
+	defer s.every(func() {
+		if pause.Add(-1) == 0 {
+			wake(due)
+		}
+	})()
+	wake(due)
 	for {
 		select {
 		case <-s.stop:
 			return
-		case <-timer.C:
+		case <-due:
 		}
 		did, err := s.stepScrub()
 		if err != nil && !errors.Is(err, ErrClosed) {
 			s.log.Warn("mmapkv: a segment could not be read by the scrub; it goes on with the next", "error", err)
 		}
 		if did {
-			timer.Reset(0)
+			wake(due)
 		} else {
-			timer.Reset(scrubPause)
+			pause.Store(scrubPause)
 		}
 	}
 }

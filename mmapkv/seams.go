@@ -8,6 +8,7 @@ import (
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/tick"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
@@ -66,6 +67,14 @@ func (s *Store) fileSystem() vfs.FS {
 	return vfs.OS()
 }
 
+// every has fn called once a second until end is called.
+func (s *Store) every(fn func()) (end func()) {
+	if seams := s.options.seams; seams != nil && seams.Every != nil {
+		return seams.Every(fn)
+	}
+	return tick.Every(fn)
+}
+
 // steps are what the goroutines do, for a test that does it in their place.
 func (s *Store) steps() []inject.Step {
 	steps := []inject.Step{
@@ -73,6 +82,7 @@ func (s *Store) steps() []inject.Step {
 		{Name: "seal", Run: s.stepSeal},
 		{Name: "prepare", Run: s.stepPrepare},
 		{Name: "compact", Run: s.stepCompact},
+		{Name: "watch", Run: s.stepWatch},
 	}
 	if s.options.ScrubBytesPerSecond > 0 {
 		steps = append(steps, inject.Step{Name: "scrub", Run: s.stepScrub})

@@ -69,6 +69,8 @@ type Store struct {
 	wakePopulate   chan struct{} // holds one token when populate has
 	populateAll    atomic.Bool   // and looks at all files
 
+	watcher watcher
+
 	closed     atomic.Bool
 	writing    atomic.Int64  // writes in flight
 	wroteLast  chan struct{} // holds a token when the last of them ends after closed is set
@@ -81,7 +83,7 @@ type Store struct {
 
 // start starts the goroutines. Close stops them.
 func (s *Store) start() {
-	s.background("residency", s.watchResidency)
+	s.startWatch()
 	s.background("populate", s.populate)
 	if s.options.ScrubBytesPerSecond > 0 {
 		s.background("scrub", s.scrub)
@@ -117,6 +119,7 @@ func (s *Store) Close() error {
 		s.closed.Store(true)
 		s.space.end()
 		close(s.stop)
+		s.endWatch()
 		s.awaitWrites()
 		s.running.Wait()
 		s.compacting <- struct{}{} // no compaction goes on, none follows

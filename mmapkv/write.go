@@ -152,7 +152,8 @@ func (s *Store) Write(b *Batch) error {
 	return s.do(w)
 }
 
-// Sync returns once everything acknowledged before it is on disk.
+// Sync returns once everything acknowledged before it is on disk, in files that still
+// have their names.
 func (s *Store) Sync() error {
 	if s.events.watchesSlow() {
 		defer s.timed("Sync", time.Now())
@@ -163,6 +164,18 @@ func (s *Store) Sync() error {
 	if s.options.ReadOnly {
 		return nil
 	}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	if s.lookAtNames(); s.failed() != nil {
+		return s.failed()
+	}
+	return s.syncAll()
+}
+
+// syncAll makes durable what was acknowledged.
+func (s *Store) syncAll() error {
 	if err := s.syncer.SyncTo(s.acknowledged.Load()); err != nil {
 		return s.syncFailed(err)
 	}

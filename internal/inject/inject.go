@@ -20,6 +20,7 @@ type Seams struct {
 	Now       func() time.Time
 	Random    func() uint64                                // salts of files
 	Hash      func(key []byte) (hash uint64, check uint32) // the index's fingerprints
+	Every     func(fn func()) (end func())                 // has fn called once a second, until end
 	PageSlots int                                          // slots of an index page
 	Manual    bool                                         // start no goroutine: the test takes the steps
 	OnOpen    func(steps []Step)                           // called by Open with the background steps

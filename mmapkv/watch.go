@@ -1,0 +1,159 @@
+package mmapkv
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync/atomic"
+
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// An open store that nobody uses costs next to nothing, so that a process may have
+// thousands. No timer of its own wakes it: all stores of the process share one clock
+// (internal/tick), which has each of them glance once a second at what nobody tells it
+// of. The glance blocks on nothing. What it finds to do, a goroutine does.
+//
+// One of these things is that the store's files are gone: somebody removes the
+// directory, or puts another MANIFEST in its place. Writes go on then into files without
+// a name, and are lost when they are closed. So the store has failed when that is found.
+// A directory that is renamed is still there.
+
+const (
+	// idleGlances is how many seconds go by between two looks of the background for
+	// garbage that made no noise, such as records that have expired.
+	idleGlances = 10
+	// fewFiles is of how many files a glance itself asks whether they are in memory.
+	fewFiles = 4
+)
+
+// watcher is what the glances know. They come one at a time.
+type watcher struct {
+	end     func()
+	glances int
+	looking atomic.Bool // a goroutine does what the last one found; it has what follows
+	cold    residency
+	names   vfs.Stamp // of the directory, when last seen
+	again   bool      // the names are to be looked at once more
+}
+
+// startWatch begins the glances. Close ends them by endWatch.
+func (s *Store) startWatch() { s.watcher.end = s.every(s.glance) }
+
+func (s *Store) endWatch() {
+	if s.watcher.end != nil {
+		s.watcher.end()
+	}
+}
+
+// glance is called once a second, by the clock of all stores.
+func (s *Store) glance() {
+	w := &s.watcher
+	if w.glances++; w.glances%idleGlances == 0 {
+		s.wakeCompact()
+	}
+	l := s.live.Load()
+	if l == nil || w.looking.Load() {
+		return
+	}
+	few := len(l.order) <= fewFiles
+	if few {
+		s.lookAtResidency(&w.cold)
+	}
+	changed := !s.options.ReadOnly && w.namesChanged(s.dir)
+	if few && !changed {
+		return
+	}
+	w.looking.Store(true)
+	s.background("watch", func() {
+		defer w.looking.Store(false)
+		if !few {
+			s.lookAtResidency(&w.cold)
+		}
+		if changed {
+			s.lookAtNames()
+		}
+	})
+}
+
+// namesChanged says whether the directory's names may be others than when they were
+// last looked at. The system's clock is so coarse that two changes can bear the same
+// time, and the first be seen alone; so they are looked at once more a second later.
+func (w *watcher) namesChanged(dir vfs.Dir) bool {
+	stamp, err := vfs.StampOf(dir)
+	if err != nil {
+		return true
+	}
+	changed := stamp != w.names || w.again
+	w.again = stamp != w.names
+	w.names = stamp
+	return changed
+}
+
+// lookAtNames makes the store fail if its files are gone.
+func (s *Store) lookAtNames() {
+	s.manifest.mu.Lock()
+	err := s.checkNamesLocked()
+	s.manifest.mu.Unlock()
+	if err != nil {
+		_ = s.syncFailed(err) // every write says so from now on
+	}
+}
+
+var (
+	errDirectoryRemoved = errors.New("mmapkv: the store's directory was removed")
+	errManifestGone     = errors.New("mmapkv: MANIFEST was removed or replaced by another file")
+)
+
+// checkNamesLocked says what has happened to the names of the store's files, nil if
+// nothing has, or if that cannot be told at the moment. The caller holds manifest.mu:
+// whoever changes the manifest puts another file there.
+func (s *Store) checkNamesLocked() error {
+	m := &s.manifest
+	id, err := vfs.IdentityOf(s.dir, segment.ManifestName)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if stamp, err := vfs.StampOf(s.dir); err == nil && stamp.Removed {
+			return errDirectoryRemoved
+		}
+		return errManifestGone
+	case err != nil:
+		return nil
+	case !m.identified:
+		m.identity, m.identified = id, true
+	case id != m.identity:
+		return errManifestGone
+	}
+	for i := len(m.current.Segments) - 1; i >= 0 && !m.current.Segments[i].Sealed; i-- {
+		name := segment.FileName(m.current.Segments[i].ID)
+		if _, err := vfs.IdentityOf(s.dir, name); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("mmapkv: %s, which is being written, was removed", name)
+		}
+	}
+	return nil
+}
+
+// noteManifestLocked remembers which file MANIFEST is. The caller holds manifest.mu, and
+// has opened the file or put it there.
+func (s *Store) noteManifestLocked() {
+	id, err := vfs.IdentityOf(s.dir, segment.ManifestName)
+	s.manifest.identity, s.manifest.identified = id, err == nil
+}
+
+// stepWatch is the watch for a test that takes the background's steps.
+func (s *Store) stepWatch() (did bool, err error) {
+	if s.options.ReadOnly || s.failed() != nil {
+		return false, nil
+	}
+	s.lookAtNames()
+	return false, s.failed()
+}
+
+// wake puts a token into a channel that has room for one. It does not wait.
+func wake(tokens chan struct{}) {
+	select {
+	case tokens <- struct{}{}:
+	default: // there is one already
+	}
+}
