@@ -94,7 +94,9 @@ func (r *reserve) change(fn func(f vfs.File) error) error {
 	return errors.Join(err, f.Close())
 }
 
-// growLocked makes the file longer, all at once or by as many blocks as there are.
+// growLocked makes the file longer, all at once or by as many blocks as there are. One
+// that may not become so long, by a limit of the process, is as long as it may be: that
+// says nothing of the room on the disk.
 func (r *reserve) growLocked(f vfs.File, wanted int64) error {
 	err := f.Allocate(wanted)
 	if !isFull(err) {
@@ -113,7 +115,11 @@ func (r *reserve) growLocked(f vfs.File, wanted int64) error {
 		return nil
 	}
 	// A call that failed may have made it longer.
-	return errors.Join(err, f.Truncate(r.size))
+	failed := f.Truncate(r.size)
+	if errors.Is(err, syscall.EFBIG) {
+		return failed
+	}
+	return errors.Join(err, failed)
 }
 
 // give cuts the file by so many bytes, in whole blocks, unless that would leave

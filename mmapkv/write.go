@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mmapkv/mmapkv/index"
@@ -277,7 +278,9 @@ func (s *Store) commit(members []*write) {
 }
 
 // commitSome writes as many of the members, in order, as go into the file
-// together, at least one, and returns how many it has dealt with.
+// together, at least one, and returns how many it has dealt with. That is none where it
+// has ended the tail instead, at the limit for the size of files: the next call begins
+// another file.
 func (s *Store) commitSome(members []*write) int {
 	first := members[0]
 	if err := s.beforeWrite(first.deletes); err != nil {
@@ -300,15 +303,36 @@ func (s *Store) commitSome(members []*write) int {
 		n, size = 1, first.draft.EncodedSize(true, s.tail.empty)
 		err = s.reserveTail(size, first.deletes)
 	}
+	empty := s.tail.empty
+	if s.endAtLimit(err, empty) {
+		return 0
+	}
 	if err != nil {
 		return fail(members[:1], s.writeFailed(err))
 	}
 	start := s.tail.end.Offset
 	if err := s.appendTail(members[:n]); err != nil {
+		if s.endAtLimit(err, empty) {
+			return 0
+		}
 		return fail(members[:n], err)
 	}
 	s.publish(members[:n], start)
 	return n
+}
+
+// endAtLimit ends the tail, which may have ended by now, if the error of a write is that
+// the file may not become so long: there is a limit for the process, in front of where
+// the write ends. The log goes on in another file, where the write has all the room below
+// the limit. It had that already if the tail was empty.
+func (s *Store) endAtLimit(err error, empty bool) bool {
+	if !errors.Is(err, syscall.EFBIG) || errors.Is(err, ErrFailed) || empty {
+		return false
+	}
+	if s.tail.file != nil {
+		s.endTail()
+	}
+	return true
 }
 
 func fail(members []*write, err error) int {

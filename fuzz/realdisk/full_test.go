@@ -191,32 +191,84 @@ func (s *checkedStore) fill() {
 	}
 }
 
-// TestFileSizeLimit lowers RLIMIT_FSIZE to less than a segment: it is as a full
-// disk, and over when the limit is.
+// TestFileSizeLimit lowers RLIMIT_FSIZE to less than a segment, and less than the log
+// has in one already: the log goes on in files as long as they may be, and Delete works.
+// What is longer is refused.
 func TestFileSizeLimit(t *testing.T) {
 	if !alone(t) {
 		return
 	}
 	for _, policy := range policies {
-		t.Run(policy.String(), func(t *testing.T) {
-			s := openChecked(t, t.TempDir(), mmapkv.Options{SegmentSize: 64 << 10, Sync: policy})
-			s.mustPut(10, 1000)
-			restore := limitFileSize(t, 50_001)
-			refused := s.putUntil(syscall.EFBIG)
-			s.compare(refused)
-			restore()
-			s.mustPut(200, 1000)
-			s.compare(refused)
-			s.mustClose()
-			s.open()
-			s.compare(refused)
-		})
+		for _, limit := range []uint64{50_001, 49_152, 20_000, 8192} {
+			t.Run(fmt.Sprint(policy, ", ", limit), func(t *testing.T) {
+				s := openChecked(t, t.TempDir(), mmapkv.Options{SegmentSize: 1 << 20, Sync: policy})
+				s.mustPut(40, 1000)
+				restore := limitFileSize(t, limit)
+				defer restore()
+				s.mustPut(100, 1000)
+				s.deleteSome(30)
+				key, err := s.putNew(60_000)
+				s.wantNoRoom(key, err, syscall.EFBIG)
+				long, err := s.putNew(400_000) // one that gets a file of its own
+				s.wantNoRoom(long, err, syscall.EFBIG)
+				s.mustPut(20, 1000)
+				s.compare([]string{key, long})
+				if err := s.Sync(); err != nil {
+					t.Fatal(err)
+				}
+				s.mustClose()
+				s.open()
+				s.mustPut(20, 1000)
+				s.deleteSome(30)
+				s.compare([]string{key, long})
+				restore()
+				s.mustPut(200, 1000)
+				s.mustClose()
+				s.open()
+				s.compare([]string{key, long})
+			})
+		}
+	}
+}
+
+// TestFileSizeLimitBelowAnyFile lowers RLIMIT_FSIZE to less than a new file needs: every
+// write says so, nothing is lost, and with a higher limit all goes on.
+func TestFileSizeLimitBelowAnyFile(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	for _, policy := range policies {
+		for _, limit := range []uint64{0, 32, 64, 100} {
+			t.Run(fmt.Sprint(policy, ", ", limit), func(t *testing.T) {
+				s := openChecked(t, t.TempDir(), mmapkv.Options{SegmentSize: 64 << 10, Sync: policy})
+				s.mustPut(20, 1000)
+				restore := limitFileSize(t, limit)
+				defer restore()
+				var refused []string
+				for range 5 {
+					key, err := s.putNew(1000)
+					s.wantNoRoom(key, err, syscall.EFBIG)
+					refused = append(refused, key)
+					if err := s.Delete([]byte(s.keys()[0])); !errors.Is(err, syscall.EFBIG) || errors.Is(err, mmapkv.ErrFailed) {
+						t.Fatalf("Delete: %v", err)
+					}
+				}
+				s.compare(refused)
+				restore()
+				s.mustPut(100, 1000)
+				s.deleteSome(30)
+				s.compare(refused)
+				s.mustClose()
+				s.open()
+				s.compare(refused)
+			})
+		}
 	}
 }
 
 // TestFileSizeLimitInReservedRoom: the limit lies where room is reserved, as somebody may
-// set it for a process that runs. What does not fit is refused, once, and the log goes on
-// in another file.
+// set it for a process that runs, so that a part of a write fits. The log goes on in
+// another file, and nothing is refused.
 func TestFileSizeLimitInReservedRoom(t *testing.T) {
 	if !alone(t) {
 		return
@@ -228,23 +280,14 @@ func TestFileSizeLimitInReservedRoom(t *testing.T) {
 				s := openChecked(t, d.dir+"/store", mmapkv.Options{SegmentSize: 4 << 20, Sync: policy})
 				s.mustPut(300, 1000) // 512 KiB are reserved
 				restore := limitFileSize(t, 450_001)
-				var refused []string
-				for range 200 {
-					if key, err := s.putNew(1000); err != nil {
-						s.wantNoRoom(key, err, syscall.EFBIG)
-						refused = append(refused, key)
-					}
-				}
-				if len(refused) != 1 {
-					t.Errorf("%d writes were refused", len(refused))
-				}
+				s.mustPut(200, 1000)
 				s.deleteSome(150)
-				s.compare(refused)
+				s.compare(nil)
 				restore()
 				s.mustPut(200, 1000)
 				s.mustClose()
 				s.open()
-				s.compare(refused)
+				s.compare(nil)
 			})
 		}
 	}

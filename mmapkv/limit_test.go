@@ -1,0 +1,101 @@
+package mmapkv
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// A file may not become as long as the log wants it: by a limit of the process, which
+// shows before the first byte of a write, in its middle, or where room is reserved. The
+// write goes to another file, whole, and a power loss leaves what it would otherwise.
+func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
+	limits := map[string]faulty.Rule{
+		"the first byte":      {Match: faulty.Only(faulty.Write)},
+		"the middle":          {Match: faulty.Only(faulty.Write), Short: true},
+		"where room is taken": {Match: faulty.Only(faulty.Allocate), Forever: true},
+	}
+	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(time.Second), fsync.Never} {
+		for what, limit := range limits {
+			t.Run(fmt.Sprint(policy, ", ", what), func(t *testing.T) {
+				power := forgetful.New()
+				disk := faulty.New(power)
+				s := openOnDisk(t, disk, policy)
+				put(t, s, "before", "value")
+				first := s.tail.file
+				limit.Err = syscall.EFBIG
+				if limit.Forever { // of this file alone
+					name := "/store/" + segment.FileName(first.ID)
+					limit.Match = func(op faulty.Op) bool { return op.Kind == faulty.Allocate && op.Name == name }
+					if err := first.active.Trim(); err != nil { // so that it has to take room
+						t.Fatal(err)
+					}
+				}
+				disk.Fail(limit)
+				group := []*write{
+					s.writeForTest([]byte("one"), make([]byte, 500)),
+					s.writeForTest([]byte("two"), make([]byte, 500)),
+				}
+				s.group.Exclusive(func() { s.commit(group) })
+				if disk.Fired() == 0 {
+					t.Fatal("nothing was refused")
+				}
+				for _, w := range group {
+					if w.err != nil {
+						t.Fatal(w.err)
+					}
+				}
+				if s.tail.file == first {
+					t.Error("the log goes on in the same file")
+				}
+				if err := s.Delete([]byte("before")); err != nil {
+					t.Error(err)
+				}
+				disk.Heal()
+				for seed := range uint64(16) {
+					s := openOnDisk(t, power.PowerCutWhole(forgetful.Random(seed)), policy)
+					if policy == fsync.Always {
+						wantAbsent(t, s, "before")
+						wantValue(t, s, "one", string(make([]byte, 500)))
+						wantValue(t, s, "two", string(make([]byte, 500)))
+					}
+					if damages := s.Stats().Recovery.Damages; len(damages) > 0 {
+						t.Errorf("seed %d: Open reports damage: %v", seed, damages)
+					}
+					closeStore(t, s)
+				}
+				closeStore(t, s)
+			})
+		}
+	}
+}
+
+// A file that has no record yet is not given up for another one that would have no more
+// room.
+func TestLimitBelowARecordMakesNoFiles(t *testing.T) {
+	disk := faulty.New(forgetful.New())
+	s := openOnDisk(t, disk, fsync.Never)
+	put(t, s, "before", "value")
+	disk.Fail(faulty.Rule{Match: faulty.Only(faulty.Write), Err: syscall.EFBIG, Forever: true, Nth: 1})
+	for range 3 {
+		if err := s.Put([]byte("refused"), make([]byte, 500)); err == nil {
+			t.Fatal("written where nothing can be")
+		}
+	}
+	disk.Heal()
+	put(t, s, "after", "value")
+	for range 10 {
+		if did, err := s.stepSeal(); err != nil || !did {
+			break
+		}
+	}
+	if n := len(s.Stats().Segments); n > 2 {
+		t.Errorf("%d segments", n)
+	}
+}
