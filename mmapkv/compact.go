@@ -14,14 +14,15 @@ import (
 // Compact rewrites everything that holds garbage worth reclaiming, beginning with
 // the segment being written if it holds any, and returns when that is done. It
 // stops at the next convenience, with nothing lost, when the context ends, and
-// returns the context's error; ErrClosed when the store is closed meanwhile,
+// returns the context's error, though what cannot be given up in its middle, the sealing
+// of a segment and a sync, may take a moment longer; ErrClosed when the store is closed meanwhile,
 // ErrReadOnly when it is open for reading only. One compaction runs at a time:
 // Compact waits for one that runs.
 //
 // An error that wraps ErrCorrupt says that a segment could not be rewritten since
 // it is damaged; the others are all the same.
 func (s *Store) Compact(ctx context.Context) error {
-	if err := s.sealGarbage(ctx); err != nil {
+	if err := s.unlessEnded(ctx, func() error { return s.sealGarbage(ctx) }); err != nil {
 		return err
 	}
 	select {
@@ -95,10 +96,7 @@ func (s *Store) sealGarbage(ctx context.Context) error {
 	}
 	var garbage bool
 	s.group.Exclusive(func() { garbage = s.tailHasGarbage() })
-	if !garbage {
-		return s.sealEnded()
-	}
-	if err := s.sealEnded(); err != nil {
+	if err := s.sealEnded(ctx); err != nil || !garbage {
 		return err
 	}
 	if _, err := s.prepare(); errors.Is(err, ErrFailed) {
@@ -106,15 +104,38 @@ func (s *Store) sealGarbage(ctx context.Context) error {
 	}
 	var err error
 	s.group.Exclusive(func() {
-		if s.tailHasGarbage() {
+		if err = ctx.Err(); err == nil && s.tailHasGarbage() {
 			err = s.endGarbage()
 		}
 	})
-	if err = errors.Join(err, s.sealEnded()); err != nil {
+	if err = errors.Join(err, s.sealEnded(ctx)); err != nil {
 		return err
 	}
 	s.group.Exclusive(s.endUnused)
-	return s.sealEnded()
+	return s.sealEnded(ctx)
+}
+
+// unlessEnded does something that waits for the disk or for others, and returns when
+// that is done, or when the context ends. What cannot be given up half done goes on then,
+// up to where it looks at the context. Close waits for it, as for a write.
+func (s *Store) unlessEnded(ctx context.Context, do func() error) error {
+	if ctx.Done() == nil || s.manual() {
+		return do()
+	}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer s.leave()
+		done <- do()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // tailHasGarbage says whether a record of the tail is not needed. It is called by
@@ -151,8 +172,11 @@ func (s *Store) endUnused() {
 
 // sealEnded seals the files that get no more records. It does not hurry: whoever
 // wants a compaction waits for one that steps aside.
-func (s *Store) sealEnded() error {
+func (s *Store) sealEnded(ctx context.Context) error {
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		did, err := s.stepSeal()
 		if !did || err != nil {
 			return err
@@ -239,9 +263,7 @@ func (s *Store) compactRun(pacer *pacer, run []*file) (m *merge, err error) {
 		return m, err
 	}
 	s.between("copied")
-	if err = s.syncer.SyncTo(s.acknowledged.Load()); err != nil {
-		err = s.syncFailed(err)
-	}
+	err = s.unlessEnded(pacer.ctx, s.syncAll)
 	s.between("logged")
 	if err == nil {
 		err = pacer.cancelled()

@@ -212,7 +212,7 @@ func (s *Store) endForTest(t testing.TB) {
 		}
 		s.endTail()
 	})
-	if err := s.sealEnded(); err != nil {
+	if err := s.sealEnded(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,0 +1,126 @@
+package mmapkv
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+)
+
+// slowFS is a disk whose calls of one kind take until release, once armed.
+type slowFS struct {
+	vfs.FS
+	call    func(kind, name string) bool
+	armed   atomic.Bool
+	waiting chan struct{}
+	release chan struct{}
+}
+
+func (d *slowFS) OpenDir(path string) (vfs.Dir, error) {
+	dir, err := d.FS.OpenDir(path)
+	return &slowDir{dir, d}, err
+}
+
+func (d *slowFS) slow(kind, name string) {
+	if d.armed.Load() && d.call(kind, name) && d.armed.Swap(false) {
+		d.waiting <- struct{}{}
+		<-d.release
+	}
+}
+
+type slowDir struct {
+	vfs.Dir
+	disk *slowFS
+}
+
+func (d *slowDir) Create(name string) (vfs.File, error) {
+	d.disk.slow("create", name)
+	f, err := d.Dir.Create(name)
+	return &slowFile{f, d.disk, name}, err
+}
+
+func (d *slowDir) Open(name string) (vfs.File, error) {
+	f, err := d.Dir.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return &slowFile{f, d.disk, name}, nil
+}
+
+type slowFile struct {
+	vfs.File
+	disk *slowFS
+	name string
+}
+
+func (f *slowFile) Datasync() error {
+	f.disk.slow("sync", f.name)
+	return f.File.Datasync()
+}
+
+// A Compact whose context ends returns, whatever of sealing it waits for; nothing is
+// lost, and the store goes on.
+func TestCancelledCompactReturnsWhileItSeals(t *testing.T) {
+	for what, c := range map[string]struct {
+		call  func(kind, name string) bool
+		phase string // of the compaction, from which on it is slow; "": from the start
+	}{
+		"sync of the log":              {func(kind, name string) bool { return kind == "sync" && strings.HasSuffix(name, ".seg") }, ""},
+		"hint":                         {func(kind, name string) bool { return kind == "create" && strings.Contains(name, ".hint") }, ""},
+		"manifest":                     {func(kind, name string) bool { return kind == "create" && strings.Contains(name, "MANIFEST") }, ""},
+		"sync of the log, when copied": {func(kind, name string) bool { return kind == "sync" }, "copied"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			disk := &slowFS{FS: vfs.OS(), call: c.call, waiting: make(chan struct{}), release: make(chan struct{})}
+			o := byHand()
+			o.SegmentSize, o.Sync = 1<<20, fsync.Never
+			var s *Store
+			inject.Into(o, &inject.Seams{FS: disk, Between: func(phase string) {
+				if phase == c.phase {
+					put(t, s, "unsynced", "value")
+					disk.armed.Store(true)
+				}
+			}})
+			s = open(t, dir, o)
+			fill(t, s, 0, 300, 100)
+			fill(t, s, 0, 300, 100)
+			disk.armed.Store(c.phase == "")
+			ctx, cancel := context.WithCancel(t.Context())
+			compacted := make(chan error, 1)
+			go func() { compacted <- s.Compact(ctx) }()
+			select {
+			case <-disk.waiting:
+			case err := <-compacted:
+				t.Fatalf("Compact did not come so far: %v", err)
+			}
+			cancel()
+			select {
+			case err := <-compacted:
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("Compact: %v", err)
+				}
+			case <-time.After(time.Minute):
+				t.Error("Compact does not return")
+				close(disk.release)
+				return
+			}
+			close(disk.release)
+			put(t, s, "later", "value")
+			wantFilled(t, s, 0, 300, 100)
+			closeStore(t, s)
+			s = open(t, dir, nil)
+			wantFilled(t, s, 0, 300, 100)
+			wantValue(t, s, "later", "value")
+			if damages := s.Stats().Recovery.Damages; len(damages) > 0 {
+				t.Errorf("Open reports damage: %v", damages)
+			}
+		})
+	}
+}
