@@ -335,6 +335,9 @@ func (from *hintSource) openHint(s *Store, mayWrite bool) (hint *fileHint, rebui
 			f.built = nil
 			return hint, false, nil
 		}
+		if isScarce(err) {
+			return nil, false, err // the hint may be as good as ever
+		}
 	}
 	if !mayWrite {
 		return nil, false, err

@@ -499,8 +499,8 @@ func (m *merge) withHint(f *file, use func(*fileHint) error) error {
 		err = use(hint)
 		hint.Close()
 	}
-	if err == nil {
-		return nil
+	if err == nil || isScarce(err) {
+		return err
 	}
 	if hint, err = m.store.rebuildHint(f, m.pacer.pause); err != nil {
 		return fmt.Errorf("mmapkv: the hint of %s: %w", segment.FileName(f.ID), err)

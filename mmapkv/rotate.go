@@ -263,6 +263,9 @@ func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.Hint
 		return hint, err
 	}
 	file, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
+	if isScarce(err) {
+		return nil, err // what it knows would be gone for good
+	}
 	if err != nil {
 		return hint, nil
 	}

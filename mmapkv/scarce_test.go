@@ -1,0 +1,165 @@
+package mmapkv
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// takesDescriptor matches the calls for which a process needs one to spare.
+var takesDescriptor = faulty.Only(faulty.OpenDir, faulty.Create, faulty.Open, faulty.Names, faulty.Lock)
+
+func optionsOn(disk *faulty.Disk) *Options {
+	o := byHand()
+	o.Sync = fsync.Always
+	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
+	return o
+}
+
+// scarceFixture is a disk with a store of several segments: one that was closed, or one
+// that was killed, and is damaged. Of a key only a hint knows then that its newest value
+// is lost, and an older file has an older one.
+func scarceFixture(t *testing.T, clean bool) *forgetful.Disk {
+	t.Helper()
+	power := forgetful.New()
+	disk := faulty.New(power)
+	s := open(t, "/store", optionsOn(disk))
+	put(t, s, "lost", "older")
+	fill(t, s, 0, 100, 100)
+	s.endForTest(t)
+	put(t, s, "first", "value")
+	at := s.tail.end.Offset
+	put(t, s, "lost", "newer")
+	name := "/store/" + segment.FileName(s.tail.file.ID)
+	closeStore(t, s) // this writes the hint
+	s = open(t, "/store", optionsOn(disk))
+	put(t, s, "last", "value")
+	if clean {
+		closeStore(t, s)
+		return power.Kill()
+	}
+	power = power.Kill()
+	if !power.Flip(name, at, 1) {
+		t.Fatal("nothing is damaged")
+	}
+	return power
+}
+
+// TestOpenWithoutDescriptors fails each call of an Open that takes a descriptor, once and
+// from then on. Open says so or does what it would otherwise; it keeps nothing, changes
+// nothing of a store that was closed, and takes nothing for damaged that is not. The next
+// Open finds all.
+func TestOpenWithoutDescriptors(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+			for _, forever := range []bool{false, true} {
+				t.Run(fmt.Sprint("clean ", clean, ", ", errno, ", for ever ", forever), func(t *testing.T) {
+					fixture := scarceFixture(t, clean)
+					failed := 0
+					for nth := 1; openWithout(t, fixture, clean, faulty.Rule{Match: takesDescriptor, Err: errno, Nth: nth, Forever: forever}); nth++ {
+						failed++
+					}
+					if failed < 8 {
+						t.Errorf("only %d calls take a descriptor", failed)
+					}
+				})
+			}
+		}
+	}
+}
+
+// openWithout opens the store while calls fail, and says whether any did.
+func openWithout(t *testing.T, fixture *forgetful.Disk, clean bool, rule faulty.Rule) (fired bool) {
+	t.Helper()
+	power := fixture.Clone()
+	disk := faulty.New(power)
+	before := power.Hash()
+	disk.Fail(rule)
+	s, err := Open("/store", optionsOn(disk))
+	fired = disk.Fired() > 0
+	disk.Heal()
+	what := fmt.Sprint("call ", rule.Nth)
+	if err == nil {
+		wantAfterScarcity(t, s, clean, what)
+		power = power.Kill()
+	} else {
+		if !errors.Is(err, rule.Err) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrFailed) {
+			t.Errorf("%s: Open: %v", what, err)
+		}
+		waitFor(t, "what Open had opened to be closed", func() bool { runtime.GC(); return power.Held() == 0 })
+		if clean && power.Hash() != before {
+			t.Errorf("%s: an Open that failed has changed the store", what)
+		}
+	}
+	s = open(t, "/store", optionsOn(faulty.New(power)))
+	wantAfterScarcity(t, s, clean, what+", the next Open")
+	if rebuilt := s.Stats().Recovery.HintsRebuilt; clean && err != nil && rebuilt > 0 {
+		t.Errorf("%s: %d hints were made anew", what, rebuilt)
+	}
+	closeStore(t, s)
+	return fired
+}
+
+func wantAfterScarcity(t *testing.T, s *Store, clean bool, what string) {
+	t.Helper()
+	wantFilled(t, s, 0, 100, 100)
+	wantValue(t, s, "first", "value")
+	wantValue(t, s, "last", "value")
+	got, err := s.Get([]byte("lost"))
+	if clean && (err != nil || string(got) != "newer") || !clean && !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("%s: the key has %q, %v", what, got, err)
+	}
+	for _, one := range s.Stats().Segments {
+		if clean && one.Damaged {
+			t.Errorf("%s: %s is taken for damaged", what, one.File)
+		}
+	}
+	if rebuilt := s.Stats().Recovery.HintsRebuilt; clean && rebuilt > 0 {
+		t.Errorf("%s: %d hints were made anew", what, rebuilt)
+	}
+}
+
+// A compaction that cannot open a hint does not make it anew.
+func TestCompactWithoutDescriptors(t *testing.T) {
+	disk := faulty.New(forgetful.New())
+	o := optionsOn(disk)
+	o.Compaction.Disabled = false
+	s := open(t, "/store", o)
+	fill(t, s, 0, 20, 100)
+	s.endForTest(t)
+	for i := range 5 {
+		key, _ := numbered(i, 0)
+		if err := s.Delete(key); err != nil {
+			t.Fatal(err)
+		}
+		put(t, s, "overwritten", string(make([]byte, 300)))
+	}
+	put(t, s, "overwritten", "last")
+	s.endForTest(t)
+	calls := disk.Count()
+	disk.Fail(faulty.Rule{Match: faulty.Only(faulty.Open), Err: syscall.EMFILE, Forever: true})
+	if _, err := s.stepCompact(); !errors.Is(err, syscall.EMFILE) || errors.Is(err, ErrFailed) {
+		t.Errorf("a compaction: %v", err)
+	}
+	for _, call := range disk.Calls()[calls:] {
+		if call.Kind == faulty.Create {
+			t.Errorf("it made %s", call.Name)
+		}
+	}
+	for _, one := range s.Stats().Segments {
+		if one.Damaged {
+			t.Errorf("%s is taken for damaged", one.File)
+		}
+	}
+	disk.Heal()
+	compact(t, s)
+	wantFilled(t, s, 5, 20, 100)
+}
