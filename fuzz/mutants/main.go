@@ -31,6 +31,7 @@ var suites = []suite{
 	{"fuzz", "TestDamageIsLocalAndReported", damageMutants},
 	{"mmapkv", "TestExpired|TestEmptied", clockMutants},
 	{"mmapkv", "TestPowerLoss|TestDamageBehind|TestNumbers|TestLogGoesOn|TestRecoveryBelieves|TestCompactionEnds", refusedMutants},
+	{"mmapkv", "TestSyncAndEdit|TestStoreNotices|TestLogGoesOn|TestOpenWithout", lateMutants},
 	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
 }
 
