@@ -83,9 +83,8 @@ func (s *Store) tryAgain() (err error) {
 	return err
 }
 
-// sealGarbage ends the tail if it holds garbage, and seals what has ended. The log
-// goes on in another file meanwhile: a writer that had to make one would wait for
-// the sync and the hint of this one. It goes again if nobody has come.
+// sealGarbage ends the tail if it holds garbage, and seals what has ended. What has
+// expired is garbage.
 func (s *Store) sealGarbage(ctx context.Context) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -94,9 +93,19 @@ func (s *Store) sealGarbage(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var garbage bool
-	s.group.Exclusive(func() { garbage = s.tailHasGarbage() })
-	if err := s.sealEnded(ctx); err != nil || !garbage {
+	if _, err := s.sweepExpired(ctx); err != nil {
+		return err
+	}
+	return s.sealTail(ctx, s.tailHasGarbage)
+}
+
+// sealTail ends the tail if that is worth it, which the leader asks, and seals what
+// has ended. The log goes on in another file meanwhile: a writer that had to make one
+// would wait for the sync and the hint of this one. It goes again if nobody has come.
+func (s *Store) sealTail(ctx context.Context, worthIt func() bool) error {
+	var ends bool
+	s.group.Exclusive(func() { ends = worthIt() })
+	if err := s.sealEnded(ctx); err != nil || !ends {
 		return err
 	}
 	if _, err := s.prepare(); errors.Is(err, ErrFailed) {
@@ -104,7 +113,7 @@ func (s *Store) sealGarbage(ctx context.Context) error {
 	}
 	var err error
 	s.group.Exclusive(func() {
-		if err = ctx.Err(); err == nil && s.tailHasGarbage() {
+		if err = ctx.Err(); err == nil && worthIt() {
 			err = s.endGarbage()
 		}
 	})
@@ -142,8 +151,7 @@ func (s *Store) unlessEnded(ctx context.Context, do func() error) error {
 // the leader.
 func (s *Store) tailHasGarbage() bool {
 	f := s.tail.file
-	return f != nil && s.tail.end.Offset > f.dataStart &&
-		(f.recordBytes() > f.liveBytes.Load() || f.expiring.gone(s.now().UnixMilli()) > 0)
+	return f != nil && s.tail.end.Offset > f.dataStart && f.recordBytes() > f.liveBytes.Load()
 }
 
 // endGarbage ends the tail, and starts the next file if there is one. It is called
@@ -242,7 +250,9 @@ func (s *Store) compactRun(pacer *pacer, run []*file) (m *merge, err error) {
 	defer region("compact").End()
 	began := time.Now()
 	m = &merge{store: s, pacer: pacer, run: run, older: s.olderThan(run[0])}
+	defer s.watchSweep(run)()
 	err = m.prepare()
+	s.between("chosen")
 	var names []string
 	var size int64
 	for _, f := range m.run {
@@ -321,6 +331,11 @@ func (s *Store) switchTo(m *merge, f *file) {
 	s.moveAll(m, f)
 	s.between("moved")
 	s.files.replace(m.run)
+	if f != nil {
+		if t := f.expiring.Load(); t != nil {
+			s.expiresAt(t.first.Load()) // a sweep has not seen the file before
+		}
+	}
 	s.space.promise(nil)
 }
 
@@ -339,20 +354,15 @@ func (s *Store) moveAll(m *merge, f *file) {
 	}
 }
 
-// move changes one entry of the index, unless a writer has done so.
+// move changes one entry of the index, unless a writer has done so, or the sweep.
 func (s *Store) move(move move, f *file) {
-	to := index.NoLocation
 	size := int64(move.size) * segment.Alignment
-	if size > 0 {
-		to = index.MakeLocation(f.slot, int64(move.offset)*segment.Alignment, size)
-	}
+	to := index.MakeLocation(f.slot, int64(move.offset)*segment.Alignment, size)
 	if !s.files.keys.CompareAndSwap(index.Fingerprint{Hash: move.hash, Check: move.check}, move.from, to) {
 		return
 	}
 	// The old file is gone in a moment, and with it its account.
-	if size > 0 {
-		f.addLive(size, int(move.keySize), 1)
-	}
+	f.addLive(size, int(move.keySize), 1)
 }
 
 // discard removes files that are no longer listed, with their hints. Their room

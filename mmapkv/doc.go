@@ -46,8 +46,9 @@
 // New bytes are safe, then the index moves, then the old file goes: never
 // another order. The steps of a write are in write.go, of a read in read.go, of
 // the change to a new file in rotate.go, of compaction in compact.go, of opening in
-// open.go, recovery.go and load.go, of checking in verify.go, of saving what is left
-// of a damaged store in salvage.go. What a store does once a second is in watch.go.
+// open.go, recovery.go and load.go, of taking out what has expired in expire.go and
+// sweep.go, of checking in verify.go, of saving what is left of a damaged store in
+// salvage.go. What a store does once a second is in watch.go.
 //
 // The read path takes no mutex and writes no memory that other reads use
 // at the same time: it loads the published set (Store.live), hashes the key, walks the
@@ -82,6 +83,7 @@
 //  4. fileSet.mu: the list of files and the publishing of Store.live.
 //
 // Store.compacting, which whoever compacts holds, comes before the last three.
-// The locks of the reserve, of space, of compactions, of scrubs and of the
+// expiry.sweeping is held while nothing but the index, sweptRecords and files' swept
+// is touched. The locks of the reserve, of space, of sweptRecords, of compactions, of scrubs and of the
 // notifier, the index's page locks and the locks inside package fsync are leaves.
 package mmapkv

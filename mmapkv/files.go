@@ -24,8 +24,13 @@ type file struct {
 	hintBytes            atomic.Int64         // what its hint takes; 0 while it has none
 	hintDue              atomic.Int64         // what it takes about, once it has one
 	built                *segment.HintBuilder // by a recovery that may not write it, for loading
-	expiring             expiries
-	mayShadow            atomic.Bool // it has tombstones or records that expire
+	mayShadow            atomic.Bool          // it has tombstones or records that expire
+
+	// expiring is where what of the file expires and when, nil while nothing does, and
+	// expired what the sweep, or Open, has found to have done so, in bytes.
+	expiring atomic.Pointer[expiries]
+	expired  atomic.Int64
+	swept    atomic.Pointer[sweptRecords] // while a compaction has the file in hand
 
 	// pins is what tombstones take that a compaction has kept, or found that it would
 	// have to, by the older file that needs them. It is guarded by fileSet.mu once the
@@ -78,40 +83,6 @@ func (l *live) set(f *file) {
 		l.files = append(l.files, make([]*file, need-len(l.files))...)
 	}
 	l.files[f.slot] = f
-}
-
-// expiries estimates how much of a file has expired: a record that does so makes
-// no noise. It takes the records to be spread evenly over time.
-type expiries struct{ bytes, first, last atomic.Int64 }
-
-// add counts a record of size bytes that expires at a time in Unix milliseconds.
-// One goroutine at a time adds.
-func (e *expiries) add(size, at int64) {
-	e.bytes.Add(size)
-	if first := e.first.Load(); first == 0 || at < first {
-		e.first.Store(at)
-	}
-	e.last.Store(max(e.last.Load(), at))
-}
-
-// merge counts what another one has counted.
-func (e *expiries) merge(other *expiries) {
-	if bytes := other.bytes.Load(); bytes > 0 {
-		e.add(bytes, other.first.Load())
-		e.add(0, other.last.Load())
-	}
-}
-
-// gone is about how many bytes have expired by now.
-func (e *expiries) gone(now int64) int64 {
-	bytes, first, last := e.bytes.Load(), e.first.Load(), e.last.Load()
-	switch {
-	case bytes == 0 || now < first:
-		return 0
-	case now >= last:
-		return bytes
-	}
-	return int64(float64(bytes) * float64(now-first+1) / float64(last-first+1))
 }
 
 // fileSet is the list of files, by age, and the places where they are published.

@@ -114,6 +114,9 @@ func (l *loading) finish() error {
 	}
 	s.files.keys.Sweep(index.Location.Tombstone)
 	s.files.keys.Trim(s.options.ExpectedKeys)
+	if s.hides.Load() {
+		s.expiresAt(0) // the tail may have expired, or most of it
+	}
 	return l.err
 }
 
@@ -363,7 +366,6 @@ type collector struct {
 // tally is what the records of a file come to.
 type tally struct {
 	live, liveHints int64
-	expiring        expiries
 }
 
 func (l *loading) newCollector() *collector {
@@ -421,7 +423,7 @@ func (c *collector) put(part int) {
 		of.live += r.size
 		of.liveHints += segment.HintEntrySize(int(r.keySize))
 		if r.expiry != 0 {
-			of.expiring.add(r.size, r.expiry)
+			c.store.expires(f, r.location.Offset(), max(f.capacity, f.end.Offset), r.expiry)
 		}
 	}
 }
@@ -446,7 +448,6 @@ func (c *collector) end() {
 	for f, of := range c.tallies {
 		f.liveBytes.Add(of.live)
 		f.liveHints.Add(of.liveHints)
-		f.expiring.merge(&of.expiring)
 	}
 }
 
@@ -460,6 +461,7 @@ func (s *Store) locate(f *file, e *segment.HintEntry, now int64) index.Location 
 		case e.Flags&segment.Tombstone != 0:
 			size = 0
 		case e.Flags&segment.Expires != 0 && e.Expiry <= now:
+			f.expired.Add(e.Size)
 			size = 0
 			s.hides.Store(true)
 		}

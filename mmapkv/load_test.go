@@ -94,9 +94,7 @@ func TestLoadingInPieces(t *testing.T) {
 			t.Errorf("the index takes %d bytes a key", perKey)
 		}
 		for _, f := range s.live.Load().order {
-			if bytes := f.expiring.bytes.Load(); bytes > f.liveBytes.Load() {
-				t.Errorf("%d bytes of segment %d expire, of %d", bytes, f.ID, f.liveBytes.Load())
-			}
+			checkExpiries(t, s, f)
 		}
 		closeStore(t, s)
 	}

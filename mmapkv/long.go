@@ -100,11 +100,14 @@ func (s *Store) commitLong(w *write) error {
 	long.file.addLive(long.recorded, len(long.key), 1)
 	long.file.hintDue.Store(segment.HintEntrySize(len(long.key)))
 	if long.expiry != 0 {
-		long.file.expiring.add(long.recorded, long.expiry)
 		long.file.mayShadow.Store(true)
 	}
 	old := s.live.Load().keys.Put(w.prints[0], index.MakeLocation(long.file.slot, start.Offset, long.recorded))
 	s.markDead(old, len(long.key))
+	if long.expiry != 0 {
+		s.expires(long.file, start.Offset, long.file.capacity, long.expiry)
+		s.startExpire()
+	}
 	// Not before the index has the record: a file that has ended may be sealed, and
 	// compaction drops what the index does not have.
 	s.endTail()

@@ -54,19 +54,17 @@ type place struct {
 
 // shadow is a record of a key that the index does not have.
 type shadow struct {
-	key  []byte
-	seq  uint64
-	at   place
-	live int64      // bytes, if it counts as live: it has expired and the index still has it
-	by   segment.ID // an older file that holds the key; 0: none does
+	key []byte
+	seq uint64
+	at  place
+	by  segment.ID // an older file that holds the key; 0: none does
 }
 
-// move is an entry of the index that the merge changes. There is a new place for
-// it, or none for a record that has expired.
+// move is an entry of the index that the merge changes.
 type move struct {
 	hash         uint64
 	from         index.Location
-	offset, size uint32 // in the new file, in units of segment.Alignment; size 0: none
+	offset, size uint32 // in the new file, in units of segment.Alignment
 	check        uint32
 	keySize      uint16
 }
@@ -140,10 +138,9 @@ func (m *merge) leavePins(n int) {
 func (m *merge) fitting() int {
 	needed := make([]int64, len(m.run)) // bytes, of each file
 	for i, f := range m.run {
-		needed[i] = f.liveBytes.Load()
+		needed[i] = f.liveBytes.Load() + f.swept.Load().tombstones()
 	}
 	for at, one := range m.shadows {
-		needed[at.file] -= one.live
 		if one.by != 0 {
 			needed[at.file] += segment.RecordSize(len(one.key), 0, segment.Tombstone)
 		}
@@ -186,7 +183,7 @@ func (m *merge) copy() (f *file, err error) {
 // copyFile copies what is needed of one file.
 func (m *merge) copyFile(i int, f *file) error {
 	walker := segment.NewWalker(f.File(), f.Salt, f.dataStart, f.end.Offset)
-	keys := m.store.files.keys
+	keys, swept := m.store.files.keys, f.swept.Load()
 	var r segment.Record
 	for asked := 0; ; asked-- {
 		if asked <= 0 {
@@ -202,30 +199,29 @@ func (m *merge) copyFile(i int, f *file) error {
 		}
 		m.in += r.Size
 		here := index.MakeLocation(f.slot, offset, r.Size)
-		live := holds(keys, m.store.hasher.Hash(r.Key), here)
 		shadow := m.shadows[place{i, offset}]
+		live := shadow == nil && holds(keys, m.store.hasher.Hash(r.Key), here)
 		wrote := int64(0)
 		switch {
+		case live:
+			if err = walker.Load(&r); err == nil {
+				wrote, err = m.write(&r, false)
+			}
 		case shadow != nil && shadow.by != 0:
 			wrote, err = m.write(&r, true)
 			if err == nil {
 				m.made.pins[shadow.by] += wrote
 			}
-		case live && shadow == nil:
-			if err = walker.Load(&r); err == nil {
-				wrote, err = m.write(&r, false)
-			}
+		case shadow == nil && r.Flags&segment.Expires != 0 && len(m.older) > 0 && swept.has(offset):
+			wrote, err = m.write(&r, true) // the next compaction asks what needs it
 		}
 		if err != nil {
 			return unreadable(f, offset, err)
 		}
 		if live {
 			print := m.store.hasher.Fingerprint(r.Key)
-			move := move{hash: print.Hash, check: print.Check, from: here, keySize: uint16(len(r.Key))}
-			if shadow == nil {
-				move.offset, move.size = uint32((m.end.Offset-wrote)/segment.Alignment), uint32(wrote/segment.Alignment)
-			}
-			m.note(move)
+			m.note(move{hash: print.Hash, check: print.Check, from: here, keySize: uint16(len(r.Key)),
+				offset: uint32((m.end.Offset - wrote) / segment.Alignment), size: uint32(wrote / segment.Alignment)})
 		}
 		if err := m.pacer.work(r.Size + wrote); err != nil {
 			return err
@@ -288,7 +284,7 @@ func (m *merge) write(r *segment.Record, tombstone bool) (size int64, err error)
 		entry.Flags = segment.Tombstone
 	} else if r.Flags&segment.Expires != 0 {
 		entry.Flags, entry.Expiry = segment.Expires, r.Expiry
-		m.made.expiring.add(size, r.Expiry)
+		m.made.expiriesOf(m.most()).add(at, r.Expiry)
 	}
 	if entry.Flags != 0 {
 		m.made.mayShadow.Store(true)
@@ -298,6 +294,15 @@ func (m *merge) write(r *segment.Record, tombstone bool) (size int64, err error)
 		return size, m.flush()
 	}
 	return size, nil
+}
+
+// most is how large the output is at most.
+func (m *merge) most() int64 {
+	bytes := m.header.Size()
+	for _, f := range m.run {
+		bytes += f.Limit()
+	}
+	return bytes
 }
 
 // create makes the output.
@@ -387,7 +392,7 @@ func (m *merge) finish() (*file, error) {
 }
 
 // findShadows finds the run's tombstones and expired records of keys that the
-// index does not have, and which of them an older file needs.
+// index does not have, or not any more, and which of them an older file needs.
 func (m *merge) findShadows() error {
 	now := m.store.now().UnixMilli()
 	var all []*shadow
@@ -434,20 +439,16 @@ func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error
 			if e.Flags&(segment.Tombstone|segment.Expires) == 0 {
 				continue
 			}
-			live := int64(0)
-			switch s.files.keys.Get(s.hasher.Fingerprint(e.Key)) {
-			case index.NoLocation:
-				// Deleted; or expired when the store was opened or before, whatever the
-				// clock says now.
-			case index.MakeLocation(f.slot, e.Offset, e.Size):
-				if e.Expiry > now {
-					continue
-				}
-				live = e.Size
-			default:
+			print, here := s.hasher.Fingerprint(e.Key), index.MakeLocation(f.slot, e.Offset, e.Size)
+			if e.Flags&segment.Expires != 0 && e.Expiry <= now {
+				s.expireRecord(f, &expiredRecord{print, here, e.Size, len(e.Key)})
+			}
+			if s.files.keys.Get(print) != index.NoLocation {
 				continue
 			}
-			found = append(found, &shadow{key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}, live: live})
+			// Deleted; or swept out, or expired when the store was opened, whatever the clock
+			// says now.
+			found = append(found, &shadow{key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}})
 		}
 		return nil
 	})

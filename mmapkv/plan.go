@@ -31,7 +31,6 @@ type candidate struct {
 func (s *Store) candidates() []candidate {
 	s.files.mu.Lock()
 	defer s.files.mu.Unlock()
-	now := s.now().UnixMilli()
 	listed := make(map[segment.ID]bool, len(s.files.order))
 	list := make([]candidate, 0, len(s.files.order))
 	for _, f := range s.files.order {
@@ -39,12 +38,7 @@ func (s *Store) candidates() []candidate {
 		c := candidate{file: f, size: f.recordBytes(), sealed: f.active == nil}
 		c.eligible = c.sealed && !f.damaged.Load() && !f.unreadable.Load()
 		c.most = f.liveBytes.Load()
-		gone := f.expiring.gone(now)
-		c.dead = c.most == 0 || gone >= c.size
-		if !c.dead {
-			// As much of what is alive has expired as of the whole file.
-			c.live = int64(float64(c.most) * (1 - float64(gone)/float64(c.size)))
-		}
+		c.live, c.dead = c.most, c.most == 0
 		for by, bytes := range f.pins {
 			if listed[by] {
 				c.live = min(c.live+bytes, c.size)

@@ -184,8 +184,8 @@ func (s *Store) TTL(key []byte) (ttl time.Duration, ok bool, err error) {
 	return max(left, 1), true, nil // it was not expired a moment ago
 }
 
-// Len is the number of keys. Expired ones count until they are swept out; after
-// Close it is 0.
+// Len is the number of keys. Expired ones count until they are swept out, some seconds
+// later, also where the store is open for reading only; after Close it is 0.
 func (s *Store) Len() int {
 	l := s.live.Load()
 	if l == nil {

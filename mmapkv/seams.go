@@ -30,6 +30,7 @@ func newStore(options Options) *Store {
 		liftBudget:     make(chan struct{}, 1),
 		wakeCompaction: make(chan struct{}, 1),
 		wakePopulate:   make(chan struct{}, 1),
+		expiry:         expiry{wake: make(chan struct{}, 1)},
 		events:         newNotifier(options.Events, options.Logger),
 	}
 	if seams := options.seams; seams != nil {
@@ -45,6 +46,7 @@ func newStore(options Options) *Store {
 	}
 	s.files.keys = s.newIndex(options.ExpectedKeys)
 	s.files.live = &s.live
+	s.expiry.due.Store(never)
 	s.group = fsync.NewGroup(s.commit)
 	s.group.SetLinger(s.always)
 	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
@@ -83,6 +85,7 @@ func (s *Store) steps() []inject.Step {
 		{Name: "prepare", Run: s.stepPrepare},
 		{Name: "compact", Run: s.stepCompact},
 		{Name: "watch", Run: s.stepWatch},
+		{Name: "expire", Run: s.stepExpire},
 	}
 	if s.options.ScrubBytesPerSecond > 0 {
 		steps = append(steps, inject.Step{Name: "scrub", Run: s.stepScrub})

@@ -13,7 +13,7 @@ type Stats struct {
 	Keys int
 	// LiveBytes is what the records that reads can find take, and about what their
 	// entries in hints do; DeadBytes what overwritten, deleted and expired ones and tombstones
-	// take. An expired record counts as live until a compaction or an Open meets it.
+	// take. An expired record counts as live until the sweep meets it, some seconds later.
 	LiveBytes, DeadBytes int64
 	// DiskBytes is what the segments, and about what their hints take on disk, with
 	// the room that is reserved ahead of the log.

@@ -66,6 +66,7 @@ type Store struct {
 	scrubs         scrubs
 	events         *notifier
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
+	expiry         expiry
 	wakePopulate   chan struct{} // holds one token when populate has
 	populateAll    atomic.Bool   // and looks at all files
 
@@ -88,6 +89,7 @@ func (s *Store) start() {
 	if s.options.ScrubBytesPerSecond > 0 {
 		s.background("scrub", s.scrub)
 	}
+	s.startExpire()
 	if s.options.ReadOnly {
 		return
 	}

@@ -53,8 +53,9 @@ func (s *Store) Put(key, value []byte) error {
 // PutWithTTL gives the key a value that is gone after ttl; ErrInvalid when ttl
 // is not positive. The wall clock counts, in whole milliseconds, rounded down: where
 // it is set back, a value that had expired may be there again, for as long as the
-// clock says, unless a compaction or a Delete has met it meanwhile. What it had
-// overwritten is not.
+// clock says: until the sweep meets it, some seconds later, and again behind the next
+// Open, unless a compaction or a Delete has met it by then. What it had overwritten
+// is not.
 func (s *Store) PutWithTTL(key, value []byte, ttl time.Duration) error {
 	if s.events.watchesSlow() {
 		defer s.timed("PutWithTTL", time.Now())
@@ -589,8 +590,9 @@ func (s *Store) publish(members []*write, start int64) {
 				old = keys.Put(print, index.MakeLocation(t.file.slot, offset, size))
 				t.file.addLive(size, keySize, 1)
 				if expiry := w.draft.Expiry(i); expiry != 0 {
-					t.file.expiring.add(size, expiry)
 					t.file.mayShadow.Store(true)
+					s.expires(t.file, offset, t.file.capacity, expiry)
+					s.startExpire()
 				}
 			}
 			s.markDead(old, keySize)

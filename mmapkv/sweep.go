@@ -1,0 +1,192 @@
+package mmapkv
+
+import (
+	"sync"
+
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// sweepBlocks is how many blocks next to each other are read at once.
+const sweepBlocks = lookBytes / expiryBlock
+
+// sweep is one sweep through what is due by now.
+type sweep struct {
+	store *Store
+	pacer *pacer
+	now   int64 // Unix milliseconds
+	heads segment.HeadWalker
+
+	expired []expiredRecord // of the blocks in hand
+}
+
+// expiredRecord is a record of a file that has expired.
+type expiredRecord struct {
+	print    index.Fingerprint
+	location index.Location
+	size     int64
+	keySize  int
+}
+
+// file sweeps what is due of a file.
+func (w *sweep) file(f *file, t *expiries) (err error) {
+	t.first.Store(never)
+	next := int64(never)
+	for i := range t.firsts {
+		if err == nil && t.firsts[i].Load() <= w.now {
+			err = w.chunk(f, t, int64(i))
+		}
+		next = min(next, t.firsts[i].Load())
+	}
+	lower(&t.first, next)
+	return err
+}
+
+// chunk sweeps what is due of a chunk.
+func (w *sweep) chunk(f *file, t *expiries, i int64) (err error) {
+	t.firsts[i].Store(never)
+	next := int64(never)
+	chunk := t.chunk(i)
+	for block := 0; block < expiryBlocks; {
+		due := expiryEntry(chunk[block].Load()).due()
+		if err != nil || due > w.now {
+			next = min(next, due)
+			block++
+			continue
+		}
+		// The entries are taken out before anything is read: what is added meanwhile is
+		// there behind this.
+		var entries [sweepBlocks]expiryEntry
+		n := 0
+		for first := block; n < sweepBlocks && block < expiryBlocks; n++ {
+			if n > 0 && expiryEntry(chunk[block].Load()).due() > w.now {
+				break
+			}
+			entries[n] = expiryEntry(chunk[first+n].Swap(0))
+			block++
+		}
+		from := (i*expiryBlocks + int64(block-n)) * expiryBlock
+		w.blocks(f, t, from, entries[:n])
+		err = w.pacer.work(int64(n) * expiryBlock)
+	}
+	lower(&t.firsts[i], next)
+	return err
+}
+
+// blocks sweeps blocks next to each other, of which the first begins at an offset.
+func (w *sweep) blocks(f *file, t *expiries, from int64, entries []expiryEntry) {
+	w.expired = w.expired[:0]
+	w.read(f, t, from, entries)
+	w.takeOut(f)
+}
+
+// read finds what has expired in blocks, and keeps in the table what will. Nothing
+// else of the sweep touches a file's descriptor.
+func (w *sweep) read(f *file, t *expiries, from int64, entries []expiryEntry) {
+	if !f.Acquire() {
+		return // what is left of it is in another file, which has a table of its own
+	}
+	defer f.Release()
+	w.heads.Reset(f.File(), f.Salt, f.Limit())
+	end := from + int64(len(entries))*expiryBlock
+	for i, entry := range entries {
+		if entry == 0 {
+			continue
+		}
+		block := from + int64(i)*expiryBlock
+		failed, err := w.heads.Walk(block+entry.place(), block+expiryBlock, end, func(offset int64, r *segment.Record) {
+			w.record(f, t, offset, r)
+		})
+		if err != nil {
+			t.add(failed, w.now+sweepAgain)
+		}
+	}
+}
+
+// record looks at a record.
+func (w *sweep) record(f *file, t *expiries, offset int64, r *segment.Record) {
+	if r.Flags&segment.Expires == 0 {
+		return
+	}
+	print := w.store.hasher.Fingerprint(r.Key)
+	loc := index.MakeLocation(f.slot, offset, r.Size)
+	switch {
+	case !holds(w.store.files.keys, print.Hash, loc):
+		// It is dead, or compaction has moved it to a file with a table of its own.
+	case r.Expired(w.now):
+		w.expired = append(w.expired, expiredRecord{print, loc, r.Size, len(r.Key)})
+	default:
+		t.add(offset, r.Expiry)
+	}
+}
+
+// takeOut takes out of the index what was found.
+func (w *sweep) takeOut(f *file) {
+	s := w.store
+	s.expiry.sweeping.Lock()
+	defer s.expiry.sweeping.Unlock()
+	swept := f.swept.Load()
+	for i := range w.expired {
+		r := &w.expired[i]
+		if l := s.live.Load(); l == nil || l.file(r.location) != f {
+			return // the index points to another file by now, and the slot may be another one's
+		}
+		if swept != nil {
+			swept.add(r.location.Offset(), r.keySize)
+		}
+		s.expireRecord(f, r)
+	}
+}
+
+// expireRecord takes a record that has expired out of the index, unless that has
+// another one of the key, or none.
+func (s *Store) expireRecord(f *file, r *expiredRecord) {
+	s.hides.Store(true)
+	if s.files.keys.CompareAndSwap(r.print, r.location, index.NoLocation) {
+		f.addLive(r.size, r.keySize, -1)
+		f.expired.Add(r.size)
+	}
+}
+
+// sweptRecords are the records that the sweep takes out of a file while a compaction
+// has it in hand. One may be told that the sweep did not take out in the end.
+type sweptRecords struct {
+	mu      sync.Mutex // guards the rest; a leaf
+	offsets map[int64]bool
+	bytes   int64
+}
+
+// watchSweep has the sweep tell what it takes out of the files, from here on, until
+// the function that it returns is called.
+func (s *Store) watchSweep(files []*file) (stop func()) {
+	set := func(make func() *sweptRecords) {
+		s.expiry.sweeping.Lock() // one that is being taken out was so before
+		defer s.expiry.sweeping.Unlock()
+		for _, f := range files {
+			f.swept.Store(make())
+		}
+	}
+	set(func() *sweptRecords { return &sweptRecords{offsets: map[int64]bool{}} })
+	return func() { set(func() *sweptRecords { return nil }) }
+}
+
+func (r *sweptRecords) add(offset int64, keySize int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.offsets[offset] = true
+	r.bytes += segment.RecordSize(keySize, 0, segment.Tombstone)
+}
+
+// has says whether the record at an offset may have been taken out.
+func (r *sweptRecords) has(offset int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.offsets[offset]
+}
+
+// tombstones is what tombstones in their place would take, in bytes.
+func (r *sweptRecords) tombstones() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bytes
+}
