@@ -73,8 +73,8 @@ type model struct {
 
 // entry is a value that was put and neither overwritten nor deleted. An expired
 // one is out of reach at once; whether it comes back when the clock is turned back
-// depends on who has met it meanwhile. Open leaves it out of the index, and
-// compaction may take it from the index and from the disk.
+// depends on who has met it meanwhile. Open leaves it out of the index, the sweep
+// takes it from there, and compaction may take it from the index and from the disk.
 type entry struct {
 	value   string
 	expiry  int64 // Unix milliseconds; 0: never
@@ -177,10 +177,8 @@ func (m *model) expired(e *entry) bool { return e.expiry != 0 && e.expiry <= m.n
 
 // compacted says that a compaction may have met all that has expired.
 func (m *model) compacted() {
+	m.swept(unknown)
 	for _, e := range m.entries {
-		if m.expired(e) {
-			e.indexed = min(e.indexed, unknown)
-		}
 		if e.indexed != yes {
 			e.stored = unknown
 		}
@@ -389,8 +387,20 @@ func (m *model) doStep(t *rapid.T) {
 	}
 	_, err := step.Run()
 	m.must(t, step.Name, err)
-	if step.Name == "compact" {
+	switch step.Name {
+	case "compact":
 		m.compacted()
+	case "expire":
+		m.swept(no)
+	}
+}
+
+// swept says what is left in the index of what has expired: no more than that.
+func (m *model) swept(left maybe) {
+	for _, e := range m.entries {
+		if m.expired(e) {
+			e.indexed = min(e.indexed, left)
+		}
 	}
 }
 
@@ -434,6 +444,9 @@ func (m *model) close(t *rapid.T) {
 
 // checkLen compares Len, in which what has expired counts until it is met.
 func (m *model) checkLen(t *rapid.T) {
+	if !m.byHand {
+		m.swept(unknown) // the background may have been there
+	}
 	least, most := 0, 0
 	for _, e := range m.entries {
 		if e.indexed == yes {

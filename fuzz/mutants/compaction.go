@@ -41,9 +41,10 @@ var compactionMutants = []mutant{
 	{"the oldest file is not asked for the key of a tombstone", "mmapkv/merge.go",
 		"	for i := len(m.older) - 1; i >= 0 && len(all) > 0; i-- {", "	for i := len(m.older) - 1; i >= 1 && len(all) > 0; i-- {"},
 	{"an expired record is left in the index", "mmapkv/merge.go",
-		"		if live {\n			print", "		if live && shadow == nil {\n			print"},
+		"				s.expireRecord(f, &expiredRecord{print, here, e.Size, len(e.Key)})\n			}\n			if s.files.keys.Get(print) != index.NoLocation {",
+		"			}\n			if there := s.files.keys.Get(print); there != index.NoLocation && (there != here || e.Expiry > now) {"},
 	{"dead records are copied", "mmapkv/merge.go",
-		"		case live && shadow == nil:", "		case shadow == nil:"},
+		"		case live:\n", "		case shadow == nil:\n"},
 	{"the new file goes to the end of the list", "mmapkv/compact.go",
 		"		m.Segments = slices.Concat(m.Segments[:at], with, m.Segments[at+len(run):])", "		m.Segments = slices.Concat(m.Segments[:at], m.Segments[at+len(run):], with)"},
 }
@@ -53,9 +54,33 @@ var clockMutants = []mutant{
 	{"expired records are dropped", "mmapkv/merge.go",
 		"		case shadow != nil && shadow.by != 0:", "		case shadow != nil && shadow.by != 0 && r.Flags&segment.Tombstone != 0:"},
 	{"only the clock says what has expired", "mmapkv/merge.go",
-		"			case index.NoLocation:\n", "			case index.NoLocation:\n				if e.Flags&segment.Expires != 0 {\n					continue\n				}\n"},
+		"			if s.files.keys.Get(print) != index.NoLocation {", "			if s.files.keys.Get(print) != index.NoLocation || e.Flags&segment.Expires != 0 && e.Expiry > now {"},
 	{"the manifest forgets how far the sealed files went", "mmapkv/manifest.go",
 		"			next.SealedSeq = max(next.SealedSeq, info.End.Seq)\n", ""},
+}
+
+// sweepMutants lose what expires, or more than that.
+var sweepMutants = []mutant{
+	{"the sweep removes a newer value", "mmapkv/sweep.go",
+		"	if s.files.keys.CompareAndSwap(r.print, r.location, index.NoLocation) {", "	if s.files.keys.Delete(r.print) != index.NoLocation {"},
+	{"a delete of a swept key is not written", "mmapkv/sweep.go",
+		"	s.hides.Store(true)\n", ""},
+	{"what is swept during a compaction shadows nothing", "mmapkv/merge.go",
+		"len(m.older) > 0 && swept.has(offset):", "swept.has(-1):"},
+	{"the sweep tells compaction nothing", "mmapkv/sweep.go",
+		"			swept.add(r.location.Offset(), r.keySize)\n", ""},
+	{"what expires later leaves the table", "mmapkv/sweep.go",
+		"		t.add(offset, r.Expiry)\n", ""},
+	{"a block that cannot be read is forgotten", "mmapkv/sweep.go",
+		"			t.add(failed, w.now+sweepAgain)\n", "			_ = failed\n"},
+	{"what compaction has moved is not swept", "mmapkv/compact.go",
+		"			s.expiresAt(t.first.Load()) // a sweep has not seen the file before\n", "			_ = t\n"},
+	{"what is loaded is not swept", "mmapkv/load.go",
+		"			c.store.expires(f, r.location.Offset(), max(f.capacity, f.end.Offset), r.expiry)\n", ""},
+	{"all blocks are read", "mmapkv/sweep.go",
+		"		if err != nil || due > w.now {", "		if err != nil || due == never {"},
+	{"a tail that has expired stays", "mmapkv/expire.go",
+		"	return expired >= records-expired && ", "	return expired > records && "},
 }
 
 // plainMutants are for the store's own tests.

@@ -30,6 +30,7 @@ var suites = []suite{
 	{"fuzz", "TestCompactionCrashStates", compactionMutants},
 	{"fuzz", "TestDamageIsLocalAndReported", damageMutants},
 	{"mmapkv", "TestExpired|TestEmptied", clockMutants},
+	{"mmapkv", "TestExpired|TestEachKey|TestSweep|TestSwept|TestCrashBehind", sweepMutants},
 	{"mmapkv", "TestPowerLoss|TestDamageBehind|TestNumbers|TestLogGoesOn|TestRecoveryBelieves|TestCompactionEnds", refusedMutants},
 	{"mmapkv", "TestSyncAndEdit|TestStoreNotices|TestLogGoesOn|TestOpenWithout", lateMutants},
 	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
