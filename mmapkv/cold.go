@@ -2,6 +2,7 @@ package mmapkv
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -111,6 +112,6 @@ func (s *Store) lockNew(f *file) {
 		return
 	}
 	if err := f.Lock(); err != nil {
-		s.log.Warn("mmapkv: a new segment is not locked in memory", "file", segment.FileName(f.ID), "error", err)
+		s.events.message(slog.LevelWarn, "mmapkv: a new segment is not locked in memory", "file", segment.FileName(f.ID), "error", err)
 	}
 }

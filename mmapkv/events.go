@@ -21,8 +21,8 @@ import (
 // in Stats.EventsDropped. Events can arrive before Open has returned and after
 // Close has. The store does not recover from a panic in a callback.
 //
-// Options.Logger gets the same as messages, in the same order and from the same
-// goroutine.
+// Options.Logger gets the same as messages, and what else there is to log, in the
+// same order and from the same goroutine. Its handler may call the store too.
 type Events struct {
 	// CompactionStarted: a compaction begins. CompactionEnded follows.
 	CompactionStarted func(CompactionStarted)
@@ -94,10 +94,11 @@ const (
 // stopped.
 type notifier struct {
 	events        Events
-	log           *slog.Logger
+	log           *slog.Logger // nil: nobody wants messages
 	slowThreshold time.Duration
 	spaceIsLow    atomic.Bool
 	undelivered   atomic.Int64
+	hasFailed     atomic.Bool
 
 	mu         sync.Mutex // guards what follows; a leaf
 	waiting    []func()
@@ -128,6 +129,11 @@ func (n *notifier) rotated(file string) {
 }
 
 // recovered writes no message: Open writes its own.
+// message queues a message that belongs to no event.
+func (n *notifier) message(level slog.Level, text string, attributes ...any) {
+	tell[struct{}](n, nil, struct{}{}, level, text, attributes...)
+}
+
 func (n *notifier) recovered(r RecoveryStats) {
 	r.Damages = slices.Clone(r.Damages)
 	if n.events.Recovered != nil {
@@ -179,6 +185,13 @@ func (n *notifier) spaceLow(err error) {
 }
 
 // spaceBack is cheap enough to be called after every write: it mostly only loads.
+// failed tells why the store takes no more writes, once.
+func (n *notifier) failed(err error) {
+	if !n.hasFailed.Swap(true) {
+		n.message(slog.LevelError, "mmapkv: a write or sync failed; the store takes no more writes until it is opened again", "error", err)
+	}
+}
+
 func (n *notifier) spaceBack() {
 	if n.spaceIsLow.Load() {
 		n.spaceIsLow.Store(false)
@@ -188,17 +201,16 @@ func (n *notifier) spaceBack() {
 func (n *notifier) dropped() int64 { return n.undelivered.Load() }
 
 // tell queues an event for its callback and the log, if either wants it. The
-// message bears the time of the event, not that of the delivery.
+// message bears the time of the event, not that of the delivery. The logger is not
+// even asked before that: it is the user's.
 func tell[E any](n *notifier, callback func(E), event E, level slog.Level, message string, attributes ...any) {
-	ctx := context.Background()
-	logged := n.log.Enabled(ctx, level)
-	if !logged && callback == nil {
+	if n.log == nil && callback == nil {
 		return
 	}
 	record := slog.NewRecord(time.Now(), level, message, 0)
 	record.Add(attributes...)
 	n.enqueue(func() {
-		if logged {
+		if ctx := context.Background(); n.log != nil && n.log.Enabled(ctx, level) {
 			_ = n.log.Handler().Handle(ctx, record) // there is nowhere to tell, as in package slog
 		}
 		if callback != nil {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-var silent = slog.New(slog.DiscardHandler)
+var silent *slog.Logger
 
 // inBubble runs a test that may wait, with synctest.Wait, until every event is
 // delivered. It fails when a delivering goroutine does not end.

@@ -3,6 +3,7 @@ package mmapkv
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,7 +109,7 @@ func (s *Store) expire() {
 		case <-timer:
 		}
 		if _, err := s.stepExpire(); err != nil && !errors.Is(err, ErrClosed) {
-			s.log.Warn("mmapkv: the tail could not be ended, of which most has expired; it is tried again", "error", err)
+			s.events.message(slog.LevelWarn, "mmapkv: the tail could not be ended, of which most has expired; it is tried again", "error", err)
 		}
 	}
 }

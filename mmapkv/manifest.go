@@ -94,10 +94,8 @@ func (s *Store) writeFailed(err error) error {
 
 // syncFailed is writeFailed for a sync, after which nothing is known.
 func (s *Store) syncFailed(err error) error {
-	if s.syncer.Err() == nil {
-		s.log.Error("mmapkv: a write or sync failed; the store takes no more writes until it is opened again", "error", err)
-	}
 	s.syncer.Fail(err)
+	s.events.failed(s.syncer.Err())
 	return s.failed()
 }
 

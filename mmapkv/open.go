@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"slices"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
@@ -368,7 +369,7 @@ func (s *Store) noteDamage(name string, offset int64, reason string) {
 
 func (s *Store) reportRecovery() {
 	r := s.recovery
-	s.log.Info("mmapkv: opened", "keys", s.files.keys.Len(), "segments", len(s.files.order), "clean", r.Clean,
+	s.events.message(slog.LevelInfo, "mmapkv: opened", "keys", s.files.keys.Len(), "segments", len(s.files.order), "clean", r.Clean,
 		"recovered", r.RecordsRecovered, "hintsRebuilt", r.HintsRebuilt, "took", r.Duration)
 	s.events.recovered(r)
 	for i := range r.Damages {

@@ -67,8 +67,8 @@ type Options struct {
 	ScrubBytesPerSecond int64
 	// Events are called when something happens that an operator wants to know.
 	Events Events
-	// Logger gets what an operator wants to know: recovery, damage, failure.
-	// nil: silent.
+	// Logger gets what an operator wants to know: recovery, damage, failure. It is
+	// called as Events are: behind Open and Close too, never under a lock. nil: silent.
 	Logger *slog.Logger
 
 	seams *inject.Seams
@@ -132,9 +132,6 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if err := c.Compaction.setDefaults(); err != nil {
 		return c, err
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 
 	"github.com/mmapkv/mmapkv/internal/bulk"
@@ -414,7 +415,7 @@ func (s *Store) adopt(files, kept []*unsealedFile, copies []*file) error {
 		}
 		// Behind the sealed end lies only what was copied or never counted.
 		if err := f.File().Truncate(f.end.Offset); err != nil {
-			s.log.Warn("mmapkv: a recovered segment could not be trimmed", "file", segment.FileName(f.ID), "error", err)
+			s.events.message(slog.LevelWarn, "mmapkv: a recovered segment could not be trimmed", "file", segment.FileName(f.ID), "error", err)
 		}
 		if mapped != f.Segment {
 			f.Retire()

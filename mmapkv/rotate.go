@@ -3,6 +3,7 @@ package mmapkv
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"slices"
 
 	"github.com/mmapkv/mmapkv/fsync"
@@ -58,14 +59,14 @@ func (s *Store) removeFile(f *file) {
 // manifest the disk holds.
 func (s *Store) remove(name string) {
 	if err := s.unlink(name); err != nil {
-		s.log.Warn("mmapkv: a file that is no longer needed could not be removed", "file", name, "error", err)
+		s.events.message(slog.LevelWarn, "mmapkv: a file that is no longer needed could not be removed", "file", name, "error", err)
 	}
 }
 
 // removeHint is remove for a hint, which need not be there.
 func (s *Store) removeHint(id segment.ID) {
 	if err := s.unlink(segment.HintName(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.log.Warn("mmapkv: a hint that is no longer needed could not be removed", "file", segment.HintName(id), "error", err)
+		s.events.message(slog.LevelWarn, "mmapkv: a hint that is no longer needed could not be removed", "file", segment.HintName(id), "error", err)
 	}
 }
 
@@ -241,7 +242,7 @@ func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 func (s *Store) writeHint(f *file, end segment.End) error {
 	hint, err := s.buildHint(f, end, s.sealing.pause)
 	if err != nil {
-		s.log.Warn("mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
+		s.events.message(slog.LevelWarn, "mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
 		return nil
 	}
 	return s.publishBuilt(f, hint, end)
@@ -285,7 +286,7 @@ func (s *Store) publishHint(id segment.ID, content []byte, pause func()) (size i
 	if err := s.writeFailed(err); errors.Is(err, ErrFailed) {
 		return 0, err
 	}
-	s.log.Warn("mmapkv: a hint could not be written", "file", segment.HintName(id), "error", err)
+	s.events.message(slog.LevelWarn, "mmapkv: a hint could not be written", "file", segment.HintName(id), "error", err)
 	return 0, nil
 }
 
@@ -310,6 +311,7 @@ func (s *Store) syncLog() (upTo uint64, err error) {
 	upTo = s.acknowledged.Load()
 	for _, f := range s.files.unsealed() {
 		if err := f.sync(); err != nil {
+			s.events.failed(err) // nobody may be waiting for it
 			return 0, err
 		}
 	}
@@ -423,7 +425,7 @@ func (s *Store) maintain() {
 			for {
 				did, err := step()
 				if err != nil {
-					s.log.Warn("mmapkv: background work failed; it is tried again", "error", err)
+					s.events.message(slog.LevelWarn, "mmapkv: background work failed; it is tried again", "error", err)
 					break
 				}
 				if !did {

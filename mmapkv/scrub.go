@@ -3,6 +3,7 @@ package mmapkv
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 
@@ -90,7 +91,7 @@ func (s *Store) scrub() {
 		}
 		did, err := s.stepScrub()
 		if err != nil && !errors.Is(err, ErrClosed) {
-			s.log.Warn("mmapkv: a segment could not be read by the scrub; it goes on with the next", "error", err)
+			s.events.message(slog.LevelWarn, "mmapkv: a segment could not be read by the scrub; it goes on with the next", "error", err)
 		}
 		if did {
 			wake(due)

@@ -130,6 +130,7 @@ func TestScrubGoesOnBehindAnError(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	closeStore(t, s)
+	waitFor(t, "the last message", func() bool { return isIdle(s.events) })
 	if !strings.Contains(log.String(), bad) {
 		t.Errorf("the log says %s", log.String())
 	}

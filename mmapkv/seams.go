@@ -18,7 +18,6 @@ func newStore(options Options) *Store {
 	s := &Store{
 		options:   options,
 		always:    options.Sync == fsync.Always,
-		log:       options.Logger,
 		now:       time.Now,
 		random:    randomNumber,
 		hasher:    index.NewHasher(),

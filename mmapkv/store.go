@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"runtime/pprof"
 	"runtime/trace"
 	"slices"
@@ -23,7 +22,6 @@ import (
 type Store struct {
 	options Options
 	always  bool // Options.Sync is fsync.Always
-	log     *slog.Logger
 	now     func() time.Time
 	random  func() uint64
 	hasher  index.Hasher
