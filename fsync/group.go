@@ -3,6 +3,8 @@ package fsync
 import (
 	"sync"
 	"time"
+
+	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
 // Group lets concurrent callers share one commit. Each hands in a member; one of
@@ -17,9 +19,9 @@ type Group[M any] struct {
 	lingers bool
 	waiters sync.Pool // of *waiter[M]
 
-	mu     sync.Mutex // guards what follows
-	busy   bool       // somebody leads, or is woken to lead
-	queue  list[M]    // those that wait, without the leader
+	mu     rank.Mutex[rank.Group] // guards what follows
+	busy   bool                   // somebody leads, or is woken to lead
+	queue  list[M]                // those that wait, without the leader
 	linger linger
 
 	// members and followers are the leader's, from its turn to its hand-over.
@@ -57,8 +59,10 @@ func (g *Group[M]) SetLinger(on bool) { g.lingers = on }
 
 // Do has m committed, alone or with others, here or by another caller.
 func (g *Group[M]) Do(m M) {
+	rank.Acquire[rank.Leadership]()
 	g.mu.Lock()
 	if g.busy && !g.awaitTurn(m, false) {
+		rank.Release[rank.Leadership]()
 		return
 	}
 	g.busy = true // for a woken leader it is already
@@ -77,6 +81,7 @@ func (g *Group[M]) Do(m M) {
 // and those behind it in the queue wait for it. fn must not call Do or Exclusive.
 func (g *Group[M]) Exclusive(fn func()) {
 	var none M
+	rank.Acquire[rank.Leadership]()
 	g.mu.Lock()
 	if g.busy {
 		g.awaitTurn(none, true)
@@ -143,6 +148,7 @@ func (g *Group[M]) handOver() {
 	if next != nil {
 		next.turn <- true
 	}
+	rank.Release[rank.Leadership]()
 }
 
 func (l *list[M]) push(w *waiter[M]) {

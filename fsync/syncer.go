@@ -3,9 +3,10 @@ package fsync
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
 // Syncer knows what is written and what is safe, has the rest synced as the
@@ -31,7 +32,7 @@ type Syncer struct {
 	// no mutex, because testing/synctest takes who waits for one for busy.
 	syncing chan struct{}
 
-	mu       sync.Mutex // guards what follows; the atomics are read without it
+	mu       rank.Mutex[rank.Syncer] // guards what follows; the atomics are read without it
 	written  uint64
 	durable  atomic.Uint64
 	oldest   atomic.Int64 // a moment: no write that is not durable is older; nothingUnsynced under Always and Never
@@ -202,8 +203,9 @@ func (s *Syncer) LastSync() (at time.Time, took time.Duration) {
 // syncUnless waits for the sync that is running, if one is, and runs one itself
 // unless it is superfluous then.
 func (s *Syncer) syncUnless(superfluous func() bool) (did bool, err error) {
+	rank.Acquire[rank.Syncing]()
 	s.syncing <- struct{}{}
-	defer func() { <-s.syncing }()
+	defer s.stopSyncing()
 	if superfluous() {
 		return false, nil
 	}
@@ -227,6 +229,12 @@ func (s *Syncer) syncUnless(superfluous func() bool) (did bool, err error) {
 	}
 	s.markDurableLocked(upTo)
 	return true, nil
+}
+
+// stopSyncing gives back the token.
+func (s *Syncer) stopSyncing() {
+	<-s.syncing
+	rank.Release[rank.Syncing]()
 }
 
 // callSync calls the sync function; one that panics has failed.

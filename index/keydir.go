@@ -2,7 +2,6 @@ package index
 
 import (
 	"math/bits"
-	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/invariant"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
+	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
 // Options sizes a KeyDir. The zero value is good.
@@ -39,7 +39,7 @@ type KeyDir struct {
 	rebuilds atomic.Int64
 	walkers  walkers
 
-	growing sync.Mutex // held by the one goroutine that splits; locked before a page's mutex
+	growing rank.Mutex[rank.Growing] // held by the one goroutine that splits; locked before a page's mutex
 }
 
 // New returns an empty KeyDir.

@@ -2,10 +2,10 @@ package index
 
 import (
 	"math/bits"
-	"sync"
 	"sync/atomic"
 
 	"github.com/mmapkv/mmapkv/internal/prefetch"
+	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
 // bucket is the number of a page. The hashes of a page are those whose low bits are its bucket.
@@ -21,7 +21,7 @@ type page struct {
 	mask   uint64 // the low bits of a hash that the bucket decides
 	_      [24]byte
 
-	mu sync.Mutex // guards the fields below, every write to slots, and the place of this page in the directory
+	mu rank.Mutex[rank.Page] // guards the fields below, every write to slots, and the place of this page in the directory
 
 	checks  []uint32 // the other 32 bits of each slot's fingerprint
 	used    int      // slots with a hash

@@ -3,15 +3,15 @@ package index
 import (
 	"math/bits"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/mmapkv/mmapkv/internal/invariant"
+	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
 // walker is one Range in flight.
 type walker struct {
-	mu       sync.Mutex               // guards the rest; a leaf, locked under a page's mutex
+	mu       rank.Mutex[rank.Walker]  // guards the rest; a leaf, locked under a page's mutex
 	at       uint64                   // the walk has passed the bit-reversed hashes below it
 	came     map[Fingerprint]struct{} // keys that have come since it began, in what it has not passed
 	maxNotes int                      // how many of them it remembers at most
@@ -49,7 +49,7 @@ func (w *walker) pass(next uint64, pairs []pair) []pair {
 
 // walkers are those of a KeyDir.
 type walkers struct {
-	mu  sync.Mutex // held by whoever changes the list
+	mu  rank.Mutex[rank.Walkers] // held by whoever changes the list
 	all atomic.Pointer[[]*walker]
 }
 

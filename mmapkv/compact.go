@@ -8,6 +8,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/nap"
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -22,6 +23,8 @@ import (
 // An error that wraps ErrCorrupt says that a segment could not be rewritten since
 // it is damaged; the others are all the same.
 func (s *Store) Compact(ctx context.Context) error {
+	ctx, done := ownContext(ctx)
+	defer done()
 	if err := s.unlessEnded(ctx, func() error { return s.sealGarbage(ctx) }); err != nil {
 		return err
 	}
@@ -32,12 +35,13 @@ func (s *Store) Compact(ctx context.Context) error {
 	case <-s.stop:
 		return ErrClosed
 	}
-	defer func() { <-s.compacting }()
+	rank.Acquire[rank.Compacting]()
+	defer s.endCompacting()
 	if err := s.writable(); err != nil {
 		return err
 	}
-	pacer, done := s.newPacer(ctx)
-	defer done()
+	pacer, ended := s.newPacer(ctx)
+	defer ended()
 	damage := s.tryAgain()
 	after := segment.ID(0) // the file behind which the search goes on
 	last := s.lastSealed()
@@ -69,6 +73,12 @@ func (s *Store) Compact(ctx context.Context) error {
 			after = m.made.ID
 		}
 	}
+}
+
+// endCompacting gives back the token.
+func (s *Store) endCompacting() {
+	<-s.compacting
+	rank.Release[rank.Compacting]()
 }
 
 // tryAgain makes segments that a compaction could not read once candidates again,
@@ -126,19 +136,14 @@ func (s *Store) sealTail(ctx context.Context, worthIt func() bool) error {
 
 // unlessEnded does something that waits for the disk or for others, and returns when
 // that is done, or when the context ends. What cannot be given up half done goes on then,
-// up to where it looks at the context. Close waits for it, as for a write.
+// up to where it looks at the context. Close waits for it as for a write, if it counts
+// as one.
 func (s *Store) unlessEnded(ctx context.Context, do func() error) error {
 	if ctx.Done() == nil || s.manual() {
 		return do()
 	}
-	if err := s.enter(); err != nil {
-		return err
-	}
 	done := make(chan error, 1)
-	go func() {
-		defer s.leave()
-		done <- do()
-	}()
+	go func() { done <- do() }()
 	select {
 	case err := <-done:
 		return err
@@ -218,8 +223,9 @@ func (s *Store) compactBest(ctx context.Context) (did bool, err error) {
 	if s.syncer.Err() != nil || s.options.Compaction.Disabled {
 		return false, nil
 	}
+	rank.Acquire[rank.Compacting]()
 	s.compacting <- struct{}{}
-	defer func() { <-s.compacting }()
+	defer s.endCompacting()
 	run := s.bestRun()
 	if run == nil {
 		return false, nil
@@ -402,7 +408,7 @@ func (s *Store) olderThan(f *file) []*file {
 // between lets a test in between two steps of a compaction.
 func (s *Store) between(phase string) {
 	if seams := s.options.seams; seams != nil && seams.Between != nil {
-		seams.Between(phase)
+		rank.Unheld(func() { seams.Between(phase) })
 	}
 }
 

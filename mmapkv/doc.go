@@ -72,18 +72,39 @@
 //
 // # Locks
 //
-// In the order in which they may be taken; a later one is never held while an
-// earlier one is wanted:
+// In the order in which they may be taken: whoever holds one may want a later one,
+// and no earlier one. Some are no mutexes, but somebody waits for them all the same.
 //
-//  1. leadership of Store.group: one writer at a time, from the place in the
-//     file through publishing; guards Store.tail.
-//  2. Store.maintenance: sealing and preparing files, one step at a time;
+//  1. Store.closing: the first call of Close, for which later ones wait.
+//  2. Store.running: the background's goroutines, for which Close waits.
+//  3. Store.writing: the calls for which Close waits: those that write, Verify, and
+//     the part of Compact that seals.
+//  4. leadership of Store.group: one writer at a time, from the place in the
+//     file through publishing; guards Store.tail and Store.shut.
+//  5. Store.compacting: the token of whoever compacts, and of Close, which keeps it.
+//     A leader may want it: on a full disk a delete makes room by compacting, and
+//     Close ends as the last leader. So whoever compacts never writes; Compact seals
+//     the tail before it takes the token.
+//  6. Store.maintenance: sealing and preparing files, one step at a time;
 //     guards Store.prepared, Store.spare and Store.sealing.
-//  3. manifestLog.mu: edits of the manifest, each on the current list.
-//  4. fileSet.mu: the list of files and the publishing of Store.live.
+//  7. Syncer.syncing: the token of whoever syncs the log.
+//  8. manifestLog.mu: edits of the manifest, each on the current list.
+//  9. fileSet.mu: the list of files and the publishing of Store.live.
+//  10. expiry.sweeping: the taking out of records that have expired.
+//  11. KeyDir.growing: the split of one page of the index.
+//  12. page.mu: one page of it.
 //
-// Store.compacting, which whoever compacts holds, comes before the last three.
-// expiry.sweeping is held while nothing but the index, sweptRecords and files' swept
-// is touched. The locks of the reserve, of space, of sweptRecords, of compactions, of scrubs and of the
-// notifier, the index's page locks and the locks inside package fsync are leaves.
+// The others are leaves: nobody wants any lock while holding one. They are Group.mu
+// and Syncer.mu of package fsync, walkers.mu and walker.mu of package index, and here
+// loading.mu, reserve.mu, space.mu, compactions.mu, scrubs.mu, sweptRecords.mu,
+// notifier.mu and walks.mu. What xsync and package vfs lock inside comes behind them.
+//
+// Code of the user is called under none of all these: callbacks of View, GetMany
+// and Range, bodies of loops over Keys, Events, the Logger and its handler, Progress,
+// and methods of contexts. The notifier queues what there is to tell; a context is
+// wrapped (context.WithCancel) before the first lock, and from there on the standard
+// library's is asked. The clock and the hash are never the user's.
+//
+// Built with the tag `invariants` package rank panics where a lock is taken out of
+// this order, or code of the user called under one.
 package mmapkv

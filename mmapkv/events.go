@@ -6,9 +6,10 @@ import (
 	"log/slog"
 	"runtime/pprof"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
 // Events are callbacks for what an operator wants to know; a nil one is not
@@ -97,10 +98,10 @@ type notifier struct {
 	log           *slog.Logger // nil: nobody wants messages
 	slowThreshold time.Duration
 	spaceIsLow    atomic.Bool
-	undelivered   atomic.Int64
 	hasFailed     atomic.Bool
+	undelivered   atomic.Int64
 
-	mu         sync.Mutex // guards what follows; a leaf
+	mu         rank.Mutex[rank.Notifier] // guards what follows; a leaf
 	waiting    []func()
 	delivering bool           // a goroutine runs deliver
 	told       []CorruptError // without reasons; oldest first
@@ -128,12 +129,12 @@ func (n *notifier) rotated(file string) {
 	tell(n, n.events.Rotated, Rotated{File: file}, slog.LevelDebug, "mmapkv: the log goes on in a new file", "file", file)
 }
 
-// recovered writes no message: Open writes its own.
 // message queues a message that belongs to no event.
 func (n *notifier) message(level slog.Level, text string, attributes ...any) {
 	tell[struct{}](n, nil, struct{}{}, level, text, attributes...)
 }
 
+// recovered writes no message: Open writes its own.
 func (n *notifier) recovered(r RecoveryStats) {
 	r.Damages = slices.Clone(r.Damages)
 	if n.events.Recovered != nil {
@@ -184,7 +185,6 @@ func (n *notifier) spaceLow(err error) {
 	}
 }
 
-// spaceBack is cheap enough to be called after every write: it mostly only loads.
 // failed tells why the store takes no more writes, once.
 func (n *notifier) failed(err error) {
 	if !n.hasFailed.Swap(true) {
@@ -192,6 +192,7 @@ func (n *notifier) failed(err error) {
 	}
 }
 
+// spaceBack is cheap enough to be called after every write: it mostly only loads.
 func (n *notifier) spaceBack() {
 	if n.spaceIsLow.Load() {
 		n.spaceIsLow.Store(false)
@@ -244,6 +245,7 @@ func (n *notifier) deliver() {
 		}
 	}()
 	for event := n.next(); event != nil; event = n.next() {
+		rank.AssertNone("a callback of Events or the Logger")
 		event()
 	}
 	empty = true

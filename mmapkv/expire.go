@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
 // A record expires without a noise: reads do not find it any more, and that is all.
@@ -44,10 +45,10 @@ const (
 
 // expiry is when there is something to sweep.
 type expiry struct {
-	due      atomic.Int64  // nothing expires before, in Unix milliseconds
-	started  atomic.Bool   // there is a goroutine
-	wake     chan struct{} // holds one token when due is not never any more
-	sweeping sync.Mutex    // held while records are taken out; guards every file's swept
+	due      atomic.Int64              // nothing expires before, in Unix milliseconds
+	started  atomic.Bool               // there is a goroutine
+	wake     chan struct{}             // holds one token when due is not never any more
+	sweeping rank.Mutex[rank.Sweeping] // held while records are taken out; guards every file's swept
 }
 
 // expires notes that a record of a file, at an offset below size, expires, once the

@@ -2,10 +2,10 @@ package mmapkv
 
 import (
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -87,7 +87,7 @@ func (l *live) set(f *file) {
 
 // fileSet is the list of files, by age, and the places where they are published.
 type fileSet struct {
-	mu       sync.Mutex // guards order, beside, nextSlot and every file's end, ended, active
+	mu       rank.Mutex[rank.Files] // guards order, beside, nextSlot and every file's end, ended, active
 	order    []*file
 	beside   *file // what compaction has made and not yet put into order
 	nextSlot uint32

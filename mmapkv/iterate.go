@@ -8,6 +8,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/guard"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -30,7 +31,12 @@ func (s *Store) Keys() iter.Seq[[]byte] {
 		yieldAll := func() bool {
 			prefetchRecords(l, locations[:n])
 			for i := range n {
-				if key, ok := w.keyAt(prints[i], locations[i]); ok && !yield(key) {
+				key, ok := w.keyAt(prints[i], locations[i])
+				if !ok {
+					continue
+				}
+				rank.AssertNone("the body of a loop over Keys")
+				if !yield(key) {
 					return false
 				}
 			}
@@ -238,5 +244,6 @@ func (r *ranging) showRecord(f *file, offset, ahead int64) (next int64, err erro
 		return 0, f.corrupt(offset, "the value does not match its checksum")
 	}
 	in.shown = true
+	rank.AssertNone("a callback of Range")
 	return next, r.fn(record.Key[:len(record.Key):len(record.Key)], record.Value[:len(record.Value):len(record.Value)])
 }

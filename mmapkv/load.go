@@ -10,6 +10,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -26,11 +27,12 @@ type loading struct {
 	parts    int // of the index, a power of two
 	capacity int // of a worker for records of one part
 
-	workers  int // in the end
-	started  int // of them
-	working  sync.WaitGroup
-	mu       sync.Mutex // guards the rest
-	changed  sync.Cond  // there is something to do, or nothing comes any more
+	workers int // in the end
+	started int // of them
+	working sync.WaitGroup
+	// mu guards the rest.
+	mu       rank.Mutex[rank.Loading]
+	changed  sync.Cond // there is something to do, or nothing comes any more
 	sources  []*hintSource
 	waiting  []*hintSource // those of which nobody has opened the hint
 	ready    []*hintSource // those with pieces that nobody has taken

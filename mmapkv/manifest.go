@@ -4,10 +4,10 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
-	"sync"
 	"syscall"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -16,7 +16,7 @@ import (
 // applied to the current list under the mutex, so that no two parts of the store
 // can each publish their own idea of it.
 type manifestLog struct {
-	mu      sync.Mutex // guards the rest
+	mu      rank.Mutex[rank.Manifest] // guards the rest
 	current segment.Manifest
 
 	identity   vfs.Identity // of the file, as far as it is identified: see watch.go

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
+	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
 // manyAtOnce is how many keys or records are asked for together. A few cache lines
@@ -41,6 +42,7 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 			shown = false
 			err := s.view(keys[i], show)
 			if err != nil && !shown {
+				rank.AssertNone("a callback of GetMany")
 				err = fn(i, nil, err)
 			}
 			if err != nil {

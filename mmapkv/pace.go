@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/nap"
+	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
 // lookBytes is how much work is done between two looks at the clock.
@@ -26,6 +27,18 @@ type pacer struct {
 	done    int64 // bytes since began
 	looked  int64 // bytes since the last look at the clock
 	patient bool  // past the point where the work could be given up
+}
+
+// ownContext makes a context that ends with the user's, and whose methods are the
+// standard library's: they may be called under a lock. done is called when none is
+// held any more.
+func ownContext(users context.Context) (ctx context.Context, done func()) {
+	rank.AssertNone("a method of a context")
+	ctx, cancel := context.WithCancel(users)
+	return ctx, func() {
+		rank.AssertNone("a method of a context")
+		cancel()
+	}
 }
 
 // work is called for every so many bytes of work; an error means to give up.

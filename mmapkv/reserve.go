@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"sync"
 	"syscall"
 
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -44,9 +44,10 @@ const (
 type reserve struct {
 	dir vfs.Dir
 
-	mu       sync.Mutex // guards the rest
-	held     bool       // the file is there
-	known    bool       // size is how long it is
+	// mu guards the rest.
+	mu       rank.Mutex[rank.Reserve]
+	held     bool // the file is there
+	known    bool // size is how long it is
 	size     int64
 	manifest int64 // the size of the manifest
 }
@@ -193,7 +194,8 @@ func (s *Store) dropDead(wait bool) bool {
 			return false
 		}
 	}
-	defer func() { <-s.compacting }()
+	rank.Acquire[rank.Compacting]()
+	defer s.endCompacting()
 	run := s.deadRun()
 	if run == nil {
 		return false

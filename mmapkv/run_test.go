@@ -324,9 +324,17 @@ func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
 	s := open(t, t.TempDir(), o)
 	before := s.acknowledged.Load()
 	key, writes := bytes.Repeat([]byte("k"), minSegmentSize), 0
+	locked, looked := make(chan struct{}), make(chan struct{})
+	hold := func() {
+		s.space.mu.Lock() // where the writer comes by next
+		defer s.space.mu.Unlock()
+		close(locked)
+		<-looked
+	}
 	disk.long = func() {
 		if writes++; writes == 2 { // the header
-			s.space.mu.Lock() // where the writer comes by next
+			go hold()
+			<-locked
 		}
 	}
 	wrote := make(chan error, 1)
@@ -340,7 +348,7 @@ func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
 			}
 		}
 	}
-	s.space.mu.Unlock()
+	close(looked)
 	if err := <-wrote; err != nil {
 		t.Error(err)
 	}

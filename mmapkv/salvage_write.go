@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -250,6 +251,7 @@ const progressStep = 1000
 func (s *salvage) showProgress(done int64) {
 	if s.Progress != nil && (done-s.done > s.total/progressStep || done == s.total) {
 		s.done = done
+		rank.AssertNone("SalvageOptions.Progress")
 		s.Progress(done, s.total)
 	}
 }

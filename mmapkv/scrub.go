@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -28,7 +28,7 @@ type scrubs struct {
 	// at that of the youngest sealed file when the pass began.
 	after, upTo uint64
 
-	mu      sync.Mutex // guards what follows; a leaf
+	mu      rank.Mutex[rank.Scrubs] // guards what follows; a leaf
 	stats   ScrubStats
 	damages int   // found in this pass
 	bytes   int64 // read in this pass

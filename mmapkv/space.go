@@ -3,10 +3,10 @@ package mmapkv
 import (
 	"math"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -22,8 +22,9 @@ import (
 type space struct {
 	full atomic.Bool // writers wait until room is closed
 
-	mu       sync.Mutex // guards the rest
-	ended    bool       // nobody waits any more
+	// mu guards the rest.
+	mu       rank.Mutex[rank.Space]
+	ended    bool // nobody waits any more
 	room     chan struct{}
 	retired  []*segment.Segment // unlinked, and take room until no reader uses them
 	promised int64              // what the compaction in flight will write

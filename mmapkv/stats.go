@@ -1,9 +1,9 @@
 package mmapkv
 
 import (
-	"sync"
 	"time"
 
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -70,7 +70,7 @@ type CompactionStats struct {
 
 // compactions collects CompactionStats.
 type compactions struct {
-	mu    sync.Mutex // guards stats
+	mu    rank.Mutex[rank.Compactions] // guards stats
 	stats CompactionStats
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -50,7 +51,8 @@ type Store struct {
 	hides   atomic.Bool
 	stalled atomic.Int64 // nanoseconds that writers waited for syncs
 
-	maintenance sync.Mutex   // guards prepared, spare and sealing
+	// maintenance guards prepared, spare and sealing.
+	maintenance rank.Mutex[rank.Maintenance]
 	sealing     pacer        // what sealing keeps pace with
 	sealWaiters atomic.Int32 // writers who wait for sealing to end
 	prepared    *file        // listed, and the next tail
@@ -101,6 +103,8 @@ func (s *Store) start() {
 // background runs fn in a goroutine that profiles name by the label mmapkv.
 func (s *Store) background(name string, fn func()) {
 	s.running.Go(func() {
+		rank.Acquire[rank.Background]()
+		defer rank.Release[rank.Background]()
 		pprof.Do(context.Background(), pprof.Labels("mmapkv", name), func(context.Context) { fn() })
 	})
 }
@@ -116,16 +120,20 @@ func region(name string) *trace.Region {
 // failure before; what is on disk is safe to open again in any case.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
+		rank.Acquire[rank.Closing]()
+		defer rank.Release[rank.Closing]()
 		s.closed.Store(true)
 		s.space.end()
 		close(s.stop)
 		s.endWatch()
 		s.awaitWrites()
 		s.running.Wait()
-		s.compacting <- struct{}{} // no compaction goes on, none follows
-		if !s.options.ReadOnly {
+		if s.options.ReadOnly {
+			s.endCompactions()
+		} else {
 			s.group.Exclusive(func() {
 				s.shut = true
+				s.endCompactions()
 				s.closeError = s.finish()
 			})
 		}
@@ -133,6 +141,9 @@ func (s *Store) Close() error {
 	})
 	return s.closeError
 }
+
+// endCompactions waits for the compaction that runs; none follows.
+func (s *Store) endCompactions() { s.compacting <- struct{}{} }
 
 // finish brings everything to the disk and says in the manifest that it did, so
 // that the next Open has nothing to scan. It runs as the last leader.

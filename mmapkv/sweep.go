@@ -1,9 +1,8 @@
 package mmapkv
 
 import (
-	"sync"
-
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -151,7 +150,7 @@ func (s *Store) expireRecord(f *file, r *expiredRecord) {
 // sweptRecords are the records that the sweep takes out of a file while a compaction
 // has it in hand. One may be told that the sweep did not take out in the end.
 type sweptRecords struct {
-	mu      sync.Mutex // guards the rest; a leaf
+	mu      rank.Mutex[rank.Swept] // guards the rest; a leaf
 	offsets map[int64]bool
 	bytes   int64
 }

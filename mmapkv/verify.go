@@ -12,6 +12,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/nap"
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -73,13 +74,16 @@ func (s *Store) Verify(ctx context.Context) (Report, error) {
 	if s.closed.Load() {
 		return Report{}, ErrClosed
 	}
+	ctx, done := ownContext(ctx)
+	defer done()
+	rank.Acquire[rank.InFlight]()
 	s.writing.Add(1) // Close waits for it as for a write
 	defer s.leave()
 	if s.closed.Load() {
 		return Report{}, ErrClosed
 	}
-	pacer, done := s.newQuietPacer(ctx, 0)
-	defer done()
+	pacer, ended := s.newQuietPacer(ctx, 0)
+	defer ended()
 	v := verifier{dir: s.dir, pacer: pacer, known: s.acknowledged.Load()}
 	err := v.run()
 	return v.report(), err
@@ -331,6 +335,7 @@ func (v *verifier) reader(f vfs.File) *checkReader {
 
 func (v *verifier) tellProgress() {
 	if v.progress != nil {
+		rank.AssertNone("VerifyOptions.Progress")
 		v.progress(v.through+v.reading, max(v.total, v.through+v.reading))
 	}
 }

@@ -3,10 +3,10 @@ package mmapkv
 import (
 	"slices"
 	"sort"
-	"sync"
 	"sync/atomic"
 
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
 // walk is a Range or a Keys in flight. It runs on to its end when the store is closed
@@ -19,7 +19,7 @@ type walk struct {
 
 // walks are those of a store.
 type walks struct {
-	mu     sync.Mutex // guards the rest; a leaf
+	mu     rank.Mutex[rank.Walks] // guards the rest; a leaf
 	all    []*walk
 	closed bool
 }

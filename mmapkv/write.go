@@ -10,6 +10,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/bulk"
 	"github.com/mmapkv/mmapkv/internal/invariant"
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -191,6 +192,7 @@ func (s *Store) enter() error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
+	rank.Acquire[rank.InFlight]()
 	s.writing.Add(1)
 	err := s.writable()
 	if err != nil {
@@ -201,6 +203,7 @@ func (s *Store) enter() error {
 
 // leave ends what enter began.
 func (s *Store) leave() {
+	rank.Release[rank.InFlight]()
 	if s.writing.Add(-1) == 0 && s.closed.Load() {
 		select {
 		case s.wroteLast <- struct{}{}:

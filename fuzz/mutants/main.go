@@ -34,6 +34,7 @@ var suites = []suite{
 	{"mmapkv", "TestPowerLoss|TestDamageBehind|TestNumbers|TestLogGoesOn|TestRecoveryBelieves|TestCompactionEnds", refusedMutants},
 	{"mmapkv", "TestSyncAndEdit|TestStoreNotices|TestLogGoesOn|TestOpenWithout", lateMutants},
 	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
+	{"mmapkv", "TestLoggerMayCallTheStore|TestContextMayCallTheStore", userCodeMutants},
 }
 
 type suite struct {

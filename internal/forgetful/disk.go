@@ -30,6 +30,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
@@ -192,11 +193,11 @@ func (d *Disk) change(op Op, content uint64, do func() error) error {
 }
 
 // announceLocked calls the hook without the lock, and has it again however the
-// hook ends.
+// hook ends. What it calls of a store is as if nobody was in the middle of a call.
 func (d *Disk) announceLocked(n int, op Op) {
 	d.mu.Unlock()
 	defer d.mu.Lock()
-	d.OnCall(n, op)
+	rank.Unheld(func() { d.OnCall(n, op) })
 }
 
 // look runs a call that changes nothing.

@@ -14,10 +14,10 @@ const module = "github.com/mmapkv/mmapkv"
 
 // rooms lists what each package may import of the module, its tests aside.
 var rooms = map[string][]string{
-	"mmapkv":               {"segment", "index", "fsync", "internal/vfs", "internal/bulk", "internal/guard", "internal/invariant", "internal/inject", "internal/nap", "internal/prefetch", "internal/tick"},
+	"mmapkv":               {"segment", "index", "fsync", "internal/vfs", "internal/bulk", "internal/guard", "internal/invariant", "internal/inject", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick"},
 	"segment":              {"internal/vfs", "internal/bulk", "internal/invariant", "internal/prefetch"},
-	"index":                {"internal/invariant", "internal/prefetch"},
-	"fsync":                {"internal/vfs", "internal/invariant"},
+	"index":                {"internal/invariant", "internal/prefetch", "internal/rank"},
+	"fsync":                {"internal/vfs", "internal/invariant", "internal/rank"},
 	"internal/vfs":         {},
 	"internal/bulk":        {},
 	"internal/guard":       {},
@@ -27,8 +27,9 @@ var rooms = map[string][]string{
 	"internal/memgroup":    {},
 	"internal/nap":         {},
 	"internal/prefetch":    {},
+	"internal/rank":        {},
 	"internal/tick":        {},
-	"internal/forgetful":   {"internal/vfs"},
+	"internal/forgetful":   {"internal/rank", "internal/vfs"},
 	"internal/faulty":      {"internal/vfs"},
 	"internal/oracle":      {},
 	"internal/vfs/vfstest": {"internal/vfs"},

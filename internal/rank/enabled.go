@@ -1,0 +1,123 @@
+//go:build invariants
+
+package rank
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+)
+
+// Mutex is a mutex of a rank.
+type Mutex[R Rank] struct{ mutex sync.Mutex }
+
+// Lock locks it.
+func (m *Mutex[R]) Lock() {
+	Acquire[R]()
+	m.mutex.Lock()
+}
+
+// TryLock locks it if nobody has.
+func (m *Mutex[R]) TryLock() bool {
+	locked := m.mutex.TryLock()
+	if locked {
+		Acquire[R]()
+	}
+	return locked
+}
+
+// Unlock unlocks it.
+func (m *Mutex[R]) Unlock() {
+	Release[R]()
+	m.mutex.Unlock()
+}
+
+// Acquire says that the goroutine takes, or is about to wait for, a lock that is
+// no Mutex.
+func Acquire[R Rank]() {
+	var r R
+	one := bit(r.level())
+	change(func(held set) set {
+		later := held &^ (one - 1)
+		if one >= bit(firstLeaf) {
+			later = held &^ (bit(firstLeaf) - 1)
+		}
+		if later != 0 {
+			panic(fmt.Sprintf("invariant: %v is taken under %v", one, later))
+		}
+		return held | one
+	})
+}
+
+// Release says that it no longer holds it.
+func Release[R Rank]() {
+	var r R
+	one := bit(r.level())
+	change(func(held set) set {
+		if held&one == 0 {
+			panic(fmt.Sprintf("invariant: %v is released by who does not hold it", one))
+		}
+		return held &^ one
+	})
+}
+
+// Unheld runs what a test does in the middle of the store's work, on its goroutine,
+// as if that held nothing. A lock that is held is not taken by it.
+func Unheld(fn func()) {
+	var held set
+	change(func(now set) set { held = now; return 0 })
+	defer change(func(set) set { return held })
+	fn()
+}
+
+// AssertNone is called where the store is about to call what its user gave it.
+func AssertNone(what string) {
+	change(func(held set) set {
+		if held != 0 {
+			panic(fmt.Sprintf("invariant: %s is called under %v", what, held))
+		}
+		return held
+	})
+}
+
+// set is the locks that one goroutine holds, a bit for each: nobody holds two of
+// a rank.
+type set uint64
+
+func bit(l level) set { return 1 << l }
+
+func (s set) String() string {
+	var held []string
+	for l, name := range names {
+		if s&bit(level(l)) != 0 {
+			held = append(held, name)
+		}
+	}
+	return strings.Join(held, " and ")
+}
+
+// holders are the goroutines that hold something, in so many parts that they
+// seldom wait for each other.
+var holders [64]struct {
+	mu   sync.Mutex // guards held
+	held map[uintptr]set
+	_    [64]byte
+}
+
+// change changes what the calling goroutine holds.
+func change(to func(held set) set) {
+	g := goroutine()
+	part := &holders[g>>6%uintptr(len(holders))]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	before := part.held[g]
+	switch after := to(before); {
+	case after == 0 && before != 0:
+		delete(part.held, g)
+	case after != before:
+		if part.held == nil {
+			part.held = map[uintptr]set{}
+		}
+		part.held[g] = after
+	}
+}

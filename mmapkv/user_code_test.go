@@ -1,0 +1,313 @@
+package mmapkv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/internal/invariant"
+	"github.com/mmapkv/mmapkv/internal/rank"
+)
+
+// userCode calls, for every place where the public API takes code of its user, a
+// method that calls that code. The names are those of the declarations.
+var userCode = map[string]func(t *testing.T, s *Store){
+	"Store.View": func(t *testing.T, s *Store) {
+		_ = s.View([]byte("a"), func([]byte) error { return nil })
+	},
+	"Store.GetMany": func(t *testing.T, s *Store) {
+		_ = s.GetMany([][]byte{[]byte("absent")}, func(int, []byte, error) error { return nil })
+	},
+	"Store.Range": func(t *testing.T, s *Store) {
+		_ = s.Range(func([]byte, []byte) error { return nil })
+	},
+	"Store.Keys": func(t *testing.T, s *Store) {
+		for range s.Keys() {
+		}
+	},
+	"Store.Compact": func(t *testing.T, s *Store) { _ = s.Compact(t.Context()) },
+	"Store.Verify":  func(t *testing.T, s *Store) { _, _ = s.Verify(t.Context()) },
+	"Verify": func(t *testing.T, s *Store) {
+		_, _ = Verify(t.Context(), s.path, &VerifyOptions{Progress: func(done, total int64) {}})
+	},
+	"VerifyOptions.Progress": func(t *testing.T, s *Store) {
+		_, _ = Verify(t.Context(), s.path, &VerifyOptions{Progress: func(done, total int64) {}})
+	},
+	"Salvage": func(t *testing.T, s *Store) {
+		_, _ = Salvage(t.Context(), copyDir(t, s.path), "", &SalvageOptions{DryRun: true, Progress: func(done, total int64) {}})
+	},
+	"SalvageOptions.Progress": func(t *testing.T, s *Store) {
+		_, _ = Salvage(t.Context(), copyDir(t, s.path), "", &SalvageOptions{DryRun: true, Progress: func(done, total int64) {}})
+	},
+	"Options.Logger": func(t *testing.T, s *Store) {
+		delivers(Events{}, slog.New(slog.DiscardHandler), func(n *notifier) { n.message(slog.LevelInfo, "text") })
+	},
+	"Events.CompactionStarted": eventCode, "Events.CompactionEnded": eventCode, "Events.Rotated": eventCode,
+	"Events.Recovered": eventCode, "Events.SlowOperation": eventCode, "Events.CorruptionFound": eventCode,
+	"Events.WriteStalled": eventCode, "Events.SpaceLow": eventCode,
+	"VerifyNamespace": nil, // is Verify of another directory
+}
+
+func eventCode(t *testing.T, s *Store) {
+	delivers(recordAll(new([]any)), nil, func(n *notifier) { oneOfEach(n) })
+}
+
+// delivers has this goroutine deliver what it tells.
+func delivers(e Events, log *slog.Logger, tell func(n *notifier)) {
+	n := newNotifier(e, log)
+	n.delivering = true
+	defer func() { n.waiting = nil }() // lest another goroutine deliver the rest of a panic
+	tell(n)
+	n.deliver()
+}
+
+// heldLocks are the locks, and one leaf.
+var heldLocks = map[string]struct{ acquire, release func() }{
+	"Store.closing":             {rank.Acquire[rank.Closing], rank.Release[rank.Closing]},
+	"Store.running":             {rank.Acquire[rank.Background], rank.Release[rank.Background]},
+	"Store.writing":             {rank.Acquire[rank.InFlight], rank.Release[rank.InFlight]},
+	"leadership of Store.group": {rank.Acquire[rank.Leadership], rank.Release[rank.Leadership]},
+	"Store.compacting":          {rank.Acquire[rank.Compacting], rank.Release[rank.Compacting]},
+	"Store.maintenance":         {rank.Acquire[rank.Maintenance], rank.Release[rank.Maintenance]},
+	"Syncer.syncing":            {rank.Acquire[rank.Syncing], rank.Release[rank.Syncing]},
+	"manifestLog.mu":            {rank.Acquire[rank.Manifest], rank.Release[rank.Manifest]},
+	"fileSet.mu":                {rank.Acquire[rank.Files], rank.Release[rank.Files]},
+	"KeyDir.growing":            {rank.Acquire[rank.Growing], rank.Release[rank.Growing]},
+	"page.mu":                   {rank.Acquire[rank.Page], rank.Release[rank.Page]},
+	"walks.mu":                  {rank.Acquire[rank.Walks], rank.Release[rank.Walks]},
+}
+
+// TestUserCodeUnderALockIsNoticed: with the tag invariants, whatever lock is held
+// where the store calls code of its user, that panics and names the lock.
+func TestUserCodeUnderALockIsNoticed(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	put(t, s, "a", "value")
+	for name, call := range userCode {
+		if call == nil {
+			continue
+		}
+		call(t, s) // with no lock held it is fine
+		for lock, l := range heldLocks {
+			l.acquire()
+			got := complaint(func() { call(t, s) })
+			l.release()
+			if noticed := strings.Contains(got, "under "+lock); noticed != invariant.Enabled {
+				t.Errorf("%s under %s: %q", name, lock, got)
+			}
+		}
+	}
+}
+
+// complaint is what fn panics with, "" if it returns.
+func complaint(fn func()) (text string) {
+	defer func() {
+		if r := recover(); r != nil {
+			text = fmt.Sprint(r)
+		}
+	}()
+	fn()
+	return ""
+}
+
+// TestAllUserCodeIsInTheTable: the table above has every exported function that
+// takes code of its user or gives an iterator, and every exported field that holds
+// some.
+func TestAllUserCodeIsInTheTable(t *testing.T) {
+	found := map[string]bool{}
+	for _, f := range parsed(t) {
+		for _, d := range f.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Name.IsExported() && (hasCode(d.Type.Params) || hasCode(d.Type.Results)) {
+					found[receiver(d)+d.Name.Name] = true
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					codeFields(spec, found)
+				}
+			}
+		}
+	}
+	if len(found) < 10 {
+		t.Fatalf("only %d places were found", len(found))
+	}
+	for name := range found {
+		if _, ok := userCode[name]; !ok {
+			t.Errorf("%s is not in the table", name)
+		}
+	}
+	for name := range userCode {
+		if !found[name] {
+			t.Errorf("%s is in the table, and is not there", name)
+		}
+	}
+}
+
+// codeFields finds the exported fields of a struct that hold code.
+func codeFields(spec ast.Spec, found map[string]bool) {
+	named, ok := spec.(*ast.TypeSpec)
+	if !ok || !named.Name.IsExported() {
+		return
+	}
+	body, ok := named.Type.(*ast.StructType)
+	if !ok {
+		return
+	}
+	for _, field := range body.Fields.List {
+		for _, name := range field.Names {
+			if name.IsExported() && isCode(field.Type) {
+				found[named.Name.Name+"."+name.Name] = true
+			}
+		}
+	}
+}
+
+// parsed is the files of the package, its tests apart.
+func parsed(t *testing.T) map[string]*ast.File {
+	files := map[string]*ast.File{}
+	names, err := filepath.Glob("*.go")
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = f
+	}
+	return files
+}
+
+func receiver(d *ast.FuncDecl) string {
+	if d.Recv == nil {
+		return ""
+	}
+	star, ok := d.Recv.List[0].Type.(*ast.StarExpr)
+	if !ok {
+		return d.Recv.List[0].Type.(*ast.Ident).Name + "."
+	}
+	return star.X.(*ast.Ident).Name + "."
+}
+
+func hasCode(list *ast.FieldList) bool {
+	return list != nil && slices.ContainsFunc(list.List, func(f *ast.Field) bool { return isCode(f.Type) })
+}
+
+// isCode says whether a type is one of functions, or of another package with
+// methods that a user may have written.
+func isCode(e ast.Expr) bool {
+	switch e := e.(type) {
+	case *ast.FuncType:
+		return true
+	case *ast.StarExpr:
+		return isCode(e.X)
+	case *ast.IndexExpr:
+		return isCode(e.X)
+	case *ast.SelectorExpr:
+		from, ok := e.X.(*ast.Ident)
+		name := from.Name + "." + e.Sel.Name
+		return ok && slices.Contains([]string{"context.Context", "iter.Seq", "iter.Seq2", "slog.Logger", "slog.Handler"}, name)
+	}
+	return false
+}
+
+// TestOnlyTheNotifierLogs: no other part has the logger in its hands.
+func TestOnlyTheNotifierLogs(t *testing.T) {
+	uses := map[string]int{}
+	for name, f := range parsed(t) {
+		ast.Inspect(f, func(n ast.Node) bool {
+			if selector, ok := n.(*ast.SelectorExpr); ok && (selector.Sel.Name == "Logger" || selector.Sel.Name == "log") {
+				uses[name]++
+			}
+			return true
+		})
+	}
+	for _, may := range []string{"options.go", "seams.go", "events.go"} { // which declare, pass and use it
+		if uses[may] == 0 {
+			t.Errorf("%s does not mention the logger: this test looks for the wrong thing", may)
+		}
+		delete(uses, may)
+	}
+	if len(uses) > 0 {
+		t.Errorf("the logger is used in %v", uses)
+	}
+}
+
+// reentrantContext is a context of a user's own type, whose methods call the store.
+type reentrantContext struct {
+	context.Context
+	t     *testing.T
+	store *Store
+	calls atomic.Int64
+}
+
+func (c *reentrantContext) enter() {
+	rank.AssertNone("a method of the test's context")
+	if c.calls.Add(1) > mostReentries {
+		return
+	}
+	if err := c.store.Put([]byte("from the context"), make([]byte, 100)); err != nil && !errors.Is(err, ErrClosed) {
+		c.t.Error(err)
+	}
+	_ = c.store.Stats()
+	_ = c.store.Compact(context.Background())
+}
+
+func (c *reentrantContext) Done() <-chan struct{} { c.enter(); return c.Context.Done() }
+func (c *reentrantContext) Err() error            { c.enter(); return c.Context.Err() }
+func (c *reentrantContext) Value(key any) any     { c.enter(); return c.Context.Value(key) }
+
+// TestContextMayCallTheStore: a context of a type of the user's own may use the
+// store, and still ends what it is for.
+func TestContextMayCallTheStore(t *testing.T) {
+	for name, call := range map[string]func(ctx context.Context, s *Store) error{
+		"Compact": func(ctx context.Context, s *Store) error { return s.Compact(ctx) },
+		"Store.Verify": func(ctx context.Context, s *Store) error {
+			_, err := s.Verify(ctx)
+			return err
+		},
+		"Verify": func(ctx context.Context, s *Store) error {
+			_, err := Verify(ctx, s.path, nil)
+			return err
+		},
+		"Salvage": func(ctx context.Context, s *Store) error {
+			_, err := Salvage(ctx, killed(t, s, s.path), "", &SalvageOptions{DryRun: true})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hangs := time.AfterFunc(time.Minute, func() { panic(t.Name() + ": the store hangs") })
+			defer hangs.Stop()
+			s := open(t, t.TempDir(), tiny())
+			putSome(s, 200)
+			putSome(s, 100)
+			ctx, cancel := context.WithCancel(t.Context())
+			users := &reentrantContext{Context: ctx, t: t, store: s}
+			if err := call(users, s); err != nil {
+				t.Errorf("with a context that goes on: %v", err)
+			}
+			if users.calls.Load() == 0 {
+				t.Error("the context was not asked")
+			}
+			cancel()
+			if err := call(users, s); !errors.Is(err, context.Canceled) {
+				t.Errorf("with one that has ended: %v", err)
+			}
+			closeStore(t, s)
+		})
+	}
+}
