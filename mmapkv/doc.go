@@ -46,7 +46,8 @@
 // New bytes are safe, then the index moves, then the old file goes: never
 // another order. The steps of a write are in write.go, of a read in read.go, of
 // the change to a new file in rotate.go, of compaction in compact.go, of opening in
-// open.go, recovery.go and load.go, of taking out what has expired in expire.go and
+// open.go, recovery.go and load.go (which files are deleted, and which are newer than
+// the manifest, in strays.go), of taking out what has expired in expire.go and
 // sweep.go, of checking in verify.go, of saving what is left of a damaged store in
 // salvage.go. What a store does once a second is in watch.go.
 //

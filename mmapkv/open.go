@@ -26,6 +26,9 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
+	if err := s.refuseNewer(m, names); err != nil {
+		return err
+	}
 	m.NextID = firstFreeID(m.NextID, names)
 	s.manifest.mu.Lock()
 	s.manifest.current = *m
@@ -328,7 +331,9 @@ func (s *Store) rebuildHint(f *file, pause func()) (*fileHint, error) {
 
 // removeOrphans unlinks files of ours that the manifest does not name: what a
 // crash left between making a file and listing it, or between delisting and
-// unlinking it. The manifest may have got its name a moment before its process was
+// unlinking it. None is newer than the manifest: see refuseNewer.
+//
+// The manifest may have got its name a moment before its process was
 // killed, and that name be in memory only; the one before it, which a power loss
 // would bring back, may name these files. So the directory is synced first.
 func (s *Store) removeOrphans() error {

@@ -291,7 +291,8 @@ func (s *Store) settle(u *unsealedFile, end segment.End) {
 
 // commitRecovery copies what is not known to be on disk, and commits one manifest
 // that seals the old files at what is, and names the new ones. Before that commit
-// nothing has changed; a crash during recovery is as good as one before it.
+// nothing has changed but what the manifest knows of numbers and ids; a crash during
+// recovery is as good as one before it.
 func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 	reached := start
 	var kept []*unsealedFile
@@ -300,6 +301,9 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 			reached = u.keep
 			kept = append(kept, u)
 		}
+	}
+	if err := s.announceCopies(files); err != nil {
+		return err
 	}
 	copies, err := s.copyUnsynced(files, reached)
 	if isFull(err) {

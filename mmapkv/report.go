@@ -69,6 +69,7 @@ const (
 	DamagedOrder    DamageKind = "order"  // sequence numbers do not go on as they should
 	DamagedHint     DamageKind = "hint"   // it cannot be read
 	WrongHint       DamageKind = "hint entry"
+	NewerData       DamageKind = "newer data" // the manifest is an older one, put back
 )
 
 var meanings = map[DamageKind]string{
@@ -81,6 +82,7 @@ var meanings = map[DamageKind]string{
 	DamagedValue:    "the value is lost: reads of the key say ErrCorrupt, unless it was written again later",
 	DamagedOrder:    "which record of a key is the newest is not certain, or records between these two are lost",
 	DamagedHint:     "nothing is lost: the next open makes the hint anew",
+	NewerData:       "the manifest is an older one, which knows nothing of what is here, and the store cannot be opened; put the newest one back, or salvage, which brings this into a new store",
 	WrongHint:       "the next open believes the hint: reads of the key say ErrCorrupt, find nothing or find an older value; without the hint's file it is made anew",
 }
 

@@ -21,8 +21,7 @@ type SalvageOptions struct {
 	// newest one that can. Such a key is still counted and listed as lost.
 	OlderVersions bool
 	// IgnoreManifest treats the directory as if it had no manifest: for one that is
-	// not the directory's, an old copy of it say. Salvage tells which files a
-	// manifest does not name.
+	// not the directory's. Salvage tells which files a manifest does not name.
 	IgnoreManifest bool
 	// Progress is called now and then with how much of the work is done, both in
 	// the same unit.
@@ -52,6 +51,8 @@ type SalvageOptions struct {
 //     names up to the ends that it names, and as far as recovery follows the log.
 //     A file is found by its header where it has another's name. Other files are
 //     listed in the report and not read, for they may hold what was deleted.
+//   - An older manifest, put back from a copy, names too little. If there is newer data
+//     than it knows, for which Open would refuse it, it counts as none.
 //   - Without one nothing tells a torn end from damage, so all that validates
 //     counts, but for three things. What the log itself passes over does not: a
 //     file's first record tells which numbers were written and never
@@ -203,9 +204,29 @@ func (s *salvage) readManifest(names []string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		err = errors.New("it is missing")
 	}
+	if err == nil {
+		if err = s.checkManifest(names); refusesUs(err) {
+			return err
+		}
+	}
 	if err != nil {
 		s.noteDamage(segment.ManifestName, 0, err.Error())
+		s.manifest = nil
 	}
 	s.report.Manifest = err == nil
 	return nil
+}
+
+// checkManifest is an error if the manifest is not to go by, since there are files
+// that are newer.
+func (s *salvage) checkManifest(names []string) error {
+	open := func(name string) (vfs.File, error) { return s.open(name) }
+	newer, err := findNewer(open, names, s.manifest)
+	if refusesUs(err) {
+		return err
+	}
+	if len(newer) > 0 {
+		return errors.New(olderManifest(newer, s.manifest))
+	}
+	return nil // what cannot be read is told where it is needed
 }

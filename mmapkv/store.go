@@ -232,7 +232,8 @@ func (s *Store) release() error {
 //
 // ErrInvalid when an option is out of its range; ErrLocked when another opener has
 // the store; ErrVersion when its files are of another version; an error that wraps
-// ErrCorrupt when the manifest or a segment is missing or unreadable; with ReadOnly
+// ErrCorrupt when the manifest or a segment is missing or unreadable, or the manifest
+// older than what lies beside it, as if put back from a copy; with ReadOnly
 // fs.ErrNotExist when there is no store. Damage that Open can work around is reported
 // in Stats().Recovery and to the Logger.
 func Open(dir string, o *Options) (_ *Store, err error) {

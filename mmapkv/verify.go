@@ -395,13 +395,14 @@ func (v *verifier) remarkHint(info segment.SegmentInfo, what string) error {
 }
 
 // findStrays remarks on files of our naming pattern that the manifest does not
-// name.
+// name, and reports those that are newer than it as damage.
 func (v *verifier) findStrays() error {
 	names, err := v.dir.Names()
 	if err != nil {
 		return err
 	}
-	if err := v.load(); err != nil {
+	newer, err := v.findNewer(names)
+	if err != nil {
 		return err
 	}
 	listed := map[segment.ID]bool{}
@@ -410,11 +411,44 @@ func (v *verifier) findStrays() error {
 	}
 	for _, name := range names {
 		id, kind, ours := segment.ParseFileName(name)
-		switch {
+		switch i := slices.IndexFunc(newer, func(n newerFile) bool { return n.name == name }); {
+		case i >= 0:
+			kind := NewerData
+			if newer[i].unread != nil {
+				kind = DamagedSegment
+			}
+			v.damage(Damage{Kind: kind, File: name, Offset: newer[i].offset, Reason: newer[i].reason(&v.manifest)})
 		case !ours:
 		case kind == segment.TemporaryFile, (kind == segment.SegmentFile || kind == segment.HintFile) && !listed[id]:
 			v.remark(name, "the manifest does not name it; a writer is about to use or to remove it, or the next open removes it")
 		}
 	}
 	return nil
+}
+
+// findNewer finds the files that are newer than the manifest. A writer lists a file
+// before it writes the first record there; so what is found counts if the manifest,
+// read once more, is still the same.
+func (v *verifier) findNewer(names []string) (newer []newerFile, err error) {
+	for {
+		if err := v.load(); err != nil {
+			return nil, err
+		}
+		edit := v.manifest.Edit
+		open := func(name string) (vfs.File, error) {
+			if err := v.pacer.cancelled(); err != nil {
+				return nil, err
+			}
+			return v.dir.OpenReadOnly(name)
+		}
+		if newer, err = findNewer(open, names, &v.manifest); err != nil || len(newer) == 0 {
+			return nil, err
+		}
+		if err := v.load(); err != nil {
+			return nil, err
+		}
+		if v.manifest.Edit == edit {
+			return newer, nil
+		}
+	}
 }
