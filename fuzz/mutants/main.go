@@ -28,6 +28,9 @@ type mutant struct {
 var suites = []suite{
 	{"fuzz", "TestCrashStates", mutants},
 	{"fuzz", "TestCompactionCrashStates", compactionMutants},
+	{"fuzz", "TestCrashStates", strayMutants},
+	{"fuzz", "TestOlderManifests", olderMutants},
+	{"mmapkv", "TestLeftovers", leftoverMutants},
 	{"fuzz", "TestDamageIsLocalAndReported", damageMutants},
 	{"mmapkv", "TestExpired|TestEmptied", clockMutants},
 	{"mmapkv", "TestExpired|TestEachKey|TestSweep|TestSwept|TestCrashBehind", sweepMutants},

@@ -1,0 +1,180 @@
+package fuzz
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/mmapkv"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+var (
+	yesterdayRuns = flag.Int("yesterday.runs", 300, "how many stores get each of their older manifests back")
+	yesterdaySeed = flag.Uint64("yesterday.seed", 0, "the seed of TestOlderManifests; 0 draws one")
+)
+
+const manifestPath = "/store/" + segment.ManifestName
+
+// TestOlderManifests puts every manifest that a store ever had back, alone and with
+// all other files of its time. Then Open refuses and changes nothing, and Salvage has
+// the newest values; or Open shows them; or all that is newer is gone with the
+// manifest, so that this is the store as it was.
+func TestOlderManifests(t *testing.T) {
+	seed := *yesterdaySeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	y := &yesterdays{}
+	runs := max(*yesterdayRuns/sampleOneIn, 20)
+	for run := range uint64(runs) {
+		policy := []fsync.Policy{fsync.Always, fsync.Every(200 * time.Millisecond), fsync.Never}[run%3]
+		l := newLife(t, &census{}, policy, rand.New(rand.NewPCG(seed, run)))
+		l.name = fmt.Sprintf("run %d; to repeat: go test ./fuzz -run TestOlderManifests -yesterday.seed=%d -yesterday.runs=%d", run, seed, run+1)
+		l.compacting = l.rng.IntN(2) == 0
+		l.run(5, false)
+		if l.rng.IntN(2) == 0 { // a recovery is a part of its life
+			l.disk = l.disk.Kill()
+		} else if err := l.store.Close(); err != nil {
+			l.fail("Close: %v", err)
+		}
+		old := l.liveThrough()
+		for _, then := range old[:len(old)-1] {
+			y.putBack(l, then)
+		}
+	}
+	t.Logf("seed %d: %d manifests refused, %d accepted, %d salvaged; of all files %d refused", seed, y.refused, y.accepted, y.salvaged, y.allRefused)
+	if y.refused == 0 || y.accepted == 0 || y.salvaged == 0 || y.allRefused == 0 {
+		t.Error("something never happened")
+	}
+}
+
+// liveThrough lives on, and returns the disk as it was under each manifest.
+func (l *life) liveThrough() (old []*forgetful.Disk) {
+	var last []byte
+	look := func(int, forgetful.Op) {
+		if now := l.disk.Bytes(manifestPath); !bytes.Equal(now, last) {
+			last = now
+			old = append(old, l.disk.Kill())
+		}
+	}
+	l.disk.OnCall = look
+	var err error
+	if l.store, err = l.open(l.disk); err != nil {
+		l.fail("open: %v", err)
+	}
+	for range 5 + l.rng.IntN(40) {
+		l.act()
+	}
+	if l.rng.IntN(2) == 0 {
+		if err := l.store.Close(); err != nil {
+			l.fail("Close: %v", err)
+		}
+	}
+	look(0, forgetful.Op{})
+	l.disk.OnCall = nil
+	return old
+}
+
+// yesterdays counts what came of older files.
+type yesterdays struct{ refused, accepted, salvaged, allRefused int }
+
+func (y *yesterdays) putBack(l *life, then *forgetful.Disk) {
+	want := l.oracle.Current().Visible(l.now)
+	one := l.disk.Kill()
+	setBytes(l, one, manifestPath, then)
+	shown, err := l.openUnchanged(one)
+	switch {
+	case err == nil && maps.Equal(shown, want):
+		y.accepted++
+	case err == nil && l.isFromARecovery(then):
+	case err == nil:
+		l.fail("with an older manifest it shows %v, and had %v", shown, want)
+	default:
+		y.refused++
+		if strings.Contains(err.Error(), "it is older than other files") {
+			y.salvage(l, one, want)
+		}
+	}
+
+	all := l.disk.Kill()
+	for _, name := range then.Files() {
+		setBytes(l, all, name, then)
+	}
+	if shown, err = l.openUnchanged(all); err != nil {
+		y.allRefused++
+		return
+	}
+	was, err := l.openUnchanged(then.Kill())
+	if err != nil {
+		l.fail("open: %v", err)
+	}
+	if !maps.Equal(shown, want) && !maps.Equal(shown, was) {
+		l.fail("with all older files it shows %v, was %v and had been %v", shown, want, was)
+	}
+}
+
+// isFromARecovery says whether a manifest is the one that the last recovery committed
+// before it copied, with nothing written since. What that leaves looks like a power cut
+// in the midst of it.
+func (l *life) isFromARecovery(then *forgetful.Disk) bool {
+	m, err := segment.ParseManifest(then.Bytes(manifestPath))
+	if err != nil {
+		l.fail("%v", err)
+	}
+	now, err := segment.ParseManifest(l.disk.Bytes(manifestPath))
+	if err != nil {
+		l.fail("%v", err)
+	}
+	return m.NextID > now.NextID && m.LastSeq == now.LastSeq
+}
+
+// salvage has Salvage bring the newest values over.
+func (y *yesterdays) salvage(l *life, disk *forgetful.Disk, want map[string]string) {
+	store, report, err := l.salvage(disk, mmapkv.SalvageOptions{})
+	if err != nil {
+		l.fail("Salvage: %v", err)
+	}
+	if shown := l.content(store); !maps.Equal(shown, want) {
+		l.fail("Salvage brings %v, and it had %v: %+v", shown, want, report)
+	}
+	y.salvaged++
+}
+
+func setBytes(l *life, disk *forgetful.Disk, name string, from *forgetful.Disk) {
+	if err := disk.SetBytes(name, from.Bytes(name)); err != nil {
+		l.fail("%s: %v", name, err)
+	}
+}
+
+// openUnchanged is what a store shows; damage is an error. If Open refuses, nothing
+// has changed, and Verify finds damage.
+func (l *life) openUnchanged(disk *forgetful.Disk) (map[string]string, error) {
+	report, err := verifyOn(l.t, disk)
+	if err != nil {
+		l.fail("Verify: %v", err)
+	}
+	calls := disk.Calls()
+	store, err := l.open(disk)
+	if err == nil {
+		if damages := store.Stats().Recovery.Damages; len(damages) > 0 {
+			return nil, &damages[0]
+		}
+		return l.content(store), nil
+	}
+	if !errors.Is(err, mmapkv.ErrCorrupt) || disk.Calls() != calls {
+		l.fail("open, after %d changes: %v", disk.Calls()-calls, err)
+	}
+	if len(report.Damages) == 0 {
+		l.fail("Verify finds nothing, and Open says %v", err)
+	}
+	return nil, err
+}
