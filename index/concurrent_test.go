@@ -19,7 +19,7 @@ const (
 // A key always has the same location, so that readers can tell it from another's. at is the first
 // number of the round.
 func churn(d *KeyDir, at *atomic.Uint64, worker, rounds, keys int) {
-	base := uint64(passingKeys * (worker + 1))
+	base := passingKeys * uint64(worker+1)
 	for range rounds {
 		at.Store(base)
 		for n := range uint64(keys) {

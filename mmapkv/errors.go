@@ -3,7 +3,8 @@ package mmapkv
 import (
 	"errors"
 	"fmt"
-	"syscall"
+
+	"github.com/mmapkv/mmapkv/internal/errno"
 )
 
 // The errors of this package. Test for them with errors.Is: what is returned
@@ -61,8 +62,8 @@ func (f *failure) Unwrap() []error { return []error{ErrFailed, f.cause} }
 // unusable is the error of an Open that needs a file and cannot use it: damage,
 // unless the system has said that it lacks something else, such as a descriptor.
 func unusable(name string, err error) error {
-	var errno syscall.Errno
-	if errors.As(err, &errno) && errno != syscall.EIO {
+	var number errno.Errno
+	if errors.As(err, &number) && number != errno.EIO {
 		return err
 	}
 	return refused(&CorruptError{File: name, Reason: err.Error()})

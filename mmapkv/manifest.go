@@ -4,9 +4,9 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
-	"syscall"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -86,7 +86,7 @@ func (s *Store) nextID() segment.ID {
 // become read-only, which is what one does after an I/O error of its own. Others,
 // such as a full disk or too many open files, leave the store as it was.
 func (s *Store) writeFailed(err error) error {
-	if errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EROFS) || publishFailed(err) {
+	if errors.Is(err, errno.EIO) || errors.Is(err, errno.EROFS) || publishFailed(err) {
 		return s.syncFailed(err)
 	}
 	return err
@@ -115,11 +115,11 @@ func publishFailed(err error) bool {
 
 // isFull says whether an error means that there is no room.
 func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+	return errors.Is(err, errno.ENOSPC) || errors.Is(err, errno.EDQUOT) || errors.Is(err, errno.EFBIG)
 }
 
 // isScarce says whether an error means that the process, or the system, has too little
 // of what opening a file takes. It says nothing about the file.
 func isScarce(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+	return errors.Is(err, errno.EMFILE) || errors.Is(err, errno.ENFILE) || errors.Is(err, errno.ENOMEM)
 }

@@ -121,7 +121,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.LockTimeout < 0 {
 		return c, fmt.Errorf("%w: Options.LockTimeout is %v; it must not be negative", ErrInvalid, c.LockTimeout)
 	}
-	if c.ExpectedKeys < 0 || c.ExpectedKeys > maxExpectedKeys {
+	if c.ExpectedKeys < 0 || int64(c.ExpectedKeys) > maxExpectedKeys {
 		return c, fmt.Errorf("%w: Options.ExpectedKeys is %d; it must be between 0 and %d", ErrInvalid, c.ExpectedKeys, int64(maxExpectedKeys))
 	}
 	if c.ScrubBytesPerSecond < 0 {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"syscall"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -117,7 +117,7 @@ func (r *reserve) growLocked(f vfs.File, wanted int64) error {
 	}
 	// A call that failed may have made it longer.
 	failed := f.Truncate(r.size)
-	if errors.Is(err, syscall.EFBIG) {
+	if errors.Is(err, errno.EFBIG) {
 		return failed
 	}
 	return errors.Join(err, failed)
@@ -163,7 +163,7 @@ func (r *reserve) restore(manifest int64) {
 // lacksRoom says whether the disk, or the share of it that the user may have, is
 // full: room that is made elsewhere helps.
 func lacksRoom(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	return errors.Is(err, errno.ENOSPC) || errors.Is(err, errno.EDQUOT)
 }
 
 // makeRoom finds room on a full disk for a delete, and says whether to try again.

@@ -7,8 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"sort"
-	"syscall"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -306,7 +306,7 @@ func (s *salvage) content(name string, most int64) ([]byte, error) {
 // refusesUs says whether an error is not the disk's or the store's fault, and
 // goes away when somebody does something about it.
 func refusesUs(err error) bool {
-	for _, one := range []error{context.Canceled, context.DeadlineExceeded, fs.ErrPermission, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+	for _, one := range []error{context.Canceled, context.DeadlineExceeded, fs.ErrPermission, errno.EMFILE, errno.ENFILE, errno.ENOMEM} {
 		if errors.Is(err, one) {
 			return true
 		}

@@ -234,8 +234,9 @@ func (s *Store) release() error {
 // the store; ErrVersion when its files are of another version; an error that wraps
 // ErrCorrupt when the manifest or a segment is missing or unreadable, or the manifest
 // older than what lies beside it, as if put back from a copy; with ReadOnly
-// fs.ErrNotExist when there is no store. Damage that Open can work around is reported
-// in Stats().Recovery and to the Logger.
+// fs.ErrNotExist when there is no store; errors.ErrUnsupported where no store can be
+// kept, on other systems than linux, darwin and freebsd and on 32-bit machines. Damage
+// that Open can work around is reported in Stats().Recovery and to the Logger.
 func Open(dir string, o *Options) (_ *Store, err error) {
 	options, err := o.withDefaults()
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"syscall"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -137,7 +137,7 @@ func lookAt(open strayDir, name string, judge func(f vfs.File, size int64) (newe
 		return nil, nil
 	case errors.Is(err, segment.ErrVersion):
 		return nil, fmt.Errorf("%w: %s: %w", ErrVersion, name, err)
-	case errors.Is(err, syscall.EIO):
+	case errors.Is(err, errno.EIO):
 		return []newerFile{{name: name, unread: err}}, nil
 	case err != nil:
 		return nil, err
@@ -149,8 +149,8 @@ func lookAt(open strayDir, name string, judge func(f vfs.File, size int64) (newe
 // isNoFile says whether an error of opening means that there is no regular file: it is
 // gone, or was opened and is something else, about which the system says nothing.
 func isNoFile(err error) bool {
-	var errno syscall.Errno
-	return errors.Is(err, fs.ErrNotExist) || !errors.As(err, &errno)
+	var number errno.Errno
+	return errors.Is(err, fs.ErrNotExist) || !errors.As(err, &number)
 }
 
 // judgeStray judges a file that the manifest does not name. id is that of its name.

@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/nap"
 	"github.com/mmapkv/mmapkv/internal/rank"
@@ -290,7 +290,7 @@ func (v *verifier) open(info segment.SegmentInfo) (f vfs.File, dataStart, size i
 	if err == nil {
 		return f, header.Size(), size, nil
 	}
-	if errno := syscall.Errno(0); errors.As(err, &errno) && errno != syscall.EIO {
+	if number := errno.Errno(0); errors.As(err, &number) && number != errno.EIO {
 		return nil, 0, 0, errors.Join(err, f.Close())
 	}
 	v.damage(Damage{Kind: DamagedSegment, File: name, Reason: err.Error()})

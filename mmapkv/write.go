@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/bulk"
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/invariant"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/segment"
@@ -330,7 +330,7 @@ func (s *Store) commitSome(members []*write) int {
 // the write ends. The log goes on in another file, where the write has all the room below
 // the limit. It had that already if the tail was empty.
 func (s *Store) endAtLimit(err error, empty bool) bool {
-	if !errors.Is(err, syscall.EFBIG) || errors.Is(err, ErrFailed) || empty {
+	if !errors.Is(err, errno.EFBIG) || errors.Is(err, ErrFailed) || empty {
 		return false
 	}
 	if s.tail.file != nil {

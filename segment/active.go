@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"syscall"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
@@ -115,7 +115,7 @@ func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
 // isFull tells the errors that mean "not so much": no room, no quota, a limit on
 // the size of files.
 func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+	return errors.Is(err, errno.ENOSPC) || errors.Is(err, errno.EDQUOT) || errors.Is(err, errno.EFBIG)
 }
 
 // Append writes p, for which room is reserved, at End and moves End behind it.

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
-	"syscall"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
@@ -42,7 +42,7 @@ func OpenSegment(f vfs.File, h Header, mapSize int64) (*Segment, error) {
 		case err == nil:
 			s.mapping = mapping
 			s.memory = mapping.Bytes()[:mapSize:mapSize]
-		case errors.Is(err, vfs.ErrMappingLimit), errors.Is(err, syscall.ENOMEM):
+		case errors.Is(err, vfs.ErrMappingLimit), errors.Is(err, errno.ENOMEM):
 			// Reading without a mapping is slower, and safe.
 		default:
 			return nil, errors.Join(fmt.Errorf("segment: mapping %s: %w", FileName(h.ID), err), f.Close())

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -103,7 +102,7 @@ func (t *tour) killedChild() ([]int, error) {
 		return nil, errors.Join(err, child.Wait())
 	}
 	ended := child.Wait()
-	if status, ok := child.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+	if child.ProcessState.String() != "signal: killed" {
 		return nil, fmt.Errorf("tour: the child was not killed, it ended with %v: %s", ended, complaints.String())
 	}
 	return acknowledged, nil

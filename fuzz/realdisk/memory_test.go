@@ -138,7 +138,7 @@ func diskDir(t *testing.T) string {
 	if err := unix.Statfs(dir, &stat); err != nil {
 		t.Fatal(err)
 	}
-	if stat.Type == unix.TMPFS_MAGIC || stat.Type == unix.RAMFS_MAGIC {
+	if kind := uint32(stat.Type); kind == unix.TMPFS_MAGIC || kind == unix.RAMFS_MAGIC {
 		lacks(t, "a disk under /var/tmp")
 	}
 	return dir

@@ -138,7 +138,7 @@ func (f *fullAtStep) leave(blocks int) {
 	if err := unix.Statfs(f.disk, &stat); err != nil {
 		f.t.Fatal(err)
 	}
-	fillUp(f.t, filepath.Join(f.disk, fmt.Sprint("filler ", f.last)), (int64(stat.Bfree)-int64(blocks))*stat.Bsize)
+	fillUp(f.t, filepath.Join(f.disk, fmt.Sprint("filler ", f.last)), (int64(stat.Bfree)-int64(blocks))*int64(stat.Bsize))
 }
 
 // makeRoom takes away what fills the disk.

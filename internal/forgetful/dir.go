@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
@@ -32,7 +33,7 @@ var errBadName = errors.New("not a bare file name")
 func (h *dirHandle) check(name string) error {
 	switch {
 	case h.closed:
-		return syscall.EBADF
+		return errno.EBADF
 	case name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00"):
 		return errBadName
 	}
@@ -145,7 +146,7 @@ func (h *dirHandle) Remove(name string) error {
 func (h *dirHandle) Names() (names []string, err error) {
 	err = h.disk.look(func() error {
 		if h.closed {
-			return syscall.EBADF
+			return errno.EBADF
 		}
 		for _, e := range h.dir.entries {
 			names = append(names, e.name)
@@ -179,7 +180,7 @@ func (h *dirHandle) Identity(name string) (id vfs.Identity, err error) {
 func (h *dirHandle) Sync() error {
 	err := h.disk.change(Op{Kind: SyncDir, Name: h.path}, 0, func() error {
 		if h.closed {
-			return syscall.EBADF
+			return errno.EBADF
 		}
 		h.disk.syncDirLocked(h.dir)
 		return nil
@@ -225,7 +226,7 @@ func (h *dirHandle) Close() error {
 	h.disk.mu.Lock()
 	defer h.disk.mu.Unlock()
 	if h.closed {
-		return &fs.PathError{Op: "close directory", Path: h.path, Err: syscall.EBADF}
+		return &fs.PathError{Op: "close directory", Path: h.path, Err: errno.EBADF}
 	}
 	h.closed = true
 	h.disk.held--
@@ -243,7 +244,7 @@ func (l *lock) Unlock() error {
 	l.disk.mu.Lock()
 	defer l.disk.mu.Unlock()
 	if l.inode == nil {
-		return syscall.EBADF
+		return errno.EBADF
 	}
 	if l.exclusive {
 		l.inode.exclusiveLock = false

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
@@ -26,7 +27,7 @@ func (f *file) fail(op string, err error) error {
 func (f *file) checkLocked(changes bool, number int64) error {
 	switch {
 	case f.closed || changes && !f.writable:
-		return syscall.EBADF
+		return errno.EBADF
 	case number < 0:
 		return syscall.EINVAL
 	}
@@ -67,7 +68,7 @@ func (f *file) WriteAt(p []byte, offset int64) (n int, err error) {
 		}
 		granted := f.disk.grantLocked(f.inode, offset+int64(wanted))
 		if granted <= offset {
-			return syscall.ENOSPC
+			return errno.ENOSPC
 		}
 		n = int(granted - offset)
 		if n < len(p) {
@@ -114,7 +115,7 @@ func (f *file) Allocate(size int64) error {
 			return err
 		}
 		if f.inode.linked && size-f.inode.allocated > f.disk.freeLocked() {
-			return syscall.ENOSPC
+			return errno.ENOSPC
 		}
 		f.disk.grantLocked(f.inode, size)
 		if size > f.inode.size {
@@ -177,7 +178,7 @@ func (f *file) Close() error {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	if f.closed {
-		return f.fail("close", syscall.EBADF)
+		return f.fail("close", errno.EBADF)
 	}
 	f.closed = true
 	f.disk.held--

@@ -14,12 +14,13 @@ const module = "github.com/mmapkv/mmapkv"
 
 // rooms lists what each package may import of the module, its tests aside.
 var rooms = map[string][]string{
-	"mmapkv":               {"segment", "index", "fsync", "internal/vfs", "internal/bulk", "internal/guard", "internal/invariant", "internal/inject", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick"},
-	"segment":              {"internal/vfs", "internal/bulk", "internal/invariant", "internal/prefetch"},
+	"mmapkv":               {"segment", "index", "fsync", "internal/errno", "internal/vfs", "internal/bulk", "internal/guard", "internal/invariant", "internal/inject", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick"},
+	"segment":              {"internal/errno", "internal/vfs", "internal/bulk", "internal/invariant", "internal/prefetch"},
 	"index":                {"internal/invariant", "internal/prefetch", "internal/rank"},
 	"fsync":                {"internal/vfs", "internal/invariant", "internal/rank"},
 	"internal/vfs":         {},
 	"internal/bulk":        {},
+	"internal/errno":       {},
 	"internal/guard":       {},
 	"internal/invariant":   {},
 	"internal/inject":      {"internal/vfs"},
@@ -29,7 +30,7 @@ var rooms = map[string][]string{
 	"internal/prefetch":    {},
 	"internal/rank":        {},
 	"internal/tick":        {},
-	"internal/forgetful":   {"internal/rank", "internal/vfs"},
+	"internal/forgetful":   {"internal/errno", "internal/rank", "internal/vfs"},
 	"internal/faulty":      {"internal/vfs"},
 	"internal/oracle":      {},
 	"internal/vfs/vfstest": {"internal/vfs"},
@@ -54,6 +55,8 @@ var builds = []struct{ system, architecture, tags string }{
 	{"darwin", "arm64", ""},
 	{"freebsd", "amd64", ""},
 	{"windows", "amd64", ""}, // not supported, and says so
+	{"plan9", "amd64", ""},   // not supported either, and without most errors
+	{"linux", "386", ""},     // not supported either, for want of addresses
 }
 
 type goPackage struct {

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OS is the file system of the machine.
-func OS() FS { return osFS{} }
+// system is the file system of a machine that is supported.
+func system() FS { return osFS{} }
 
 type osFS struct{}
 

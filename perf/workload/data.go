@@ -27,7 +27,7 @@ type Data struct {
 
 // Check says why there can be no such data.
 func (d Data) Check() error {
-	if d.Keys < 1 || d.Keys >= 1<<40 || d.KeySize < MinKeySize || d.KeySize > 1<<15 || d.ValueSize < MinValueSize || d.ValueSize > 1<<28 {
+	if d.Keys < 1 || int64(d.Keys) >= 1<<40 || d.KeySize < MinKeySize || d.KeySize > 1<<15 || d.ValueSize < MinValueSize || d.ValueSize > 1<<28 {
 		return fmt.Errorf("workload: %d keys of %d bytes, values of %d bytes: there must be a key, of 16 bytes or more, and 16 bytes of value", d.Keys, d.KeySize, d.ValueSize)
 	}
 	return nil

@@ -3,6 +3,7 @@ package workload
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // fullyEvery is how many reads are checked quickly for each that is in full.
@@ -62,7 +63,7 @@ func (r *reader) has() error {
 }
 
 // absentFrom is where the numbers begin that no workload inserts.
-const absentFrom = 1 << 41
+const absentFrom = math.MaxInt/2 + 1
 
 // miss reads a key that is not there.
 func (r *reader) miss() error {

@@ -195,7 +195,7 @@ func (s *session) besideCompaction() error {
 }
 
 func (s *session) aloneAndBeside(t task) error {
-	t.goroutines, t.operations = 1, 1<<40
+	t.goroutines, t.operations = 1, endless
 	if err := s.leaveGarbage(); err != nil {
 		return err
 	}

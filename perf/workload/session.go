@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -215,6 +216,9 @@ type task struct {
 func one(op func() error) func() (int, error) {
 	return func() (int, error) { return 1, op() }
 }
+
+// endless is the operations of a task that ends with its time.
+const endless = math.MaxInt
 
 // lookEvery is how many operations are done between two looks at the clock.
 const lookEvery = 64

@@ -309,7 +309,7 @@ func (s *session) durable() error {
 		return nil
 	}
 	for _, goroutines := range s.Durable {
-		result, err := s.measureFor(s.Phase, task{name: "durable", goroutines: goroutines, operations: 1 << 40, timed: true, prepare: func(g int) func() (int, error) {
+		result, err := s.measureFor(s.Phase, task{name: "durable", goroutines: goroutines, operations: endless, timed: true, prepare: func(g int) func() (int, error) {
 			return one(s.newWriter(s.uniform(g)).put)
 		}})
 		if err != nil {

@@ -163,7 +163,7 @@ func TestLatencyCountsFromTheIntendedStart(t *testing.T) {
 func TestRunEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := tiny()
-	c.Operations = 1 << 40
+	c.Operations = endless
 	c.Longest = time.Hour
 	err := Run(ctx, engines()[0], t.TempDir(), c, all[:5], func(r Result) {
 		if r.Workload == "gc" {

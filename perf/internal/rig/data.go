@@ -30,11 +30,11 @@ type Data struct {
 
 // Check says why there can be no such data.
 func (d Data) Check() error {
-	if d.Keys < 1 || d.Keys >= 1e12 {
+	if d.Keys < 1 || int64(d.Keys) >= 1e12 {
 		return fmt.Errorf("%w: %d keys; there must be between 1 and 1e12", ErrUsage, d.Keys)
 	}
-	if d.ValueSize < MinValueSize || d.ValueSize > mmapkv.MaxBatchSize/2 {
-		return fmt.Errorf("%w: a value of %d bytes; it must have between %d and %d", ErrUsage, d.ValueSize, MinValueSize, mmapkv.MaxBatchSize/2)
+	if d.ValueSize < MinValueSize || int64(d.ValueSize) > mmapkv.MaxBatchSize/2 {
+		return fmt.Errorf("%w: a value of %d bytes; it must have between %d and %d", ErrUsage, d.ValueSize, MinValueSize, int64(mmapkv.MaxBatchSize/2))
 	}
 	if d.Rate < 0 {
 		return fmt.Errorf("%w: %d puts a second", ErrUsage, d.Rate)

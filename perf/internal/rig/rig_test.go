@@ -28,8 +28,8 @@ func TestBytesReadsWhatItPrints(t *testing.T) {
 }
 
 func TestKeysHaveOneSize(t *testing.T) {
-	for i, want := range map[int]string{0: "key-000000000000", 42: "key-000000000042", 999_999_999_999: "key-999999999999"} {
-		if got := string(AppendKey(nil, i)); got != want {
+	for i, want := range map[int64]string{0: "key-000000000000", 42: "key-000000000042", 999_999_999_999: "key-999999999999"} {
+		if got := string(AppendKey(nil, int(i))); got != want {
 			t.Errorf("key %d is %s", i, got)
 		}
 	}
