@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
@@ -30,17 +32,41 @@ func (t *target) check() error {
 	return nil
 }
 
-// with opens the store, has it used, and closes it.
-func (t *target) with(o *mmapkv.Options, use func(s *mmapkv.Store) error) (err error) {
-	var s *mmapkv.Store
+// checkLines refuses what says nothing about JSON Lines, where each says for itself
+// what is base64.
+func (t *target) checkLines() error {
+	if t.hex || t.base64 {
+		return fmt.Errorf("%w: --hex and --base64 are not for export and import, whose lines have key64 and value64", errUsage)
+	}
+	return nil
+}
+
+// directory is where the store lies, or would.
+func (t *target) directory() (string, error) {
 	switch {
 	case t.dir != "":
-		s, err = mmapkv.Open(t.dir, o)
+		return t.dir, nil
 	case t.namespace != "":
-		s, err = mmapkv.OpenNamespace(t.namespace, o)
-	default:
-		err = errNoStore
+		return filepath.Join(mmapkv.Root(), t.namespace), nil
 	}
+	return "", errNoStore
+}
+
+// open opens the store; its user closes it. Open makes one that is not there, so
+// whatever can be wrong with the call is looked at before.
+func (t *target) open(o *mmapkv.Options) (*mmapkv.Store, error) {
+	switch {
+	case t.dir != "":
+		return mmapkv.Open(t.dir, o)
+	case t.namespace != "":
+		return mmapkv.OpenNamespace(t.namespace, o)
+	}
+	return nil, errNoStore
+}
+
+// with opens the store, has it used, and closes it.
+func (t *target) with(o *mmapkv.Options, use func(s *mmapkv.Store) error) (err error) {
+	s, err := t.open(o)
 	if err != nil {
 		return err
 	}
@@ -61,10 +87,17 @@ func brief() *mmapkv.Options {
 }
 
 // existing is with for what makes no sense in a store that is not there: Open would
-// make it.
+// make it. A directory without a manifest is opened as a reader does, who makes
+// nothing, and whose error says what is wrong with it.
 func (t *target) existing(o *mmapkv.Options, use func(s *mmapkv.Store) error) error {
-	if err := t.read(func(*mmapkv.Store) error { return nil }); err != nil {
+	dir, err := t.directory()
+	if err != nil {
 		return err
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "MANIFEST")); err != nil {
+		if err := t.read(func(*mmapkv.Store) error { return nil }); err != nil {
+			return err
+		}
 	}
 	return t.with(o, use)
 }
