@@ -23,12 +23,19 @@ func newPut(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			withTTL := cmd.Flags().Changed("ttl")
+			if withTTL && ttl <= 0 {
+				return fmt.Errorf("%w: --ttl is %v; it must be positive", errUsage, ttl)
+			}
 			value, err := t.value(args[1], cmd.InOrStdin())
+			if err == nil {
+				err = checkSizes(key, value)
+			}
 			if err != nil {
 				return err
 			}
 			return t.write(func(s *mmapkv.Store) error {
-				if cmd.Flags().Changed("ttl") {
+				if withTTL {
 					return s.PutWithTTL(key, value, ttl)
 				}
 				return s.Put(key, value)
@@ -37,6 +44,14 @@ func newPut(t *target) *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&ttl, "ttl", 0, "how long the value lives, such as 90s or 24h")
 	return cmd
+}
+
+// checkSizes says what the store would say of a pair that it cannot hold.
+func checkSizes(key, value []byte) error {
+	if len(key) > mmapkv.MaxKeySize || uint64(len(value)) > mmapkv.MaxValueSize {
+		return fmt.Errorf("%w: a key of %d and a value of %d bytes", mmapkv.ErrTooLarge, len(key), len(value))
+	}
+	return nil
 }
 
 // value is the value that an argument means; that of "-" is all of the input, as

@@ -11,20 +11,36 @@ import (
 )
 
 // importLines puts JSON Lines into the store, in batches. What stands before a
-// bad line is imported.
-func importLines(s *mmapkv.Store, in io.Reader, progress *progress) (imported, expired int, err error) {
-	b := batcher{store: s}
-	err = errors.Join(b.putLines(bufio.NewReaderSize(in, 1<<20), progress), b.flush())
+// bad line is imported. The store is opened when there is something to put, or when
+// the input has turned out to be whole: a bad input alone makes none.
+func importLines(open func() (*mmapkv.Store, error), in io.Reader, counted bool, progress *progress) (imported, expired int, err error) {
+	b := batcher{open: open}
+	err = b.putLines(bufio.NewReaderSize(in, 1<<20), counted, progress)
+	if err == nil {
+		err = b.opened()
+	}
+	err = errors.Join(err, b.flush())
+	if b.store != nil {
+		err = errors.Join(err, b.store.Close())
+	}
 	return b.written, b.expired, err
 }
 
 // batcher collects pairs and writes them some at a time, in their order.
 type batcher struct {
 	store   *mmapkv.Store
+	open    func() (*mmapkv.Store, error) // gives the store when it is first needed
 	batch   mmapkv.Batch
 	bytes   int // of the keys and values in the batch
 	written int // pairs
 	expired int // pairs that were left out
+}
+
+func (b *batcher) opened() (err error) {
+	if b.store == nil {
+		b.store, err = b.open()
+	}
+	return err
 }
 
 // batchBytes and batchPairs are when a batch is written.
@@ -33,22 +49,41 @@ const (
 	batchPairs = 1000
 )
 
-func (b *batcher) putLines(in *bufio.Reader, progress *progress) error {
+// putLines puts the pairs of all lines. A count stands for the pairs since the one
+// before; that the input ends with one is wanted when it should be counted.
+func (b *batcher) putLines(in *bufio.Reader, counted bool, progress *progress) error {
+	var pairs int64 // that no count has confirmed
+	ended := false  // with a count
 	for number := 1; ; number++ {
 		text, err := in.ReadBytes('\n')
 		if err != nil && err != io.EOF {
 			return err
 		}
-		last := err == io.EOF
+		last, end := err == io.EOF, number // the line behind the input
+		if len(text) > 0 {
+			end++
+		}
 		progress.add(int64(len(text)))
 		if text = bytes.TrimSpace(text); len(text) > 0 {
 			p, err := parseLine(text)
 			if err != nil {
 				return fmt.Errorf("%w: line %d: %w", errUsage, number, err)
 			}
-			if err := b.putPair(p); err != nil {
+			if ended = p.count != nil; ended {
+				if *p.count != pairs {
+					return fmt.Errorf("%w: line %d: the count is %d, and there are %d pairs before it", errUsage, number, *p.count, pairs)
+				}
+				pairs = 0
+			} else {
+				pairs++
+				err = b.putPair(p)
+			}
+			if err != nil {
 				return err
 			}
+		}
+		if last && counted && !ended {
+			return fmt.Errorf("%w: line %d: the count is missing: the input was cut, or is no export; --no-count takes it as it is", errUsage, end)
 		}
 		if last {
 			return nil
@@ -81,7 +116,7 @@ func (b *batcher) put(key, value []byte) error {
 
 // alone makes a put that goes into no batch, behind those that do.
 func (b *batcher) alone(put func() error) error {
-	err := b.flush()
+	err := errors.Join(b.opened(), b.flush())
 	if err == nil {
 		err = put()
 	}
@@ -93,7 +128,13 @@ func (b *batcher) alone(put func() error) error {
 
 func (b *batcher) flush() error {
 	pairs := b.batch.Len()
-	err := b.store.Write(&b.batch)
+	if pairs == 0 {
+		return nil
+	}
+	err := b.opened()
+	if err == nil {
+		err = b.store.Write(&b.batch)
+	}
 	b.batch.Reset()
 	b.bytes = 0
 	if err == nil {

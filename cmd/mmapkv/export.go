@@ -22,6 +22,11 @@ type line struct {
 	Expires *int64  `json:"expires,omitempty"` // Unix milliseconds
 }
 
+// lastLine ends an export: what has no such line was cut.
+type lastLine struct {
+	Count int64 `json:"count"` // of the pairs before it
+}
+
 func keyLine(key []byte) line {
 	if utf8.Valid(key) {
 		text := string(key)
@@ -49,11 +54,18 @@ func newExport(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use:   "export",
 		Short: "Print all pairs as JSON Lines, which import reads",
-		Args:  usage(cobra.NoArgs),
+		Long: `Each line is a pair, as import --help has it. The last one is {"count":N}, with the
+number of pairs: an output without it was cut. Exports may be put one behind
+another; import reads them all.`,
+		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := t.checkLines(); err != nil {
+				return err
+			}
 			return t.read(func(s *mmapkv.Store) error {
 				out := bufio.NewWriter(cmd.OutOrStdout())
 				progress := newProgress(cmd.ErrOrStderr(), "exporting", int64(s.Len())).clearOn(os.Interrupt, syscall.SIGTERM)
+				var done lastLine
 				err := s.Range(func(key, value []byte) error {
 					progress.add(1)
 					l, err := newLine(s, key, value)
@@ -63,8 +75,12 @@ func newExport(t *target) *cobra.Command {
 					if err != nil {
 						return err
 					}
+					done.Count++
 					return printJSON(out, l)
 				})
+				if err == nil {
+					err = printJSON(out, done)
+				}
 				progress.finish()
 				if flushed := out.Flush(); err == nil {
 					err = flushed

@@ -60,6 +60,9 @@ func (t *target) importWalrus(cmd *cobra.Command, path string) error {
 		return err
 	}
 	defer from.Close()
+	if from.Len() == 0 {
+		return fmt.Errorf("%w: there is no file of walrus in %s", errUsage, path)
+	}
 	var done walrusImport
 	err = t.with(nil, func(s *mmapkv.Store) error {
 		progress := newProgress(cmd.ErrOrStderr(), "importing", from.Size()).clearOn(os.Interrupt, syscall.SIGTERM)

@@ -78,7 +78,10 @@ func newRoot() *cobra.Command {
 			return errors.Join(cmd.Help(), fmt.Errorf("%w: a command is missing", errUsage))
 		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w: %w; see %s --help, and put keys and values that begin with - behind --", errUsage, err, cmd.CommandPath())
+	})
+	root.SetHelpCommand(newHelp())
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return t.check() }
 	flags := root.PersistentFlags()
 	flags.StringVar(&t.dir, "dir", "", "directory of the store")
@@ -93,10 +96,34 @@ func newRoot() *cobra.Command {
 	return root
 }
 
+// newHelp is cobra's help, but for a command that does not exist, which is an error.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return fmt.Errorf("%w: there is no command %q; see mmapkv --help", errUsage, strings.Join(args, " "))
+			}
+			of.InitDefaultHelpFlag()
+			return of.Help()
+		},
+	}
+}
+
 // usage makes the errors of an argument check those of usage.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
+		err := check(cmd, args)
+		if err != nil && cmd.HasParent() {
+			got := fmt.Sprintf("%d arguments", len(args))
+			if len(args) == 1 {
+				got = "1 argument"
+			}
+			err = fmt.Errorf("write it as %q; it got %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"), got)
+		}
+		if err != nil {
 			return fmt.Errorf("%w: %w; see %s --help", errUsage, err, cmd.CommandPath())
 		}
 		return nil

@@ -31,8 +31,14 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits,
-			"flip":  flip,
+			"exits":   exits,
+			"flip":    flip,
+			"head":    head,
+			"longkey": longKey,
+			"unterminated": func(ts *testscript.TestScript, _ bool, args []string) {
+				content := strings.TrimSuffix(ts.ReadFile(args[0]), "\n")
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(content), 0o600))
+			},
 		},
 	})
 }
@@ -71,6 +77,30 @@ func flip(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	content[len(content)-before] ^= 1
 	ts.Check(os.WriteFile(names[0], content, 0o600))
+}
+
+// head LINES FROM TO copies the first lines of a file.
+func head(ts *testscript.TestScript, neg bool, args []string) {
+	lines, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	content := strings.SplitAfter(ts.ReadFile(args[1]), "\n")
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.Join(content[:lines], "")), 0o600))
+}
+
+// longKey ARGUMENT... runs the command with a key that is too long in place of "-",
+// and wants it refused.
+func longKey(ts *testscript.TestScript, neg bool, args []string) {
+	for i, arg := range args {
+		switch arg {
+		case "--dir":
+			args[i+1] = ts.MkAbs(args[i+1])
+		case "-":
+			args[i] = strings.Repeat("k", mmapkv.MaxKeySize+1)
+		}
+	}
+	if code := run(args, strings.NewReader(""), ts.Stdout(), ts.Stderr()); code != exitUsage {
+		ts.Fatalf("a key that is too long: exit code %d", code)
+	}
 }
 
 // hold is a process of its own that keeps the store in a directory open until its
@@ -193,6 +223,7 @@ func TestExpiryIsTheSameAfterImport(t *testing.T) {
 	for i := range int64(200) {
 		fmt.Fprintf(&lines, "{\"key\":\"%03d\",\"value\":\"v\",\"expires\":%d}\n", i, time.Now().Add(time.Hour).UnixMilli()+i)
 	}
+	fmt.Fprintln(&lines, `{"count":200}`)
 	var input io.Reader = strings.NewReader(lines.String())
 	for range 3 {
 		dir := t.TempDir()
@@ -231,7 +262,7 @@ func TestImportFailureIsNoBadInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Repeat("{\"key\":\"k\",\"value\":\"v\"}\n", 2*batchPairs)
-	imported, _, err := importLines(s, strings.NewReader(lines), &progress{})
+	imported, _, err := importLines(func() (*mmapkv.Store, error) { return s, nil }, strings.NewReader(lines), false, &progress{})
 	if imported != 0 || !errors.Is(err, mmapkv.ErrClosed) || exitCode(err) != exitIO {
 		t.Errorf("%d pairs imported, exit code %d, %v", imported, exitCode(err), err)
 	}

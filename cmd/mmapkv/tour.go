@@ -37,10 +37,16 @@ func newTour() *cobra.Command {
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			t.out = cmd.OutOrStdout()
+			if t.limit < 0 || t.kill <= 0 {
+				return fmt.Errorf("%w: --limit is %d and --kill-after is %v; they must not be negative, nor the time 0", errUsage, t.limit, t.kill)
+			}
 			if t.files == "" {
 				if t.files, err = goSource(); err != nil {
 					return err
 				}
+			}
+			if err := checkDirectory(t.files); err != nil {
+				return err
 			}
 			if t.store, err = os.MkdirTemp("", "mmapkv-tour-"); err != nil {
 				return err
@@ -94,7 +100,7 @@ var errEnough = errors.New("enough files")
 
 func (t *tour) readFiles() (map[string][]byte, error) {
 	content := map[string][]byte{}
-	err := eachFile(t.files, func(key string, data []byte) error {
+	_, err := eachFile(t.files, nil, func(key string, data []byte) error {
 		if t.limit > 0 && len(content) == t.limit {
 			return errEnough
 		}
