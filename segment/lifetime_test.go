@@ -1,10 +1,7 @@
 package segment
 
 import (
-	"bytes"
-	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -128,62 +125,5 @@ func TestErrorsOfTheReleaseAreCounted(t *testing.T) {
 	newTestActive(t, dir, testMapSize).Retire()
 	if got := ReleaseErrors() - before; got != 2 {
 		t.Errorf("%d errors counted, want 2", got)
-	}
-}
-
-// Readers look for the current segment and read it while it is replaced again and
-// again. Race builds and the fault of unmapped memory tell of a read that comes too
-// late.
-func TestReadersBesideRetirements(t *testing.T) {
-	const readers, rounds = 4, 400
-	dir := newTestDir(t)
-	var current atomic.Pointer[Active]
-	make := func(round int) *Active {
-		a, err := Create(dir, Header{ID: ID(round + 1), Salt: uint64(round), Kind: Log}, 16<<10)
-		if err != nil {
-			t.Fatal(err)
-		}
-		put(t, a, 1, []byte("key"), bytes.Repeat([]byte{byte(round)}, 8<<10))
-		return a
-	}
-	current.Store(make(0))
-	var end atomic.Bool
-	var reading sync.WaitGroup
-	for r := range readers {
-		reading.Go(func() {
-			random := rand.New(rand.NewPCG(1, uint64(r)))
-			for !end.Load() {
-				a := current.Load()
-				var p Pin
-				switch counted := random.IntN(4) == 0; {
-				case counted && a.Acquire():
-					checkRecord(t, a)
-					a.Release()
-				case !counted && p.Take(a.Segment):
-					checkRecord(t, a)
-					p.Release()
-				}
-			}
-		})
-	}
-	for round := range rounds {
-		old := current.Swap(make(round + 1))
-		old.Retire()
-		if err := dir.Remove(FileName(old.ID)); err != nil {
-			t.Error(err)
-		}
-	}
-	end.Store(true)
-	reading.Wait()
-	current.Load().Retire()
-	for dir.open.Load() != 0 {
-		syncYield()
-	}
-}
-
-func checkRecord(t *testing.T, a *Active) {
-	var r Record
-	if err := a.Record(&r, HeaderSize, -1); err != nil || !r.ValueOK() {
-		t.Errorf("segment %d: %v, value whole: %v", a.ID, err, err == nil && r.ValueOK())
 	}
 }
