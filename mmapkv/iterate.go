@@ -63,6 +63,9 @@ func (w *walk) keyAt(print index.Fingerprint, loc index.Location) (key []byte, o
 	for {
 		l := w.set()
 		key, expired, err := w.copyKey(l, loc)
+		if err == errRetired {
+			continue // there is another set by now
+		}
 		if err == nil && !expired && w.store.hasher.Hash(key) == print.Hash {
 			return key, true
 		}

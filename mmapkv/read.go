@@ -35,17 +35,22 @@ type found struct {
 //	defer func() { f.leave(old, recover(), &err) }()
 func (f *found) leave(old bool, recovered any, err *error) (fault bool) {
 	guard.Leave(old)
-	if recovered != nil {
-		fault = f.isFault(recovered, err)
+	if recovered == nil {
+		f.release()
+		return false
 	}
-	f.release()
-	if recovered != nil {
-		if !fault {
-			panic(recovered)
-		}
-		f.store.sawDamage(*err)
+	if !f.judge(recovered, err) {
+		panic(recovered)
 	}
-	return fault
+	f.store.sawDamage(*err)
+	return true
+}
+
+// judge is isFault for a read that ends with it, also if the panic's own methods
+// panic.
+func (f *found) judge(recovered any, err *error) (fault bool) {
+	defer f.release()
+	return f.isFault(recovered, err)
 }
 
 // release gives back what the read used.
@@ -200,8 +205,8 @@ func (s *Store) Len() int {
 // The set of files is loaded behind the location, for each of them: a file is
 // published before the index points into it, so that it is there, unless the
 // record has been moved since. And should the slot be another file's by then, a
-// record of the key in there is one that was current after the read began. A file
-// that is retired before the read uses it is like one that is gone.
+// record of the key in there is one that was current after the read began. A read
+// that is refused a file, which was retired just now, begins again.
 func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 	f.store = s
 	hash := s.hasher.Hash(key)
@@ -213,6 +218,9 @@ func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 		err := s.search(l.keys, hash, key, f, checkValue)
 		if err == nil || err == ErrNotFound || err == ErrClosed {
 			return err
+		}
+		if err == errRetired {
+			continue // there is another set by now
 		}
 		// What a record says against the read counts only if the index still
 		// points to it; otherwise the key was moved between two steps.
@@ -238,7 +246,10 @@ func (s *Store) sawDamage(err error) {
 	}
 }
 
-var errExpired = errors.New("mmapkv: the record has expired")
+var (
+	errExpired = errors.New("mmapkv: the record has expired")
+	errRetired = errors.New("mmapkv: the segment was retired before the read could use it")
+)
 
 // search goes through the records that the index has for the hash. A damaged one
 // may be another key's, so it counts only when no other record has the key.
@@ -260,7 +271,9 @@ func (s *Store) search(keys *index.KeyDir, hash uint64, key []byte, f *found, ch
 		if l == nil {
 			return ErrClosed
 		}
-		if err := f.load(l, loc); err != nil {
+		if err := f.load(l, loc); err == errRetired {
+			return err
+		} else if err != nil {
 			damage, damaged = err, loc
 			continue
 		}
@@ -285,24 +298,22 @@ func (s *Store) expired(r *segment.Record) bool {
 //go:noinline
 func (s *Store) expiredNow(r *segment.Record) bool { return r.Expired(s.now().UnixMilli()) }
 
-// load decodes the record at a location; its header's checksum decides.
+// load decodes the record at a location; its header's checksum decides. errRetired
+// when the set has been replaced meanwhile, and the file with it.
 func (f *found) load(l *live, loc index.Location) error {
 	f.file = l.file(loc)
-	if f.file == nil || !f.use(l) {
-		f.file = nil
+	if f.file == nil {
 		return &CorruptError{File: "index", Offset: loc.Offset(), Reason: "the segment is gone"}
+	}
+	if !f.pin.Take(f.file.Segment) && !f.walk.keeps(f.file) {
+		f.file = nil
+		return errRetired
 	}
 	size, known := loc.Size()
 	if !known {
 		size = -1
 	}
 	return f.loadAt(loc.Offset(), size)
-}
-
-// use begins to use the file in hand, and says whether that is possible: it may have
-// been retired since the set was published.
-func (f *found) use(l *live) bool {
-	return f.pin.Take(f.file.Segment) || f.walk != nil && f.walk.left.Load() == l
 }
 
 // loadAt decodes the record at an offset; size is -1 when it is not known.

@@ -51,6 +51,7 @@ func (s *Store) dropUnlisted(f *file) {
 // removeFile retires a file that is not listed, and unlinks it.
 func (s *Store) removeFile(f *file) {
 	f.Retire()
+	s.space.retire(f)
 	s.remove(segment.FileName(f.ID))
 }
 

@@ -54,6 +54,16 @@ func (p *space) heldLocked() (bytes int64) {
 	return bytes
 }
 
+// awaitReleases returns when the unlinked files that no read uses are released.
+func (p *space) awaitReleases() {
+	p.mu.Lock()
+	retired := slices.Clone(p.retired)
+	p.mu.Unlock()
+	for _, r := range retired {
+		r.AwaitRelease()
+	}
+}
+
 // promise counts what a compaction of the run will write at most, or, with nil,
 // that it is over.
 func (p *space) promise(run []*file) {

@@ -224,7 +224,12 @@ func (s *Store) release() error {
 	if s.lock != nil {
 		err = s.lock.Unlock()
 	}
-	return errors.Join(err, s.dir.Close())
+	err = errors.Join(err, s.dir.Close())
+	for _, f := range files {
+		f.AwaitRelease()
+	}
+	s.space.awaitReleases()
+	return err
 }
 
 // Open opens the store in a directory, making it and its parents when it is

@@ -66,6 +66,15 @@ func (w *walks) leave(last *live) {
 	}
 }
 
+// keeps says whether Close has left the walk a file. Where there is no walk, it has not.
+func (w *walk) keeps(f *file) bool {
+	if w == nil {
+		return false
+	}
+	left := w.left.Load()
+	return left != nil && int(f.slot) < len(left.files) && left.files[f.slot] == f
+}
+
 // set is the set of files that the walk goes by.
 func (w *walk) set() *live {
 	f := found{store: w.store, walk: w}
@@ -87,7 +96,7 @@ func (w *walk) next(after uint64) (f *file, done func()) {
 		}
 		if f := l.order[at]; f.Acquire() {
 			return f, f.Release
-		} else if l == w.left.Load() {
+		} else if w.keeps(f) {
 			return f, func() {} // kept until the walk ends
 		}
 		// It was retired just now, and a set without it is published.

@@ -33,12 +33,12 @@ import (
 //   - A number is never given twice in a process, so a slot never names another
 //     Segment than the one its reader meant.
 type lifetime struct {
-	number    uint64       // unique in the process, never 0
-	holds     atomic.Int64 // users that count
-	retired   atomic.Bool  // no user is admitted
-	releasing atomic.Bool  // somebody releases, or has
-	released  atomic.Bool  // it is unmapped and closed
-	mapped    int64        // bytes
+	number    uint64        // unique in the process, never 0
+	holds     atomic.Int64  // users that count
+	retired   atomic.Bool   // no user is admitted
+	releasing atomic.Bool   // somebody releases, or has
+	released  chan struct{} // closed when it is unmapped and closed
+	mapped    int64         // bytes
 }
 
 // slot names the Segment that one read uses; 0: none. It has two cache lines, since
@@ -172,11 +172,27 @@ func (s *Segment) release() {
 	}
 	heldBytes.Add(-s.mapped)
 	heldCount.Add(-1)
-	s.released.Store(true)
+	close(s.released)
 }
 
 // Released says whether the Segment is retired, unmapped and closed.
-func (s *Segment) Released() bool { return s.released.Load() }
+func (s *Segment) Released() bool {
+	select {
+	case <-s.released:
+		return true
+	default:
+		return false
+	}
+}
+
+// AwaitRelease returns when a retired Segment that nobody uses is released: its last
+// user has left that to another goroutine, which may not have come to it. It does not
+// wait for users.
+func (s *Segment) AwaitRelease() {
+	if s.releasing.Load() {
+		<-s.released
+	}
+}
 
 var (
 	lastNumber    atomic.Uint64
@@ -187,7 +203,7 @@ var (
 
 // begin starts the lifetime of a Segment with so many bytes mapped.
 func (l *lifetime) begin(mapped int64) {
-	l.number, l.mapped = lastNumber.Add(1), mapped
+	l.number, l.mapped, l.released = lastNumber.Add(1), mapped, make(chan struct{})
 	heldCount.Add(1)
 	heldBytes.Add(mapped)
 }

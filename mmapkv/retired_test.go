@@ -1,0 +1,230 @@
+package mmapkv
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// What reads do about files that are retired between two of their steps, and what is
+// left of files when reads end.
+
+func (s *Store) locationOf(key []byte) index.Location {
+	return s.live.Load().keys.Get(s.hasher.Fingerprint(key))
+}
+
+// Close may publish a set once more before it leaves the walks the last one: a walk that
+// has loaded the set before still reads all that is in both.
+func TestWalkReadsByTheSetBeforeTheLast(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	put(t, s, "key", "value")
+	w, err := s.beginWalk()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.end()
+	l, loc := w.set(), s.locationOf([]byte("key"))
+	s.files.publish()
+	closeStore(t, s)
+	if w.set() == l {
+		t.Fatal("the walk has the last set")
+	}
+	if key, _, err := w.copyKey(l, loc); err != nil || string(key) != "key" {
+		t.Errorf("the key is %q: %v", key, err)
+	}
+}
+
+// A read that is refused a file begins again, whatever the index says by then: slots of
+// files come round, and the same location may be that of a younger record.
+func TestReadBeginsAgainWhenItsFileIsRetired(t *testing.T) {
+	for name, read := range map[string]func(s *Store, key []byte) error{
+		"Get": func(s *Store, key []byte) error { _, err := s.Get(key); return err },
+		"Keys": func(s *Store, key []byte) error {
+			for got := range s.Keys() {
+				if string(got) == string(key) {
+					return nil
+				}
+			}
+			return errors.New("the key does not come")
+		},
+	} {
+		s := open(t, t.TempDir(), byHand())
+		fill(t, s, 0, 100, 100)
+		compact(t, s)
+		key, _ := numbered(0, 100)
+		l := s.live.Load()
+		old := l.file(s.locationOf(key))
+		again, err := s.openFile(segment.SegmentInfo{ID: old.ID, Salt: old.Salt, Kind: old.Kind, Sealed: true, End: old.end}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer again.Retire()
+		again.slot = old.slot
+		next := &live{keys: l.keys}
+		for _, f := range l.order {
+			if f == old {
+				f = again
+			}
+			next.order = append(next.order, f)
+			next.set(f)
+		}
+		old.Retire()
+		ended := make(chan error, 1)
+		go func() { ended <- read(s, key) }()
+		for range 100_000 { // until the read has been refused, if it is not in a hurry
+			runtime.Gosched()
+		}
+		s.live.Store(next)
+		if err := <-ended; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// hostilePanic looks like a fault, and panics when it is asked where.
+type hostilePanic struct{}
+
+func (hostilePanic) Error() string { return "a fault" }
+func (hostilePanic) RuntimeError() {}
+func (hostilePanic) Addr() uintptr { panic("nowhere") }
+
+// waysOut are how a callback can end.
+var waysOut = map[string]func() error{
+	"return":              func() error { return nil },
+	"an error":            func() error { return errors.New("enough") },
+	"a panic":             func() error { panic("enough") },
+	"a nil dereference":   func() error { var p *int; *p = 1; return nil },
+	"Goexit":              func() error { runtime.Goexit(); return nil },
+	"a panic that panics": func() error { panic(hostilePanic{}) },
+	"a fault elsewhere":   func() error { var p *[1 << 30]byte; p[1<<29] = 1; return nil },
+}
+
+// However a callback ends, what its read used is let go.
+func TestReadsLetGoHoweverTheirCallbacksEnd(t *testing.T) {
+	key, _ := numbered(0, smallSize)
+	reads := map[string]func(s *Store, fn func() error){
+		"View": func(s *Store, fn func() error) { _ = s.View(key, func([]byte) error { return fn() }) },
+		"GetMany": func(s *Store, fn func() error) {
+			_ = s.GetMany([][]byte{key}, func(int, []byte, error) error { return fn() })
+		},
+		"Range": func(s *Store, fn func() error) { _ = s.Range(func(_, _ []byte) error { return fn() }) },
+		"Keys": func(s *Store, fn func() error) {
+			for range s.Keys() {
+				if fn() != nil {
+					return
+				}
+			}
+		},
+		"View in a View": func(s *Store, fn func() error) {
+			_ = s.View(key, func([]byte) error { return s.View(key, func([]byte) error { return fn() }) })
+		},
+	}
+	for name, read := range reads {
+		s := open(t, t.TempDir(), byHand())
+		fillWithChurn(t, s, smallSize)
+		for how, out := range waysOut {
+			ended := make(chan bool)
+			go func() {
+				defer close(ended)
+				defer func() { _ = recover() }()
+				read(s, out)
+			}()
+			<-ended
+			churn(t, s, 2)
+			compact(t, s)
+			if held := segment.Held() - int64(len(s.Stats().Segments)); held != 0 {
+				t.Errorf("%s, whose callback ends by %s, leaves %d files in use", name, how, held)
+			}
+		}
+		closeStore(t, s)
+		if held := segment.Held(); held != 0 {
+			t.Fatalf("%s: %d files are held behind Close", name, held)
+		}
+	}
+}
+
+// lateDisk closes one file late: when its directory is closed, and somewhat later.
+type lateDisk struct {
+	vfs.FS
+	late      string      // the file's name
+	closing   atomic.Bool // its directory's next Close is that of the store
+	dirClosed chan struct{}
+	closed    atomic.Bool // the file is
+}
+
+func (d *lateDisk) OpenDir(path string) (vfs.Dir, error) {
+	dir, err := d.FS.OpenDir(path)
+	return &lateDir{dir, d}, err
+}
+
+type lateDir struct {
+	vfs.Dir
+	disk *lateDisk
+}
+
+func (d *lateDir) Create(name string) (vfs.File, error) {
+	f, err := d.Dir.Create(name)
+	return &lateFile{f, d.disk, name}, err
+}
+
+func (d *lateDir) Close() error {
+	if d.disk.closing.Load() {
+		close(d.disk.dirClosed)
+	}
+	return d.Dir.Close()
+}
+
+type lateFile struct {
+	vfs.File
+	disk *lateDisk
+	name string
+}
+
+func (f *lateFile) Close() error {
+	if f.name != f.disk.late {
+		return f.File.Close()
+	}
+	<-f.disk.dirClosed
+	for range 1000 {
+		runtime.Gosched()
+	}
+	err := f.File.Close()
+	f.disk.closed.Store(true)
+	return err
+}
+
+// A read that ends leaves the file that it was the last to use to another goroutine.
+// Close waits for that: when it is back nothing of the store is open.
+func TestCloseWaitsForWhatReadsHaveLeft(t *testing.T) {
+	disk := &lateDisk{FS: vfs.OS(), dirClosed: make(chan struct{})}
+	o := byHand()
+	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
+	s := open(t, t.TempDir(), o)
+	fillWithChurn(t, s, smallSize)
+	key, _ := numbered(0, smallSize)
+	disk.late = segment.FileName(fileOf(s, key))
+	err := s.View(key, func([]byte) error {
+		churn(t, s, 2)
+		compact(t, s)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name := segment.FileName(fileOf(s, key)); strings.Contains(fmt.Sprint(s.Stats().Segments), disk.late) {
+		t.Fatalf("%s was not compacted, the key is in %s", disk.late, name)
+	}
+	disk.closing.Store(true)
+	closeStore(t, s)
+	if !disk.closed.Load() {
+		t.Error("Close is back, and a file that nobody uses is still open")
+	}
+}
