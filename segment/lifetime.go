@@ -22,9 +22,9 @@ import (
 //     before it looks at retired; whoever releases sees retired set before it looks
 //     for users. If the user saw retired unset, its announcement came before the
 //     mark, so every search behind the mark finds it, until it leaves.
-//   - The count is looked at before the slots, so a user that goes from a Pin to a
-//     count is found too: if the count came later than that look, the slot is still
-//     set when the slots are looked at.
+//   - Whoever already uses the Segment looks at retired as well when it begins another
+//     use. One that went unseen from a Pin to a count, or the other way, could fall
+//     between the look at the count and that at the slots, whichever comes first.
 //   - It is released in the end. A user looks at retired after it has left. The last
 //     one to leave therefore looks behind its own leaving, and finds no user; and if
 //     it saw retired unset, Retire has yet to look. A user that was refused has been
@@ -32,6 +32,9 @@ import (
 //   - It is released once: one compare-and-swap decides by whom.
 //   - A number is never given twice in a process, so a slot never names another
 //     Segment than the one its reader meant.
+//
+// lifetime_model_test.go goes through all interleavings of these steps, and of wrong
+// ones.
 type lifetime struct {
 	number    uint64        // unique in the process, never 0
 	holds     atomic.Int64  // users that count
