@@ -103,6 +103,7 @@ func (s *Store) commitLong(w *write) error {
 		long.file.mayShadow.Store(true)
 	}
 	old := s.live.Load().keys.Put(w.prints[0], index.MakeLocation(long.file.slot, start.Offset, long.recorded))
+	s.published.Store(t.end.Seq)
 	s.markDead(old, len(long.key))
 	if long.expiry != 0 {
 		s.expires(long.file, start.Offset, long.file.capacity, long.expiry)

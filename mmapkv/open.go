@@ -273,6 +273,7 @@ func (s *Store) continueLog() {
 	// The file where the log ended may be gone, since nothing of it was needed.
 	t.end.Seq = max(t.end.Seq, s.manifest.current.SealedSeq)
 	s.acknowledged.Store(t.end.Seq)
+	s.published.Store(t.end.Seq)
 	s.syncer.MarkDurable(t.end.Seq)
 }
 

@@ -43,7 +43,8 @@ type Store struct {
 	shut   bool // guarded by leadership of group: no write follows
 
 	lastGiven    atomic.Uint64 // the highest sequence number that may be on disk
-	acknowledged atomic.Uint64 // the highest one that is published
+	acknowledged atomic.Uint64 // the highest one that is written, and may be acknowledged
+	published    atomic.Uint64 // the highest one that the index knows, with all below
 	// hides says that there may be records which the index does not have: they had
 	// expired when it lost them, or lie in ranges that cannot be read. A clock that
 	// is set back, or a disk that recovers, would have the next Open find them, so a

@@ -45,6 +45,28 @@ func TestWalksDoNotFollowTheirOwnWrites(t *testing.T) {
 	}
 }
 
+// A Range that begins between the moment when a write is acknowledged and the one when the
+// index has it shows the key once.
+func TestRangeBesideAWriteThatTheIndexDoesNotHave(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	put(t, s, "key", "before")
+	keys, print, before := s.live.Load().keys, s.hasher.Fingerprint([]byte("key")), s.published.Load()
+	old := keys.Get(print)
+	put(t, s, "key", "after")
+	written := keys.Put(print, old)
+	s.published.Store(before)
+	var shown []string
+	err := s.Range(func(_, value []byte) error {
+		shown = append(shown, string(value))
+		keys.Put(print, written)
+		s.published.Store(s.acknowledged.Load())
+		return nil
+	})
+	if err != nil || len(shown) != 1 || shown[0] != "before" {
+		t.Errorf("Range shows %q: %v", shown, err)
+	}
+}
+
 // walkings start a walk that shows all pairs and calls pause behind the first one.
 var walkings = map[string]func(s *Store, add func(key string), pause func()) error{
 	"Range": func(s *Store, add func(string), pause func()) error {

@@ -605,6 +605,7 @@ func (s *Store) publish(members []*write, start int64) {
 		}
 		w.err = nil
 	}
+	s.published.Store(t.end.Seq)
 	t.file.hintDue.Add(hints)
 	t.grown(s)
 	if !t.half && t.end.Offset > t.file.capacity/2 {
