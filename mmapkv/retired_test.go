@@ -228,3 +228,24 @@ func TestCloseWaitsForWhatReadsHaveLeft(t *testing.T) {
 		t.Error("Close is back, and a file that nobody uses is still open")
 	}
 }
+
+// A sync in the background may come to a file that was sealed, compacted and closed since
+// it was listed: that is no failure of the disk.
+func TestSyncOfARetiredFileIsNone(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	fill(t, s, 0, 100, 100)
+	old := s.live.Load().order[0]
+	for i := range 100 {
+		key, _ := numbered(i, 100)
+		if err := s.Delete(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compact(t, s)
+	if !old.Released() {
+		t.Fatal("the file was not compacted")
+	}
+	if err := old.sync(); err != nil {
+		t.Error(err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestSegmentGoesWhenItIsRetired(t *testing.T) {
@@ -81,11 +82,19 @@ func TestSegmentStaysWhileItIsUsed(t *testing.T) {
 			t.Errorf("%s: a segment in use has %q (%v), released %v", name, r.Value, err, a.Released())
 		}
 		second()
-		for !a.Released() { // by a goroutine of its own
-			syncYield()
-		}
+		wantReleased(t, a.Segment)
 		if open := dir.open.Load(); open != 0 {
 			t.Errorf("%s: %d files and mappings are open", name, open)
+		}
+	}
+}
+
+// wantReleased waits for the goroutine to which the last user has left the release.
+func wantReleased(t *testing.T, s *Segment) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !s.Released(); syncYield() {
+		if time.Now().After(deadline) {
+			t.Fatalf("nobody uses the retired segment, and it is not released: %d holds", s.holds.Load())
 		}
 	}
 }
@@ -113,9 +122,27 @@ func TestPinUsesOneSegment(t *testing.T) {
 		t.Error("the second segment is gone while it is used")
 	}
 	p.Release()
-	for !other.Released() {
-		syncYield()
+	wantReleased(t, other.Segment)
+}
+
+// Who is refused a segment has not kept it: it uses neither that nor what it used before.
+func TestRefusedPinUsesNothing(t *testing.T) {
+	one := newTestActive(t, newTestDir(t), 0)
+	other := newTestActive(t, newTestDir(t), 0)
+	other.Retire()
+	var p Pin
+	if !p.Take(one.Segment) || p.Take(other.Segment) {
+		t.Fatal("a segment cannot be used, or a retired one can")
 	}
+	if one.Retire(); !one.Released() {
+		t.Error("the segment in front of the refused one is still in use")
+	}
+	for i := range slots {
+		if number := slots[i].number.Load(); number != 0 {
+			t.Errorf("slot %d has %d", i, number)
+		}
+	}
+	p.Release()
 }
 
 func TestErrorsOfTheReleaseAreCounted(t *testing.T) {
