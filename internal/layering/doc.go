@@ -1,4 +1,5 @@
-// Package layering has no code, only a test of which package imports which.
+// Package layering has no code, only tests of which package imports which, and of
+// what none of them calls.
 //
 // What must hold, on every system that the library supports, with and without
 // the build tags:
@@ -8,5 +9,6 @@
 //   - Nothing imports cmd, fuzz or perf, and no library code imports a test disk,
 //     a model or the oracle.
 //   - Outside the standard library, mmapkv needs three modules and no more.
+//   - Only tests and perf run the garbage collector, or rely on when it runs.
 //   - A new package is in the list of the test, or the test fails.
 package layering

@@ -1,0 +1,67 @@
+package layering
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+)
+
+// forbidden is what would make a promise of the library depend on the garbage
+// collector, or run it at the cost of the host.
+var forbidden = map[string]bool{
+	"runtime.GC": true, "debug.FreeOSMemory": true, "debug.SetGCPercent": true, "debug.SetMemoryLimit": true,
+	"runtime.SetFinalizer": true, "runtime.AddCleanup": true,
+}
+
+// collections lists the forbidden calls of a Go file.
+func collections(t *testing.T, name string, source []byte) (calls []string) {
+	t.Helper()
+	files := token.NewFileSet()
+	parsed, err := parser.ParseFile(files, name, source, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(parsed, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			if from, ok := s.X.(*ast.Ident); ok && forbidden[from.Name+"."+s.Sel.Name] {
+				calls = append(calls, files.Position(s.Pos()).String()+": "+from.Name+"."+s.Sel.Name)
+			}
+		}
+		return true
+	})
+	return calls
+}
+
+func TestCollectionsAreTheHosts(t *testing.T) {
+	root, looked := os.DirFS("../.."), 0
+	err := fs.WalkDir(root, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && path == "perf" {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		source, err := fs.ReadFile(root, path)
+		if err != nil {
+			return err
+		}
+		looked++
+		for _, call := range collections(t, path, source) {
+			t.Errorf("%s, which only tests and perf may", call)
+		}
+		return nil
+	})
+	if err != nil || looked < 100 {
+		t.Errorf("%d files looked at: %v", looked, err)
+	}
+	if calls := collections(t, "example.go", []byte("package example\n\nfunc f() { runtime.GC() }")); len(calls) != 1 {
+		t.Errorf("runtime.GC() is not noticed: %v", calls)
+	}
+}
