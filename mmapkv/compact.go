@@ -23,6 +23,9 @@ import (
 // An error that wraps ErrCorrupt says that a segment could not be rewritten since
 // it is damaged; the others are all the same.
 func (s *Store) Compact(ctx context.Context) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
 	ctx, done := ownContext(ctx)
 	defer done()
 	if err := s.unlessEnded(ctx, func() error { return s.sealGarbage(ctx) }); err != nil {
