@@ -124,14 +124,11 @@ func TestGoroutineEndsWithTheLast(t *testing.T) {
 		for _, end := range ends {
 			end()
 		}
-		for range 1000 { // it has closed its channel, and is about to return
-			if runtime.NumGoroutine() <= before {
-				break
+		// It has closed its channel, and is about to return.
+		for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d goroutines are left", runtime.NumGoroutine()-before)
 			}
-			runtime.Gosched()
-		}
-		if now := runtime.NumGoroutine(); now > before {
-			t.Errorf("%d goroutines are left", now-before)
 		}
 	}
 }
