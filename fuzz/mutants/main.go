@@ -35,7 +35,7 @@ var suites = []suite{
 	{"mmapkv", "TestExpired|TestEmptied", clockMutants},
 	{"mmapkv", "TestExpired|TestEachKey|TestSweep|TestSwept|TestCrashBehind", sweepMutants},
 	{"mmapkv", "TestPowerLoss|TestDamageBehind|TestNumbers|TestLogGoesOn|TestRecoveryBelieves|TestCompactionEnds", refusedMutants},
-	{"mmapkv", "TestSyncAndEdit|TestStoreNotices|TestLogGoesOn|TestOpenWithout", lateMutants},
+	{"mmapkv", "TestSyncAndEdit|TestLogGoesOn|TestOpenWithout", lateMutants},
 	{"segment", "TestSegment|TestPin|TestRefusedPin", lifetimeMutants},
 	{"mmapkv", "TestReaders|TestReadsLetGo|TestReadBegins|TestWalks?|TestCloseWaits|TestSyncOf|TestRangeBeside", usingMutants},
 	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
