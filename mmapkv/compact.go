@@ -99,10 +99,6 @@ func (s *Store) tryAgain() (err error) {
 // sealGarbage ends the tail if it holds garbage, and seals what has ended. What has
 // expired is garbage.
 func (s *Store) sealGarbage(ctx context.Context) error {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.leave()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -139,14 +135,20 @@ func (s *Store) sealTail(ctx context.Context, worthIt func() bool) error {
 
 // unlessEnded does something that waits for the disk or for others, and returns when
 // that is done, or when the context ends. What cannot be given up half done goes on then,
-// up to where it looks at the context. Close waits for it as for a write, if it counts
-// as one.
+// up to where it looks at the context, and Close waits for it as for a write.
 func (s *Store) unlessEnded(ctx context.Context, do func() error) error {
 	if ctx.Done() == nil || s.manual() {
 		return do()
 	}
 	done := make(chan error, 1)
-	go func() { done <- do() }()
+	go func() {
+		err := s.enter()
+		if err == nil {
+			defer s.leave()
+			err = do()
+		}
+		done <- err
+	}()
 	select {
 	case err := <-done:
 		return err
