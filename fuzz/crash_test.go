@@ -135,6 +135,9 @@ type life struct {
 	serial int   // numbers the values of some tests
 	ended  string
 
+	// tune, if not nil, changes how stores are opened.
+	tune func(*mmapkv.Options, *inject.Seams)
+
 	readOnly   bool // how open opens
 	compacting bool // compactions happen, often
 	quiet      bool // nothing is written in the midst of them
@@ -181,7 +184,7 @@ func (l *life) open(disk vfs.FS) (*mmapkv.Store, error) {
 	o := &mmapkv.Options{SegmentSize: 4 << 10, Sync: l.policy, ReadOnly: l.readOnly}
 	o.Compaction.Disabled = !l.compacting
 	o.Compaction.GarbageRatio = 0.05
-	inject.Into(o, &inject.Seams{
+	seams := &inject.Seams{
 		FS:        disk,
 		Now:       func() time.Time { return time.UnixMilli(l.now) },
 		Random:    l.rng.Uint64,
@@ -189,7 +192,11 @@ func (l *life) open(disk vfs.FS) (*mmapkv.Store, error) {
 		Manual:    true,
 		OnOpen:    func(steps []inject.Step) { l.steps = steps },
 		Between:   l.between,
-	})
+	}
+	if l.tune != nil {
+		l.tune(o, seams)
+	}
+	inject.Into(o, seams)
 	return mmapkv.Open("/store", o)
 }
 
@@ -382,7 +389,7 @@ func (l *life) examine(disk *forgetful.Disk, powerLost bool, ended string, depth
 	if depth > 0 {
 		l.census.nested.Add(1)
 	}
-	after := &life{t: l.t, name: l.name, ended: l.ended + ended, census: l.census, policy: l.policy, rng: l.rng, oracle: l.oracle, now: l.now, disk: disk, compacting: l.compacting}
+	after := &life{t: l.t, name: l.name, ended: l.ended + ended, census: l.census, policy: l.policy, rng: l.rng, oracle: l.oracle, now: l.now, disk: disk, compacting: l.compacting, tune: l.tune}
 	if depth < maxDepth {
 		disk.OnCall = func(n int, _ forgetful.Op) {
 			if l.rng.IntN(nestedOneIn) != 0 {

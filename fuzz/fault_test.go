@@ -184,8 +184,15 @@ func (r *faultRun) wantFailure(err error) {
 // afterwards opens what is there without a fault, after a kill and after power
 // cuts, and writes.
 func (r *faultRun) afterwards() {
-	disks := map[string]*forgetful.Disk{"kill": r.disk.Kill(), "power cut": r.disk.PowerCut(chooser{r.rng}), "hard power cut": r.disk.PowerCut(forgetful.KeepNothing)}
-	for name, disk := range disks {
+	for _, end := range []struct {
+		name string
+		disk *forgetful.Disk
+	}{
+		{"kill", r.disk.Kill()},
+		{"power cut", r.disk.PowerCut(chooser{r.rng})},
+		{"hard power cut", r.disk.PowerCut(forgetful.KeepNothing)},
+	} {
+		name, disk := end.name, end.disk
 		store, err := r.open(faulty.New(disk))
 		if err != nil {
 			r.fail("open after a %s: %v", name, err)
@@ -222,43 +229,47 @@ func (r *faultRun) afterwards() {
 // there stays, Delete works, and with room writes work again.
 func TestDiskFull(t *testing.T) {
 	for capacity := int64(50 << 10); capacity < 90<<10; capacity += 293 {
-		r := newFaultRun(t, fsync.Always)
-		r.name = fmt.Sprint("capacity ", capacity)
-		r.disk.SetCapacity(capacity)
-		var err error
-		if r.store, err = r.open(r.faulty); err != nil {
-			t.Fatal(err)
-		}
-		full := 0
-		for i := 0; full < 3; i++ {
-			key, value := fmt.Sprint("key", i), fmt.Sprintf("%0*d", 200+i%300, i)
-			r.oracle.Begin([]oracle.Op{{Key: key, Value: value}})
-			if err := r.store.Put([]byte(key), []byte(value)); err == nil {
-				r.oracle.Acknowledge()
-				continue
-			} else if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, mmapkv.ErrFailed) {
-				r.fail("on a full disk: %v", err)
-			}
-			r.oracle.Refuse()
-			full++
-		}
-		r.compare(r.store, r.oracle.Current().Visible(r.now))
-		for i := range 20 {
-			key := fmt.Sprint("key", i)
-			r.oracle.Begin([]oracle.Op{{Key: key, Delete: true}})
-			if err := r.store.Delete([]byte(key)); err != nil {
-				r.fail("Delete on a full disk: %v", err)
-			}
-			r.oracle.Acknowledge()
-		}
-		r.compare(r.store, r.oracle.Current().Visible(r.now))
-		r.oracle.Synced()
-		if err := r.store.Compact(context.Background()); err != nil && (!errors.Is(err, syscall.ENOSPC) || errors.Is(err, mmapkv.ErrFailed)) {
-			r.fail("Compact on a full disk: %v", err)
-		}
-		r.compare(r.store, r.oracle.Current().Visible(r.now))
-		r.afterFull()
+		newFaultRun(t, fsync.Always).fillDisk(capacity)
 	}
+}
+
+// fillDisk is TestDiskFull on a disk of so many bytes.
+func (r *faultRun) fillDisk(capacity int64) {
+	r.name = fmt.Sprint("capacity ", capacity)
+	r.disk.SetCapacity(capacity)
+	var err error
+	if r.store, err = r.open(r.faulty); err != nil {
+		r.fail("open: %v", err)
+	}
+	full := 0
+	for i := 0; full < 3; i++ {
+		key, value := fmt.Sprint("key", i), fmt.Sprintf("%0*d", 200+i%300, i)
+		r.oracle.Begin([]oracle.Op{{Key: key, Value: value}})
+		if err := r.store.Put([]byte(key), []byte(value)); err == nil {
+			r.oracle.Acknowledge()
+			continue
+		} else if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, mmapkv.ErrFailed) {
+			r.fail("on a full disk: %v", err)
+		}
+		r.oracle.Refuse()
+		full++
+	}
+	r.compare(r.store, r.oracle.Current().Visible(r.now))
+	for i := range 20 {
+		key := fmt.Sprint("key", i)
+		r.oracle.Begin([]oracle.Op{{Key: key, Delete: true}})
+		if err := r.store.Delete([]byte(key)); err != nil {
+			r.fail("Delete on a full disk: %v", err)
+		}
+		r.oracle.Acknowledge()
+	}
+	r.compare(r.store, r.oracle.Current().Visible(r.now))
+	r.oracle.Synced()
+	if err := r.store.Compact(context.Background()); err != nil && (!errors.Is(err, syscall.ENOSPC) || errors.Is(err, mmapkv.ErrFailed)) {
+		r.fail("Compact on a full disk: %v", err)
+	}
+	r.compare(r.store, r.oracle.Current().Visible(r.now))
+	r.afterFull()
 }
 
 // afterFull opens the full disk again, then makes room.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/faulty"
 	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/transcript"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/internal/vfs/vfstest"
 )
@@ -17,6 +18,7 @@ func TestEveryDiskKeepsThePromises(t *testing.T) {
 		"forgetful":             newForgetful,
 		"faulty over real":      func(t *testing.T) (vfs.FS, string) { return faulty.New(vfs.OS()), t.TempDir() },
 		"faulty over forgetful": func(t *testing.T) (vfs.FS, string) { return faulty.New(forgetful.New()), "/" },
+		"transcript":            func(t *testing.T) (vfs.FS, string) { return transcript.New(nil).Of(forgetful.New()), "/" },
 	} {
 		t.Run(name, func(t *testing.T) { vfstest.Run(t, newFS) })
 	}
