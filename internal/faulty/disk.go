@@ -105,7 +105,7 @@ type Rule struct {
 type Disk struct {
 	inner vfs.FS
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards the rest
 	calls []Op
 	fired int
 	rules []*rule

@@ -22,9 +22,9 @@ const (
 )
 
 var mappings struct {
-	mu         sync.Mutex
-	count      int // mapped or in quarantine
-	limit      int // 0: not yet read
+	mu         sync.Mutex // guards the rest
+	count      int        // mapped or in quarantine
+	limit      int        // 0: not yet read
 	quarantine []quarantined
 	now        func() time.Time // nil: time.Now
 }

@@ -23,7 +23,7 @@ type mirror struct{ inode inode }
 type inode struct{ device, number uint64 }
 
 var mirrors struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // guards copies
 	copies map[inode][]*heapMapping
 }
 

@@ -1,0 +1,110 @@
+package fuzz
+
+import (
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/mmapkv"
+)
+
+// mostRooms is how many rooms lie between the call of Put and a pwrite at most.
+const mostRooms = 3
+
+// windingPaths are the paths that have more rooms, or come to one of them again. The
+// list only ever becomes shorter.
+var windingPaths = []string{
+	"mmapkv > fsync > mmapkv > segment", // the record: package fsync says who leads, and calls the store back
+	"mmapkv > fsync > mmapkv > fsync",   // the manifest, when the record goes into a new file
+}
+
+// TestPathOfAPut counts the rooms that a reader of the code has to cross to follow a
+// Put to the disk. It does not read the code but looks at the stack when the disk is
+// written to: of whoever calls whom directly, by an interface or by a function that
+// was handed over, nothing is missed. A room is a package of the module. It counts each
+// time that the path enters it, from (*Store).Put to the last one above internal/vfs,
+// the ground that all of them stand on.
+func TestPathOfAPut(t *testing.T) {
+	paths := map[string]bool{}
+	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(time.Second), fsync.Never} {
+		notePaths(t, policy, paths)
+	}
+	records := false
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		t.Log(path)
+		records = records || strings.HasSuffix(path, "segment")
+		rooms := strings.Split(path, " > ")
+		distinct := slices.Compact(slices.Sorted(slices.Values(rooms)))
+		if straight := len(rooms) <= mostRooms && len(distinct) == len(rooms); !straight && !slices.Contains(windingPaths, path) {
+			t.Errorf("a Put goes through %s", path)
+		} else if straight && slices.Contains(windingPaths, path) {
+			t.Errorf("%s does not wind", path)
+		}
+	}
+	if !records {
+		t.Error("no record was written")
+	}
+	for _, path := range windingPaths {
+		if !paths[path] {
+			t.Errorf("no Put goes through %s any more", path)
+		}
+	}
+}
+
+// notePaths notes by which paths Puts come to write: some that fit into the log's
+// file, some that need a new one, some that have one of their own.
+func notePaths(t *testing.T, policy fsync.Policy, paths map[string]bool) {
+	disk := forgetful.New()
+	disk.OnCall = func(_ int, op forgetful.Op) {
+		if path := pathOfPut(); op.Kind == forgetful.Write && path != nil {
+			paths[strings.Join(path, " > ")] = true
+		}
+	}
+	o := &mmapkv.Options{SegmentSize: 4 << 10, Sync: policy}
+	inject.Into(o, &inject.Seams{FS: disk, Manual: true, PageSlots: 8})
+	store, err := mmapkv.Open("/store", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		if err := store.Put(fmt.Append(nil, i%9), make([]byte, i*9)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pathOfPut is the rooms through which a Put has come to its caller, nil when no Put
+// has called it.
+func pathOfPut() (path []string) {
+	const module = "github.com/mmapkv/mmapkv/"
+	var pcs [100]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	for {
+		frame, more := frames.Next()
+		if name, ours := strings.CutPrefix(frame.Function, module); ours {
+			at := strings.LastIndex(name, "/") + 1
+			room := name[:at+strings.Index(name[at:], ".")]
+			below := room == "fuzz" || strings.HasPrefix(room, "internal/") // the test, its disk, the ground
+			if !below && (len(path) == 0 || path[len(path)-1] != room) {
+				path = append(path, room)
+			}
+			if name == "mmapkv.(*Store).Put" {
+				slices.Reverse(path)
+				return path
+			}
+		}
+		if !more {
+			return nil
+		}
+	}
+}

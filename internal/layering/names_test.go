@@ -1,0 +1,138 @@
+package layering
+
+import (
+	"go/ast"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestExportedNamesAreDocumented wants a comment at every exported name: above it or
+// beside it, or, of constants, variables, fields and methods of an interface, above
+// the group that they stand in without an empty line.
+func TestExportedNamesAreDocumented(t *testing.T) {
+	names, undocumented := 0, map[string]int{}
+	for _, f := range sourcesOf(t, (*sourceFile).library) {
+		eachExported(f.ast, func(name string, documented bool) {
+			names++
+			if !documented {
+				top, _, _ := strings.Cut(name, ".")
+				undocumented[f.room+"."+top]++
+			}
+		})
+	}
+	if names < 500 {
+		t.Errorf("only %d exported names", names)
+	}
+	r := newRule(t, "undocumented", 0)
+	for name, count := range undocumented {
+		r.check(name, count)
+	}
+	r.end()
+}
+
+// eachExported calls fn with the exported names of a file, Type.Name where they are of
+// a type, and whether they are documented.
+func eachExported(file *ast.File, fn func(name string, documented bool)) {
+	for _, d := range file.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			receiver := receiverOf(d)
+			if d.Name.IsExported() && (receiver == "" || ast.IsExported(receiver)) {
+				fn(funcName(d), d.Doc != nil)
+			}
+		case *ast.GenDecl:
+			var group group
+			for _, s := range d.Specs {
+				switch s := s.(type) {
+				case *ast.TypeSpec:
+					if s.Name.IsExported() {
+						fn(s.Name.Name, d.Doc != nil || s.Doc != nil || s.Comment != nil)
+						eachMember(s, fn)
+					}
+				case *ast.ValueSpec:
+					documented := group.next(s, s.Doc, s.Comment) || d.Doc != nil
+					each("", s.Names, func(name string) { fn(name, documented) })
+				}
+			}
+		}
+	}
+}
+
+// eachMember does so for the fields of a struct, or the methods of an interface.
+func eachMember(of *ast.TypeSpec, fn func(name string, documented bool)) {
+	var list *ast.FieldList
+	switch t := of.Type.(type) {
+	case *ast.StructType:
+		list = t.Fields
+	case *ast.InterfaceType:
+		list = t.Methods
+	default:
+		return
+	}
+	var group group
+	for _, field := range list.List {
+		documented := group.next(field, field.Doc, field.Comment)
+		each(of.Name.Name+".", field.Names, func(name string) { fn(name, documented) })
+	}
+}
+
+func each(prefix string, names []*ast.Ident, fn func(name string)) {
+	for _, name := range names {
+		if name.IsExported() {
+			fn(prefix + name.Name)
+		}
+	}
+}
+
+// group is lines that follow each other, below one comment.
+type group struct {
+	end        int // its last line
+	documented bool
+}
+
+// next says whether a line is documented, by itself or by the group that it goes on.
+func (g *group) next(n ast.Node, above, beside *ast.CommentGroup) bool {
+	g.documented = above != nil || g.documented && line(n.Pos()) == g.end+1
+	g.end = line(n.End())
+	return g.documented || beside != nil
+}
+
+// driverRooms are the packages that drive the library.
+var driverRooms = []string{
+	"cmd/mmapkv", "cmd/mmapkv/internal/walrus", "cmd/mmapkv/internal/walrus/walrustest",
+	"fuzz", "fuzz/coverage", "fuzz/mutants", "fuzz/realdisk",
+	"perf", "perf/copyspeed", "perf/internal/floor", "perf/internal/rig", "perf/latency", "perf/littlememory",
+	"perf/report", "perf/rivals", "perf/space", "perf/workload",
+}
+
+// TestEveryFileIsInARoom wants no Go file outside of the rooms, on no system and under
+// no tag, and nothing at the top but the rooms and what a repository needs.
+func TestEveryFileIsInARoom(t *testing.T) {
+	empty, tops := map[string]bool{}, map[string]bool{}
+	for _, room := range slices.AppendSeq(slices.Clone(driverRooms), maps.Keys(rooms)) {
+		empty[room] = true
+		top, _, _ := strings.Cut(room, "/")
+		tops[top] = true
+	}
+	for _, f := range sourcesOf(t, func(*sourceFile) bool { return true }) {
+		delete(empty, f.room)
+		if _, library := rooms[f.room]; !library && !slices.Contains(driverRooms, f.room) {
+			t.Errorf("%s is in no room", f.path)
+		}
+	}
+	for room := range empty {
+		t.Errorf("there is nothing in %s", room)
+	}
+	entries, err := os.ReadDir("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() && !tops[e.Name()] && !strings.HasPrefix(e.Name(), ".") {
+			t.Errorf("%s is no room", e.Name())
+		}
+	}
+}
