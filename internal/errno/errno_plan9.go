@@ -20,4 +20,5 @@ const (
 	EROFS
 )
 
+// Error is the number.
 func (e Errno) Error() string { return "error number " + strconv.Itoa(int(e)) }

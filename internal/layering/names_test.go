@@ -104,7 +104,7 @@ func (g *group) next(n ast.Node, above, beside *ast.CommentGroup) bool {
 var driverRooms = []string{
 	"cmd/mmapkv", "cmd/mmapkv/internal/walrus", "cmd/mmapkv/internal/walrus/walrustest",
 	"fuzz", "fuzz/coverage", "fuzz/mutants", "fuzz/realdisk",
-	"perf", "perf/copyspeed", "perf/internal/floor", "perf/internal/rig", "perf/latency", "perf/littlememory",
+	"perf", "perf/copyspeed", "perf/idle", "perf/internal/floor", "perf/internal/rig", "perf/latency", "perf/littlememory",
 	"perf/report", "perf/rivals", "perf/space", "perf/workload",
 }
 

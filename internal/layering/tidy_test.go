@@ -233,27 +233,3 @@ func isMutex(of ast.Expr) bool {
 func saysWhatItGuards(comment string) bool {
 	return slices.ContainsFunc([]string{"guards", "held by", "leaf"}, func(word string) bool { return strings.Contains(comment, word) })
 }
-
-// TestCollectionsAreTheHosts wants nobody but tests and the benchmarks to ask for a
-// garbage collection.
-func TestCollectionsAreTheHosts(t *testing.T) {
-	for _, f := range sourcesOf(t, func(f *sourceFile) bool { return !f.isTest() && driver(f.room) != "perf" }) {
-		for _, at := range collections(f.ast) {
-			t.Errorf("%s:%d asks for a garbage collection", f.path, at)
-		}
-	}
-}
-
-// collections is the lines of a file that name runtime.GC or debug.FreeOSMemory.
-func collections(file *ast.File) (lines []int) {
-	ast.Inspect(file, func(n ast.Node) bool {
-		if s, ok := n.(*ast.SelectorExpr); ok {
-			of, _ := s.X.(*ast.Ident)
-			if of != nil && (of.Name == "runtime" && s.Sel.Name == "GC" || of.Name == "debug" && s.Sel.Name == "FreeOSMemory") {
-				lines = append(lines, line(s.Pos()))
-			}
-		}
-		return true
-	})
-	return lines
-}

@@ -9,7 +9,9 @@ import (
 )
 
 // Mutex is a mutex of a rank.
-type Mutex[R Rank] struct{ mutex sync.Mutex }
+type Mutex[R Rank] struct {
+	mutex sync.Mutex // guards what its user says
+}
 
 // Lock locks it.
 func (m *Mutex[R]) Lock() {

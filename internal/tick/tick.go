@@ -40,7 +40,7 @@ type Clock struct {
 
 // turn is one registered function.
 type turn struct {
-	mu    sync.Mutex // held while fn runs
+	mu    sync.Mutex // held while fn runs; guards ended
 	fn    func()
 	ended bool
 }

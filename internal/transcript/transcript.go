@@ -180,6 +180,16 @@ func (d *dir) Names() ([]string, error) {
 	return names, err
 }
 
+// Stamp is not written down: how often a store glances at its directory is no part of
+// what it does to its files.
+func (d *dir) Stamp() (vfs.Stamp, error) { return vfs.StampOf(d.inner) }
+
+func (d *dir) Identity(name string) (vfs.Identity, error) {
+	id, err := vfs.IdentityOf(d.inner, name)
+	d.t.call(err, "identity of %s", d.join(name))
+	return id, err
+}
+
 func (d *dir) Sync() error {
 	err := d.inner.Sync()
 	d.t.call(err, "sync directory %s", d.path)

@@ -5,8 +5,8 @@ import "errors"
 // Identity tells a file from all others, also from one that has its name, or its inode,
 // when it is gone.
 type Identity struct {
-	Device, Inode uint64
-	Born          int64 // nanoseconds; 0 where the system does not know
+	Device, Inode uint64 // as stat(2) has them
+	Born          int64  // nanoseconds; 0 where the system does not know
 }
 
 // Stamp is when a directory's entries have last changed, by the system's clock.
