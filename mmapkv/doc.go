@@ -77,7 +77,7 @@
 // and no earlier one. Some are no mutexes, but somebody waits for them all the same.
 //
 //  1. Store.closing: the first call of Close, for which later ones wait.
-//  2. Store.running: the background's goroutines, for which Close waits.
+//  2. Store.running: the background's goroutines and glances, for which Close waits.
 //  3. Store.writing: the calls for which Close waits: those that write, Verify, and
 //     the part of Compact that seals.
 //  4. leadership of Store.group: one writer at a time, from the place in the

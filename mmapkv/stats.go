@@ -33,8 +33,8 @@ type Stats struct {
 	Compaction CompactionStats
 	// Scrub is what the scrub has done since Open.
 	Scrub ScrubStats
-	// EventsDropped is how many events were not delivered, because the callbacks
-	// of Options.Events were too slow.
+	// EventsDropped is how many events and messages were not delivered, because the
+	// callbacks of Options.Events or the Logger were too slow.
 	EventsDropped int64
 	// LastSync is when the last background or explicit sync ended, the zero
 	// time when there was none, and LastSyncTook how long it took.

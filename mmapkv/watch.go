@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"sync/atomic"
 
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -49,6 +50,8 @@ func (s *Store) endWatch() {
 
 // glance is called once a second, by the clock of all stores.
 func (s *Store) glance() {
+	rank.Acquire[rank.Background]() // Close waits for it
+	defer rank.Release[rank.Background]()
 	w := &s.watcher
 	if w.glances++; w.glances%idleGlances == 0 {
 		s.wakeCompact()
