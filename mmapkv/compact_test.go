@@ -467,7 +467,7 @@ func TestLargeWritesKeepTheBound(t *testing.T) {
 			s := open(t, dir, o)
 			var most atomic.Int64
 			disk.long = func() {
-				onDisk, _ := diskUse(t, dir) // without what the garbage collector has yet to release
+				onDisk, _ := diskUse(t, dir)
 				most.Store(max(most.Load(), onDisk))
 			}
 			for i := range 8 {

@@ -8,7 +8,7 @@
 // takes it, if the files inside have a method LoseDirty.
 //
 // Closing, unlocking and unmapping cannot be made to fail, and are not counted:
-// the garbage collector says when they happen.
+// which goroutine is the last to use a file, and when, only the scheduler knows.
 package faulty
 
 import (
