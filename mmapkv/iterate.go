@@ -16,7 +16,8 @@ import (
 // comes exactly once. One that comes meanwhile does not come, unless more keys come
 // than there were; one that is deleted meanwhile may come. Keys whose record's header
 // is damaged cannot be told and are left out; Range and Stats().Recovery report damage.
-// After Close there are none; Keys in flight then runs on to its end.
+// After Close there are none; Keys in flight then runs on to its end, and keeps the files
+// until then: what iter.Pull has made of it is to be stopped.
 func (s *Store) Keys() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		w, err := s.beginWalk()
