@@ -107,7 +107,7 @@ func (s suite) try(m mutant, states int) (verdict string, err error) {
 	if err != nil {
 		return "", err
 	}
-	run := exec.Command(binary, "-test.run", s.test, "-test.timeout", "5m")
+	run := exec.Command(binary, "-test.run", s.test, "-test.failfast", "-test.timeout", "5m")
 	if s.dir == "fuzz" {
 		run.Args = append(run.Args, fmt.Sprint("-crash.states=", states), fmt.Sprint("-rot.mutations=", states/2))
 	}
