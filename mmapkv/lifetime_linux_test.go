@@ -5,6 +5,7 @@ package mmapkv
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,7 +108,8 @@ func TestCompactionsLeaveNothingInTheProcess(t *testing.T) {
 	if after := len(mappings(t)); after > mapped+runtimeMappings {
 		t.Errorf("%d mappings before, %d after %d compactions", mapped, after, s.Stats().Compaction.Runs)
 	}
-	if after := descriptors(t) - len(s.Stats().Segments); after != opened {
-		t.Errorf("%d descriptors before, %d after", opened, after)
-	}
+	// A goroutine that has just stepped aside gives its timer back when it comes to rest.
+	waitFor(t, fmt.Sprintf("%d descriptors, as before", opened), func() bool {
+		return descriptors(t)-len(s.Stats().Segments) <= opened
+	})
 }
