@@ -4,25 +4,47 @@ import (
 	"bytes"
 	"encoding/binary"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// sealBlocks gives both blocks of a manifest checksums that fit, if their sizes
-// do.
+// sealBlocks gives both full copies of a manifest, and the edits behind them,
+// checksums that fit, if their sizes do.
 func sealBlocks(data []byte) []byte {
-	const headerSize, sumAt, sizeAt = 32, 12, 16
+	const headerSize, versionAt, sumAt, sizeAt, saltAt = 32, 8, 12, 16, 24
 	data = bytes.Clone(data)
-	for _, block := range [][]byte{data[len(data)/2:], data} {
-		if len(block) < headerSize {
+	for _, half := range [][]byte{data[len(data)/2:], data} {
+		if len(half) < headerSize {
 			continue
 		}
-		if size := binary.LittleEndian.Uint64(block[sizeAt:]); size <= uint64(len(block)-headerSize) {
-			binary.LittleEndian.PutUint32(block[sumAt:], sealed(block[sizeAt:headerSize+size], 0, 0, sealManifest))
+		size, covered := binary.LittleEndian.Uint64(half[sizeAt:]), []byte(nil)
+		if version := half[versionAt:sumAt]; binary.LittleEndian.Uint32(version) != 1 {
+			size, covered = uint64(uint32(size)), version
 		}
+		if size > uint64(len(half)-headerSize) {
+			continue
+		}
+		block := half[:headerSize+size]
+		binary.LittleEndian.PutUint32(half[sumAt:], sealed(slices.Concat(covered, block[sizeAt:]), 0, 0, sealManifest))
+		sealEdits(half, len(block), binary.LittleEndian.Uint64(half[saltAt:]))
 	}
 	return data
+}
+
+func sealEdits(half []byte, at int, salt uint64) {
+	const headerSize, sizeAt, leastSize = 24, 16, 72
+	for len(half)-at >= leastSize {
+		size := binary.LittleEndian.Uint32(half[at+sizeAt:])
+		if size < leastSize || uint64(size) > uint64(len(half)-at) {
+			return
+		}
+		edit := half[at:][:size]
+		binary.LittleEndian.PutUint32(edit[4:], sealed(edit[headerSize:], salt, uint64(at), sealChange))
+		binary.LittleEndian.PutUint32(edit, sealed(edit[4:headerSize], salt, uint64(at), sealEdit))
+		at += int(size)
+	}
 }
 
 // FuzzManifest: what ParseManifest accepts encodes to something equal.
@@ -43,6 +65,16 @@ func FuzzManifest(f *testing.F) {
 	whole := m.Append(nil)
 	add(whole)
 	add(whole[:len(whole)/2])
+	next := m
+	next.Edit, next.NextID, next.Clean = 4, 10, false
+	next.Segments = append(slices.Clone(m.Segments), segment.SegmentInfo{ID: 9, Salt: 3, Kind: segment.Log})
+	log := m.EditLog()
+	edit := log.Encode(nil, &m, &next)
+	for _, place := range log.Places() {
+		copy(whole[place:], edit)
+	}
+	add(whole)
+	add(whole[:len(whole)-1])
 	add([]byte("MMKVMAN\x00"))
 	f.Fuzz(func(t *testing.T, data []byte, honest bool) {
 		if honest {
@@ -53,9 +85,12 @@ func FuzzManifest(f *testing.F) {
 }
 
 func readManifest(t *testing.T, data []byte) {
-	m, err := segment.ParseManifest(data)
+	m, state, err := segment.InspectManifest(data)
 	if err != nil {
 		return
+	}
+	if state.Edits > len(data)/2 || len(state.Damages) > state.Edits+2 {
+		t.Fatalf("%+v of %d bytes", state, len(data))
 	}
 	again, err := segment.ParseManifest(m.Append(nil))
 	if err != nil || !reflect.DeepEqual(m, again) {

@@ -22,6 +22,8 @@ const (
 	sealValue    = 0xc3a5c85c97cb3127
 	sealHint     = 0xb492b66fbe98f273
 	sealManifest = 0x9ddfea08eb382d69
+	sealEdit     = 0xd6e8feb86659fd93
+	sealChange   = 0xa0761d6478bd642f
 )
 
 func sealed(content []byte, salt, offset, role uint64) uint32 {

@@ -334,9 +334,9 @@ func (s *Store) rebuildHint(f *file, pause func()) (*fileHint, error) {
 // crash left between making a file and listing it, or between delisting and
 // unlinking it. None is newer than the manifest: see refuseNewer.
 //
-// The manifest may have got its name a moment before its process was
-// killed, and that name be in memory only; the one before it, which a power loss
-// would bring back, may name these files. So the directory is synced first.
+// The manifest may have got its name, or its last edit, a moment before
+// its process was killed, and that be in memory only; the one before it, which a power
+// loss would bring back, may name these files. So a manifest of our own comes first.
 func (s *Store) removeOrphans() error {
 	names, err := s.dir.Names()
 	if err != nil {
@@ -360,7 +360,7 @@ func (s *Store) removeOrphans() error {
 	if len(orphans) == 0 {
 		return nil
 	}
-	if err := s.dir.Sync(); err != nil {
+	if err := s.settleManifest(); err != nil {
 		return err
 	}
 	for _, name := range orphans {

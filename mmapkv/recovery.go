@@ -313,7 +313,7 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 		}
 		copies, err = s.copyUnsynced(files, reached)
 	}
-	for isFull(err) && s.reserve.give(newFileRoom, s.reserve.manifestRoom()/2) {
+	for isFull(err) && (s.reserve.give(newFileRoom, s.reserve.manifestRoom()/2) || s.reserve.giveFile(0)) {
 		copies, err = s.copyUnsynced(files, reached)
 	}
 	if err != nil {

@@ -177,6 +177,7 @@ func TestEmptyFileThatCannotBeTakenOut(t *testing.T) {
 		}
 	})
 	put(t, s, "long", strings.Repeat("v", 10_000)) // the empty file ends
+	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName, faulty.Write))
 	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName+".tmp", faulty.Create))
 	if _, err := s.stepSeal(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("taking out an empty file on a full disk: %v", err)

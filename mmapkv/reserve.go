@@ -19,7 +19,8 @@ import (
 // takes one. A put takes nothing, and has the whole reserve restored first, so
 // that room which somebody makes goes to the reserve before it goes to values.
 //
-// The rest, manifestRoom, is only for the manifest and for recovery. An edit needs
+// The rest, manifestRoom, is only for the manifest and for recovery. Most edits need
+// no room, since they are appended where there is some. A full copy needs
 // room for one manifest beside the old one, which it gives back at once; then the
 // reserve is restored. There is room for two, because another part of the store,
 // or somebody else, may be faster in the moment when a manifest's room is free; and
@@ -31,10 +32,17 @@ import (
 // is needed go, and then hints, which cost the next Open time and nothing else. A
 // key takes more in a hint than in a tombstone. So it is not the number of keys
 // that bounds how many can be deleted.
+//
+// A file system can also have no room for another file, whatever blocks it has
+// (no inodes). So there are empty files that give way to others: one to the file
+// that a delete begins; one to that which recovery copies to; and to a full copy of
+// the manifest any of them, or else the reserve itself. They are made again once there
+// is room: behind a full copy at once, since the old one is a file less. makeRoom
+// finds more here too.
 const (
-	// reserveSize is the size of the reserve in bytes while the manifest fits into
-	// one block.
-	reserveSize = deleteRoom + 4*blockSize
+	// reserveSize is the size of the reserve in bytes while the manifest is as small
+	// as it can be.
+	reserveSize = deleteRoom + 2*segment.LeastManifestSize + newFileRoom
 	deleteRoom  = 4 * blockSize
 	// newFileRoom is what a file takes that is begun on a full disk.
 	newFileRoom = 2 * blockSize
@@ -47,6 +55,7 @@ type reserve struct {
 	// mu guards the rest.
 	mu       rank.Mutex[rank.Reserve]
 	held     bool // the file is there
+	spares   bool // the empty files are there
 	known    bool // size is how long it is
 	size     int64
 	manifest int64 // the size of the manifest
@@ -60,7 +69,7 @@ func (r *reserve) manifestRoom() int64 {
 }
 
 func (r *reserve) manifestRoomLocked() int64 {
-	return 2*onDisk(max(r.manifest, 1)) + newFileRoom
+	return 2*onDisk(max(r.manifest, segment.LeastManifestSize)) + newFileRoom
 }
 
 // hold takes the room, or again what was given of it. On a full disk it takes
@@ -72,11 +81,51 @@ func (r *reserve) hold() error {
 }
 
 func (r *reserve) holdLocked() error {
+	defer r.holdSparesLocked()
 	wanted := deleteRoom + r.manifestRoomLocked()
 	if r.known && r.size >= wanted {
 		return nil
 	}
 	return r.change(func(f vfs.File) error { return r.growLocked(f, wanted) })
+}
+
+// holdSparesLocked makes the empty files. Nobody fails for want of them: what needs a
+// new file finds out.
+func (r *reserve) holdSparesLocked() {
+	for i := 0; i < segment.SpareFiles && !r.spares; i++ {
+		f, err := r.dir.Create(segment.SpareName(i))
+		if err == nil {
+			_ = f.Close() // there is nothing in it
+		} else if !errors.Is(err, fs.ErrExist) {
+			return
+		}
+		r.spares = i == segment.SpareFiles-1
+	}
+}
+
+// giveFile has an empty file give way to another, unless that would leave fewer than
+// keep. It says whether it has.
+func (r *reserve) giveFile(keep int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.spares = false
+	for i := segment.SpareFiles - 1; i >= keep; i-- {
+		if r.dir.Remove(segment.SpareName(i)) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// giveAll has the reserve itself give way to another file, with all its room.
+func (r *reserve) giveAll() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.held || r.dir.Remove(segment.ReserveName) != nil {
+		return false
+	}
+	r.held, r.size = false, 0
+	return true
 }
 
 // change opens the file, makes it if it is not there, and finds out how long it is.
@@ -148,6 +197,9 @@ func (r *reserve) give(bytes, keep int64) bool {
 
 // release gives the room of a new file, of what is for deletes.
 func (r *reserve) release() bool { return r.give(newFileRoom, r.manifestRoom()) }
+
+// releaseFile gives an empty file, of those for deletes.
+func (r *reserve) releaseFile() bool { return r.giveFile(1) }
 
 // restore takes again what was given, as far as there is room, and notes how large
 // the manifest is.

@@ -169,8 +169,10 @@ func (s *Store) prepareLocked(capacity int64, mayReserve bool) error {
 	} else {
 		var err error
 		f, err = s.createFile(capacity)
-		if mayReserve && isFull(err) && s.reserve.release() {
-			f, err = s.createFile(capacity)
+		for _, give := range []func() bool{s.reserve.release, s.reserve.releaseFile} {
+			if mayReserve && isFull(err) && give() {
+				f, err = s.createFile(capacity)
+			}
 		}
 		if err != nil {
 			return s.writeFailed(err)

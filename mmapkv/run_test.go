@@ -233,7 +233,10 @@ func (m *movingFS) OpenDir(path string) (vfs.Dir, error) {
 
 func (d movingDir) Create(name string) (vfs.File, error) {
 	f, err := d.Dir.Create(name)
-	return movingFile{f, d.fs}, err
+	if err != nil || filepath.Ext(name) != ".seg" {
+		return f, err
+	}
+	return movingFile{f, d.fs}, nil
 }
 
 func (f movingFile) Map(int64) (vfs.Mapping, error) { return nil, vfs.ErrMappingLimit }

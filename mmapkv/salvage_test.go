@@ -191,7 +191,7 @@ func TestSalvageWithoutManifestRestoresAll(t *testing.T) {
 				case "missing":
 					remove(t, dir, segment.ManifestName)
 				case "damaged":
-					overwrite(t, name, 0, noise(3, 4<<10))
+					overwrite(t, name, 0, noise(3, 8<<10))
 				case "cut":
 					if err := os.Truncate(name, 20); err != nil {
 						t.Fatal(err)

@@ -185,6 +185,10 @@ func (f unfinishedFS) OpenDir(path string) (vfs.Dir, error) {
 
 type unfinishedDir struct{ vfs.Dir }
 
+func (d unfinishedDir) Open(name string) (vfs.File, error) {
+	return d.Dir.Open(unfinishedName(name))
+}
+
 func (d unfinishedDir) OpenReadOnly(name string) (vfs.File, error) {
 	return d.Dir.OpenReadOnly(unfinishedName(name))
 }

@@ -302,7 +302,7 @@ func TestSmallStoresStaySmall(t *testing.T) {
 		closeStore(t, s)
 	}
 	size, files := diskUse(t, dir)
-	if size >= 1<<20 || files > 6 {
+	if size >= 1<<20 || files > 7 {
 		t.Errorf("a hundred small records take %d bytes in %d files", size, files)
 	}
 	if s := open(t, dir, nil); s.Len() != 100 {

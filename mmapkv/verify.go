@@ -167,24 +167,27 @@ func (v *verifier) run() error {
 
 // load reads the manifest. Damage of it is told once.
 func (v *verifier) load() error {
-	content, err := v.readFile(segment.ManifestName, segment.MaxManifestSize)
+	m, state, err := v.readManifest()
 	if errors.Is(err, fs.ErrNotExist) {
 		return v.withoutManifest(err)
+	}
+	if errors.Is(err, segment.ErrVersion) {
+		return fmt.Errorf("%w: %s: %w", ErrVersion, segment.ManifestName, err)
+	}
+	if errors.Is(err, segment.ErrManifest) {
+		v.damage(Damage{Kind: DamagedManifest, File: segment.ManifestName, Reason: err.Error()})
+		return nil
 	}
 	if err != nil {
 		return err
 	}
-	m, err := segment.ParseManifest(content)
-	if errors.Is(err, segment.ErrVersion) {
-		return fmt.Errorf("%w: %s: %w", ErrVersion, segment.ManifestName, err)
-	}
-	if err != nil {
-		v.damage(Damage{Kind: DamagedManifest, File: segment.ManifestName, Reason: err.Error()})
-		return nil
-	}
-	if whole := m.Append(nil); !v.loaded && string(whole) != string(content) {
-		v.damage(Damage{Kind: DamagedCopy, File: segment.ManifestName, Offset: firstDifference(whole, content),
-			Reason: "the two copies are not the same"})
+	if !v.loaded {
+		if state.Once {
+			v.remark(segment.ManifestName, "its last edit is there once only, since a crash came before its second copy, or that is damaged")
+		}
+		for _, d := range state.Damages {
+			v.damage(Damage{Kind: DamagedCopy, File: segment.ManifestName, Offset: d.Offset, Reason: d.Reason})
+		}
 	}
 	if !v.loaded || m.Edit != v.manifest.Edit {
 		v.changed = v.loaded
@@ -192,6 +195,27 @@ func (v *verifier) load() error {
 		v.count()
 	}
 	return nil
+}
+
+// readManifest reads the manifest. A writer may be appending to it meanwhile: then
+// what was read first and what was read last may be of different times. So what
+// seems damaged is read again, until it is the same twice.
+func (v *verifier) readManifest() (m *segment.Manifest, state segment.ManifestState, err error) {
+	var before []byte
+	for {
+		content, err := v.readFile(segment.ManifestName, segment.MaxManifestSize)
+		if err != nil {
+			return nil, state, err
+		}
+		m, state, err = segment.InspectManifest(content)
+		if err == nil && len(state.Damages) == 0 && !state.Once || before != nil && string(before) == string(content) {
+			return m, state, err
+		}
+		before = content
+		if err := v.pacer.cancelled(); err != nil {
+			return nil, state, err
+		}
+	}
 }
 
 // withoutManifest says what it means that there is none.
@@ -205,15 +229,6 @@ func (v *verifier) withoutManifest(err error) error {
 		return nil
 	}
 	return fmt.Errorf("mmapkv: there is no store: %w", err)
-}
-
-func firstDifference(a, b []byte) int64 {
-	for i := range min(len(a), len(b)) {
-		if a[i] != b[i] {
-			return int64(i)
-		}
-	}
-	return int64(min(len(a), len(b)))
 }
 
 // ends says whether it is known where the records of the i-th file end: of sealed files, and of

@@ -124,7 +124,7 @@ func TestVerifyOfWhatIsNoStore(t *testing.T) {
 		t.Errorf("no namespace: %v", err)
 	}
 	content := bytesOf(t, dir, segment.ManifestName)
-	content[8], content[len(content)/2+8] = 2, 2
+	content[8], content[len(content)/2+8] = 3, 3
 	newer := t.TempDir()
 	replaceBytes(t, newer, segment.ManifestName, content)
 	if _, err := Verify(t.Context(), newer, nil); !errors.Is(err, ErrVersion) {

@@ -16,6 +16,8 @@ const (
 	roleValue  role = 0xc3a5c85c97cb3127
 	roleHint   role = 0xb492b66fbe98f273 // with the id as offset
 	roleBody   role = 0x9ddfea08eb382d69
+	roleEdit   role = 0xd6e8feb86659fd93
+	roleChange role = 0xa0761d6478bd642f
 )
 
 // seal makes of a CRC the checksum that is stored: it also depends on the file's

@@ -37,7 +37,8 @@
 // The offset of a write is known late, in the leader's hands. Because the seal is
 // put on last, the long part, the CRC of the value, is computed before, outside
 // every lock. A hint is sealed with its segment's salt and id, and so belongs to
-// that file only. A manifest has no salt, since it is where the salts are found.
+// that file only. The full copy in a manifest is sealed without a salt, since it is
+// where the salts are found; the edits behind it have that of their file.
 //
 // None of this withstands somebody who can write to the files.
 //
@@ -172,15 +173,17 @@
 //
 // # The manifest
 //
-// The same block twice, so that a bad sector in one does no harm. A block is a
-// header of 32 bytes, and a body of 56 bytes and 40 for each segment:
+// A full copy, which is a header of 32 bytes and a body of 56 bytes and 40 for each
+// segment; behind it edits, each of which makes the next manifest of the one before;
+// behind these zeros, which are room for more. All this is there twice, as two equal
+// halves of the file, each a multiple of 4096 bytes:
 //
 //	       0       1       2       3       4       5       6       7
 //	   +-------+-------+-------+-------+-------+-------+-------+-------+
 //	 0 |  M       M       K       V       M       A       N       0    |
-//	 8 |         version, 1            |  checksum of all behind it    |
-//	16 |                        size of the body                       |
-//	24 |                             zeros                             |
+//	 8 |         version, 2            |  checksum                     |
+//	16 |  size of the body             |  size of the half             |
+//	24 |                      salt of the file                         |
 //	   +---------------------------------------------------------------+
 //	32 |                        number of edits                        |
 //	40 |                    lowest id never used yet                   |
@@ -196,24 +199,93 @@
 //	   |          where its records end:  offset                       |
 //	   |                                  sequence number              |
 //	   +---------------------------------------------------------------+
+//	   |  edits ...                                                    |
+//	   +---------------------------------------------------------------+
+//	   |  zeros ...                                                    |
+//	   +---------------------------------------------------------------+
 //
-// The end of a segment is known if it is sealed, and for all after a clean close.
-// A store with the segment of the hint above, cleanly closed, has this twice:
+// The checksum covers the version and all behind it, up to the edits. The end of a
+// segment is known if it is sealed, and for all after a clean close. An edit:
+//
+//	       0       1       2       3       4       5       6       7
+//	   +-------+-------+-------+-------+-------+-------+-------+-------+
+//	 0 |  checksum of bytes 4 to 24    |  checksum of all behind them  |
+//	 8 |                      number of the edit                       |
+//	16 |  size of the edit             |  1 after a clean close        |
+//	24 |                   lowest id never used yet                    |
+//	32 |                   highest sequence number                     |
+//	40 |                          watermark                            |
+//	48 |             sequence number of the last sealed end            |
+//	56 |  id of the segment in front of what changes; 0: the beginning |
+//	64 |  how many segments go         |             zeros             |
+//	   +---------------------------------------------------------------+
+//	   |  segments that come in their place, as in the body ...        |
+//	   +---------------------------------------------------------------+
+//
+// The checksums have the salt of the file and the offset in the half, so that what
+// lay on the disk before, another manifest's edits say, is none of this one's. A
+// segment that is sealed goes, and comes in its own place.
+//
+// A new full copy is a new file, which takes the old one's name when it is on disk.
+// An edit is written into room that this file had from the beginning, in the first
+// half and then in the second, and counts when both are synced. So no length ever
+// changes, and:
+//
+//   - A crash can leave the last edit torn, in one half or in both, and no other one:
+//     each was synced before the next one was begun. An edit that is whole in one half
+//     counts. One that is so in neither was never acknowledged, and is not there.
+//   - Damage to one half, of whatever size, takes nothing: a copy or an edit of it is
+//     read in the other half.
+//   - Where both halves have lost an edit that is not the last, there is one with a
+//     higher number behind it. Its header, which is looked for at every multiple of 8,
+//     proves that, and the manifest is damaged: it is never taken for an older one.
+//   - A file of another length is damaged: edits were cut off, or moved.
+//   - Damage that takes just the last edit from both halves at once is not seen here.
+//     The files tell then: those that it listed have newer numbers than the manifest
+//     knows, those that it took out are missing, and what it sealed is recovered.
+//   - Whoever opens a store appends nothing to the manifest that he finds, since of
+//     its last edit he does not know how much is on disk: his first edit is a full copy.
+//     And an edit that a write which failed may have left is overwritten, or its file
+//     replaced, before anybody hears that it was not made.
+//
+// A half has room for as many bytes of edits as its copy has, and 2048 at least. So
+// an edit costs what it changes, and its share in the full copies no more than that.
+//
+// A store had one empty segment, and was cleanly closed when that had the records of
+// the hint above. Both halves have this, and zeros behind it:
 //
 //	0000  4d 4d 4b 56 4d 41 4e 00  "MMKVMAN", 0
-//	0008  01 00 00 00 86 ae 79 79  version 1, checksum
-//	0010  60 00 00 00 00 00 00 00  body of 96 bytes
-//	0018  00 00 00 00 00 00 00 00
-//	0020  03 00 00 00 00 00 00 00  3 edits
+//	0008  02 00 00 00 4a bb b7 74  version 2, checksum
+//	0010  60 00 00 00 00 10 00 00  body of 96 bytes, half of 4096
+//	0018  10 32 54 76 98 ba dc fe  salt 0xfedcba9876543210
+//	0020  02 00 00 00 00 00 00 00  2 edits
 //	0028  08 00 00 00 00 00 00 00  the next id is 8
-//	0030  02 00 00 00 00 00 00 00  last sequence number 2
-//	0038  01 00 00 00 00 00 00 00  watermark 1
+//	0030  01 00 00 00 00 00 00 00  last sequence number 1
+//	0038  00 00 00 00 00 00 00 00  watermark 0
 //	0040  01 00 00 00 00 00 00 00  a file that ended at 1 was sealed, and is gone
-//	0048  01 00 00 00 00 00 00 00  clean
+//	0048  00 00 00 00 00 00 00 00  not clean
 //	0050  01 00 00 00 00 00 00 00  1 segment
 //	0058  07 00 00 00 00 00 00 00  id 7
 //	0060  ef cd ab 89 67 45 23 01  its salt
 //	0068  01 00 00 00 00 00 00 00  log, not sealed
-//	0070  80 00 00 00 00 00 00 00  ends at 128
-//	0078  02 00 00 00 00 00 00 00  and at sequence number 2
+//	0070  00 00 00 00 00 00 00 00  ends nobody knows where
+//	0078  00 00 00 00 00 00 00 00
+//	0080  19 e9 ab b5 bc 91 5a df  checksums of the edit
+//	0088  03 00 00 00 00 00 00 00  edit 3
+//	0090  70 00 00 00 01 00 00 00  112 bytes, clean
+//	0098  08 00 00 00 00 00 00 00  the next id is 8
+//	00a0  02 00 00 00 00 00 00 00  last sequence number 2
+//	00a8  01 00 00 00 00 00 00 00  watermark 1
+//	00b0  01 00 00 00 00 00 00 00  sealed up to 1
+//	00b8  00 00 00 00 00 00 00 00  behind no segment, at the beginning,
+//	00c0  01 00 00 00 00 00 00 00  1 goes, and this one comes
+//	00c8  07 00 00 00 00 00 00 00  id 7
+//	00d0  ef cd ab 89 67 45 23 01  its salt
+//	00d8  01 00 00 00 00 00 00 00  log, not sealed
+//	00e0  80 00 00 00 00 00 00 00  ends at 128
+//	00e8  02 00 00 00 00 00 00 00  and at sequence number 2
+//
+// In a manifest of version 1 the body's size has 8 bytes and there is no salt, its
+// checksum does not cover the version, and the same block is there twice, with
+// nothing behind either. It is read, and not written any more.
 package segment

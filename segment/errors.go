@@ -24,8 +24,14 @@ var (
 	ErrVersion = errors.New("segment: unknown format version")
 )
 
-// formatVersion is the version of segments and manifests; see hintVersion.
+// formatVersion is the version of segments; see hintVersion and manifestVersion.
 const formatVersion = 1
+
+// A manifest of the first version, which has no room for edits, is still read.
+const (
+	manifestVersion      = 2
+	firstManifestVersion = 1
+)
 
 // VersionError says which version a file has, and which one this package knows of
 // its kind; errors.Is takes it for ErrVersion.

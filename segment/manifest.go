@@ -2,7 +2,6 @@ package segment
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 )
@@ -10,12 +9,14 @@ import (
 const (
 	manifestMagic = "MMKVMAN\x00"
 
-	// The manifest is the same block twice: magic, version, checksum, size of the
-	// body, body.
+	// A manifest is the same half twice: a full copy, which is a header and a body,
+	// and room for edits behind it.
 	blockHeaderSize = 32
 	blockVersionAt  = 8
 	blockSumAt      = 12
 	blockSizeAt     = 16
+	blockHalfAt     = 20
+	blockSaltAt     = 24
 
 	bodyHeaderSize  = 56
 	bodyEditAt      = 0
@@ -35,14 +36,22 @@ const (
 
 	// maxSegments bounds how many files are listed.
 	maxSegments = 1 << 20
+
+	// halfUnit is what a half is a multiple of: what a disk loses together, a block
+	// or a page, lies in one half.
+	halfUnit = 4 << 10
+	// leastEditRoom is how much room for edits a half has, if its copy is smaller.
+	leastEditRoom = 2 << 10
 )
 
 const (
 	// MaxFileSize bounds how long a segment's file is, in bytes: the last record
 	// begins at MaxOffset at most, and takes not much more than the largest value.
 	MaxFileSize = 1 << 33
+	// LeastManifestSize is how long a manifest of a few segments is, in bytes.
+	LeastManifestSize = 2 * halfUnit
 	// MaxManifestSize bounds how long a manifest is, in bytes.
-	MaxManifestSize = 2 * (blockHeaderSize + bodyHeaderSize + maxSegments*infoSize)
+	MaxManifestSize = 2 * (2*(blockHeaderSize+bodyHeaderSize+maxSegments*infoSize) + leastEditRoom + halfUnit)
 )
 
 // SegmentInfo is what the manifest says of one file.
@@ -58,6 +67,7 @@ type SegmentInfo struct {
 
 // Manifest is the only source of truth for which files count, and in which order.
 type Manifest struct {
+	Salt      uint64 // random, of the file that it is in: a part of the checksums of edits
 	Edit      uint64 // counts the edits
 	NextID    ID     // above every ID ever used
 	LastSeq   uint64 // the highest sequence number ever given, as far as known
@@ -67,9 +77,12 @@ type Manifest struct {
 	Segments  []SegmentInfo
 }
 
-// Append appends the encoded manifest to dst.
+// Append appends a full copy of the manifest to dst, with room for edits: all that
+// a new file of it has.
 func (m *Manifest) Append(dst []byte) []byte {
-	body := make([]byte, bodyHeaderSize, bodyHeaderSize+len(m.Segments)*infoSize)
+	blockSize := m.blockSize()
+	half := make([]byte, blockHeaderSize+bodyHeaderSize, halfSize(blockSize))
+	header, body := half[:blockHeaderSize], half[blockHeaderSize:]
 	binary.LittleEndian.PutUint64(body[bodyEditAt:], m.Edit)
 	binary.LittleEndian.PutUint64(body[bodyNextIDAt:], uint64(m.NextID))
 	binary.LittleEndian.PutUint64(body[bodyLastSeqAt:], m.LastSeq)
@@ -78,24 +91,28 @@ func (m *Manifest) Append(dst []byte) []byte {
 	binary.LittleEndian.PutUint64(body[bodyCleanAt:], bit(m.Clean))
 	binary.LittleEndian.PutUint64(body[bodyCountAt:], uint64(len(m.Segments)))
 	for _, info := range m.Segments {
-		var b [infoSize]byte
-		binary.LittleEndian.PutUint64(b[:], uint64(info.ID))
-		binary.LittleEndian.PutUint64(b[infoSaltAt:], info.Salt)
-		binary.LittleEndian.PutUint32(b[infoKindAt:], uint32(info.Kind))
-		binary.LittleEndian.PutUint32(b[infoSealedAt:], uint32(bit(info.Sealed)))
-		binary.LittleEndian.PutUint64(b[infoOffsetAt:], uint64(info.End.Offset))
-		binary.LittleEndian.PutUint64(b[infoSeqAt:], info.End.Seq)
-		body = append(body, b[:]...)
+		half = info.append(half)
 	}
-	header := make([]byte, blockHeaderSize)
 	copy(header, manifestMagic)
-	binary.LittleEndian.PutUint32(header[blockVersionAt:], formatVersion)
-	binary.LittleEndian.PutUint64(header[blockSizeAt:], uint64(len(body)))
-	binary.LittleEndian.PutUint32(header[blockSumAt:], blockSum(header, body))
-	for range 2 {
-		dst = append(append(dst, header...), body...)
-	}
-	return dst
+	binary.LittleEndian.PutUint32(header[blockVersionAt:], manifestVersion)
+	binary.LittleEndian.PutUint32(header[blockSizeAt:], uint32(blockSize-blockHeaderSize))
+	binary.LittleEndian.PutUint32(header[blockHalfAt:], uint32(cap(half)))
+	binary.LittleEndian.PutUint64(header[blockSaltAt:], m.Salt)
+	binary.LittleEndian.PutUint32(header[blockSumAt:], blockSum(header, half[blockHeaderSize:]))
+	half = half[:cap(half)]
+	return append(append(dst, half...), half...)
+}
+
+// blockSize is the size of a full copy.
+func (m *Manifest) blockSize() int {
+	return blockHeaderSize + bodyHeaderSize + len(m.Segments)*infoSize
+}
+
+// halfSize is the size of a half with such a copy. There is as much room for edits
+// as the copy takes, so that writing it anew now and then costs each edit little.
+func halfSize(blockSize int) int {
+	size := blockSize + max(blockSize, leastEditRoom)
+	return (size + halfUnit - 1) &^ (halfUnit - 1)
 }
 
 func bit(b bool) uint64 {
@@ -105,48 +122,93 @@ func bit(b bool) uint64 {
 	return 0
 }
 
-// blockSum covers the header behind the checksum, and the body.
+func (i SegmentInfo) append(dst []byte) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(i.ID))
+	dst = binary.LittleEndian.AppendUint64(dst, i.Salt)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(i.Kind))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(bit(i.Sealed)))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(i.End.Offset))
+	return binary.LittleEndian.AppendUint64(dst, i.End.Seq)
+}
+
+func parseInfo(b []byte) (SegmentInfo, error) {
+	if binary.LittleEndian.Uint32(b[infoSealedAt:]) > 1 {
+		return SegmentInfo{}, fmt.Errorf("%w: a segment is neither sealed nor not", ErrManifest)
+	}
+	return SegmentInfo{
+		ID:     ID(binary.LittleEndian.Uint64(b)),
+		Salt:   binary.LittleEndian.Uint64(b[infoSaltAt:]),
+		Kind:   Kind(binary.LittleEndian.Uint32(b[infoKindAt:])),
+		Sealed: binary.LittleEndian.Uint32(b[infoSealedAt:]) == 1,
+		End:    End{int64(binary.LittleEndian.Uint64(b[infoOffsetAt:])), binary.LittleEndian.Uint64(b[infoSeqAt:])},
+	}, nil
+}
+
+// blockSum covers the header behind the checksum, and the body; and the version,
+// since there was one before it.
 func blockSum(header, body []byte) uint32 {
-	sum := crc32.Update(0, castagnoli, header[blockSizeAt:blockHeaderSize])
+	var sum uint32
+	if binary.LittleEndian.Uint32(header[blockVersionAt:]) > 1 {
+		sum = crc32.Update(sum, castagnoli, header[blockVersionAt:blockSumAt])
+	}
+	sum = crc32.Update(sum, castagnoli, header[blockSizeAt:blockHeaderSize])
 	return seal(crc32.Update(sum, castagnoli, body), 0, 0, roleBody)
 }
 
-// ParseManifest decodes a manifest. One good block of the two will do.
+// ParseManifest decodes a manifest. What is damaged in one half of it does no harm.
 func ParseManifest(data []byte) (*Manifest, error) {
-	m, err := parseBlock(data)
-	if err == nil {
-		return m, nil
-	}
-	m, otherErr := parseBlock(data[len(data)/2:])
-	if otherErr == nil {
-		return m, nil
-	}
-	if errors.Is(otherErr, ErrVersion) {
-		return nil, otherErr
-	}
-	return nil, err
+	m, _, err := InspectManifest(data)
+	return m, err
 }
 
-func parseBlock(data []byte) (*Manifest, error) {
+// block is a full copy of a manifest as it is read.
+type block struct {
+	manifest Manifest
+	size     int // where the edits begin
+	half     int // of what the file is made twice
+	version  uint32
+}
+
+func parseBlock(data []byte) (block, error) {
 	if len(data) < blockHeaderSize+bodyHeaderSize {
-		return nil, fmt.Errorf("%w: %d bytes are too few", ErrManifest, len(data))
+		return block{}, fmt.Errorf("%w: %d bytes are too few", ErrManifest, len(data))
 	}
 	if string(data[:len(manifestMagic)]) != manifestMagic {
-		return nil, fmt.Errorf("%w: it does not begin like one", ErrManifest)
+		return block{}, fmt.Errorf("%w: it does not begin like one", ErrManifest)
 	}
-	if err := checkVersion(binary.LittleEndian.Uint32(data[blockVersionAt:]), formatVersion); err != nil {
-		return nil, err
+	version := binary.LittleEndian.Uint32(data[blockVersionAt:])
+	if version != firstManifestVersion {
+		if err := checkVersion(version, manifestVersion); err != nil {
+			return block{}, err
+		}
 	}
 	header, rest := data[:blockHeaderSize], data[blockHeaderSize:]
-	size := binary.LittleEndian.Uint64(header[blockSizeAt:])
+	var salt uint64
+	size, half := binary.LittleEndian.Uint64(header[blockSizeAt:]), uint64(0)
+	if version > firstManifestVersion {
+		size, half = uint64(binary.LittleEndian.Uint32(header[blockSizeAt:])), uint64(binary.LittleEndian.Uint32(header[blockHalfAt:]))
+		salt = binary.LittleEndian.Uint64(header[blockSaltAt:])
+	}
 	if size < bodyHeaderSize || size > uint64(len(rest)) {
-		return nil, fmt.Errorf("%w: its size makes no sense", ErrManifest)
+		return block{}, fmt.Errorf("%w: its size makes no sense", ErrManifest)
+	}
+	if version == firstManifestVersion {
+		half = blockHeaderSize + size
 	}
 	body := rest[:size]
 	if binary.LittleEndian.Uint32(header[blockSumAt:]) != blockSum(header, body) {
-		return nil, fmt.Errorf("%w: %w", ErrManifest, ErrChecksum)
+		return block{}, fmt.Errorf("%w: %w", ErrManifest, ErrChecksum)
 	}
-	m := &Manifest{
+	if half < blockHeaderSize+size || half > MaxManifestSize || version > firstManifestVersion && half%halfUnit != 0 {
+		return block{}, fmt.Errorf("%w: its size makes no sense", ErrManifest)
+	}
+	m, err := parseBody(body)
+	m.Salt = salt
+	return block{m, blockHeaderSize + len(body), int(half), version}, err
+}
+
+func parseBody(body []byte) (Manifest, error) {
+	m := Manifest{
 		Edit:      binary.LittleEndian.Uint64(body[bodyEditAt:]),
 		NextID:    ID(binary.LittleEndian.Uint64(body[bodyNextIDAt:])),
 		LastSeq:   binary.LittleEndian.Uint64(body[bodyLastSeqAt:]),
@@ -156,27 +218,19 @@ func parseBlock(data []byte) (*Manifest, error) {
 	}
 	infos := body[bodyHeaderSize:]
 	if binary.LittleEndian.Uint64(body[bodyCountAt:]) != uint64(len(infos)/infoSize) || len(infos)%infoSize != 0 {
-		return nil, fmt.Errorf("%w: its size makes no sense", ErrManifest)
+		return Manifest{}, fmt.Errorf("%w: its size makes no sense", ErrManifest)
 	}
 	if binary.LittleEndian.Uint64(body[bodyCleanAt:]) > 1 {
-		return nil, fmt.Errorf("%w: it is neither clean nor not", ErrManifest)
+		return Manifest{}, fmt.Errorf("%w: it is neither clean nor not", ErrManifest)
 	}
 	for b := infos; len(b) > 0; b = b[infoSize:] {
-		if binary.LittleEndian.Uint32(b[infoSealedAt:]) > 1 {
-			return nil, fmt.Errorf("%w: a segment is neither sealed nor not", ErrManifest)
+		info, err := parseInfo(b)
+		if err != nil {
+			return Manifest{}, err
 		}
-		m.Segments = append(m.Segments, SegmentInfo{
-			ID:     ID(binary.LittleEndian.Uint64(b)),
-			Salt:   binary.LittleEndian.Uint64(b[infoSaltAt:]),
-			Kind:   Kind(binary.LittleEndian.Uint32(b[infoKindAt:])),
-			Sealed: binary.LittleEndian.Uint32(b[infoSealedAt:]) == 1,
-			End:    End{int64(binary.LittleEndian.Uint64(b[infoOffsetAt:])), binary.LittleEndian.Uint64(b[infoSeqAt:])},
-		})
+		m.Segments = append(m.Segments, info)
 	}
-	if err := m.check(); err != nil {
-		return nil, err
-	}
-	return m, nil
+	return m, m.check()
 }
 
 // MaxNextID leaves more ids than a store can ever use: a manifest with a higher one is

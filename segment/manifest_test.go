@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 
@@ -13,74 +15,75 @@ import (
 
 func TestManifestGolden(t *testing.T) {
 	golden(t, "manifest", exampleManifest())
-	m, err := ParseManifest(readGolden(t, "manifest"))
+	m, state, err := InspectManifest(readGolden(t, "manifest"))
+	want := &Manifest{Salt: 0xfedcba9876543210, Edit: 3, NextID: 8, LastSeq: 2, Watermark: 1, SealedSeq: 1, Clean: true,
+		Segments: []SegmentInfo{{ID: 7, Salt: testSalt, Kind: Log, End: End{Offset: 128, Seq: 2}}}}
+	if err != nil || !reflect.DeepEqual(m, want) || state.Edits != 1 || state.Once || state.Damages != nil {
+		t.Errorf("%+v, %+v, %v", m, state, err)
+	}
+}
+
+// A manifest of the first version is read; what is written of it is of this one.
+func TestManifestOfTheFirstVersion(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "v1", "manifest"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := &Manifest{Edit: 3, NextID: 8, LastSeq: 2, Watermark: 1, SealedSeq: 1, Clean: true,
 		Segments: []SegmentInfo{{ID: 7, Salt: testSalt, Kind: Log, End: End{Offset: 128, Seq: 2}}}}
-	if err != nil || !reflect.DeepEqual(m, want) {
-		t.Errorf("%+v, %v", m, err)
+	half := len(data) / 2
+	for bit := range 8 * half {
+		for _, copyAt := range []int{0, half} {
+			data[copyAt+bit/8] ^= 1 << (bit % 8)
+			m, state, err := InspectManifest(data)
+			if err != nil || !reflect.DeepEqual(m, want) || len(state.Damages) != 1 {
+				t.Errorf("bit %d of one block: %+v, %v", bit, state, err)
+			}
+			data[copyAt+bit/8] ^= 1 << (bit % 8)
+		}
 	}
+	for n := range data {
+		if m, err := ParseManifest(data[:n]); err == nil && !reflect.DeepEqual(m, want) {
+			t.Errorf("%d bytes: %+v", n, m)
+		}
+	}
+	if again, err := ParseManifest(want.Append(nil)); err != nil || !reflect.DeepEqual(again, want) {
+		t.Errorf("written anew: %+v, %v", again, err)
+	}
+}
+
+// drawManifest draws one that a store could write.
+func drawManifest(t *rapid.T) *Manifest {
+	last := rapid.Uint64Range(0, MaxSeq).Draw(t, "last")
+	given := rapid.Uint64Range(0, last)
+	m := &Manifest{
+		Salt: rapid.Uint64().Draw(t, "salt"),
+		Edit: rapid.Uint64().Draw(t, "edit"), NextID: MaxNextID, LastSeq: last,
+		Watermark: given.Draw(t, "watermark"), Clean: rapid.Bool().Draw(t, "clean"),
+		SealedSeq: given.Draw(t, "sealed seq"),
+	}
+	sealed := rapid.IntRange(0, 9).Draw(t, "sealed")
+	ids := rapid.Permutation([]ID{1, 2, 3, 4, 5, 6, 7, 8, 9}).Draw(t, "ids")
+	for i := range rapid.IntRange(sealed, 9).Draw(t, "segments") {
+		kind := Log
+		if i < sealed {
+			kind = rapid.SampledFrom([]Kind{Log, Merged}).Draw(t, "kind")
+		}
+		m.Segments = append(m.Segments, SegmentInfo{
+			ID: ids[i], Salt: rapid.Uint64().Draw(t, "segment's salt"), Sealed: m.Clean || i < sealed, Kind: kind,
+			End: End{Alignment * rapid.Int64Range(8, MaxFileSize/Alignment).Draw(t, "end"), given.Draw(t, "seq")},
+		})
+	}
+	return m
 }
 
 func TestManifestIsReadAsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		last := rapid.Uint64Range(0, MaxSeq).Draw(t, "last")
-		given := rapid.Uint64Range(0, last)
-		m := &Manifest{
-			Edit: rapid.Uint64().Draw(t, "edit"), NextID: MaxNextID, LastSeq: last,
-			Watermark: given.Draw(t, "watermark"), Clean: rapid.Bool().Draw(t, "clean"),
-			SealedSeq: given.Draw(t, "sealed seq"),
-		}
-		sealed := rapid.IntRange(0, 9).Draw(t, "sealed")
-		for i := range rapid.IntRange(sealed, 9).Draw(t, "segments") {
-			kind := Log
-			if i < sealed {
-				kind = rapid.SampledFrom([]Kind{Log, Merged}).Draw(t, "kind")
-			}
-			m.Segments = append(m.Segments, SegmentInfo{
-				ID: ID(i + 1), Salt: rapid.Uint64().Draw(t, "salt"), Sealed: m.Clean || i < sealed, Kind: kind,
-				End: End{Alignment * rapid.Int64Range(8, MaxFileSize/Alignment).Draw(t, "end"), given.Draw(t, "seq")},
-			})
-		}
+		m := drawManifest(t)
 		if got, err := ParseManifest(m.Append(nil)); err != nil || !reflect.DeepEqual(got, m) {
 			t.Fatalf("%+v, %v, want %+v", got, err, m)
 		}
 	})
-}
-
-func TestManifestNeedsOneGoodBlock(t *testing.T) {
-	data := exampleManifest()
-	want, err := ParseManifest(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	half := len(data) / 2
-	for bit := range 8 * half {
-		at, mask := bit/8, byte(1)<<(bit%8)
-		for _, copyAt := range []int{0, half} {
-			data[copyAt+at] ^= mask
-			if m, err := ParseManifest(data); err != nil || !reflect.DeepEqual(m, want) {
-				t.Errorf("bit %d of one block: %v", bit, err)
-			}
-			data[copyAt+at] ^= mask
-		}
-		data[at] ^= mask
-		data[half+(at+1)%half] ^= mask
-		if _, err := ParseManifest(data); !errors.Is(err, ErrManifest) && !errors.Is(err, ErrVersion) {
-			t.Errorf("bit %d of both blocks: %v", bit, err)
-		}
-		data[at] ^= mask
-		data[half+(at+1)%half] ^= mask
-	}
-}
-
-func TestManifestTruncated(t *testing.T) {
-	data := exampleManifest()
-	for n := range data {
-		m, err := ParseManifest(data[:n])
-		if whole := n >= len(data)/2; whole != (err == nil) || !whole && (!errors.Is(err, ErrManifest) || m != nil) {
-			t.Errorf("%d bytes: %v", n, err)
-		}
-	}
 }
 
 func TestManifestOfAnotherVersion(t *testing.T) {
@@ -92,13 +95,15 @@ func TestManifestOfAnotherVersion(t *testing.T) {
 	}
 }
 
-// resealed is a block with a field changed and a checksum that fits.
+// resealed is a manifest with a field of its copy changed, and a checksum that fits.
 func resealed(change func(block []byte)) []byte {
-	data := exampleManifest()
-	block := data[:len(data)/2]
+	m := exampleCopy()
+	m.Clean, m.Segments[0].End = true, End{Offset: 128, Seq: 1}
+	half := m.Append(nil)[:halfUnit]
+	block := half[:m.blockSize()]
 	change(block)
 	binary.LittleEndian.PutUint32(block[blockSumAt:], blockSum(block[:blockHeaderSize], block[blockHeaderSize:]))
-	return block
+	return bytes.Repeat(half, 2)
 }
 
 func TestManifestRefusesWhatNoStoreWrites(t *testing.T) {
@@ -106,7 +111,10 @@ func TestManifestRefusesWhatNoStoreWrites(t *testing.T) {
 	for name, change := range map[string]func([]byte){
 		"count":           func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyCountAt:], math.MaxUint64) },
 		"count that fits": func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyCountAt:], 1<<61+1) },
-		"size":            func(b []byte) { binary.LittleEndian.PutUint64(b[blockSizeAt:], math.MaxUint64) },
+		"size":            func(b []byte) { binary.LittleEndian.PutUint32(b[blockSizeAt:], math.MaxUint32) },
+		"half":            func(b []byte) { binary.LittleEndian.PutUint32(b[blockHalfAt:], math.MaxUint32&^(halfUnit-1)) },
+		"half unaligned":  func(b []byte) { binary.LittleEndian.PutUint32(b[blockHalfAt:], halfUnit-Alignment) },
+		"half too small":  func(b []byte) { binary.LittleEndian.PutUint32(b[blockHalfAt:], 0) },
 		"id 0":            func(b []byte) { b[info] = 0 },
 		"id not below":    func(b []byte) { b[info] = 8 },
 		"kind":            func(b []byte) { b[info+infoKindAt] = 3 },
@@ -122,8 +130,7 @@ func TestManifestRefusesWhatNoStoreWrites(t *testing.T) {
 		"clean":           func(b []byte) { b[blockHeaderSize+bodyCleanAt] = 2 },
 		"sealed":          func(b []byte) { b[info+infoSealedAt] = 2 },
 	} {
-		block := resealed(change)
-		if _, err := ParseManifest(bytes.Repeat(block, 2)); !errors.Is(err, ErrManifest) {
+		if _, err := ParseManifest(resealed(change)); !errors.Is(err, ErrManifest) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

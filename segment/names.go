@@ -13,6 +13,7 @@ const (
 	LockName     = "LOCK"
 	ReserveName  = "RESERVE"
 
+	spareName       = "SPARE"
 	segmentSuffix   = ".seg"
 	hintSuffix      = ".hint"
 	temporarySuffix = ".tmp"
@@ -31,7 +32,7 @@ const (
 	HintFile
 	ManifestFile
 	LockFile
-	ReserveFile
+	ReserveFile   // what takes room until it is needed
 	TemporaryFile // written aside, not yet or never renamed
 )
 
@@ -41,6 +42,12 @@ func FileName(id ID) string { return fmt.Sprintf("%0*x%s", idDigits, uint64(id),
 // HintName is the name of a segment's hint.
 func HintName(id ID) string { return fmt.Sprintf("%0*x%s", idDigits, uint64(id), hintSuffix) }
 
+// SpareFiles is how many empty files there are, each to give way to another one.
+const SpareFiles = 2
+
+// SpareName is the name of an empty file, of those from 0 up to SpareFiles.
+func SpareName(i int) string { return spareName + strconv.Itoa(i) }
+
 // ParseFileName tells whether a name is one that a store gives, what the file is
 // then, and which segment it belongs to, if any.
 func ParseFileName(name string) (id ID, kind FileKind, ok bool) {
@@ -49,7 +56,7 @@ func ParseFileName(name string) (id ID, kind FileKind, ok bool) {
 		return 0, ManifestFile, true
 	case LockName:
 		return 0, LockFile, true
-	case ReserveName:
+	case ReserveName, SpareName(0), SpareName(1):
 		return 0, ReserveFile, true
 	}
 	if base, temporary := strings.CutSuffix(name, temporarySuffix); temporary {

@@ -21,7 +21,7 @@ func TestNamesAreParsedAsGiven(t *testing.T) {
 
 func TestNamesOfOtherFiles(t *testing.T) {
 	for name, want := range map[string]FileKind{
-		"MANIFEST": ManifestFile, "LOCK": LockFile, "RESERVE": ReserveFile, "MANIFEST.tmp": TemporaryFile,
+		"MANIFEST": ManifestFile, "LOCK": LockFile, "RESERVE": ReserveFile, "SPARE0": ReserveFile, "SPARE1": ReserveFile, "MANIFEST.tmp": TemporaryFile,
 		"": 0, "manifest": 0, ".seg": 0, "1.seg": 0, "0000000000000000.seg": 0, "000000000000000A.seg": 0,
 		"+000000000000001.seg": 0, "0x00000000000001.seg": 0, "00000000000000001.seg": 0, "0000000000000001.seg.tmp.tmp": 0,
 		"0000000000000001": 0, "0000000000000001.seg ": 0, ".tmp": 0, "note.txt": 0,

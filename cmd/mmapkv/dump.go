@@ -265,26 +265,23 @@ func (d *dumper) dumpManifest() error {
 	if err != nil {
 		return err
 	}
-	m, err := segment.ParseManifest(content)
+	m, kept, err := segment.InspectManifest(content)
 	if err != nil {
 		d.damaged(0, err)
 		return nil
 	}
-	for i, half := range [][]byte{content[:len(content)/2], content[len(content)/2:]} {
-		if _, err := segment.ParseManifest(half); err != nil {
-			at := int64(i * (len(content) / 2))
-			d.damaged(at, fmt.Errorf("one of the two copies: %w", err))
-			if err := d.print(part{What: "unreadable", Offset: at, Size: int64(len(half)), Note: "one of the two copies"}); err != nil {
-				return err
-			}
+	for _, bad := range kept.Damages {
+		d.damaged(bad.Offset, fmt.Errorf("one of the two copies: %s", bad.Reason))
+		if err := d.print(part{What: "unreadable", Offset: bad.Offset, Size: bad.Size, Note: "one of the two copies"}); err != nil {
+			return err
 		}
 	}
 	state := "not closed"
 	if m.Clean {
 		state = "closed cleanly"
 	}
-	note := fmt.Sprintf("%s, edit %d, next file %s, numbers given up to %d, synced up to %d, sealed up to %d",
-		state, m.Edit, segment.FileName(m.NextID), m.LastSeq, m.Watermark, m.SealedSeq)
+	note := fmt.Sprintf("%s, edit %d, %d of them appended, next file %s, numbers given up to %d, synced up to %d, sealed up to %d",
+		state, m.Edit, kept.Edits, segment.FileName(m.NextID), m.LastSeq, m.Watermark, m.SealedSeq)
 	if err := d.print(part{What: "manifest", Size: d.size, Note: note}); err != nil {
 		return err
 	}

@@ -16,3 +16,37 @@ var damageMutants = []mutant{
 	{"no checksum of a manifest", "segment/manifest.go",
 		"	if binary.LittleEndian.Uint32(header[blockSumAt:]) != blockSum(header, body) {", "	if false {"},
 }
+
+// editMutants make edits of the manifest that are not there later, or find some that
+// were not made.
+var editMutants = []mutant{
+	{"no sync of an edit", "mmapkv/manifest.go",
+		"	if err := f.Datasync(); err != nil {\n		return false, left, &fsync", "	if err := error(nil); err != nil {\n		return false, left, &fsync"},
+	{"an edit is written once", "mmapkv/manifest.go",
+		"	for _, place := range m.edits.Places() {", "	for i, place := range m.edits.Places() {\n		if i > 0 {\n			break\n		}"},
+	{"an edit of unknown outcome is no failure", "mmapkv/manifest.go",
+		"Step: \"syncing an edit\", SyncFailed: true,", "Step: \"syncing an edit\","},
+	{"what is left of an edit stays", "mmapkv/manifest.go",
+		"	if eraseErr := s.eraseEditLocked(left); eraseErr != nil {", "	if eraseErr := error(nil); eraseErr != nil {"},
+	{"an edit that cannot be taken back is no failure", "mmapkv/manifest.go",
+		"Step: \"taking back an edit\", Tried: true,", "Step: \"taking back an edit\","},
+	{"Open believes an edit that it found", "mmapkv/open.go",
+		"	if err := s.settleManifest(); err != nil {\n		return err\n	}\n	for", "	for"},
+}
+
+// manifestMutants read edits that are not there, or not those that are.
+var manifestMutants = []mutant{
+	{"an edit's checksum is not checked", "segment/manifest_edits.go",
+		"	if binary.LittleEndian.Uint32(b[editChangeSumAt:]) != changeSum(b, salt, int64(offset)) {", "	if false {"},
+	{"a torn edit counts", "segment/manifest_edits.go",
+		"	if binary.LittleEndian.Uint32(b[editChangeSumAt:]) != changeSum(b, salt, int64(offset)) {",
+		"	if binary.LittleEndian.Uint32(b[editChangeSumAt:]) == 0 {"},
+	{"edits have no salt", "segment/manifest_edits.go",
+		"castagnoli, b[editChangeSumAt:editHeaderSize]), salt, offset, roleEdit)", "castagnoli, b[editChangeSumAt:editHeaderSize]), 0, offset, roleEdit)"},
+	{"edits may have gaps", "segment/manifest_read.go",
+		"			if is && (at > end || number != r.manifest.Edit+1) {", "			if is && false {"},
+	{"one half is read", "segment/manifest_read.go",
+		"		if !is || number != r.manifest.Edit+1 {", "		if i > 0 || !is || number != r.manifest.Edit+1 {"},
+	{"a manifest of another length is read", "segment/manifest_read.go",
+		"	if first.version > firstManifestVersion && len(data) != 2*first.half {", "	if len(data) < first.half {"},
+}

@@ -32,6 +32,8 @@ var suites = []suite{
 	{"fuzz", "TestOlderManifests", olderMutants},
 	{"mmapkv", "TestLeftovers", leftoverMutants},
 	{"fuzz", "TestDamageIsLocalAndReported", damageMutants},
+	{"mmapkv", "TestEveryEdit|TestFailedEdit|TestEditOf|TestOpenSettles", editMutants},
+	{"segment", "TestManifest|TestLargeManifest|TestMissingEdit|TestTornEdit|TestStaleEdits", manifestMutants},
 	{"mmapkv", "TestExpired|TestEmptied", clockMutants},
 	{"mmapkv", "TestExpired|TestEachKey|TestSweep|TestSwept|TestCrashBehind", sweepMutants},
 	{"mmapkv", "TestPowerLoss|TestDamageBehind|TestNumbers|TestLogGoesOn|TestRecoveryBelieves|TestCompactionEnds", refusedMutants},

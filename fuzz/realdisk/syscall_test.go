@@ -195,7 +195,7 @@ func tracedCalls() string {
 
 // filesOf has strace look at the files of a store only.
 func filesOf(dir string) (options []string) {
-	names := []string{".", "LOCK", "MANIFEST", "MANIFEST.tmp", "RESERVE"}
+	names := []string{".", "LOCK", "MANIFEST", "MANIFEST.tmp", "RESERVE", "SPARE0", "SPARE1"}
 	for id := range segment.ID(100) {
 		names = append(names, segment.FileName(id), segment.HintName(id), segment.HintName(id)+".tmp")
 	}

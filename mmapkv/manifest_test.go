@@ -1,0 +1,403 @@
+package mmapkv
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// onForgetful opens the store of a disk, whose calls can be made to fail. Nothing
+// happens in the background, and nothing is synced but by what a test does.
+func onForgetful(t *testing.T, inner *forgetful.Disk) (*Store, *faulty.Disk) {
+	t.Helper()
+	disk := faulty.New(inner)
+	return openManual(t, disk), disk
+}
+
+func openManual(t *testing.T, disk vfs.FS) *Store {
+	t.Helper()
+	o := tiny()
+	o.Sync, o.Compaction.Disabled = fsync.Never, true
+	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
+	return open(t, "/store", o)
+}
+
+// isEdit picks the calls of some kinds on the manifest itself, not on a new one.
+func isEdit(kinds ...faulty.Kind) func(faulty.Op) bool {
+	only := faulty.Only(kinds...)
+	return func(op faulty.Op) bool { return only(op) && op.Name == "/store/"+segment.ManifestName }
+}
+
+func isCopy(op faulty.Op) bool {
+	return op.Kind == faulty.Create && op.Name == "/store/"+segment.ManifestName+".tmp"
+}
+
+// nextFile begins another file, which the manifest has to name.
+func (s *Store) nextFile() (err error) {
+	s.group.Exclusive(func() { err = s.rotate(100, false) })
+	return err
+}
+
+func appended(t *testing.T, disk *forgetful.Disk) int {
+	t.Helper()
+	_, state, err := segment.InspectManifest(disk.Bytes("/store/" + segment.ManifestName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state.Edits
+}
+
+// fullCopies is how many full copies were written.
+func fullCopies(disk *faulty.Disk) (count int) {
+	for _, op := range disk.Calls() {
+		if isCopy(op) {
+			count++
+		}
+	}
+	return count
+}
+
+// Every edit is on disk, twice, when the store goes by it.
+func TestEveryEditIsOnDiskTwice(t *testing.T) {
+	inner := forgetful.New()
+	s, _ := onForgetful(t, inner)
+	fill(t, s, 0, 10, 100)
+	for range 50 {
+		if err := s.nextFile(); err != nil {
+			t.Fatal(err)
+		}
+		put(t, s, "in this file", "")
+		content := inner.PowerCut(forgetful.KeepNothing).Bytes("/store/" + segment.ManifestName)
+		m, state, err := segment.InspectManifest(content)
+		if err != nil || m.Edit != s.manifest.current.Edit || state.Once || state.Damages != nil {
+			t.Fatalf("%+v, %v: edit %d of %d", state, err, m.Edit, s.manifest.current.Edit)
+		}
+	}
+	closeStore(t, s)
+}
+
+// What is left of an edit that failed is not there: neither for who opens the store
+// later, nor behind further edits.
+func TestFailedEditIsNeverFound(t *testing.T) {
+	for _, nth := range []int{1, 2} { // of the two copies
+		for _, short := range []bool{false, true} {
+			inner := forgetful.New()
+			s, disk := onForgetful(t, inner)
+			fill(t, s, 0, 60, 100)
+			before := appended(t, inner)
+			disk.Fail(faulty.Rule{Match: isEdit(faulty.Write), Nth: nth, Short: short, Err: syscall.ENOSPC})
+			disk.Fail(faulty.Rule{Match: isCopy, Err: syscall.ENOSPC})
+			if err := s.nextFile(); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrFailed) {
+				t.Fatalf("copy %d, short %v: %v", nth, short, err)
+			}
+			disk.Heal()
+			if got := appended(t, inner); got != before {
+				t.Errorf("copy %d, short %v: the edit is there", nth, short)
+			}
+			for _, left := range []*forgetful.Disk{inner.Kill(), inner.PowerCut(forgetful.KeepAll)} {
+				again := openManual(t, left)
+				wantFilled(t, again, 0, 60, 100)
+				closeStore(t, again)
+			}
+			if err := s.nextFile(); err != nil {
+				t.Fatal(err)
+			}
+			if got := appended(t, inner); got <= before {
+				t.Errorf("copy %d, short %v: %d edits behind %d", nth, short, got, before)
+			}
+			fill(t, s, 0, 80, 100)
+			again := openManual(t, inner.Kill())
+			wantFilled(t, again, 0, 80, 100)
+			closeStore(t, again)
+			closeStore(t, s)
+		}
+	}
+}
+
+// Where an edit cannot be appended, a full copy takes its place.
+func TestEditThatCannotBeAppended(t *testing.T) {
+	for _, rule := range []faulty.Rule{
+		{Match: isEdit(faulty.Open), Err: syscall.EMFILE},
+		{Match: isEdit(faulty.Write), Err: syscall.ENOSPC},
+		{Match: isEdit(faulty.Write), Nth: 2, Short: true, Err: syscall.ENOSPC},
+	} {
+		inner := forgetful.New()
+		s, disk := onForgetful(t, inner)
+		fill(t, s, 0, 60, 100)
+		before := fullCopies(disk)
+		disk.Fail(rule)
+		if err := s.nextFile(); err != nil || disk.Fired() == 0 {
+			t.Fatalf("%v: %v, fired %d times", rule.Err, err, disk.Fired())
+		}
+		if n := fullCopies(disk); n != before+1 {
+			t.Errorf("%v: %d full copies behind %d", rule.Err, n, before)
+		}
+		again := openManual(t, inner.PowerCut(forgetful.KeepNothing))
+		closeStore(t, again)
+		wantFilled(t, s, 0, 60, 100)
+		closeStore(t, s)
+	}
+}
+
+// Where nobody knows any more what the manifest says, the store has failed.
+func TestEditOfUnknownOutcomeIsFinal(t *testing.T) {
+	sync := faulty.Rule{Match: isEdit(faulty.Datasync), Err: syscall.ENOSPC}
+	write := faulty.Rule{Match: isEdit(faulty.Write), Err: syscall.EIO}
+	torn := []faulty.Rule{
+		{Match: isEdit(faulty.Write), Nth: 2, Short: true, Forever: true, Err: syscall.ENOSPC},
+		{Match: isCopy, Err: syscall.ENOSPC},
+	}
+	for name, rules := range map[string][]faulty.Rule{"sync": {sync}, "write": {write}, "neither made nor taken back": torn} {
+		inner := forgetful.New()
+		s, disk := onForgetful(t, inner)
+		fill(t, s, 0, 60, 100)
+		for _, rule := range rules {
+			disk.Fail(rule)
+		}
+		if err := s.nextFile(); !errors.Is(err, ErrFailed) {
+			t.Errorf("%s: %v", name, err)
+		}
+		disk.Heal()
+		if err := s.Put([]byte("more"), nil); !errors.Is(err, ErrFailed) {
+			t.Errorf("%s: a later put: %v", name, err)
+		}
+		for _, left := range []*forgetful.Disk{inner.Kill(), inner.PowerCut(forgetful.KeepAll)} {
+			again := openManual(t, left)
+			wantFilled(t, again, 0, 60, 100)
+			closeStore(t, again)
+		}
+		if err := s.Close(); !errors.Is(err, ErrFailed) {
+			t.Errorf("%s: Close: %v", name, err)
+		}
+	}
+}
+
+// The last edits are in the page cache only, where a failed sync has left them, when
+// a process opens the store again. What that removes on their strength must not be
+// named by what a power loss brings back.
+func TestOpenSettlesAnEditThatWasNotSynced(t *testing.T) {
+	for _, compacting := range []bool{true, false} {
+		inner := forgetful.New()
+		s, disk := onForgetful(t, inner)
+		fill(t, s, 0, 100, 100)
+		fill(t, s, 0, 50, 100)
+		closeStore(t, s)
+		s, disk = onForgetful(t, inner)
+		keys := 100 // and with the first one of them a full copy
+		for ; s.prepared == nil; keys++ {
+			fill(t, s, keys, keys+1, 100)
+			for _, step := range []func() (bool, error){s.stepSeal, s.stepPrepare} {
+				if _, err := step(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := s.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		unsynced := faulty.Rule{Match: isEdit(faulty.Datasync), Err: syscall.EIO}
+		var err error
+		if compacting {
+			s.options.seams.Between = func(phase string) {
+				if phase == "logged" {
+					disk.Fail(unsynced)
+				}
+			}
+			err = s.Compact(context.Background())
+		} else {
+			disk.Fail(unsynced)
+			err = s.Close() // the prepared file is not listed any more
+		}
+		if !errors.Is(err, ErrFailed) || disk.Fired() != 1 {
+			t.Fatalf("an edit that is not synced: %v, fired %d times", err, disk.Fired())
+		}
+		left := inner.Kill()
+		again := openManual(t, left)
+		wantFilled(t, again, 0, keys, 100)
+		for _, keep := range []forgetful.Chooser{forgetful.KeepNothing, forgetful.KeepAll} {
+			last := openManual(t, left.PowerCut(keep))
+			wantFilled(t, last, 0, keys, 100)
+			closeStore(t, last)
+		}
+		closeStore(t, again)
+	}
+}
+
+// An edit goes into a file whose every byte this process has synced: not into the
+// one that it found.
+func TestFirstEditIsAFullCopy(t *testing.T) {
+	inner := forgetful.New()
+	s, _ := onForgetful(t, inner)
+	fill(t, s, 0, 60, 100)
+	closeStore(t, s)
+	if appended(t, inner) == 0 {
+		t.Error("no edit was appended")
+	}
+	s, disk := onForgetful(t, inner)
+	put(t, s, "more", "")
+	for _, op := range disk.Calls() {
+		if isEdit(faulty.Write)(op) {
+			t.Errorf("it is written to: %v", op)
+		}
+	}
+	if n := fullCopies(disk); n != 1 {
+		t.Errorf("%d full copies", n)
+	}
+	closeStore(t, s)
+}
+
+// A store of the first version of the manifest is opened, and goes on in this one.
+func TestManifestOfTheFirstVersionGoesOn(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		dir := t.TempDir()
+		s := open(t, dir, tiny())
+		fill(t, s, 0, 60, 100)
+		if clean {
+			closeStore(t, s)
+		} else {
+			dir = killed(t, s, dir)
+		}
+		replaceBytes(t, dir, segment.ManifestName, firstVersion(manifestOf(t, dir)))
+		if r := verified(t, dir); r.Err() != nil {
+			t.Error(r.Err())
+		}
+		s = open(t, dir, tiny())
+		wantFilled(t, s, 0, 60, 100)
+		fill(t, s, 60, 80, 100)
+		closeStore(t, s)
+		if version := bytesOf(t, dir, segment.ManifestName)[8]; version != 2 {
+			t.Errorf("the manifest is of version %d", version)
+		}
+		s = open(t, dir, tiny())
+		wantFilled(t, s, 0, 80, 100)
+		closeStore(t, s)
+	}
+}
+
+// firstVersion is a manifest as the first version has it.
+func firstVersion(m *segment.Manifest) []byte {
+	const headerSize, versionAt, sumAt, sizeAt, saltAt, bodyAt = 32, 8, 12, 16, 24, 32
+	const bodySize, infoSize = 56, 40
+	block := m.Append(nil)[:bodyAt+bodySize+infoSize*len(m.Segments)]
+	binary.LittleEndian.PutUint32(block[versionAt:], 1)
+	binary.LittleEndian.PutUint64(block[sizeAt:], uint64(len(block)-headerSize))
+	binary.LittleEndian.PutUint64(block[saltAt:], 0)
+	sum := crc32.Checksum(block[sizeAt:], crc32.MakeTable(crc32.Castagnoli))
+	// The mask of a body's checksum, as segment/checksum.go has it.
+	x := uint64(0x9ddfea08eb382d69)
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	binary.LittleEndian.PutUint32(block[sumAt:], sum^uint32(x^x>>31))
+	return bytes.Repeat(block, 2)
+}
+
+// limitedFS is a disk with so many inodes for files in the store.
+type limitedFS struct {
+	vfs.FS
+	most int // 0: no limit
+}
+
+type limitedDir struct {
+	vfs.Dir
+	fs *limitedFS
+}
+
+func (l *limitedFS) OpenDir(path string) (vfs.Dir, error) {
+	dir, err := l.FS.OpenDir(path)
+	return limitedDir{dir, l}, err
+}
+
+func (d limitedDir) Create(name string) (vfs.File, error) {
+	names, err := d.Names()
+	if err != nil {
+		return nil, err
+	}
+	if d.fs.most > 0 && len(names) >= d.fs.most {
+		return nil, syscall.ENOSPC
+	}
+	return d.Dir.Create(name)
+}
+
+// files is how many there are.
+func (l *limitedFS) files(t *testing.T) int {
+	t.Helper()
+	return len(l.FS.(*forgetful.Disk).Files())
+}
+
+// Where there is no inode left, Delete, Close and Open work, however often the log
+// goes on in another file; after a kill, too, as far as that has room on a full disk.
+func TestNoInodesLeft(t *testing.T) {
+	for _, policy := range []fsync.Policy{fsync.Always, fsync.Never} {
+		inner := forgetful.New()
+		disk := &limitedFS{FS: inner}
+		reopen := func(on vfs.FS) *Store {
+			o := tiny()
+			o.Sync, o.Compaction.Disabled = policy, true
+			inject.Into(o, &inject.Seams{FS: on, Manual: true})
+			return open(t, "/store", o)
+		}
+		s := reopen(disk)
+		const keys = 400
+		fill(t, s, 0, keys, 100)
+		for did := true; did; {
+			var err error
+			if did, err = s.stepSeal(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		disk.most = disk.files(t)
+		refused := 0
+		for i := range keys {
+			key, _ := numbered(i, 0)
+			if err := s.Delete(key); err != nil {
+				t.Fatalf("%v: deleting key %d: %v", policy, i, err)
+			}
+			wantAbsent(t, s, string(key))
+			if i%40 != 20 {
+				continue
+			}
+			for err := error(nil); err == nil && refused == 0; { // until a new file is wanted
+				if err = s.Put([]byte("more"), make([]byte, 900)); err != nil {
+					refused++
+					if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrFailed) {
+						t.Fatalf("%v: Put: %v", policy, err)
+					}
+				}
+			}
+			if policy == fsync.Never {
+				continue // recovery copies more than the last group, perhaps to several files
+			}
+			left := inner.Kill()
+			again := reopen(&limitedFS{FS: left, most: disk.most})
+			wantAbsent(t, again, string(key))
+			wantFilled(t, again, i+1, keys, 100)
+			closeStore(t, again)
+		}
+		closeStore(t, s)
+		if refused == 0 {
+			t.Errorf("%v: no put was refused", policy)
+		}
+		s = reopen(disk)
+		if n := s.Len(); n > 1 {
+			t.Errorf("%v: %d keys", policy, n)
+		}
+		disk.most = 0
+		fill(t, s, 0, keys, 100)
+		closeStore(t, s)
+		if !strings.Contains(strings.Join(inner.Files(), " "), segment.SpareName(segment.SpareFiles-1)) {
+			t.Error("there is no file ready again")
+		}
+	}
+}
