@@ -33,7 +33,7 @@ var rooms = map[string][]string{
 	"internal/forgetful":   {"internal/errno", "internal/rank", "internal/vfs"},
 	"internal/faulty":      {"internal/vfs"},
 	"internal/oracle":      {},
-	"internal/transcript":  {"internal/vfs"},
+	"internal/transcript":  {"internal/errno", "internal/vfs"},
 	"internal/vfs/vfstest": {"internal/vfs"},
 }
 

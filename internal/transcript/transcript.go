@@ -26,8 +26,8 @@ import (
 	"io"
 	"path"
 	"sync"
-	"syscall"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
@@ -84,10 +84,10 @@ func (t *Transcript) call(err error, format string, args ...any) {
 
 // cause is what the system says of an error, without the words that a disk adds.
 func cause(err error) string {
-	var errno syscall.Errno
+	var number errno.Errno
 	switch {
-	case errors.As(err, &errno):
-		return errno.Error()
+	case errors.As(err, &number):
+		return number.Error()
 	case err == io.EOF:
 		return "end of file"
 	case errors.Is(err, vfs.ErrLocked):
