@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestEveryCommandOpensTheStoreOnce has the kernel count how often the manifest is
-// opened. A store that was not closed would be recovered as often.
+// TestEveryCommandOpensTheStoreOnce has the kernel count how often the lock is
+// taken. A store that was not closed would be recovered as often.
 func TestEveryCommandOpensTheStoreOnce(t *testing.T) {
 	root, dir := t.TempDir(), filepath.Join(t.TempDir(), "store")
 	t.Setenv("MMAPKV_DIR", root)
@@ -24,11 +24,11 @@ func TestEveryCommandOpensTheStoreOnce(t *testing.T) {
 		}
 		do("put", "a", "1")
 		do("put", "a", "2")
-		once := openedBy(t, filepath.Join(store, "MANIFEST"), func() { do("put", "b", "1") })
+		once := openedBy(t, filepath.Join(store, "LOCK"), func() { do("put", "b", "1") })
 		for _, args := range [][]string{{"del", "a", "absent"}, {"compact"}, {"get", "b"}, {"count"}, {"import", "--no-count"}} {
-			opened := openedBy(t, filepath.Join(store, "MANIFEST"), func() { do(args...) })
+			opened := openedBy(t, filepath.Join(store, "LOCK"), func() { do(args...) })
 			if once == 0 || opened > once {
-				t.Errorf("%s opens the manifest %d times, and put %d", args[0], opened, once)
+				t.Errorf("%s takes the lock %d times, and put %d", args[0], opened, once)
 			}
 		}
 	}
