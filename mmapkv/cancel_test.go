@@ -73,7 +73,7 @@ func TestCancelledCompactReturnsWhileItSeals(t *testing.T) {
 	}{
 		"sync of the log":              {func(kind, name string) bool { return kind == "sync" && strings.HasSuffix(name, ".seg") }, ""},
 		"hint":                         {func(kind, name string) bool { return kind == "create" && strings.Contains(name, ".hint") }, ""},
-		"manifest":                     {func(kind, name string) bool { return kind == "create" && strings.Contains(name, "MANIFEST") }, ""},
+		"manifest":                     {func(kind, name string) bool { return kind == "sync" && name == "MANIFEST" }, ""},
 		"sync of the log, when copied": {func(kind, name string) bool { return kind == "sync" }, "copied"},
 	} {
 		t.Run(what, func(t *testing.T) {

@@ -56,10 +56,17 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 	if next.NextID > segment.MaxNextID {
 		return errUsedUp
 	}
-	if err := s.commitEditLocked(&next, mayReserve); err != nil {
-		if errors.Is(err, fs.ErrNotExist) && m.identified {
-			err = errors.Join(s.checkNamesLocked(), err) // it says more
+	done, left, err := m.appendLocked(s.dir, &next)
+	if !done && err == nil {
+		next.Salt = s.random()
+		if err = m.replaceLocked(s.dir, &s.reserve, &next, left, mayReserve); err == nil {
+			s.noteManifestLocked()
 		}
+	}
+	if errors.Is(err, fs.ErrNotExist) && m.identified {
+		err = errors.Join(s.checkNamesLocked(), err) // it says more
+	}
+	if err != nil {
 		return s.writeFailed(err)
 	}
 	m.free = m.current.Segments
@@ -67,35 +74,28 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 	return nil
 }
 
-// commitEditLocked makes the next manifest durable: as an edit behind the one that is
-// there, or else as a new file.
-func (s *Store) commitEditLocked(next *segment.Manifest, mayReserve bool) error {
-	done, left, err := s.appendEditLocked(next)
-	if done || err != nil {
-		return err
+// settle makes a manifest that Open found one that no power loss takes back: it may
+// have its name, or its last edit, in memory only.
+func (m *manifestLog) settle(edit func(mayReserve bool, change func(*segment.Manifest) error) error) error {
+	m.mu.Lock()
+	own := m.edits != (segment.EditLog{})
+	m.mu.Unlock()
+	if own {
+		return nil
 	}
-	err = s.publishManifestLocked(next, mayReserve)
-	if err == nil || publishFailed(err) || left == 0 {
-		return err
-	}
-	// Nobody may find later what was left of an edit that was not made.
-	if eraseErr := s.eraseEditLocked(left); eraseErr != nil {
-		return &fsync.PublishError{Name: segment.ManifestName, Step: "taking back an edit", Tried: true, Err: errors.Join(err, eraseErr)}
-	}
-	return err
+	return edit(true, func(*segment.Manifest) error { return nil })
 }
 
-// appendEditLocked writes the edit that makes the next manifest into the room for it,
+// appendLocked writes the edit that makes the next manifest into the room for it,
 // twice, and syncs that. Where this does not work it has done nothing, or left
 // something of so many bytes at one of the places, or returns the error, after
 // which nobody knows what is on disk.
-func (s *Store) appendEditLocked(next *segment.Manifest) (done bool, left int, err error) {
-	m := &s.manifest
+func (m *manifestLog) appendLocked(dir vfs.Dir, next *segment.Manifest) (done bool, left int, err error) {
 	m.edit = m.edits.Encode(m.edit[:0], &m.current, next)
 	if len(m.edit) == 0 {
 		return false, 0, nil
 	}
-	f, err := s.dir.Open(segment.ManifestName)
+	f, err := dir.Open(segment.ManifestName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, 0, err // somebody has removed it
 	}
@@ -123,56 +123,55 @@ func (s *Store) appendEditLocked(next *segment.Manifest) (done bool, left int, e
 	return true, 0, nil
 }
 
-// eraseEditLocked overwrites what was left of an edit.
-func (s *Store) eraseEditLocked(size int) error {
-	f, err := s.dir.Open(segment.ManifestName)
-	if err != nil {
+// replaceLocked makes the next manifest durable as a new file. Where that does not
+// work, nobody may find later what was left of an edit that was not made.
+func (m *manifestLog) replaceLocked(dir vfs.Dir, r *reserve, next *segment.Manifest, left int, mayReserve bool) error {
+	err := m.publishLocked(dir, r, next, mayReserve)
+	if err == nil || publishFailed(err) || left == 0 {
 		return err
 	}
-	defer f.Close() // what counts is synced before
-	for _, place := range s.manifest.edits.Places() {
-		if _, err := vfs.WriteFull(f, make([]byte, size), place); err != nil {
-			return err
-		}
+	if eraseErr := m.eraseLocked(dir, left); eraseErr != nil {
+		return &fsync.PublishError{Name: segment.ManifestName, Step: "taking back an edit", Tried: true, Err: errors.Join(err, eraseErr)}
 	}
-	return f.Datasync()
+	return err
 }
 
-// publishManifestLocked writes a full copy. On a full disk the room of the old
-// manifest is for the reserve, when the new one is in its place.
-func (s *Store) publishManifestLocked(next *segment.Manifest, mayReserve bool) error {
-	next.Salt = s.random()
+// publishLocked writes a full copy. On a full disk the room of the old manifest is for
+// the reserve, when the new one is in its place.
+func (m *manifestLog) publishLocked(dir vfs.Dir, r *reserve, next *segment.Manifest, mayReserve bool) error {
 	content := next.Append(nil)
 	size := int64(len(content))
-	publish := func() error { return fsync.Publish(s.dir, segment.ManifestName, content, nil) }
+	publish := func() error { return fsync.Publish(dir, segment.ManifestName, content, nil) }
 	err := publish()
 	for _, give := range []func() bool{
-		func() bool { return s.reserve.giveFile(0) },
-		func() bool { return s.reserve.give(size, 0) },
-		s.reserve.giveAll,
+		func() bool { return r.giveFile(0) },
+		func() bool { return r.give(size, 0) },
+		r.giveAll,
 	} {
 		for mayReserve && isFull(err) && !publishFailed(err) && give() {
 			err = publish()
 		}
 	}
-	s.reserve.restore(size)
+	r.restore(size)
 	if err == nil {
-		s.manifest.edits = next.EditLog()
-		s.noteManifestLocked()
+		m.edits = next.EditLog()
 	}
 	return err
 }
 
-// settleManifest makes the manifest that Open goes by one that no power loss takes
-// back. That which it found may have a name, or a last edit, in memory only.
-func (s *Store) settleManifest() error {
-	s.manifest.mu.Lock()
-	own := s.manifest.edits != (segment.EditLog{})
-	s.manifest.mu.Unlock()
-	if own {
-		return nil
+// eraseLocked overwrites what was left of an edit.
+func (m *manifestLog) eraseLocked(dir vfs.Dir, size int) error {
+	f, err := dir.Open(segment.ManifestName)
+	if err != nil {
+		return err
 	}
-	return s.edit(true, func(*segment.Manifest) error { return nil })
+	defer f.Close() // what counts is synced before
+	for _, place := range m.edits.Places() {
+		if _, err := vfs.WriteFull(f, make([]byte, size), place); err != nil {
+			return err
+		}
+	}
+	return f.Datasync()
 }
 
 // nextID gives a file number that no file of this store ever had.

@@ -360,7 +360,7 @@ func (s *Store) removeOrphans() error {
 	if len(orphans) == 0 {
 		return nil
 	}
-	if err := s.settleManifest(); err != nil {
+	if err := s.manifest.settle(s.edit); err != nil {
 		return err
 	}
 	for _, name := range orphans {

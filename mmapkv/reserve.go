@@ -195,11 +195,11 @@ func (r *reserve) give(bytes, keep int64) bool {
 	return err == nil && given
 }
 
-// release gives the room of a new file, of what is for deletes.
-func (r *reserve) release() bool { return r.give(newFileRoom, r.manifestRoom()) }
-
-// releaseFile gives an empty file, of those for deletes.
-func (r *reserve) releaseFile() bool { return r.giveFile(1) }
+// release gives the room of a new file, of what is for deletes, and where that has been
+// tried an empty file.
+func (r *reserve) release(tried int) bool {
+	return tried == 0 && r.give(newFileRoom, r.manifestRoom()) || r.giveFile(1)
+}
 
 // restore takes again what was given, as far as there is room, and notes how large
 // the manifest is.

@@ -169,10 +169,8 @@ func (s *Store) prepareLocked(capacity int64, mayReserve bool) error {
 	} else {
 		var err error
 		f, err = s.createFile(capacity)
-		for _, give := range []func() bool{s.reserve.release, s.reserve.releaseFile} {
-			if mayReserve && isFull(err) && give() {
-				f, err = s.createFile(capacity)
-			}
+		for tried := 0; mayReserve && isFull(err) && s.reserve.release(tried); tried++ {
+			f, err = s.createFile(capacity)
 		}
 		if err != nil {
 			return s.writeFailed(err)

@@ -17,9 +17,9 @@ type ManifestState struct {
 
 // ManifestDamage is damage that does no harm yet.
 type ManifestDamage struct {
-	Offset int64
-	Size   int64 // of what cannot be read there
-	Reason string
+	Offset int64  // in the file
+	Size   int64  // of what cannot be read there, in bytes
+	Reason string // what is wrong with it
 }
 
 // InspectManifest is ParseManifest, and says how the manifest is kept.

@@ -23,15 +23,15 @@ var editMutants = []mutant{
 	{"no sync of an edit", "mmapkv/manifest.go",
 		"	if err := f.Datasync(); err != nil {\n		return false, left, &fsync", "	if err := error(nil); err != nil {\n		return false, left, &fsync"},
 	{"an edit is written once", "mmapkv/manifest.go",
-		"	for _, place := range m.edits.Places() {", "	for i, place := range m.edits.Places() {\n		if i > 0 {\n			break\n		}"},
+		"	for _, place := range m.edits.Places() {\n		n, err", "	for i, place := range m.edits.Places() {\n		if i > 0 {\n			break\n		}\n		n, err"},
 	{"an edit of unknown outcome is no failure", "mmapkv/manifest.go",
 		"Step: \"syncing an edit\", SyncFailed: true,", "Step: \"syncing an edit\","},
 	{"what is left of an edit stays", "mmapkv/manifest.go",
-		"	if eraseErr := s.eraseEditLocked(left); eraseErr != nil {", "	if eraseErr := error(nil); eraseErr != nil {"},
+		"	if eraseErr := m.eraseLocked(dir, left); eraseErr != nil {", "	if eraseErr := error(nil); eraseErr != nil {"},
 	{"an edit that cannot be taken back is no failure", "mmapkv/manifest.go",
 		"Step: \"taking back an edit\", Tried: true,", "Step: \"taking back an edit\","},
 	{"Open believes an edit that it found", "mmapkv/open.go",
-		"	if err := s.settleManifest(); err != nil {\n		return err\n	}\n	for", "	for"},
+		"	if err := s.manifest.settle(s.edit); err != nil {", "	if false {"},
 }
 
 // manifestMutants read edits that are not there, or not those that are.
