@@ -5,11 +5,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// fence is a fenced block of the README: its language and its text.
+// pages are the README and the pages it leads to that show commands or pieces of a
+// program. The commands of each rely on those of the ones before.
+var pages = []string{"README.md", "cmd/mmapkv/README.md", "mmapkv/OPERATING.md"}
+
+// fence is a fenced block of a page: its language and its text.
 var fence = regexp.MustCompile("(?s)```([a-z]+)\n(.*?)```")
 
 func readme(t *testing.T) (root string, blocks [][2]string) {
@@ -24,17 +29,57 @@ func readme(t *testing.T) (root string, blocks [][2]string) {
 	if out, err := list.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	for _, page := range pages {
+		text, err := os.ReadFile(filepath.Join(root, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
+			blocks = append(blocks, [2]string{m[1], m[2]})
+		}
+	}
+	if len(blocks) < 7 {
+		t.Fatalf("the pages have only %d blocks", len(blocks))
+	}
+	return root, blocks
+}
+
+// link is a link of a page to another page of the repository.
+var link = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+
+// TestReadmeLinksLead follows the links of the pages, and wants every page to be reached.
+func TestReadmeLinksLead(t *testing.T) {
+	root := filepath.Join("..", "..")
+	reached := map[string]bool{"README.md": true}
+	for _, page := range append(slices.Clone(pages), "mmapkv/SECURITY.md") {
+		if !reached[page] {
+			t.Errorf("no link leads to %s", page)
+		}
+		text, err := os.ReadFile(filepath.Join(root, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			to := filepath.Join(filepath.Dir(page), m[1])
+			reached[to] = true
+			if _, err := os.Stat(filepath.Join(root, to)); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+	}
+}
+
+// maxReadmeLines is how long the README may be: whoever comes to it reads it to its end.
+const maxReadmeLines = 250
+
+func TestReadmeIsShort(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
-		blocks = append(blocks, [2]string{m[1], m[2]})
+	if lines := strings.Count(string(text), "\n"); lines > maxReadmeLines {
+		t.Errorf("the README has %d lines", lines)
 	}
-	if len(blocks) < 7 {
-		t.Fatalf("the README has only %d blocks", len(blocks))
-	}
-	return root, blocks
 }
 
 // offline runs a shell script, with modules from what is at hand only.
@@ -77,8 +122,8 @@ func checkout(t *testing.T, root string) (dir string) {
 	return dir
 }
 
-// TestReadmeCommands runs every command of the README as it stands, in the order in
-// which it has them, but for the test command, which is what is running.
+// TestReadmeCommands runs every command of the pages as it stands, in the order in
+// which they have them, but for the test command, which is what is running.
 func TestReadmeCommands(t *testing.T) {
 	root, blocks := readme(t)
 	work := checkout(t, root)
@@ -117,8 +162,8 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// TestReadmeSnippets compiles and runs the pieces of a program that the README
-// shows, inside a function that has a store.
+// TestReadmeSnippets compiles and runs the pieces of a program that the pages
+// show, inside a function that has a store.
 func TestReadmeSnippets(t *testing.T) {
 	root, blocks := readme(t)
 	body := ""
