@@ -212,3 +212,43 @@ func TestScrubKeepsItsRateAndStops(t *testing.T) {
 		t.Errorf("a negative rate: %v", err)
 	}
 }
+
+// A pass ends with what was sealed when it began, however fast files are sealed.
+func TestScrubPassEndsWhereItBeganToEnd(t *testing.T) {
+	s, _ := scrubSteps(t, t.TempDir(), &damageSeen{})
+	fill(t, s, 0, 400, 1000)
+	seal := func() {
+		for {
+			if did, err := s.stepSeal(); err != nil || !did {
+				return
+			}
+		}
+	}
+	seal()
+	sealed := 0
+	for _, one := range s.Stats().Segments {
+		if one.Sealed {
+			sealed++
+		}
+	}
+	for steps := 0; ; steps++ {
+		did, err := s.stepScrub()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !did {
+			if steps != sealed {
+				t.Errorf("a pass reads %d files, where %d were sealed when it began", steps, sealed)
+			}
+			break
+		}
+		if steps > 2*sealed {
+			t.Fatalf("a pass over %d files has read %d and goes on", sealed, steps)
+		}
+		fill(t, s, 1000*(steps+1), 1000*(steps+1)+50, 1000) // more than a segment
+		seal()
+	}
+	if passes := s.Stats().Scrub.Passes; passes != 1 {
+		t.Errorf("%d passes", passes)
+	}
+}
