@@ -57,9 +57,9 @@
 // of one whatever is split in between. Every hash is in exactly one of the stretches walked, and within a page a
 // fingerprint has at most one slot.
 //
-// What comes in stretches that are still to be walked is noted, and left out there: a caller that puts keys while it
-// walks would otherwise meet ever more of them. The notes take no more memory than about the index does; what comes when
-// they are full is walked.
+// Keys that come while somebody walks are noted, and left out: a caller that puts keys while it walks would otherwise meet
+// ever more of them. All walks share the notes, which take a quarter of the index's memory at most. Keys that come when
+// they are full are walked.
 //
 // # Two keys taken for one
 //

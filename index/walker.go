@@ -9,82 +9,67 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
-// walker is one Range in flight.
-type walker struct {
-	mu       rank.Mutex[rank.Walker]  // guards the rest; a leaf, locked under a page's mutex
-	at       uint64                   // the walk has passed the bit-reversed hashes below it
-	came     map[Fingerprint]struct{} // keys that have come since it began, in what it has not passed
-	maxNotes int                      // how many of them it remembers at most
+// walkers notes the keys that come while Ranges are in flight, so that each Range can
+// leave out those that came since it began. All share one set of notes: a Put costs the
+// same however many there are.
+type walkers struct {
+	count atomic.Int64 // Ranges in flight; changed under mu
+
+	mu    rank.Mutex[rank.Walkers] // guards the rest; a leaf, locked under a page's mutex
+	began uint64                   // how many Ranges have begun since there were none
+	came  map[Fingerprint]uint64   // what began was when the key came
+	max   int                      // how many keys are noted at most
 }
 
-// minNotes is how many keys a walker remembers at most if there are few in the index.
-const minNotes = 64 << 10
+const (
+	// minNotes is how many keys are noted at most if there are few in the index.
+	minNotes = 64 << 10
+	// notedPart is the part of the keys, one in so many, that is noted at most: the notes
+	// take no more than a quarter of what the index does.
+	notedPart = 8
+)
 
-// note remembers a key that has come.
-func (w *walker) note(fp Fingerprint) {
+// begin begins a Range of an index with so many keys, and returns its number.
+func (w *walkers) begin(keys int) uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if bits.Reverse64(fp.Hash) >= w.at && len(w.came) < w.maxNotes {
-		w.came[fp] = struct{}{}
+	if w.count.Add(1) == 1 {
+		w.began, w.came = 0, map[Fingerprint]uint64{}
+	}
+	w.max = max(minNotes, keys/notedPart)
+	w.began++
+	return w.began
+}
+
+// end ends a Range.
+func (w *walkers) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.count.Add(-1) == 0 {
+		w.came = nil
 	}
 }
 
-// pass takes from the pairs of a page those that have come meanwhile, and moves the walk behind the page. The page's
-// mutex is held, so that no key comes between the two.
-func (w *walker) pass(next uint64, pairs []pair) []pair {
+// cameLocked notes a key that comes. The mutex of its page is held.
+func (w *walkers) cameLocked(fp Fingerprint) {
+	if w.count.Load() == 0 {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.at = next; next == 0 {
-		w.maxNotes = 0 // it was the last page
+	if w.came != nil && len(w.came) < w.max {
+		w.came[fp] = w.began
 	}
+}
+
+// leaveOut takes from the pairs of a page those that have come since a Range began.
+func (w *walkers) leaveOut(number uint64, pairs []pair) []pair {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if len(w.came) == 0 {
 		return pairs
 	}
-	return slices.DeleteFunc(pairs, func(one pair) bool {
-		_, came := w.came[one.fp]
-		delete(w.came, one.fp)
-		return came
-	})
-}
-
-// walkers are those of a KeyDir.
-type walkers struct {
-	mu  rank.Mutex[rank.Walkers] // held by whoever changes the list
-	all atomic.Pointer[[]*walker]
-}
-
-// cameLocked tells the walkers of a key that comes. The mutex of its page is held.
-func (w *walkers) cameLocked(fp Fingerprint) {
-	if all := w.all.Load(); all != nil {
-		for _, one := range *all {
-			one.note(fp)
-		}
-	}
-}
-
-// change replaces the list by what fn makes of a copy of it.
-func (w *walkers) change(fn func(all []*walker) []*walker) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var all []*walker
-	if old := w.all.Load(); old != nil {
-		all = slices.Clone(*old)
-	}
-	if all = fn(all); len(all) == 0 {
-		w.all.Store(nil)
-		return
-	}
-	w.all.Store(&all)
-}
-
-func (w *walkers) add(one *walker) {
-	w.change(func(all []*walker) []*walker { return append(all, one) })
-}
-
-func (w *walkers) remove(one *walker) {
-	w.change(func(all []*walker) []*walker {
-		return slices.DeleteFunc(all, func(other *walker) bool { return other == one })
-	})
+	return slices.DeleteFunc(pairs, func(one pair) bool { return w.came[one.fp] >= number })
 }
 
 type pair struct {
@@ -93,21 +78,19 @@ type pair struct {
 }
 
 // Range calls fn for every key until it returns false. A key that is there throughout comes exactly once; one that goes
-// meanwhile comes once at most, and one that comes meanwhile does not come, unless more keys come than there were. fn is
-// called without a lock and may call any method; what it is told may have changed since, so whoever acts on it does so
-// by CompareAndSwap.
+// meanwhile comes once at most, and one that comes meanwhile does not come, unless very many do (see minNotes and
+// notedPart). fn is called without a lock and may call any method; what it is told may have changed since, so whoever
+// acts on it does so by CompareAndSwap.
 func (d *KeyDir) Range(fn func(fp Fingerprint, location Location) bool) {
-	w := &walker{came: map[Fingerprint]struct{}{}, maxNotes: max(minNotes, d.Len())}
-	d.walkers.add(w)
-	defer d.walkers.remove(w)
+	number := d.walkers.begin(d.Len())
+	defer d.walkers.end()
 	var pairs []pair
 	d.eachPageLocked(func(p *page) {
 		pairs = pairs[:0]
 		p.eachLocked(func(fp Fingerprint, location Location) {
 			pairs = append(pairs, pair{fp, location})
 		})
-		_, next := p.reversed()
-		pairs = w.pass(next, pairs)
+		pairs = d.walkers.leaveOut(number, pairs)
 	}, func() bool {
 		for _, pair := range pairs {
 			if !fn(pair.fp, pair.location) {

@@ -28,8 +28,8 @@ func TestRangeDoesNotFollowItsOwnPuts(t *testing.T) {
 				t.Errorf("%v came %d times", fp, times)
 			}
 		}
-		if d.walkers.all.Load() != nil {
-			t.Error("a walker is left behind")
+		if d.walkers.count.Load() != 0 || d.walkers.came != nil {
+			t.Error("notes are left behind")
 		}
 		checkPages(t, d)
 	}
@@ -47,10 +47,8 @@ func TestRangeRemembersNoMoreThanItMay(t *testing.T) {
 			for n := uint64(1); n <= 2*minNotes; n++ {
 				d.Put(number(n), place(n))
 			}
-			for _, w := range *d.walkers.all.Load() {
-				if len(w.came) > minNotes {
-					t.Errorf("it remembers %d keys", len(w.came))
-				}
+			if noted := len(d.walkers.came); noted > minNotes {
+				t.Errorf("%d keys are noted", noted)
 			}
 		}
 		return true
@@ -83,5 +81,41 @@ func TestRangeShowsWhatIsOnlyMoved(t *testing.T) {
 	})
 	if met != keys {
 		t.Errorf("%d of %d keys came", met, keys)
+	}
+}
+
+// However many Ranges are in flight, a key that comes is noted once, and each Range leaves
+// out just what came since it began.
+func TestRangesShareTheirNotes(t *testing.T) {
+	d := New(Options{PageSlots: 8})
+	const ranges, each = 20, 50
+	met := make([]int, ranges)
+	next := uint64(0)
+	put := func() {
+		for range each {
+			d.Put(number(next), place(next))
+			next++
+		}
+	}
+	var begin func(i int)
+	begin = func(i int) {
+		if put(); i == ranges {
+			if noted := len(d.walkers.came); noted != ranges*each {
+				t.Errorf("%d Ranges have noted %d keys, where %d came", ranges, noted, ranges*each)
+			}
+			return
+		}
+		d.Range(func(Fingerprint, Location) bool {
+			if met[i]++; met[i] == 1 {
+				begin(i + 1)
+			}
+			return true
+		})
+	}
+	begin(0)
+	for i, keys := range met {
+		if keys != (i+1)*each {
+			t.Errorf("Range %d shows %d keys, and %d were there when it began", i, keys, (i+1)*each)
+		}
 	}
 }

@@ -36,7 +36,7 @@
 // not fit on a full disk fails with an error that wraps syscall.ENOSPC, nothing
 // of it is ever visible, and writing works again once there is room.
 //
-// Loss: where the store's directory is removed, or MANIFEST or the file being written
+// Loss: where the store's directory is removed, or MANIFEST, LOCK or the file being written
 // is removed or replaced, the store has failed. It notices that within a second, and
 // when Sync is called. What is written until then is acknowledged, under fsync.Always
 // too, and is lost with the file. A directory may be renamed.
@@ -96,7 +96,7 @@
 //  12. page.mu: one page of it.
 //
 // The others are leaves: nobody wants any lock while holding one. They are Group.mu
-// and Syncer.mu of package fsync, walkers.mu and walker.mu of package index, and here
+// and Syncer.mu of package fsync, walkers.mu of package index, and here
 // loading.mu, reserve.mu, space.mu, compactions.mu, scrubs.mu, sweptRecords.mu,
 // notifier.mu and walks.mu. What xsync and package vfs lock inside comes behind them.
 //

@@ -132,15 +132,15 @@ func (s *Store) sweepExpired(ctx context.Context) (did bool, err error) {
 	if s.expiry.due.Load() > now {
 		return false, nil
 	}
-	l := s.live.Load()
-	if l == nil {
-		return false, ErrClosed
-	}
 	defer region("expire").End()
 	pacer, done := s.newQuietPacer(ctx, 0)
 	defer done()
 	sweep := sweep{store: s, pacer: pacer, now: now}
 	s.expiry.due.Store(never) // whatever is added from here on lowers it anew
+	l := s.live.Load()        // and what was added before is in this set
+	if l == nil {
+		return false, ErrClosed
+	}
 	next := int64(never)
 	for _, f := range l.order {
 		t := f.expiring.Load()

@@ -12,7 +12,8 @@ import (
 // file is one segment of the store with what the writing side knows of it.
 type file struct {
 	*segment.Segment
-	slot      uint32 // its number in the index's locations
+	slot      uint32   // its number in the index's locations
+	name      fileName // which file it is by its name, while it is unsealed
 	dataStart int64
 	capacity  int64        // where the log goes on in another file
 	dropped   atomic.Bool  // compaction has put another file in its place

@@ -13,8 +13,8 @@ import (
 )
 
 // Keys yields a copy of every key, in no order. A key that is there throughout
-// comes exactly once. One that comes meanwhile does not come, unless more keys come
-// than there were; one that is deleted meanwhile may come. Keys whose record's header
+// comes exactly once. One that comes meanwhile does not come, unless more than 65,536 and
+// an eighth of the keys do; one that is deleted meanwhile may come. Keys whose record's header
 // is damaged cannot be told and are left out; Range and Stats().Recovery report damage.
 // After Close there are none; Keys in flight then runs on to its end, and keeps the files
 // until then: what iter.Pull has made of it is to be stopped.

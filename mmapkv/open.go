@@ -2,6 +2,7 @@ package mmapkv
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -72,21 +73,9 @@ func (s *Store) recover() error {
 
 // readManifest reads the manifest, or makes that of a new store.
 func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
-	content, err := readFile(s.dir, segment.ManifestName, segment.MaxManifestSize)
-	switch {
-	case err == nil:
-		m, err := segment.ParseManifest(content)
-		if errors.Is(err, segment.ErrVersion) {
-			return nil, fmt.Errorf("%w: %s: %w", ErrVersion, segment.ManifestName, err)
-		}
-		if err != nil {
-			return nil, refused(&CorruptError{File: segment.ManifestName, Reason: err.Error()})
-		}
-		return m, nil
-	case errors.Is(err, errTooLong):
-		return nil, refused(&CorruptError{File: segment.ManifestName, Reason: err.Error()})
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
+	m, err := s.parseManifestFile()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return m, err
 	}
 	if reason := whyNoManifest(names); reason != "" {
 		return nil, refused(&CorruptError{File: segment.ManifestName, Reason: reason})
@@ -103,8 +92,36 @@ func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
 	if err := s.edit(false, func(m *segment.Manifest) error { m.Clean = true; return nil }); err != nil {
 		return nil, err
 	}
-	m := s.manifest.current
-	return &m, nil
+	*m = s.manifest.current
+	return m, nil
+}
+
+// parseManifestFile reads the manifest; fs.ErrNotExist when there is none. What the disk
+// refuses to read of it may be in its other half.
+func (s *Store) parseManifestFile() (m *segment.Manifest, err error) {
+	f, _, err := openBounded(s.dir, segment.ManifestName, segment.MaxManifestSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return new(segment.Manifest), err
+	}
+	if err != nil {
+		return nil, unusable(segment.ManifestName, err)
+	}
+	defer f.Close()
+	r := checkReader{file: f, pacer: &pacer{ctx: context.Background()}}
+	content, err := r.readAll(segment.MaxManifestSize)
+	if err != nil {
+		return nil, unusable(segment.ManifestName, err)
+	}
+	m, err = segment.ParseManifest(content)
+	switch {
+	case errors.Is(err, segment.ErrVersion):
+		return nil, fmt.Errorf("%w: %s: %w", ErrVersion, segment.ManifestName, err)
+	case err != nil:
+		return nil, refused(&CorruptError{File: segment.ManifestName, Offset: r.refusedFrom, Reason: r.why(r.refusedFrom, 1, err.Error())})
+	case r.refused != nil:
+		s.noteDamage(segment.ManifestName, r.refusedFrom, r.refused.Error())
+	}
+	return m, nil
 }
 
 // whyNoManifest says what is wrong with a directory that has no manifest and these
@@ -229,6 +246,7 @@ func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
 	}
 	f.SetLimit(f.end.Offset)
 	if !info.Sealed {
+		f.name = nameOf(s.dir, name)
 		f.active = segment.Reopen(f.Segment, max(f.end.Offset, f.dataStart))
 		// Nothing is appended to a file that is not exactly what was left.
 		f.ended = !known || size != info.End.Offset || info.End.Seq != s.lastGiven.Load()

@@ -126,7 +126,7 @@ func (s *Store) scanFile(f *file) (*unsealedFile, error) {
 			next = func() (segment.Entry, error) { return scanner.Resync(atLeast) }
 			continue
 		case err != nil:
-			return nil, fmt.Errorf("mmapkv: scanning %s: %w", segment.FileName(f.ID), err)
+			return nil, unusable(segment.FileName(f.ID), fmt.Errorf("scanning it: %w", err))
 		}
 		next = goOn
 		if !credible(e, s.manifest.current.LastSeq) {

@@ -24,7 +24,8 @@ func (s *Store) createFile(capacity int64) (*file, error) {
 		return nil, err
 	}
 	active.SetLimit(h.Size())
-	f := &file{Segment: active.Segment, active: active, dataStart: h.Size(), capacity: capacity}
+	f := &file{Segment: active.Segment, active: active, dataStart: h.Size(), capacity: capacity,
+		name: nameOf(s.dir, segment.FileName(h.ID))}
 	s.lockNew(f)
 	return f, nil
 }

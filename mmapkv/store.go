@@ -31,6 +31,8 @@ type Store struct {
 	dir  vfs.Dir
 	lock vfs.Lock // nil when read-only media has no lock file
 
+	lockName fileName // of LOCK, if this is its owner
+
 	live     atomic.Pointer[live] // what readers use; nil after Close
 	walks    walks
 	files    fileSet
@@ -283,6 +285,9 @@ func (s *Store) enterDir(path string) (err error) {
 	}
 	if s.lock, err = s.takeLock(); err != nil {
 		return errors.Join(err, s.dir.Close())
+	}
+	if !s.options.ReadOnly {
+		s.lockName = nameOf(s.dir, segment.LockName)
 	}
 	s.reserve.dir = s.dir
 	return nil

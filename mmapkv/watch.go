@@ -107,6 +107,7 @@ func (s *Store) lookAtNames() {
 var (
 	errDirectoryRemoved = errors.New("mmapkv: the store's directory was removed")
 	errManifestGone     = errors.New("mmapkv: MANIFEST was removed or replaced by another file")
+	errLockGone         = errors.New("mmapkv: LOCK was removed or replaced by another file, so that a second writer may have opened the store")
 )
 
 // checkNamesLocked says what has happened to the names of the store's files, nil if
@@ -128,13 +129,39 @@ func (s *Store) checkNamesLocked() error {
 	case id != m.identity:
 		return errManifestGone
 	}
-	for i := len(m.current.Segments) - 1; i >= 0 && !m.current.Segments[i].Sealed; i-- {
-		name := segment.FileName(m.current.Segments[i].ID)
-		if _, err := vfs.IdentityOf(s.dir, name); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("mmapkv: %s, which is being written, was removed", name)
+	if !s.lockName.stays(s.dir, segment.LockName) {
+		return errLockGone
+	}
+	for _, f := range s.files.unsealed() {
+		if name := segment.FileName(f.ID); !f.name.stays(s.dir, name) {
+			return fmt.Errorf("mmapkv: %s, which is being written, was removed or replaced by another file", name)
 		}
 	}
 	return nil
+}
+
+// fileName is which file has a name, as far as the file system tells.
+type fileName struct {
+	identity vfs.Identity
+	known    bool
+}
+
+// nameOf notes which file has a name now.
+func nameOf(dir vfs.Dir, name string) fileName {
+	id, err := vfs.IdentityOf(dir, name)
+	return fileName{id, err == nil}
+}
+
+// stays says whether the same file has the name still, true if that cannot be told.
+func (n *fileName) stays(dir vfs.Dir, name string) bool {
+	if !n.known {
+		return true
+	}
+	id, err := vfs.IdentityOf(dir, name)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return id == n.identity
 }
 
 // noteManifestLocked remembers which file MANIFEST is. The caller holds manifest.mu, and

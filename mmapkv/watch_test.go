@@ -87,15 +87,21 @@ var losses = []struct {
 	{"MANIFEST goes away", func(t *testing.T, dir string) error {
 		return os.Rename(filepath.Join(dir, "MANIFEST"), filepath.Join(t.TempDir(), "MANIFEST"))
 	}, "MANIFEST was removed"},
-	{"a copy takes the place of MANIFEST", replaceManifest, "replaced by another file"},
+	{"a copy takes the place of MANIFEST", func(_ *testing.T, dir string) error { return replace(filepath.Join(dir, "MANIFEST")) }, "replaced by another file"},
+	{"LOCK is removed", func(_ *testing.T, dir string) error { return os.Remove(filepath.Join(dir, "LOCK")) }, "LOCK was removed"},
+	{"a copy takes the place of LOCK", func(_ *testing.T, dir string) error { return replace(filepath.Join(dir, "LOCK")) }, "LOCK was removed or replaced"},
+	{"a copy takes the place of the file being written", func(_ *testing.T, dir string) error {
+		names, err := filepath.Glob(filepath.Join(dir, "*.seg"))
+		return errors.Join(err, replace(names[len(names)-1]))
+	}, "being written, was removed or replaced"},
 	{"the file being written is removed", func(_ *testing.T, dir string) error {
 		names, err := filepath.Glob(filepath.Join(dir, "*.seg"))
 		return errors.Join(err, os.Remove(names[len(names)-1]))
 	}, "being written, was removed"},
 }
 
-func replaceManifest(_ *testing.T, dir string) error {
-	name := filepath.Join(dir, "MANIFEST")
+// replace puts a copy of a file in its place.
+func replace(name string) error {
 	content, err := os.ReadFile(name)
 	if err != nil {
 		return err
@@ -154,7 +160,7 @@ func TestSyncAndEditNoticeThatFilesAreGone(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := watched(t, dir, fsync.Never, minSegmentSize)
 	put(t, s, "k", "v")
-	if err := replaceManifest(t, dir); err != nil {
+	if err := replace(filepath.Join(dir, "MANIFEST")); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(filepath.Join(dir, "MANIFEST"))

@@ -20,10 +20,11 @@ const groupBytes = 4 << 20
 // write is one Put, Delete or Batch on its way to the disk.
 type write struct {
 	draft   *segment.Draft
-	prints  []index.Fingerprint // of the draft's keys
-	deletes bool                // nothing but deletes: may use the reserve
-	long    *longWrite          // the value has a file of its own
-	coming  int64               // bytes that count as taken; see expect
+	prints  []index.Fingerprint       // of the draft's keys
+	deletes bool                      // nothing but deletes: may use the reserve
+	revived map[index.Fingerprint]int // the last put of each key, where there are deletes among puts
+	long    *longWrite                // the value has a file of its own
+	coming  int64                     // bytes that count as taken; see expect
 	err     error
 
 	own segment.Draft // what draft points to, but for a Batch
@@ -34,7 +35,7 @@ var writes = sync.Pool{New: func() any { return new(write) }}
 // discard gives w back for reuse.
 func (w *write) discard() {
 	w.own.Reset()
-	w.draft, w.long, w.err, w.deletes = nil, nil, nil, false
+	w.draft, w.long, w.err, w.deletes, w.revived = nil, nil, nil, false, nil
 	w.prints = w.prints[:0]
 	if cap(w.prints) > 4096 {
 		w.prints = nil
@@ -148,15 +149,33 @@ func (s *Store) Write(b *Batch) error {
 		defer s.arrived(w)
 	}
 	w.draft, w.deletes = &b.draft, true
+	deletes := 0
 	for i := range b.Len() {
 		w.prints = append(w.prints, s.hasher.Fingerprint(b.draft.Key(i)))
-		w.deletes = w.deletes && b.draft.IsDelete(i)
+		if b.draft.IsDelete(i) {
+			deletes++
+		}
+	}
+	w.deletes = deletes == b.Len()
+	if deletes > 0 && !w.deletes {
+		w.noteRevived()
 	}
 	return s.do(w)
 }
 
-// Sync returns once everything acknowledged before it is on disk, in files that still
-// have their names.
+// noteRevived finds the last put of each key. A key that a batch deletes and then puts is
+// not absent in between, not even to who looks while the batch is published.
+func (w *write) noteRevived() {
+	w.revived = make(map[index.Fingerprint]int, len(w.prints))
+	for i, print := range w.prints {
+		if !w.draft.IsDelete(i) {
+			w.revived[print] = i
+		}
+	}
+}
+
+// Sync returns once everything acknowledged before it is on disk, and finds out whether
+// MANIFEST, LOCK and the files being written still have their names.
 func (s *Store) Sync() error {
 	if s.events.watchesSlow() {
 		defer s.timed("Sync", time.Now())
@@ -587,8 +606,10 @@ func (s *Store) publish(members []*write, start int64) {
 			hints += segment.HintEntrySize(keySize)
 			var old index.Location
 			if w.draft.IsDelete(i) {
-				old = keys.Delete(print)
 				t.file.mayShadow.Store(true)
+				if w.revived[print] <= i {
+					old = keys.Delete(print)
+				}
 			} else {
 				old = keys.Put(print, index.MakeLocation(t.file.slot, offset, size))
 				t.file.addLive(size, keySize, 1)

@@ -4,8 +4,16 @@ package main
 var lateMutants = []mutant{
 	{"nobody looks for the manifest", "mmapkv/watch.go", "	case id != m.identity:\n		return errManifestGone\n", ""},
 	{"nobody looks for the file being written", "mmapkv/watch.go",
-		"i >= 0 && !m.current.Segments[i].Sealed; i--", "i >= len(m.current.Segments); i--"},
+		"		if name := segment.FileName(f.ID); !f.name.stays(s.dir, name) {", "		if name := segment.FileName(f.ID); f == nil {"},
+	{"nobody looks for LOCK", "mmapkv/watch.go",
+		"	if !s.lockName.stays(s.dir, segment.LockName) {", "	if false {"},
 	{"the tail stays at the limit", "mmapkv/write.go", "errors.Is(err, ErrFailed) || empty {", "errors.Is(err, ErrFailed) || !empty {"},
 	{"a hint that cannot be opened is made anew", "mmapkv/load.go", "		if isScarce(err) {\n", "		if false {\n"},
 	{"a hint that cannot be opened knows nothing", "mmapkv/rotate.go", "	if isScarce(err) {\n", "	if false {\n"},
+}
+
+// revivedMutants make a key absent for a moment that no commit leaves absent.
+var revivedMutants = []mutant{
+	{"a key is absent while its batch is published", "mmapkv/write.go",
+		"				if w.revived[print] <= i {", "				if true {"},
 }

@@ -37,6 +37,7 @@ var suites = []suite{
 	{"mmapkv", "TestExpired|TestEmptied", clockMutants},
 	{"mmapkv", "TestExpired|TestEachKey|TestSweep|TestSwept|TestCrashBehind", sweepMutants},
 	{"mmapkv", "TestPowerLoss|TestDamageBehind|TestNumbers|TestLogGoesOn|TestRecoveryBelieves|TestCompactionEnds", refusedMutants},
+	{"mmapkv", "TestKeyThatABatch", revivedMutants},
 	{"mmapkv", "TestSyncAndEdit|TestLogGoesOn|TestOpenWithout", lateMutants},
 	{"segment", "TestSegment|TestPin|TestRefusedPin", lifetimeMutants},
 	{"mmapkv", "TestReaders|TestReadsLetGo|TestReadBegins|TestWalks?|TestCloseWaits|TestSyncOf|TestRangeBeside", usingMutants},

@@ -59,7 +59,6 @@ type (
 	Notifier    struct{} // notifier.mu
 	Walks       struct{} // walks.mu
 	Walkers     struct{} // index.walkers.mu
-	Walker      struct{} // index.walker.mu
 )
 
 // level is a place in the order. Those from firstLeaf on are leaves.
@@ -94,7 +93,6 @@ const (
 	notifier
 	walks
 	walkers
-	walker
 )
 
 // names are as mmapkv/doc.go has them.
@@ -106,7 +104,7 @@ var names = [...]string{
 
 	group: "Group.mu", syncer: "Syncer.mu", loading: "loading.mu", reserve: "reserve.mu", space: "space.mu",
 	compactions: "compactions.mu", scrubs: "scrubs.mu", swept: "sweptRecords.mu", notifier: "notifier.mu",
-	walks: "walks.mu", walkers: "walkers.mu", walker: "walker.mu",
+	walks: "walks.mu", walkers: "walkers.mu",
 }
 
 func (Closing) level() level     { return closing }
@@ -133,4 +131,3 @@ func (Swept) level() level       { return swept }
 func (Notifier) level() level    { return notifier }
 func (Walks) level() level       { return walks }
 func (Walkers) level() level     { return walkers }
-func (Walker) level() level      { return walker }
