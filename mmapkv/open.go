@@ -142,23 +142,8 @@ func whyNoManifest(names []string) string {
 	return ""
 }
 
-// readFile reads a file of at most so many bytes. A longer one is damaged: it may
-// have holes, and want more memory than it takes on the disk.
-func readFile(dir vfs.Dir, name string, most int64) ([]byte, error) {
-	f, size, err := openBounded(dir, name, most)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	content := make([]byte, size)
-	n, err := f.ReadAt(content, 0)
-	if err == io.EOF {
-		err = nil
-	}
-	return content[:n], err
-}
-
-// openBounded opens a file to read, unless it is longer than most.
+// openBounded opens a file to read, unless it is longer than most: a longer one is
+// damaged, may have holes, and want more memory than it takes on the disk.
 func openBounded(dir vfs.Dir, name string, most int64) (f vfs.File, size int64, err error) {
 	if f, err = dir.OpenReadOnly(name); err != nil {
 		return nil, 0, err
