@@ -35,12 +35,15 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 		shown = true
 		return fn(i, value, nil)
 	}
+	// The keys often lie in few files, and to use the same one once more costs nothing.
+	f := found{whole: true, keeps: true}
+	defer f.pin.Release()
 	for i < len(keys) {
 		next := min(i+manyAtOnce, len(keys))
 		s.prefetch(keys[i:next])
 		for ; i < next; i++ {
 			shown = false
-			err := s.view(keys[i], show)
+			err := s.viewInto(&f, keys[i], show)
 			if err != nil && !shown {
 				rank.AssertNone("a callback of GetMany")
 				err = fn(i, nil, err)

@@ -23,6 +23,7 @@ type found struct {
 	copied []byte // the record's bytes, when the file is not mapped, or cold
 	copies bool   // the value is copied anyway
 	whole  bool   // the value is read, or shown
+	keeps  bool   // the pin stays for the next read, and whoever says so releases it
 	shown  bool   // a callback has them
 	ahead  int64  // up to where the file was populated, for a walk through it
 	dst    []byte // the caller's, which the read writes to
@@ -55,9 +56,12 @@ func (f *found) judge(recovered any, err *error) (fault bool) {
 
 // release gives back what the read used.
 func (f *found) release() {
-	f.pin.Release()
+	if !f.keeps {
+		f.pin.Release()
+	}
 	if f.copied != nil {
 		buffer := f.copied // so that only this one moves to the heap
+		f.copied = nil
 		copies.Put(&buffer)
 	}
 }
@@ -142,9 +146,15 @@ func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
 
 func (s *Store) view(key []byte, fn func(value []byte) error) (err error) {
 	f := found{whole: true}
+	return s.viewInto(&f, key, fn)
+}
+
+// viewInto is view with the memory of a read, which may have been that of another one.
+func (s *Store) viewInto(f *found, key []byte, fn func(value []byte) error) (err error) {
+	f.shown = false
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
-	if err := s.lookup(key, &f, !s.options.SkipReadChecksum); err != nil {
+	if err := s.lookup(key, f, !s.options.SkipReadChecksum); err != nil {
 		return err
 	}
 	f.shown = true

@@ -66,8 +66,12 @@ type Pin struct {
 }
 
 // Take begins to use a Segment, and says whether that is possible: it is not once
-// the Segment is retired. What the Pin used before it uses no longer.
+// the Segment is retired. What the Pin used before it uses no longer; the same Segment
+// it just goes on using.
 func (p *Pin) Take(s *Segment) bool {
+	if p.segment == s {
+		return true
+	}
 	if p.segment != nil {
 		p.Release()
 	}
