@@ -382,7 +382,6 @@ func (s *Store) discard(run []*file) {
 	for _, f := range run {
 		s.remove(segment.FileName(f.ID))
 		s.removeHint(f.ID)
-		f.Retire()
 		s.space.retire(f)
 	}
 }

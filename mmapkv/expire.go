@@ -87,10 +87,7 @@ func (s *Store) startExpire() {
 }
 
 func (s *Store) wakeExpire() {
-	select {
-	case s.expiry.wake <- struct{}{}:
-	default:
-	}
+	wake(s.expiry.wake)
 }
 
 // expire is the goroutine that sweeps. startExpire starts it, Close stops it by

@@ -112,8 +112,9 @@ func (s *Store) Range(fn func(key, value []byte) error) error {
 
 // ranging is one Range. It shows what of the log lies behind a sequence number and up
 // to another one, which the index had reached: had it not, a key could come with what
-// the index had, and again with what it was about to have. It goes from file to file by the number that it has reached, for
-// compaction may put other files in the place of those that are still to come.
+// the index had, and again with what it was about to have. It goes from file to file by
+// the number that it has reached, for compaction may put other files in the place of
+// those that are still to come.
 type ranging struct {
 	*walk
 	fn          func(key, value []byte) error

@@ -101,10 +101,7 @@ func (t *tail) grown(s *Store) {
 
 // wakePopulation has populate look for something to do.
 func (s *Store) wakePopulation() {
-	select {
-	case s.wakePopulate <- struct{}{}:
-	default:
-	}
+	wake(s.wakePopulate)
 }
 
 // cameIntoMemory is called when a file is in memory that was not.

@@ -69,10 +69,10 @@ func (f *found) release() {
 // set is the set of files that the read goes by; nil when the store is closed,
 // unless the read is part of a walk that goes on.
 func (f *found) set() *live {
-	if l := f.store.live.Load(); l != nil || f.walk == nil {
-		return l
+	if f.walk != nil {
+		return f.walk.set()
 	}
-	return f.walk.left.Load()
+	return f.store.live.Load()
 }
 
 // copies are buffers for records of files that are not mapped.

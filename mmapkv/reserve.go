@@ -236,10 +236,7 @@ func (s *Store) dropDead(wait bool) bool {
 		if !wait || s.manual() {
 			return false
 		}
-		select {
-		case s.liftBudget <- struct{}{}:
-		default: // a token is there already
-		}
+		wake(s.liftBudget)
 		select {
 		case s.compacting <- struct{}{}:
 		case <-s.stop:

@@ -51,7 +51,6 @@ func (s *Store) dropUnlisted(f *file) {
 
 // removeFile retires a file that is not listed, and unlinks it.
 func (s *Store) removeFile(f *file) {
-	f.Retire()
 	s.space.retire(f)
 	s.remove(segment.FileName(f.ID))
 }
@@ -369,10 +368,7 @@ func (s *Store) prepare() (did bool, err error) {
 
 // wakeMaintenance has the background goroutine look for something to do.
 func (s *Store) wakeMaintenance() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	wake(s.wake)
 }
 
 // paceSealing makes sealing step aside, unless somebody waits for it, until the

@@ -31,8 +31,9 @@ type space struct {
 	coming   int64              // what large writes will take that have no room yet
 }
 
-// retire counts a file that is unlinked and retired, if a reader uses it.
+// retire retires a file that is unlinked, and counts it if a reader uses it.
 func (p *space) retire(f *file) {
+	f.Retire()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.retired = append(p.retired, f.Segment)
@@ -176,10 +177,7 @@ func (p *space) letGoLocked() {
 
 // wakeCompact has the compactor look for something to do.
 func (s *Store) wakeCompact() {
-	select {
-	case s.wakeCompaction <- struct{}{}:
-	default:
-	}
+	wake(s.wakeCompaction)
 }
 
 // expect counts what a large write is going to take, and waits for it. Others wait

@@ -77,8 +77,10 @@ func (w *walk) keeps(f *file) bool {
 
 // set is the set of files that the walk goes by.
 func (w *walk) set() *live {
-	f := found{store: w.store, walk: w}
-	return f.set()
+	if l := w.store.live.Load(); l != nil {
+		return l
+	}
+	return w.left.Load()
 }
 
 // next is the file in which the log goes on behind a sequence number, which the walk
