@@ -184,21 +184,9 @@ func (s *Store) sizeIndex() {
 		entries += s.hintCount(f)
 	}
 	if entries > s.options.ExpectedKeys {
-		s.files.keys = s.newIndex(entries)
+		s.files.keys = s.options.newIndex(entries)
 		s.files.publish()
 	}
-}
-
-// hintCount is how many keys a file's hint says that it has; 0 where that is not to
-// be had.
-func (s *Store) hintCount(f *file) int {
-	hint, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
-	if err != nil {
-		return 0
-	}
-	defer hint.Close()
-	count, _ := segment.ReadHintCount(hint, size) // 0 with an error
-	return int(min(int64(count), f.end.Offset/segment.RecordHeaderSize))
 }
 
 // work does what there is to do, until nothing is left or something has failed.

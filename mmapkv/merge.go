@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"syscall"
@@ -430,7 +429,7 @@ func (m *merge) findShadows() error {
 // shadowsOf finds those of the i-th file of the run.
 func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error) {
 	s := m.store
-	err = m.withHint(f, func(hint *fileHint) error {
+	err = m.store.withHint(f, m.pacer.pause, func(hint *fileHint) error {
 		found = nil
 		for e, err := range hint.Entries() {
 			if err != nil {
@@ -459,7 +458,7 @@ func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error
 // others. A file with ranges that cannot be read may hold any key.
 func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
 	damaged := false
-	err = m.withHint(f, func(hint *fileHint) error {
+	err = m.store.withHint(f, m.pacer.pause, func(hint *fileHint) error {
 		rest, damaged = nil, len(hint.Damages()) > 0
 		left := shadows
 		for e, err := range hint.Entries() {
@@ -490,21 +489,4 @@ func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
 		return nil, nil
 	}
 	return rest, m.pacer.work(f.hintBytes.Load())
-}
-
-// withHint calls use with a sealed file's hint. If that cannot be read, or not to its
-// end, use is called again, with a hint that was made anew of the records.
-func (m *merge) withHint(f *file, use func(*fileHint) error) error {
-	hint, err := m.store.openHint(f, m.pacer.pause)
-	if err == nil {
-		err = use(hint)
-		hint.Close()
-	}
-	if err == nil || isScarce(err) {
-		return err
-	}
-	if hint, err = m.store.rebuildHint(f, m.pacer.pause); err != nil {
-		return fmt.Errorf("mmapkv: the hint of %s: %w", segment.FileName(f.ID), err)
-	}
-	return use(hint)
 }

@@ -1,11 +1,9 @@
 package mmapkv
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"slices"
@@ -85,7 +83,7 @@ func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
 	}
 	// The directory's own name comes before the manifest, and the manifest before
 	// the first segment, so that a directory without one has never held data.
-	if err := vfs.SyncParents(s.fileSystem(), s.path); err != nil {
+	if err := vfs.SyncParents(s.options.fileSystem(), s.path); err != nil {
 		return nil, err
 	}
 	s.manifest.current = segment.Manifest{NextID: 1}
@@ -158,23 +156,6 @@ func openBounded(dir vfs.Dir, name string, most int64) (f vfs.File, size int64, 
 }
 
 var errTooLong = errors.New("mmapkv: a file is too long")
-
-// mostUnlisted is how many file numbers a session may use at most from one edit of
-// the manifest to the next. A file with a number beyond that is not of this store,
-// and must not use up the numbers.
-const mostUnlisted = 1 << 20
-
-// firstFreeID is a file number that the manifest has not given and above those that
-// the directory shows: one that was made and never listed is not reused either.
-func firstFreeID(next segment.ID, names []string) segment.ID {
-	free := next
-	for _, name := range names {
-		if id, _, ours := segment.ParseFileName(name); ours && id < next+mostUnlisted {
-			free = max(free, id+1)
-		}
-	}
-	return free
-}
 
 // openFiles opens every file that the manifest names.
 func (s *Store) openFiles(m *segment.Manifest) error {
@@ -278,98 +259,6 @@ func (s *Store) continueLog() {
 	s.acknowledged.Store(t.end.Seq)
 	s.published.Store(t.end.Seq)
 	s.syncer.MarkDurable(t.end.Seq)
-}
-
-// fileHint is a hint with what it is read from.
-type fileHint struct {
-	*segment.HintReader
-	from io.Closer // nil: memory
-}
-
-// Close says that the hint is not read any more.
-func (h *fileHint) Close() {
-	if h.from != nil {
-		_ = h.from.Close() // it was only read
-	}
-}
-
-// openHint opens the hint of a file, if it is whole and covers just what counts.
-// pause is as segment.OpenHint has it.
-func (s *Store) openHint(f *file, pause func()) (*fileHint, error) {
-	from, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
-	if err != nil {
-		return nil, err
-	}
-	hint, err := segment.OpenHint(from, size, f.ID, f.Salt, pause)
-	if err == nil && hint.Covers != f.end {
-		err = fmt.Errorf("mmapkv: the hint covers %d bytes of %d", hint.Covers.Offset, f.end.Offset)
-	}
-	if err != nil {
-		return nil, errors.Join(err, from.Close())
-	}
-	f.hintBytes.Store(hint.Size())
-	return &fileHint{hint, from}, nil
-}
-
-// rebuildHint makes the hint from the records themselves, checking each of them,
-// and writes it down for the next time. pause is as segment.BuildHint has it.
-func (s *Store) rebuildHint(f *file, pause func()) (*fileHint, error) {
-	builder := f.built
-	if f.built = nil; builder == nil {
-		var err error
-		if builder, err = s.buildHint(f, f.end, pause); err != nil {
-			return nil, err
-		}
-	}
-	content := builder.Encode(f.ID, f.Salt, f.end, f.end.Seq)
-	if !s.options.ReadOnly && f.active == nil {
-		size, err := s.publishHint(f.ID, content, pause)
-		if err != nil {
-			return nil, err
-		}
-		f.hintBytes.Store(size)
-	}
-	hint, err := segment.OpenHint(bytes.NewReader(content), int64(len(content)), f.ID, f.Salt, pause)
-	return &fileHint{HintReader: hint}, err
-}
-
-// removeOrphans unlinks files of ours that the manifest does not name: what a
-// crash left between making a file and listing it, or between delisting and
-// unlinking it. None is newer than the manifest: see refuseNewer.
-//
-// The manifest may have got its name, or its last edit, a moment before
-// its process was killed, and that be in memory only; the one before it, which a power
-// loss would bring back, may name these files. So a manifest of our own comes first.
-func (s *Store) removeOrphans() error {
-	names, err := s.dir.Names()
-	if err != nil {
-		return err
-	}
-	listed := map[string]bool{}
-	for _, f := range s.files.order {
-		listed[segment.FileName(f.ID)] = true
-		listed[segment.HintName(f.ID)] = true
-	}
-	var orphans []string
-	for _, name := range names {
-		_, kind, ours := segment.ParseFileName(name)
-		if !ours || listed[name] {
-			continue
-		}
-		if kind == segment.SegmentFile || kind == segment.HintFile || kind == segment.TemporaryFile {
-			orphans = append(orphans, name)
-		}
-	}
-	if len(orphans) == 0 {
-		return nil
-	}
-	if err := s.manifest.settle(s.edit); err != nil {
-		return err
-	}
-	for _, name := range orphans {
-		s.remove(name)
-	}
-	return nil
 }
 
 func (s *Store) noteDamage(name string, offset int64, reason string) {

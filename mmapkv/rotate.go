@@ -1,13 +1,8 @@
 package mmapkv
 
 import (
-	"errors"
-	"io/fs"
-	"log/slog"
 	"slices"
 
-	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/nap"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -15,68 +10,6 @@ import (
 // manifest, then the tail of the log, then ended, then sealed. At most two files
 // are unsealed: the tail and either the one before it, until it is sealed, or
 // the next, prepared ahead.
-
-// createFile makes a file for the log that is not listed yet.
-func (s *Store) createFile(capacity int64) (*file, error) {
-	h := segment.Header{ID: s.nextID(), Salt: s.random(), Kind: segment.Log}
-	active, err := segment.Create(s.dir, h, capacity)
-	if err != nil {
-		return nil, err
-	}
-	active.SetLimit(h.Size())
-	f := &file{Segment: active.Segment, active: active, dataStart: h.Size(), capacity: capacity,
-		name: nameOf(s.dir, segment.FileName(h.ID))}
-	s.lockNew(f)
-	return f, nil
-}
-
-// syncNewFile makes a new file's bytes and its name durable.
-func (s *Store) syncNewFile(f *file) error {
-	err := f.active.Sync()
-	if err == nil {
-		err = s.dir.Sync()
-	}
-	if err != nil {
-		return s.syncFailed(err)
-	}
-	return nil
-}
-
-// dropUnlisted removes a file that was not listed in the end.
-func (s *Store) dropUnlisted(f *file) {
-	if !s.files.has(f) {
-		s.removeFile(f)
-	}
-}
-
-// removeFile retires a file that is not listed, and unlinks it.
-func (s *Store) removeFile(f *file) {
-	s.space.retire(f)
-	s.remove(segment.FileName(f.ID))
-}
-
-// remove unlinks a file that the manifest does not name. Where that fails, the
-// next Open does it. After a failure nothing is unlinked: it is not known which
-// manifest the disk holds.
-func (s *Store) remove(name string) {
-	if err := s.unlink(name); err != nil {
-		s.events.message(slog.LevelWarn, "mmapkv: a file that is no longer needed could not be removed", "file", name, "error", err)
-	}
-}
-
-// removeHint is remove for a hint, which need not be there.
-func (s *Store) removeHint(id segment.ID) {
-	if err := s.unlink(segment.HintName(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.events.message(slog.LevelWarn, "mmapkv: a hint that is no longer needed could not be removed", "file", segment.HintName(id), "error", err)
-	}
-}
-
-func (s *Store) unlink(name string) error {
-	if s.syncer.Err() != nil {
-		return nil
-	}
-	return s.dir.Remove(name)
-}
 
 // enlist makes a file, durably, the youngest of the log, behind the tail. A
 // prepared file gives way and comes later.
@@ -238,59 +171,6 @@ func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 	return nil
 }
 
-// writeHint publishes the hint of a file that ends at end. A hint that does not
-// fit on the disk is left out: it costs time at the next Open, nothing else.
-func (s *Store) writeHint(f *file, end segment.End) error {
-	hint, err := s.buildHint(f, end, s.sealing.pause)
-	if err != nil {
-		s.events.message(slog.LevelWarn, "mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
-		return nil
-	}
-	return s.publishBuilt(f, hint, end)
-}
-
-// publishBuilt gives a file that ends at end the hint that was built of its records.
-func (s *Store) publishBuilt(f *file, hint *segment.HintBuilder, end segment.End) error {
-	size, err := s.publishHint(f.ID, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()), s.sealing.pause)
-	f.hintBytes.Store(size)
-	return err
-}
-
-// buildHint makes the hint of a file that ends at end from its records. What cannot
-// be read any more may stand in the hint that the file has, from a Close for
-// instance: otherwise an older value would come back.
-func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.HintBuilder, error) {
-	hint, err := segment.BuildHint(f.File(), f.Salt, f.dataStart, end.Offset, pause)
-	if err != nil || !hint.Damaged() {
-		return hint, err
-	}
-	file, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
-	if isScarce(err) {
-		return nil, err // what it knows would be gone for good
-	}
-	if err != nil {
-		return hint, nil
-	}
-	defer file.Close()
-	if older, err := segment.OpenHint(file, size, f.ID, f.Salt, pause); err == nil {
-		_ = hint.AddLost(older, end.Offset) // all that can be read of it
-	}
-	return hint, nil
-}
-
-// publishHint gives a file its hint and returns what the entries take, 0 when the
-// hint was left out.
-func (s *Store) publishHint(id segment.ID, content []byte, pause func()) (size int64, err error) {
-	if err = fsync.Publish(s.dir, segment.HintName(id), content, pause); err == nil {
-		return segment.HintSize(content), nil
-	}
-	if err := s.writeFailed(err); errors.Is(err, ErrFailed) {
-		return 0, err
-	}
-	s.events.message(slog.LevelWarn, "mmapkv: a hint could not be written", "file", segment.HintName(id), "error", err)
-	return 0, nil
-}
-
 // dropEmptyLocked takes out an ended file that has no records.
 func (s *Store) dropEmptyLocked(f *file, mayReserve bool) error {
 	err := s.edit(mayReserve, func(m *segment.Manifest) error {
@@ -327,110 +207,4 @@ func (f *file) sync() error {
 	}
 	defer f.Release()
 	return f.File().Datasync()
-}
-
-// stepSeal seals one ended file.
-func (s *Store) stepSeal() (did bool, err error) {
-	s.maintenance.Lock()
-	defer s.maintenance.Unlock()
-	if s.syncer.Err() != nil {
-		return false, nil
-	}
-	return s.sealOldestLocked(0, true) // compaction needs it, and gives back more
-}
-
-// stepPrepare creates the next file once the tail is half full.
-func (s *Store) stepPrepare() (did bool, err error) {
-	unsealed := s.files.unsealed()
-	if len(unsealed) != 1 {
-		return false, nil
-	}
-	tail := unsealed[0]
-	if _, ended := s.files.isEnded(tail); !ended && tail.Limit() < tail.capacity/2 {
-		return false, nil
-	}
-	return s.prepare()
-}
-
-// prepare creates the file in which the log goes on, unless there is one, or two
-// unsealed files already.
-func (s *Store) prepare() (did bool, err error) {
-	s.lockInHurry()
-	defer s.unlockInHurry()
-	if s.syncer.Err() != nil || s.prepared != nil || len(s.files.unsealed()) != 1 {
-		return false, nil
-	}
-	if err := s.reserve.hold(); err != nil {
-		return false, err
-	}
-	return true, s.prepareLocked(s.options.SegmentSize, false)
-}
-
-// wakeMaintenance has the background goroutine look for something to do.
-func (s *Store) wakeMaintenance() {
-	wake(s.wake)
-}
-
-// paceSealing makes sealing step aside, unless somebody waits for it, until the
-// function that it returns is called.
-func (s *Store) paceSealing() (stop func()) {
-	napper := nap.New()
-	set := func(n *nap.Napper) {
-		s.maintenance.Lock()
-		defer s.maintenance.Unlock()
-		napper.Close()
-		s.sealing = pacer{napper: n, hurry: s.sealInHurry, busy: s.beingWritten}
-	}
-	set(napper)
-	return func() { set(nil) }
-}
-
-// restSealing gives back the descriptor that sealing has stepped aside with.
-func (s *Store) restSealing() {
-	s.maintenance.Lock()
-	defer s.maintenance.Unlock()
-	if s.sealing.napper != nil {
-		s.sealing.napper.Close()
-	}
-}
-
-func (s *Store) sealInHurry() bool {
-	return s.sealWaiters.Load() > 0 || s.space.full.Load() || s.closed.Load()
-}
-
-// lockInHurry locks maintenance for a writer, for whom sealing hurries.
-func (s *Store) lockInHurry() {
-	s.sealWaiters.Add(1)
-	s.maintenance.Lock()
-}
-
-func (s *Store) unlockInHurry() {
-	s.maintenance.Unlock()
-	s.sealWaiters.Add(-1)
-}
-
-// maintain is the goroutine that seals and prepares files, so that writers find
-// that done. Open starts it, Close stops it by closing s.stop.
-func (s *Store) maintain() {
-	defer s.paceSealing()()
-	for {
-		select {
-		case <-s.stop:
-			return
-		case <-s.wake:
-		}
-		for _, step := range []func() (bool, error){s.stepSeal, s.stepPrepare} {
-			for {
-				did, err := step()
-				if err != nil {
-					s.events.message(slog.LevelWarn, "mmapkv: background work failed; it is tried again", "error", err)
-					break
-				}
-				if !did {
-					break
-				}
-			}
-		}
-		s.restSealing()
-	}
 }

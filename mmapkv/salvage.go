@@ -125,8 +125,7 @@ func newSalvage(ctx context.Context, o *SalvageOptions) (*salvage, error) {
 		return nil, err
 	}
 	s.store.ReadOnly, s.store.Compaction.Disabled = false, true
-	reader := newStore(s.store)
-	s.fsys, s.now = reader.fileSystem(), reader.now()
+	s.fsys, s.now = s.store.fileSystem(), s.store.clock()()
 	return s, nil
 }
 

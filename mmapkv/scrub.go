@@ -77,7 +77,7 @@ const scrubPause = 10
 func (s *Store) scrub() {
 	var pause atomic.Int64 // seconds that are left of it
 	due := make(chan struct{}, 1)
-	defer s.every(func() {
+	defer s.options.every(func() {
 		if pause.Add(-1) == 0 {
 			wake(due)
 		}

@@ -1,77 +1,57 @@
 package mmapkv
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"time"
 
-	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/tick"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// newStore makes a Store of checked options, with the parts that a test may have
-// put in the place of the real ones.
-func newStore(options Options) *Store {
-	s := &Store{
-		options:   options,
-		always:    options.Sync == fsync.Always,
-		now:       time.Now,
-		random:    randomNumber,
-		hasher:    index.NewHasher(),
-		wake:      make(chan struct{}, 1),
-		stop:      make(chan struct{}),
-		wroteLast: make(chan struct{}, 1),
+// clock is what tells the time.
+func (o *Options) clock() func() time.Time {
+	if o.seams != nil && o.seams.Now != nil {
+		return o.seams.Now
+	}
+	return time.Now
+}
 
-		compacting:     make(chan struct{}, 1),
-		liftBudget:     make(chan struct{}, 1),
-		wakeCompaction: make(chan struct{}, 1),
-		wakePopulate:   make(chan struct{}, 1),
-		expiry:         expiry{wake: make(chan struct{}, 1)},
-		events:         newNotifier(options.Events, options.Logger),
+// randomSource is what draws salts.
+func (o *Options) randomSource() func() uint64 {
+	if o.seams != nil && o.seams.Random != nil {
+		return o.seams.Random
 	}
-	if seams := options.seams; seams != nil {
-		if seams.Now != nil {
-			s.now = seams.Now
-		}
-		if seams.Random != nil {
-			s.random = seams.Random
-		}
-		if seams.Hash != nil {
-			s.hasher = index.NewHasherFrom(seams.Hash)
-		}
+	return randomNumber
+}
+
+func (o *Options) newHasher() index.Hasher {
+	if o.seams != nil && o.seams.Hash != nil {
+		return index.NewHasherFrom(o.seams.Hash)
 	}
-	s.files.keys = s.newIndex(options.ExpectedKeys)
-	s.files.live = &s.live
-	s.expiry.due.Store(never)
-	s.group = fsync.NewGroup(s.commit)
-	s.group.SetLinger(s.always)
-	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
-	return s
+	return index.NewHasher()
 }
 
 // newIndex makes an index for so many keys.
-func (s *Store) newIndex(expected int) *index.KeyDir {
-	o := index.Options{ExpectedKeys: expected}
-	if seams := s.options.seams; seams != nil {
-		o.PageSlots = seams.PageSlots
+func (o *Options) newIndex(expected int) *index.KeyDir {
+	i := index.Options{ExpectedKeys: expected}
+	if o.seams != nil {
+		i.PageSlots = o.seams.PageSlots
 	}
-	return index.New(o)
+	return index.New(i)
 }
 
-func (s *Store) fileSystem() vfs.FS {
-	if seams := s.options.seams; seams != nil && seams.FS != nil {
-		return seams.FS
+func (o *Options) fileSystem() vfs.FS {
+	if o.seams != nil && o.seams.FS != nil {
+		return o.seams.FS
 	}
 	return vfs.OS()
 }
 
 // every has fn called once a second until end is called.
-func (s *Store) every(fn func()) (end func()) {
-	if seams := s.options.seams; seams != nil && seams.Every != nil {
-		return seams.Every(fn)
+func (o *Options) every(fn func()) (end func()) {
+	if o.seams != nil && o.seams.Every != nil {
+		return o.seams.Every(fn)
 	}
 	return tick.Every(fn)
 }
@@ -90,12 +70,4 @@ func (s *Store) steps() []inject.Step {
 		steps = append(steps, inject.Step{Name: "scrub", Run: s.stepScrub})
 	}
 	return steps
-}
-
-// randomNumber draws the salt of a file. It cannot be guessed, so that nobody
-// can store a value that validates as a record.
-func randomNumber() uint64 {
-	var b [8]byte
-	rand.Read(b[:]) // never fails
-	return binary.LittleEndian.Uint64(b[:])
 }

@@ -2,12 +2,13 @@ package mmapkv
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"runtime/pprof"
 	"runtime/trace"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,6 +86,34 @@ type Store struct {
 	running    sync.WaitGroup
 }
 
+// newStore makes a Store of checked options.
+func newStore(options Options) *Store {
+	s := &Store{
+		options:   options,
+		always:    options.Sync == fsync.Always,
+		now:       options.clock(),
+		random:    options.randomSource(),
+		hasher:    options.newHasher(),
+		wake:      make(chan struct{}, 1),
+		stop:      make(chan struct{}),
+		wroteLast: make(chan struct{}, 1),
+
+		compacting:     make(chan struct{}, 1),
+		liftBudget:     make(chan struct{}, 1),
+		wakeCompaction: make(chan struct{}, 1),
+		wakePopulate:   make(chan struct{}, 1),
+		expiry:         expiry{wake: make(chan struct{}, 1)},
+		events:         newNotifier(options.Events, options.Logger),
+	}
+	s.files.keys = options.newIndex(options.ExpectedKeys)
+	s.files.live = &s.live
+	s.expiry.due.Store(never)
+	s.group = fsync.NewGroup(s.commit)
+	s.group.SetLinger(s.always)
+	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
+	return s
+}
+
 // start starts the goroutines. Close stops them.
 func (s *Store) start() {
 	s.startWatch()
@@ -115,124 +144,6 @@ func (s *Store) background(name string, fn func()) {
 // region marks a piece of work in execution traces; its End is deferred.
 func region(name string) *trace.Region {
 	return trace.StartRegion(context.Background(), "mmapkv: "+name)
-}
-
-// Close finishes the writes in flight, syncs, and releases the store; reads in
-// flight complete. Every call that starts afterwards is ErrClosed; a second Close
-// returns what the first one did. The error is that of the last sync or of a
-// failure before; what is on disk is safe to open again in any case.
-func (s *Store) Close() error {
-	s.closing.Do(func() {
-		rank.Acquire[rank.Closing]()
-		defer rank.Release[rank.Closing]()
-		s.closed.Store(true)
-		s.space.end()
-		close(s.stop)
-		s.endWatch()
-		s.awaitWrites()
-		s.running.Wait()
-		if s.options.ReadOnly {
-			s.endCompactions()
-		} else {
-			s.group.Exclusive(func() {
-				s.shut = true
-				s.endCompactions()
-				s.closeError = s.finish()
-			})
-		}
-		s.closeError = errors.Join(s.closeError, s.release())
-	})
-	return s.closeError
-}
-
-// endCompactions waits for the compaction that runs; none follows.
-func (s *Store) endCompactions() { s.compacting <- struct{}{} }
-
-// finish brings everything to the disk and says in the manifest that it did, so
-// that the next Open has nothing to scan. It runs as the last leader.
-func (s *Store) finish() error {
-	s.maintenance.Lock()
-	defer s.maintenance.Unlock()
-	if err := s.failed(); err != nil {
-		return err
-	}
-	if err := s.syncer.SyncTo(s.acknowledged.Load()); err != nil {
-		return s.syncFailed(err)
-	}
-	if s.tail.clean && s.prepared == nil && s.spare == nil {
-		return nil // nothing was written
-	}
-	s.dropSpareLocked()
-	prepared := s.prepared
-	s.prepared = nil
-	s.endUnused()
-	for {
-		sealed, err := s.sealOldestLocked(0, true)
-		if err != nil {
-			return err
-		}
-		if !sealed {
-			break
-		}
-	}
-	if err := s.finishTail(); err != nil {
-		return err
-	}
-	err := s.edit(true, func(m *segment.Manifest) error {
-		if prepared != nil {
-			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == prepared.ID })
-		}
-		m.Clean = true
-		if n := len(m.Segments); n > 0 && !m.Segments[n-1].Sealed {
-			m.Segments[n-1].End = s.tail.end
-		}
-		return nil
-	})
-	if err == nil && prepared != nil {
-		s.remove(segment.FileName(prepared.ID))
-	}
-	return err
-}
-
-// finishTail trims the tail and writes its hint. Should a power loss bring the
-// old length back, the next Open leaves the file alone and goes on in another.
-func (s *Store) finishTail() error {
-	f := s.tail.file
-	if f == nil {
-		return nil
-	}
-	if err := f.active.Trim(); err != nil {
-		return s.writeFailed(err)
-	}
-	return s.writeHint(f, s.tail.end)
-}
-
-// release lets go of everything: when it returns, what no read uses is unmapped and
-// closed, and a closed Store in a variable holds neither files nor the index.
-func (s *Store) release() error {
-	s.walks.leave(s.live.Load())
-	s.live.Store(nil)
-	files := s.files.drop()
-	s.tail.file = nil
-	s.maintenance.Lock() // a Compact that comes too late may be looking
-	if s.spare != nil {
-		files = append(files, s.spare)
-	}
-	s.prepared, s.spare = nil, nil
-	s.maintenance.Unlock()
-	for _, f := range files {
-		f.Retire()
-	}
-	var err error
-	if s.lock != nil {
-		err = s.lock.Unlock()
-	}
-	err = errors.Join(err, s.dir.Close())
-	for _, f := range files {
-		f.AwaitRelease()
-	}
-	s.space.awaitReleases()
-	return err
 }
 
 // Open opens the store in a directory, making it and its parents when it is
@@ -274,7 +185,7 @@ func Open(dir string, o *Options) (_ *Store, err error) {
 // enterDir opens the directory and takes the lock.
 func (s *Store) enterDir(path string) (err error) {
 	s.path = path
-	fsys := s.fileSystem()
+	fsys := s.options.fileSystem()
 	if !s.options.ReadOnly {
 		if _, err := vfs.MkdirAll(fsys, path); err != nil {
 			return err
@@ -316,4 +227,12 @@ func (s *Store) takeLock() (vfs.Lock, error) {
 		}
 		time.Sleep(lockPoll)
 	}
+}
+
+// randomNumber draws the salt of a file. It cannot be guessed, so that nobody
+// can store a value that validates as a record.
+func randomNumber() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
 }

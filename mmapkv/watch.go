@@ -40,7 +40,7 @@ type watcher struct {
 }
 
 // startWatch begins the glances. Close ends them by endWatch.
-func (s *Store) startWatch() { s.watcher.end = s.every(s.glance) }
+func (s *Store) startWatch() { s.watcher.end = s.options.every(s.glance) }
 
 func (s *Store) endWatch() {
 	if s.watcher.end != nil {

@@ -93,7 +93,7 @@ var plainMutants = []mutant{
 		"		if n == len(m.run) {", "		if n > 0 {"},
 	{"the manifest is not asked what it lists", "mmapkv/compact.go",
 		"			if info := m.Segments[at+i]; info.ID != old.ID || !info.Sealed {", "			if info := m.Segments[at+i]; info.ID == 0 && old == nil {"},
-	{"Close does not wait for writes", "mmapkv/store.go",
+	{"Close does not wait for writes", "mmapkv/close.go",
 		"		s.awaitWrites()\n", ""},
 	{"a read does not look again", "mmapkv/read.go",
 		"		if f.loc == index.NoLocation || pointsTo(f.set(), hash, f.loc) {", "		if true {"},

@@ -30,8 +30,8 @@ var editMutants = []mutant{
 		"	if eraseErr := m.eraseLocked(dir, left); eraseErr != nil {", "	if eraseErr := error(nil); eraseErr != nil {"},
 	{"an edit that cannot be taken back is no failure", "mmapkv/manifest.go",
 		"Step: \"taking back an edit\", Tried: true,", "Step: \"taking back an edit\","},
-	{"Open believes an edit that it found", "mmapkv/open.go",
-		"	if err := s.manifest.settle(s.edit); err != nil {", "	if false {"},
+	{"Open believes an edit that it found", "mmapkv/unlisted.go",
+		"	if err := s.manifest.settle(s.edit); err != nil {\n		return err\n	}\n	for", "	for"},
 }
 
 // manifestMutants read edits that are not there, or not those that are.

@@ -1,0 +1,118 @@
+package mmapkv
+
+import (
+	"log/slog"
+
+	"github.com/mmapkv/mmapkv/internal/nap"
+)
+
+// The background seals files that have ended, and prepares the next one.
+
+// maintain is the goroutine that seals and prepares files, so that writers find
+// that done. Open starts it, Close stops it by closing s.stop.
+func (s *Store) maintain() {
+	defer s.paceSealing()()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.wake:
+		}
+		for _, step := range []func() (bool, error){s.stepSeal, s.stepPrepare} {
+			for {
+				did, err := step()
+				if err != nil {
+					s.events.message(slog.LevelWarn, "mmapkv: background work failed; it is tried again", "error", err)
+					break
+				}
+				if !did {
+					break
+				}
+			}
+		}
+		s.restSealing()
+	}
+}
+
+// wakeMaintenance has the background goroutine look for something to do.
+func (s *Store) wakeMaintenance() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// stepSeal seals one ended file.
+func (s *Store) stepSeal() (did bool, err error) {
+	s.maintenance.Lock()
+	defer s.maintenance.Unlock()
+	if s.syncer.Err() != nil {
+		return false, nil
+	}
+	return s.sealOldestLocked(0, true) // compaction needs it, and gives back more
+}
+
+// stepPrepare creates the next file once the tail is half full.
+func (s *Store) stepPrepare() (did bool, err error) {
+	unsealed := s.files.unsealed()
+	if len(unsealed) != 1 {
+		return false, nil
+	}
+	tail := unsealed[0]
+	if _, ended := s.files.isEnded(tail); !ended && tail.Limit() < tail.capacity/2 {
+		return false, nil
+	}
+	return s.prepare()
+}
+
+// prepare creates the file in which the log goes on, unless there is one, or two
+// unsealed files already.
+func (s *Store) prepare() (did bool, err error) {
+	s.lockInHurry()
+	defer s.unlockInHurry()
+	if s.syncer.Err() != nil || s.prepared != nil || len(s.files.unsealed()) != 1 {
+		return false, nil
+	}
+	if err := s.reserve.hold(); err != nil {
+		return false, err
+	}
+	return true, s.prepareLocked(s.options.SegmentSize, false)
+}
+
+// paceSealing makes sealing step aside, unless somebody waits for it, until the
+// function that it returns is called.
+func (s *Store) paceSealing() (stop func()) {
+	napper := nap.New()
+	set := func(n *nap.Napper) {
+		s.maintenance.Lock()
+		defer s.maintenance.Unlock()
+		napper.Close()
+		s.sealing = pacer{napper: n, hurry: s.sealInHurry, busy: s.beingWritten}
+	}
+	set(napper)
+	return func() { set(nil) }
+}
+
+// restSealing gives back the descriptor that sealing has stepped aside with.
+func (s *Store) restSealing() {
+	s.maintenance.Lock()
+	defer s.maintenance.Unlock()
+	if s.sealing.napper != nil {
+		s.sealing.napper.Close()
+	}
+}
+
+func (s *Store) sealInHurry() bool {
+	return s.sealWaiters.Load() > 0 || s.space.full.Load() || s.closed.Load()
+}
+
+// lockInHurry locks maintenance for a writer, for whom sealing hurries.
+func (s *Store) lockInHurry() {
+	s.sealWaiters.Add(1)
+	s.maintenance.Lock()
+}
+
+func (s *Store) unlockInHurry() {
+	s.maintenance.Unlock()
+	s.sealWaiters.Add(-1)
+}
