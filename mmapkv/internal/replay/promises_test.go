@@ -1,0 +1,187 @@
+package replay
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// written is a record that an honest writer has written, with its place in the log.
+type written struct {
+	Record
+	file  int
+	batch int // which one it is of
+	void  bool
+}
+
+// honest writes a log of some files: batches, changes of file, and writes that fail in
+// the middle, which end the file and are never acknowledged.
+func honest(rng *rand.Rand) (files []File, log []written) {
+	var seq uint64
+	before := segment.End{}
+	batch := 0
+	for i := range 1 + rng.IntN(2) {
+		at := segment.End{Offset: testStart, Seq: seq}
+		add := func(count int, void bool) {
+			batch++
+			for k := range count {
+				seq++
+				log = append(log, written{file: i, batch: batch, void: void,
+					Record: Record{Offset: at.Offset, Size: testRecord, Seq: seq, BatchGoesOn: k < count-1, ValueOK: true}})
+				at = segment.End{Offset: at.Offset + testRecord, Seq: seq}
+			}
+		}
+		for range rng.IntN(5) {
+			add(1+rng.IntN(3), false)
+		}
+		f := File{DataStart: testStart, Previous: before}
+		before = at
+		if at.Offset > testStart && rng.IntN(4) == 0 {
+			add(1+rng.IntN(2), true)
+		}
+		f.Size = at.Offset
+		files = append(files, f)
+	}
+	return files, log
+}
+
+// synced is a number up to which all records may have been on disk.
+func synced(rng *rand.Rand, log []written) (watermark uint64) {
+	for _, w := range log[:rng.IntN(len(log)+1)] {
+		if !w.void {
+			watermark = w.Seq
+		}
+	}
+	return watermark
+}
+
+// crash takes from a log what a crash can take: anything beyond the watermark, and of a
+// write that failed at least the first record. Damage takes some of the others too.
+func crash(rng *rand.Rand, files []File, log []written, watermark uint64, damage bool) (found []testFile, left []written) {
+	for _, f := range files {
+		found = append(found, testFile{File: f})
+	}
+	lastBatch := 0
+	for _, w := range log {
+		if gone := rng.IntN(4) == 0; w.Seq > watermark && !w.void || damage && rng.IntN(4) == 0 {
+			if gone {
+				continue
+			}
+			w.ValueOK = rng.IntN(8) > 0
+		}
+		first := w.batch != lastBatch
+		lastBatch = w.batch
+		if w.void && (first || rng.IntN(2) == 0) {
+			continue
+		}
+		f := &found[w.file]
+		if w.Offset == testStart {
+			f.HasFirst = true
+		}
+		f.records = append(f.records, w.Record)
+		left = append(left, w)
+	}
+	for i := range found {
+		if !found[i].HasFirst {
+			found[i].Previous = segment.End{}
+		}
+	}
+	return found, left
+}
+
+// TestPromises holds what counts of random logs behind random crashes against the
+// promises of the package's documentation.
+func TestPromises(t *testing.T) {
+	cuts, losses := 0, 0
+	for seed := range uint64(30_000) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		files, log := honest(rng)
+		watermark := synced(rng, log)
+		damage := rng.IntN(2) == 0
+		found, left := crash(rng, files, log, watermark, damage)
+		parts, _, lost := replayed(found, 0, watermark)
+		losses += len(lost)
+		counts := map[uint64]bool{}
+		for i, p := range parts {
+			for _, r := range found[i].records[:p.Records] {
+				counts[r.Seq] = true
+			}
+			if p.Records < len(found[i].records) {
+				cuts++
+			}
+			if p.Damaged && !damage || p.Keep.Offset > p.End.Offset || p.Keep.Seq > max(watermark, p.End.Seq) {
+				t.Fatalf("seed %d: %s", seed, describe(p))
+			}
+		}
+		if why := broken(log, left, counts, watermark, damage); why != "" {
+			t.Fatalf("seed %d, watermark %d: %s\nfound %+v\nparts %+v", seed, watermark, why, found, parts)
+		}
+	}
+	if cuts < 1000 || losses < 1000 {
+		t.Errorf("only %d logs were cut, and %d ranges lost", cuts, losses)
+	}
+}
+
+// broken says which promise is.
+func broken(log, left []written, counts map[uint64]bool, watermark uint64, damage bool) string {
+	batches := map[int][2]int{} // beyond the watermark: how many records, how many count
+	for _, w := range left {
+		switch {
+		case w.void && counts[w.Seq] && !damage:
+			return fmt.Sprintf("%d counts, which was never acknowledged", w.Seq)
+		case !w.void && w.Seq <= watermark && !counts[w.Seq]:
+			return fmt.Sprintf("%d was on disk, is there, and does not count", w.Seq)
+		}
+	}
+	missing := uint64(0)
+	for _, w := range log {
+		if w.void || w.Seq <= watermark {
+			continue
+		}
+		one := batches[w.batch]
+		one[0]++
+		if counts[w.Seq] {
+			one[1]++
+		}
+		batches[w.batch] = one
+		switch {
+		case !counts[w.Seq] && missing == 0:
+			missing = w.Seq
+		case counts[w.Seq] && missing != 0:
+			return fmt.Sprintf("%d counts, and %d before it does not", w.Seq, missing)
+		}
+	}
+	for batch, one := range batches {
+		if one[1] != 0 && one[1] != one[0] {
+			return fmt.Sprintf("%d of the %d records of batch %d count", one[1], one[0], batch)
+		}
+	}
+	return ""
+}
+
+// TestWhatCountsStays: what is replayed once more, from what counted alone, counts again.
+// So a crash in the middle of a recovery, before it commits, is as good as one before.
+func TestWhatCountsStays(t *testing.T) {
+	for seed := range uint64(10_000) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		files, log := honest(rng)
+		watermark := synced(rng, log)
+		found, _ := crash(rng, files, log, watermark, false)
+		parts, _, _ := replayed(found, 0, watermark)
+		for i := range found {
+			found[i].records = found[i].records[:parts[i].Records]
+			found[i].HasFirst = found[i].HasFirst && parts[i].Records > 0
+		}
+		again, _, lost := replayed(found, 0, watermark)
+		for i := range again {
+			if again[i].Records != parts[i].Records || parts[i].Records > 0 && again[i].Keep != parts[i].Keep {
+				t.Fatalf("seed %d: %s, and at first %s", seed, describe(again[i]), describe(parts[i]))
+			}
+		}
+		if len(lost) > 0 {
+			t.Fatalf("seed %d: lost is %q", seed, lost)
+		}
+	}
+}
