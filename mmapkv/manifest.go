@@ -8,6 +8,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -229,3 +230,10 @@ func isFull(err error) bool {
 func isScarce(err error) bool {
 	return errors.Is(err, errno.EMFILE) || errors.Is(err, errno.ENFILE) || errors.Is(err, errno.ENOMEM)
 }
+
+// maxWritableSeq is the highest number behind which a store goes on writing.
+const maxWritableSeq = segment.MaxSeq - replay.MaxUntold
+
+// errUsedUp: what would be written now the next Open would not believe. No store comes
+// so far by itself.
+var errUsedUp = errors.New("mmapkv: the store has used up its numbers; `mmapkv salvage FROM TO` makes a new one of it")

@@ -1,75 +1,28 @@
 package mmapkv
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 
 	"github.com/mmapkv/mmapkv/internal/bulk"
-	"github.com/mmapkv/mmapkv/internal/prefetch"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// scanned is one record that the scan of an unsealed file found.
-type scanned struct {
-	offset, size int64
-	seq          uint64
-	batchGoesOn  bool
-	valueOK      bool
-}
-
-func (r scanned) end() int64 { return r.offset + r.size }
-
-// records are those of a file, in order. They are millions at times, and in chunks:
-// one slice that grows would copy them again and again.
-type records struct {
-	chunks [][]scanned
-	count  int
-}
-
-const recordsInChunk = 16 << 10
-
-func (r *records) add(one scanned) {
-	if r.count%recordsInChunk == 0 {
-		r.chunks = append(r.chunks, make([]scanned, 0, min(r.count, recordsInChunk)))
-		prefetch.Pages(r.chunks[len(r.chunks)-1])
-	}
-	last := &r.chunks[len(r.chunks)-1]
-	*last = append(*last, one)
-	r.count++
-}
-
-func (r *records) at(i int) scanned { return r.chunks[i/recordsInChunk][i%recordsInChunk] }
-
-// unsealedFile is what the scan found in one file, in order, and what recovery
-// decides about it.
+// unsealedFile is an unsealed file: what the scan found in it, and what of that counts.
 type unsealedFile struct {
 	*file
-	size     int64
-	records  records
-	hint     *segment.HintBuilder // of the records
-	previous segment.End          // what the first record says of the file before
-	hasFirst bool                 // the record at the very start is readable, so previous is known
-
-	accepted int         // how many of the records count
-	damaged  bool        // something between them that counts cannot be read, or one of them
-	end      segment.End // behind the last one that counts, and behind damage
-	synced   int         // how many of them are known to be on disk
-	keep     segment.End // behind the last of those, and behind damage
+	found  *scannedFile
+	hint   *segment.HintBuilder // of the records
+	counts replay.Part
 }
 
-// recoverLog decides, after anything but a clean close, how far the log goes in
-// the unsealed files, and makes that durable before anybody sees it.
-//
-// The log goes on from record to record without a gap in their numbers, and from
-// file to file where the first record of the next one says. Where a record is
-// missing, the watermark tells what that means: if it was known to be on disk,
-// this is damage, to be reported and passed over; if not, the log ends there, and
-// nothing behind counts, now or ever. Records beyond the watermark may be in the
-// page cache only, where a failed sync can have left them with nothing on disk
-// behind them; so they are copied to a new file and that is synced.
+// recoverLog finds, after anything but a clean close, how far the log goes in the
+// unsealed files, and makes that durable before anybody sees it. Package replay says
+// what counts. Records beyond the watermark may be in the page cache only, where a
+// failed sync can have left them with nothing on disk behind them; so they are copied
+// to a new file and that is synced.
 func (s *Store) recoverLog() error {
 	var files []*unsealedFile
 	var last *file // the sealed file in front of the unsealed ones
@@ -78,7 +31,7 @@ func (s *Store) recoverLog() error {
 			last = f
 			continue
 		}
-		u, err := s.scanFile(f)
+		u, err := s.scanUnsealed(f)
 		if err != nil {
 			return err
 		}
@@ -88,11 +41,11 @@ func (s *Store) recoverLog() error {
 	if last != nil {
 		start.Offset = last.end.Offset
 	}
-	s.walkLog(files, start)
+	s.decide(files, start.Seq)
 	if s.options.ReadOnly {
 		for _, u := range files {
-			s.settle(u, u.end)
-			if !u.damaged {
+			s.settle(u, u.counts.End)
+			if !u.counts.Damaged {
 				u.built = u.hint
 			}
 		}
@@ -101,185 +54,40 @@ func (s *Store) recoverLog() error {
 	return s.commitRecovery(files, start)
 }
 
-// scanFile reads all of an unsealed file and finds every record that validates,
-// and the highest watermark that any of them carries.
-func (s *Store) scanFile(f *file) (*unsealedFile, error) {
+// scanUnsealed finds what is in an unsealed file, and the highest number and watermark
+// that any record carries.
+func (s *Store) scanUnsealed(f *file) (*unsealedFile, error) {
 	size, err := f.File().Size()
 	if err != nil {
 		return nil, err
 	}
-	u := &unsealedFile{file: f, size: size, hint: segment.NewHintBuilder()}
-	scanner := segment.NewScanner(f.File(), f.Salt, f.dataStart, size)
-	goOn := scanner.Next
-	next := goOn
-	for {
-		e, err := next()
-		switch {
-		case err == io.EOF:
-			s.recovery.RecordsScanned += u.records.count
-			return u, nil
-		case errors.Is(err, segment.ErrBadRecord):
-			var atLeast uint64 = 1
-			if n := u.records.count; n > 0 {
-				atLeast = u.records.at(n-1).seq + 1
-			}
-			next = func() (segment.Entry, error) { return scanner.Resync(atLeast) }
-			continue
-		case err != nil:
-			return nil, unusable(segment.FileName(f.ID), fmt.Errorf("scanning it: %w", err))
-		}
-		next = goOn
-		if !credible(e, s.manifest.current.LastSeq) {
-			continue
-		}
-		if e.Offset == f.dataStart {
-			u.hasFirst, u.previous = true, e.Previous
-		}
-		if e.Flags&segment.HasWatermark != 0 {
-			s.syncer.MarkDurable(e.Watermark)
-		}
+	u := &unsealedFile{file: f, hint: segment.NewHintBuilder()}
+	known := replay.File{DataStart: f.dataStart, Size: size}
+	u.found, err = scanFile(f.File(), f.Salt, known, s.manifest.current.LastSeq, func(e segment.Entry) {
 		s.lastGiven.Store(max(s.lastGiven.Load(), e.Seq))
-		u.records.add(scanned{
-			offset: e.Offset, size: e.Size, seq: e.Seq, valueOK: e.ValueOK,
-			batchGoesOn: e.Flags&segment.BatchGoesOn != 0,
-		})
 		u.hint.Add(e)
+	})
+	if err != nil {
+		return nil, unusable(segment.FileName(f.ID), fmt.Errorf("scanning it: %w", err))
 	}
+	s.syncer.MarkDurable(u.found.watermark)
+	s.recovery.RecordsScanned += u.found.count
+	return u, nil
 }
 
-// mostUntold is more than the sequence numbers that a store can give from one edit of
-// the manifest to the next, in the two files that it may have in hand or in one batch.
-const mostUntold = 1 << 32
-
-// credible says whether a store whose manifest knows of numbers up to lastSeq can have
-// written what a record tells of the log. What recovery believes goes into the
-// manifest, and the numbers go on from there.
-func credible(e segment.Entry, lastSeq uint64) bool {
-	return e.Seq <= min(lastSeq+mostUntold, segment.MaxSeq) && e.Watermark < e.Seq && e.Previous.Seq < e.Seq &&
-		e.Previous.Offset >= 0 && e.Previous.Offset <= segment.MaxFileSize && e.Previous.Offset%segment.Alignment == 0
-}
-
-// walkLog follows the log through the unsealed files, from the end of the sealed
-// ones, and decides what counts.
-func (s *Store) walkLog(files []*unsealedFile, start segment.End) {
-	reached := start // where the log is, in the file before
-	goesOn := true
+// decide has package replay say what counts of the files.
+func (s *Store) decide(files []*unsealedFile, sealedSeq uint64) {
+	found := make([]*scannedFile, len(files))
 	for i, u := range files {
-		u.end = segment.End{Offset: u.dataStart, Seq: reached.Seq}
-		if !goesOn {
-			continue
-		}
-		var next *unsealedFile
-		if i+1 < len(files) {
-			next = files[i+1]
-		}
-		goesOn = s.walkFile(u, next)
-		reached = u.end
+		found[i] = u.found
 	}
-	s.cutOpenBatch(files)
-	for _, u := range files {
-		s.divide(u)
-	}
-}
-
-// walkFile follows the log through one file and says whether it goes on in the
-// next one.
-func (s *Store) walkFile(u *unsealedFile, next *unsealedFile) bool {
-	watermark := s.syncer.Durable()
-	for u.accepted < u.records.count {
-		r := u.records.at(u.accepted)
-		if r.offset != u.end.Offset || u.accepted > 0 && r.seq != u.end.Seq+1 {
-			// Something is missing in front of r.
-			if endsHere(u, next) {
-				return true
-			}
-			if r.seq == 0 || r.seq-1 > watermark {
-				break
-			}
-			lose(u, r.offset)
-		}
-		if !r.valueOK {
-			if r.seq > watermark {
-				return false
-			}
-			u.damaged = true
-			s.noteDamage(segment.FileName(u.ID), r.offset, "the value does not match its checksum")
-		}
-		u.accepted++
-		u.end = segment.End{Offset: r.end(), Seq: r.seq}
-	}
-	if next == nil || endsHere(u, next) {
-		if next == nil && watermark > u.end.Seq {
-			lose(u, u.size)
-			u.end.Seq = watermark
-		}
-		return true
-	}
-	// The file does not reach the end that the next one names. If all of that was
-	// known to be on disk it is damage; otherwise the log ends.
-	if next.hasFirst && next.previous.Offset > u.end.Offset && next.previous.Seq <= watermark {
-		lose(u, min(next.previous.Offset, u.size))
-		u.end = next.previous
-		return true
-	}
-	if watermark > u.end.Seq {
-		lose(u, u.size)
-		if next.records.count == 0 {
-			u.end.Seq = watermark
-		}
-		return !next.hasFirst || next.previous.Seq <= watermark
-	}
-	return next.records.count == 0
-}
-
-// endsHere says whether the next file's first record names the place that the
-// walk has reached as the end of this file.
-func endsHere(u, next *unsealedFile) bool {
-	return next != nil && next.hasFirst && next.previous == u.end
-}
-
-// lose makes the range from where the log is to the offset damage, to which the
-// hint of the file will testify. A file may be cut anywhere, even where a record
-// ends: so that something testifies, the range is never empty, and so that all of
-// it is damage, it ends where the file does.
-func lose(u *unsealedFile, to int64) {
-	whole := to &^ (segment.Alignment - 1)
-	u.end.Offset = max(whole, u.end.Offset+segment.Alignment)
-	u.damaged = true
-}
-
-// cutOpenBatch takes back the records of a batch whose last ones are missing, at
-// the end of the log. What is known to be on disk stays: there damage took them.
-func (s *Store) cutOpenBatch(files []*unsealedFile) {
-	for i := len(files) - 1; i >= 0; i-- {
-		u := files[i]
-		if u.accepted == 0 {
-			continue
-		}
-		for u.accepted > 0 {
-			last := u.records.at(u.accepted - 1)
-			if !last.batchGoesOn || last.seq <= s.syncer.Durable() {
-				return
-			}
-			u.accepted--
-			u.end = segment.End{Offset: last.offset, Seq: last.seq - 1}
-		}
-		return
-	}
-}
-
-// divide finds which of the records that count are known to be on disk.
-func (s *Store) divide(u *unsealedFile) {
-	u.synced = u.accepted
-	u.keep = u.end
-	for u.synced > 0 && u.records.at(u.synced-1).seq > s.syncer.Durable() {
-		u.synced--
-		first := u.records.at(u.synced)
-		u.keep = segment.End{Offset: first.offset, Seq: first.seq - 1}
-	}
-	s.recovery.RecordsRecovered += u.accepted - u.synced
-	if n := u.records.count; n > u.accepted {
-		s.recovery.BytesDiscarded += u.records.at(n-1).end() - u.end.Offset
+	parts := replayFiles(found, sealedSeq, s.syncer.Durable(), func(i int, r replay.Record) {
+		s.noteDamage(segment.FileName(files[i].ID), r.Offset, badValue)
+	})
+	for i, part := range parts {
+		files[i].counts = part
+		s.recovery.RecordsRecovered += part.Records - part.Synced
+		s.recovery.BytesDiscarded += part.Discarded
 	}
 }
 
@@ -297,8 +105,8 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 	reached := start
 	var kept []*unsealedFile
 	for _, u := range files {
-		if u.keep.Offset > u.dataStart {
-			reached = u.keep
+		if u.counts.Keep.Offset > u.dataStart {
+			reached = u.counts.Keep
 			kept = append(kept, u)
 		}
 	}
@@ -320,7 +128,7 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 		return err
 	}
 	for _, u := range files {
-		s.settle(u, u.keep)
+		s.settle(u, u.counts.Keep)
 	}
 	if n := len(copies); n > 0 {
 		reached = copies[n-1].end
@@ -346,7 +154,7 @@ func (s *Store) copyUnsynced(files []*unsealedFile, reached segment.End) (_ []*f
 		}
 	}()
 	for _, u := range files {
-		u.SetLimit(u.end.Offset)
+		u.SetLimit(u.counts.End.Offset)
 		if err := c.copyRecords(u); err != nil {
 			return nil, err
 		}
@@ -397,10 +205,10 @@ func (s *Store) sealRecovered(files, kept []*unsealedFile, copies []*file) error
 
 // writeRecoveredHint writes the hint of a file that the scan has read just now.
 func (s *Store) writeRecoveredHint(u *unsealedFile) error {
-	if u.damaged {
-		return s.writeHint(u.file, u.keep) // which knows what cannot be read
+	if u.counts.Damaged {
+		return s.writeHint(u.file, u.counts.Keep) // which knows what cannot be read
 	}
-	return s.publishBuilt(u.file, u.hint, u.keep)
+	return s.publishBuilt(u.file, u.hint, u.counts.Keep)
 }
 
 // adopt makes the files what the manifest now says.
@@ -461,15 +269,15 @@ const copyBytes = 1 << 20
 // copyRecords copies the records of one file that count and are not known to be on
 // disk, batch by batch.
 func (c *copier) copyRecords(u *unsealedFile) error {
-	for i := u.synced; i < u.accepted; i++ {
-		r := u.records.at(i)
-		if i == u.synced || c.walker.Offset() != r.offset {
-			c.walker = segment.NewWalker(u.File(), u.Salt, r.offset, u.end.Offset)
+	for i := u.counts.Synced; i < u.counts.Records; i++ {
+		r := u.found.at(i)
+		if i == u.counts.Synced || c.walker.Offset() != r.Offset {
+			c.walker = segment.NewWalker(u.File(), u.Salt, r.Offset, u.counts.End.Offset)
 		}
 		if err := c.take(u, r); err != nil {
 			return err
 		}
-		if r.batchGoesOn {
+		if r.BatchGoesOn {
 			continue
 		}
 		if err := c.flush(); err != nil {
@@ -481,20 +289,20 @@ func (c *copier) copyRecords(u *unsealedFile) error {
 
 // take reads a record, checks it once more, and adds it to the draft: what has
 // rotted since the scan must not get a fresh checksum.
-func (c *copier) take(u *unsealedFile, r scanned) error {
+func (c *copier) take(u *unsealedFile, r replay.Record) error {
 	var record segment.Record
 	err := c.walker.Next(&record)
 	if err == nil {
 		err = c.walker.Load(&record)
 	}
 	if err != nil {
-		return u.corrupt(r.offset, err.Error())
+		return u.corrupt(r.Offset, err.Error())
 	}
 	if !record.ValueOK() {
-		return u.corrupt(r.offset, "the value does not match its checksum")
+		return u.corrupt(r.Offset, badValue)
 	}
 	if c.draft.Len() == 0 {
-		c.first = r.seq
+		c.first = r.Seq
 	}
 	if record.Flags&segment.Tombstone != 0 {
 		c.draft.Delete(record.Key)

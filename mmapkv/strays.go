@@ -267,7 +267,7 @@ func olderManifest(newer []newerFile, m *segment.Manifest) string {
 // all records that were found are given, and the ids that the copies may get. Whatever
 // a crash then leaves of the copies is known: they count only once they are listed.
 func (s *Store) announceCopies(files []*unsealedFile) error {
-	if !slices.ContainsFunc(files, func(u *unsealedFile) bool { return u.synced < u.accepted }) {
+	if !slices.ContainsFunc(files, func(u *unsealedFile) bool { return u.counts.Synced < u.counts.Records }) {
 		return nil // there is nothing to copy
 	}
 	first := s.manifest.current.NextID // nobody else is there yet

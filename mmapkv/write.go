@@ -374,7 +374,7 @@ func (s *Store) beforeWrite(mayReserve bool) error {
 	if err := s.failed(); err != nil {
 		return err
 	}
-	if s.tail.seq > segment.MaxSeq-mostUntold {
+	if s.tail.seq > maxWritableSeq {
 		return errUsedUp
 	}
 	if !s.tail.clean {
@@ -386,10 +386,6 @@ func (s *Store) beforeWrite(mayReserve bool) error {
 	}
 	return err
 }
-
-// errUsedUp: what would be written now the next Open would not believe. No store comes
-// so far by itself.
-var errUsedUp = errors.New("mmapkv: the store has used up its numbers; `mmapkv salvage FROM TO` makes a new one of it")
 
 // findRoom makes the tail a file that can take the write.
 func (s *Store) findRoom(w *write) error {

@@ -27,6 +27,11 @@ type mutant struct {
 // suites are what must notice which mutants.
 var suites = []suite{
 	{"fuzz", "TestCrashStates", mutants},
+	{"fuzz", "TestCrashStates", replayMutants},
+	{"mmapkv/internal/replay", "TestWhatCounts", replayMutants},
+	{"mmapkv/internal/replay", "TestWhatCounts", replayDamageMutants},
+	{"mmapkv", "TestOpenTakesWhatCounts", replayMutants},
+	{"mmapkv", "TestOpenTakesWhatCounts", replayDamageMutants},
 	{"fuzz", "TestCompactionCrashStates", compactionMutants},
 	{"fuzz", "TestCrashStates", strayMutants},
 	{"fuzz", "TestOlderManifests", olderMutants},

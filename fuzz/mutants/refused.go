@@ -10,7 +10,7 @@ var refusedMutants = []mutant{
 	{"recovery joins what numbers are missing between", "mmapkv/recovery.go", " || c.first != c.end.Seq+1 {", " {"},
 	{"the end of a file that is gone is forgotten", "mmapkv/open.go",
 		"	t.end.Seq = max(t.end.Seq, s.manifest.current.SealedSeq)\n", ""},
-	{"recovery believes all numbers", "mmapkv/recovery.go",
-		"		if !credible(e, s.manifest.current.LastSeq) {\n			continue\n		}\n", ""},
+	{"recovery believes all numbers", "mmapkv/scan.go",
+		"		case replay.Credible(&e, lastSeq):\n", "		default:\n"},
 	{"tombstones that had no room are garbage", "mmapkv/merge.go", "		m.leavePins(n)\n", ""},
 }

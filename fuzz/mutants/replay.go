@@ -1,0 +1,20 @@
+package main
+
+// replayMutants get wrong what of a log counts. Who asks for that must notice.
+var replayMutants = []mutant{
+	{"a damaged value counts behind the watermark", "mmapkv/internal/replay/log.go",
+		"		if r.Seq > l.watermark {\n			l.stopped, l.torn = true, true\n			return false, lost\n		}\n", ""},
+	{"a torn end is taken for damage", "mmapkv/internal/replay/log.go",
+		"		if l.endsHere(f) || r.Seq-1 > l.watermark {", "		if l.endsHere(f) {"},
+	{"a later file counts though the one before is short", "mmapkv/internal/replay/log.go", "		l.ended = next.HasFirst\n", ""},
+	{"an open batch counts", "mmapkv/internal/replay/log.go", "	l.cutOpenBatch()\n", ""},
+}
+
+// replayDamageMutants lose more than damage has taken.
+var replayDamageMutants = []mutant{
+	{"damage is taken for a torn end", "mmapkv/internal/replay/log.go",
+		"		if l.endsHere(f) || r.Seq-1 > l.watermark {", "		if true {"},
+	{"the log ends in front of a damaged value", "mmapkv/internal/replay/log.go", "		if r.Seq > l.watermark {\n			l.stopped", "		if true {\n			l.stopped"},
+	{"the next file is not asked where this one ends", "mmapkv/internal/replay/log.go",
+		"	return next != nil && next.HasFirst && next.Previous == f.End\n", "	return next != nil && false\n"},
+}
