@@ -96,6 +96,5 @@ func replayFiles(files []*scannedFile, sealedSeq, watermark uint64, damaged func
 		}
 		log.EndFile()
 	}
-	parts, _ := log.Finish()
-	return parts
+	return log.Finish()
 }

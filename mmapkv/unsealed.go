@@ -7,29 +7,29 @@ import (
 	"io/fs"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// The unsealed files are checked by the rules of recovery.go, without its list of
-// all records, and as they are while a writer goes on.
+// The unsealed files are checked as they are while a writer goes on: package replay says
+// what counts of them, without a list of all records.
 
 // tailFile is an unsealed file.
 type tailFile struct {
 	vfs.File
-	name            string
-	salt            uint64
-	dataStart, size int64
-	hasFirst        bool        // the record at the very start is readable
-	previous        segment.End // what that says of the file before
+	name  string
+	salt  uint64
+	known replay.File // when it was opened
 }
 
 // tailCheck follows the log through the unsealed files.
 type tailCheck struct {
-	verifier  *verifier
-	watermark uint64      // all records up to this number can be read
-	seen      uint64      // the highest watermark that any record has
-	reached   segment.End // where the log is
-	records   int
+	verifier *verifier
+	replay   *replay.Log
+	seen     uint64 // the highest watermark that any record has
+	// records are those that count, with those of a batch at the end that is not whole:
+	// a writer may be in the middle of it.
+	records int
 	findings
 }
 
@@ -49,7 +49,7 @@ func (v *verifier) checkTail() (again bool, err error) {
 		if err != nil || changed {
 			return changed, err
 		}
-		c := tailCheck{verifier: v, watermark: watermark, reached: segment.End{Seq: v.manifest.SealedSeq}}
+		c := v.newTailCheck(files, watermark)
 		err = c.run(files)
 		for _, f := range files {
 			err = errors.Join(err, f.Close())
@@ -59,7 +59,7 @@ func (v *verifier) checkTail() (again bool, err error) {
 		}
 		// The files themselves may know better what has to be there. A record up to
 		// what they say was there before a second look.
-		if pass == 0 && c.seen > watermark && (len(c.damages) > 0 || c.reached.Seq < c.seen) {
+		if pass == 0 && c.seen > watermark && (len(c.damages) > 0 || c.replay.Reached() < c.seen) {
 			watermark, v.through = c.seen, through
 			continue
 		}
@@ -101,7 +101,7 @@ func (v *verifier) openTail() (files []*tailFile, changed bool, err error) {
 		if f == nil {
 			continue
 		}
-		t := &tailFile{File: f, name: segment.FileName(info.ID), salt: info.Salt, dataStart: dataStart, size: size}
+		t := &tailFile{File: f, name: segment.FileName(info.ID), salt: info.Salt, known: replay.File{DataStart: dataStart, Size: size}}
 		files = append(files, t)
 		v.total += size
 		if err := t.readFirst(v); err != nil {
@@ -113,125 +113,69 @@ func (v *verifier) openTail() (files []*tailFile, changed bool, err error) {
 
 // readFirst finds what the first record says of the file before.
 func (t *tailFile) readFirst(v *verifier) error {
-	e, err := segment.NewScanner(&checkReader{file: t.File, pacer: v.pacer}, t.salt, t.dataStart, t.size).Next()
+	e, err := segment.NewScanner(&checkReader{file: t.File, pacer: v.pacer}, t.salt, t.known.DataStart, t.known.Size).Next()
 	switch {
-	case err == nil:
-		t.hasFirst, t.previous = true, e.Previous
-	case err != io.EOF && !errors.Is(err, segment.ErrBadRecord):
+	case err == nil && replay.Credible(&e, v.manifest.LastSeq):
+		t.known.HasFirst, t.known.Previous = true, e.Previous
+	case err != nil && err != io.EOF && !errors.Is(err, segment.ErrBadRecord):
 		return err
 	}
 	return nil
 }
 
-// run follows the log from file to file, and looks for watermarks behind its end.
-func (c *tailCheck) run(files []*tailFile) error {
-	goesOn := true
+// newTailCheck begins to follow the log. All records up to the watermark can be read.
+func (v *verifier) newTailCheck(files []*tailFile, watermark uint64) *tailCheck {
+	known := make([]replay.File, len(files))
 	for i, f := range files {
-		var next *tailFile
-		if i+1 < len(files) {
-			next = files[i+1]
-		}
-		var err error
-		if goesOn, err = c.walk(f, next, goesOn); err != nil {
+		known[i] = f.known
+	}
+	return &tailCheck{verifier: v, replay: replay.New(known, v.manifest.SealedSeq, watermark)}
+}
+
+// run follows the log from file to file.
+func (c *tailCheck) run(files []*tailFile) error {
+	for _, f := range files {
+		if err := c.walk(f); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// walk follows the log through one file, unless it has ended before, and says
-// whether it goes on in the next one.
-func (c *tailCheck) walk(f, next *tailFile, counts bool) (goesOn bool, err error) {
+// walk follows the log through one file. Behind its end it looks for watermarks.
+func (c *tailCheck) walk(f *tailFile) error {
 	v := c.verifier
-	reader := v.reader(f.File)
 	defer func() {
-		v.through += min(v.reading, f.size)
+		v.through += min(v.reading, f.known.Size)
 		v.reading = 0
 	}()
-	reachedIt := counts
-	if counts {
-		c.reached.Offset = f.dataStart
-	}
-	torn := false // the log ends in the middle of a record
-	scanner := segment.NewScanner(reader, f.salt, f.dataStart, f.size)
-	last := uint64(0)
-	for {
-		e, err := scanner.Next()
-		if errors.Is(err, segment.ErrBadRecord) {
-			e, err = scanner.Resync(last + 1)
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return false, err
-		}
+	scanner := segment.NewScanner(v.reader(f.File), f.salt, f.known.DataStart, f.known.Size)
+	err := eachRecord(scanner, v.manifest.LastSeq, func(e segment.Entry) {
 		if e.Flags&segment.HasWatermark != 0 {
 			c.seen = max(c.seen, e.Watermark)
 		}
+		counts, lost := c.replay.Add(replay.RecordOf(&e))
+		c.lose(f, lost)
 		if counts {
-			counts, torn = c.take(f, next, &e, last > 0)
+			c.records++
 		}
-		last = e.Seq
+		if counts && !e.ValueOK {
+			c.damage(Damage{Kind: DamagedValue, File: f.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: badValue})
+		}
 		v.pacer.rest(e.Size)
+	})
+	if err == nil {
+		c.lose(f, c.replay.EndFile())
 	}
-	return reachedIt && !torn && c.leave(f, next), nil
+	return err
 }
 
-// take takes the next record of a file, if it counts. torn says that it is the
-// one in whose middle the log ends.
-func (c *tailCheck) take(f, next *tailFile, e *segment.Entry, follows bool) (counts, torn bool) {
-	if e.Offset != c.reached.Offset || follows && e.Seq != c.reached.Seq+1 {
-		if c.endsHere(next) || e.Seq-1 > c.watermark {
-			return false, false
-		}
-		c.lose(f, e.Offset, e.Seq-1)
+// lose tells that records which were on disk are not where the log is, and what lies
+// in front of the place where it goes on is lost.
+func (c *tailCheck) lose(f *tailFile, lost *replay.Lost) {
+	if lost == nil {
+		return
 	}
-	if !e.ValueOK {
-		if e.Seq > c.watermark {
-			return false, true
-		}
-		c.damage(Damage{Kind: DamagedValue, File: f.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: badValue})
-	}
-	c.records++
-	c.reached = segment.End{Offset: e.Offset + e.Size, Seq: e.Seq}
-	return true, false
-}
-
-// leave decides what the end of a file means, and whether the log goes on in the
-// next one.
-func (c *tailCheck) leave(f, next *tailFile) (goesOn bool) {
-	switch {
-	case c.endsHere(next):
-		return true
-	case next == nil:
-		if c.watermark > c.reached.Seq {
-			c.lose(f, f.size, c.watermark)
-		}
-		return true
-	case next.hasFirst && next.previous.Offset > c.reached.Offset && next.previous.Seq <= c.watermark:
-		c.lose(f, min(next.previous.Offset, f.size), next.previous.Seq)
-		c.reached = next.previous
-		return true
-	case c.watermark > c.reached.Seq:
-		c.lose(f, f.size, c.watermark)
-		if !next.hasFirst {
-			c.reached.Seq = c.watermark
-		}
-		return !next.hasFirst || next.previous.Seq <= c.watermark
-	}
-	return !next.hasFirst
-}
-
-// endsHere says whether the next file's first record names the place that the log
-// has reached as the end of this file.
-func (c *tailCheck) endsHere(next *tailFile) bool {
-	return next != nil && next.hasFirst && next.previous == c.reached
-}
-
-// lose tells that the records up to a number, which were on disk, are not where the
-// log is, and what lies in front of the offset is lost.
-func (c *tailCheck) lose(f *tailFile, to int64, seq uint64) {
-	c.damage(Damage{Kind: DamagedRange, File: f.name, Offset: c.reached.Offset, Size: max(to-c.reached.Offset, 0),
-		Reason: fmt.Sprintf("records %d to %d were on disk, and cannot be read", c.reached.Seq+1, seq)})
+	c.damage(Damage{Kind: DamagedRange, File: f.name, Offset: lost.From.Offset, Size: max(lost.To.Offset-lost.From.Offset, 0),
+		Reason: fmt.Sprintf("records %d to %d were on disk, and cannot be read", lost.From.Seq+1, lost.To.Seq)})
 }

@@ -2,6 +2,7 @@ package mmapkv
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/mmapkv/mmapkv/fsync"
@@ -25,6 +26,7 @@ type entryPlace struct {
 const (
 	unclosedSize  = 50
 	unclosedFirst = 206 // in the second file
+	unclosedLast  = 210
 )
 
 func newUnclosedLog(t *testing.T) *unclosedLog {
@@ -55,7 +57,7 @@ func newUnclosedLog(t *testing.T) *unclosedLog {
 			t.Error(err)
 		}
 	})
-	fill(t, s, unclosedFirst, 211, unclosedSize)
+	fill(t, s, unclosedFirst, unclosedLast+1, unclosedSize)
 	l.note(t, dir, s)
 	l.dir = killed(t, s, dir)
 	return l
@@ -83,19 +85,21 @@ func (l *unclosedLog) damaged(t *testing.T, headers, values []int) (dir string) 
 	return dir
 }
 
-// unclosedCases are what can be wrong, and what counts then: all records up to the last
-// one but those that are lost. damages is how many places are damaged.
-var unclosedCases = []struct {
+// unclosedCase is what can be wrong, and what counts then: all records up to the last
+// one but those that are lost.
+type unclosedCase struct {
 	name            string
 	headers, values []int // of these records are damaged
 	last            int
 	lost            []int
-	damages         int
-}{
-	{"nothing is wrong", nil, nil, 210, nil, 0},
-	{"damage", []int{50}, nil, 210, []int{50}, 1},
-	{"a damaged value", nil, []int{50}, 210, []int{50}, 1},
-	{"damage at the watermark", []int{100}, nil, 210, []int{100}, 1},
+	damages         int // so many places
+}
+
+var unclosedCases = []unclosedCase{
+	{"nothing is wrong", nil, nil, unclosedLast, nil, 0},
+	{"damage", []int{50}, nil, unclosedLast, []int{50}, 1},
+	{"a damaged value", nil, []int{50}, unclosedLast, []int{50}, 1},
+	{"damage at the watermark", []int{100}, nil, unclosedLast, []int{100}, 1},
 	{"a torn end", []int{150}, nil, 149, nil, 0},
 	{"a torn value", nil, []int{150}, 149, nil, 0},
 	{"damage and a torn end", []int{50, 150}, nil, 149, []int{50}, 1},
@@ -106,34 +110,40 @@ var unclosedCases = []struct {
 }
 
 // eachUnclosed runs a test for each case.
-func eachUnclosed(t *testing.T, test func(t *testing.T, dir string, last int, lost map[int]bool, damages int)) {
+func eachUnclosed(t *testing.T, test func(t *testing.T, c *unclosedCase, dir string)) {
 	l := newUnclosedLog(t)
-	if n := len(l.entries) - 1; n != 210 {
+	if n := len(l.entries) - 1; n != unclosedLast {
 		t.Fatalf("%d records", n)
 	}
 	for _, c := range unclosedCases {
 		t.Run(c.name, func(t *testing.T) {
-			lost := map[int]bool{}
-			for _, i := range c.lost {
-				lost[i] = true
-			}
-			test(t, l.damaged(t, c.headers, c.values), c.last, lost, c.damages)
+			test(t, &c, l.damaged(t, c.headers, c.values))
 		})
 	}
 }
 
+// headersLost are those of the lost records that nobody can find.
+func (c *unclosedCase) headersLost() (list []int) {
+	for _, i := range c.lost {
+		if slices.Contains(c.headers, i) {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
 // wantCounted checks which records a store has.
-func wantCounted(t *testing.T, s *Store, last int, lost map[int]bool) {
+func wantCounted(t *testing.T, s *Store, c *unclosedCase) {
 	t.Helper()
-	for i := 1; i <= 210; i++ {
+	for i := 1; i <= unclosedLast; i++ {
 		key, value := numbered(i, unclosedSize)
 		got, err := s.Get(key)
 		switch {
-		case i <= last && !lost[i]:
+		case i <= c.last && !slices.Contains(c.lost, i):
 			if err != nil || string(got) != string(value) {
 				t.Errorf("record %d counts, and is %.20q, %v", i, got, err)
 			}
-		case lost[i] && errors.Is(err, ErrCorrupt):
+		case slices.Contains(c.lost, i) && errors.Is(err, ErrCorrupt):
 		case !errors.Is(err, ErrNotFound):
 			t.Errorf("record %d does not count, and is %.20q, %v", i, got, err)
 		}
@@ -141,18 +151,31 @@ func wantCounted(t *testing.T, s *Store, last int, lost map[int]bool) {
 }
 
 func TestOpenTakesWhatCounts(t *testing.T) {
-	eachUnclosed(t, func(t *testing.T, dir string, last int, lost map[int]bool, damages int) {
+	eachUnclosed(t, func(t *testing.T, c *unclosedCase, dir string) {
 		for _, readOnly := range []bool{true, false, false} { // the last one finds a closed store
 			s := open(t, dir, &Options{ReadOnly: readOnly})
-			wantCounted(t, s, last, lost)
+			wantCounted(t, s, c)
 			r := s.Stats().Recovery
-			if !r.Clean && len(r.Damages) < damages || damages == 0 && len(r.Damages) > 0 {
+			if !r.Clean && len(r.Damages) != c.damages || r.Clean && c.damages == 0 && len(r.Damages) > 0 {
 				t.Errorf("read only %v: %v", readOnly, r.Damages)
 			}
-			if !r.Clean && (r.BytesDiscarded > 0) != (last < 210) {
+			if !r.Clean && (r.BytesDiscarded > 0) != (c.last < unclosedLast) {
 				t.Errorf("%d bytes are discarded", r.BytesDiscarded)
 			}
 			closeStore(t, s)
+		}
+	})
+}
+
+// TestVerifyTakesWhatCounts: also the records that it has found of a batch which is not
+// whole are among those that it has checked.
+func TestVerifyTakesWhatCounts(t *testing.T) {
+	ofTheBatch := map[string]int{"a batch without its end": 4, "a batch without its middle": 2}
+	eachUnclosed(t, func(t *testing.T, c *unclosedCase, dir string) {
+		r := verified(t, dir)
+		want := c.last - len(c.headersLost()) + ofTheBatch[c.name]
+		if r.Records != want || len(r.Damages) != c.damages {
+			t.Errorf("%d records, and not %d; %+v", r.Records, want, r.Damages)
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -27,11 +28,10 @@ type mutant struct {
 // suites are what must notice which mutants.
 var suites = []suite{
 	{"fuzz", "TestCrashStates", mutants},
-	{"fuzz", "TestCrashStates", replayMutants},
-	{"mmapkv/internal/replay", "TestWhatCounts", replayMutants},
-	{"mmapkv/internal/replay", "TestWhatCounts", replayDamageMutants},
-	{"mmapkv", "TestOpenTakesWhatCounts", replayMutants},
-	{"mmapkv", "TestOpenTakesWhatCounts", replayDamageMutants},
+	{"fuzz", "TestCrashStates", slices.Concat(replayMutants, openBatchMutants)},
+	{"mmapkv/internal/replay", "TestWhatCounts", slices.Concat(replayMutants, openBatchMutants, replayDamageMutants)},
+	{"mmapkv", "TestOpenTakesWhatCounts", slices.Concat(replayMutants, openBatchMutants, replayDamageMutants)},
+	{"mmapkv", "TestVerifyTakesWhatCounts", slices.Concat(replayMutants, replayDamageMutants)},
 	{"fuzz", "TestCompactionCrashStates", compactionMutants},
 	{"fuzz", "TestCrashStates", strayMutants},
 	{"fuzz", "TestOlderManifests", olderMutants},

@@ -195,15 +195,19 @@ func (l *Log) leave(f *state) (lost *Lost) {
 	return lost
 }
 
-// Finish says what counts of each file, and which number the log has reached.
-func (l *Log) Finish() (parts []Part, reached uint64) {
+// Reached is the number that the log has reached in the files that have ended, with all
+// records of a batch that may not be whole.
+func (l *Log) Reached() uint64 { return l.reached }
+
+// Finish says what counts of each file.
+func (l *Log) Finish() (parts []Part) {
 	l.cutOpenBatch()
 	for i := range l.files {
 		f := &l.files[i]
 		f.divide()
 		parts = append(parts, f.Part)
 	}
-	return parts, l.reached
+	return parts
 }
 
 // cutOpenBatch takes back the records of a batch whose last ones are missing, at the
@@ -218,7 +222,6 @@ func (l *Log) cutOpenBatch() {
 			f.Records -= f.open.count
 			f.unsynced.count -= f.open.count // they are at its end
 			f.End = f.open.start
-			l.reached = f.End.Seq
 		}
 		return
 	}
