@@ -3,9 +3,11 @@ package mmapkv
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"sort"
 
+	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -160,42 +162,36 @@ func (s *salvage) begin(in *source, c *foundFile) {
 	s.noteDamage(c.name, 0, c.err.Error())
 }
 
-// endLog has recovery say how far the log goes in the unsealed files.
+// endLog finds how far the log goes in the unsealed files.
 func (s *salvage) endLog(unsealed []*source) error {
-	if len(unsealed) == 0 {
-		return nil
-	}
-	o := s.store
-	o.ReadOnly = true
-	recovering := newStore(o)
-	recovering.manifest.current = *s.manifest
-	recovering.syncer.MarkDurable(s.manifest.Watermark)
-	recovering.lastGiven.Store(s.manifest.LastSeq)
-	order := &recovering.files.order
-	for _, info := range s.manifest.Segments {
-		if info.Sealed {
-			*order = append((*order)[:0], &file{end: info.End, ended: true})
-		}
-	}
-	for _, in := range unsealed {
+	files := make([]*patientFile, len(unsealed))
+	for i, in := range unsealed {
 		f, err := s.open(in.name)
 		if err != nil {
 			return err
 		}
-		opened, err := segment.OpenSegment(f, segment.Header{ID: in.id, Salt: in.salt, Kind: in.kind}, 0)
+		defer f.Close()
+		files[i] = f
+	}
+	watermark := s.manifest.Watermark
+	found := make([]*scannedFile, len(unsealed))
+	for i, in := range unsealed {
+		size, err := files[i].Size()
 		if err != nil {
 			return err
 		}
-		defer opened.Retire()
-		*order = append(*order, &file{Segment: opened, dataStart: in.start, active: segment.Reopen(opened, in.start)})
+		found[i], err = scanFile(files[i], in.salt, replay.File{DataStart: in.start, Size: size}, s.manifest.LastSeq, nil)
+		if err != nil {
+			return fmt.Errorf("mmapkv: scanning %s: %w", segment.FileName(in.id), err)
+		}
+		watermark = max(watermark, found[i].watermark)
 	}
-	if err := recovering.recoverLog(); err != nil {
-		return err
+	// What is damaged is found, and told, when the records are read.
+	parts := replayFiles(found, s.manifest.SealedSeq, watermark, func(int, replay.Record) {})
+	for i, part := range parts {
+		unsealed[i].end, unsealed[i].known = part.End.Offset, true
+		s.report.Discarded += part.Discarded
 	}
-	for i, f := range (*order)[len(*order)-len(unsealed):] {
-		unsealed[i].end, unsealed[i].known = f.end.Offset, true
-	}
-	s.report.Discarded = recovering.recovery.BytesDiscarded
 	return nil
 }
 

@@ -179,3 +179,13 @@ func TestVerifyTakesWhatCounts(t *testing.T) {
 		}
 	})
 }
+
+func TestSalvageTakesWhatCounts(t *testing.T) {
+	eachUnclosed(t, func(t *testing.T, c *unclosedCase, dir string) {
+		s, r := salvaged(t, dir, nil)
+		wantCounted(t, s, c)
+		if r.Complete() != (c.damages == 0) || (r.Discarded > 0) != (c.last < unclosedLast) {
+			t.Errorf("complete %v, %d bytes are discarded: %+v, %+v", r.Complete(), r.Discarded, r.LostRanges, r.LostKeys)
+		}
+	})
+}

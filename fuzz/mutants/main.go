@@ -32,6 +32,7 @@ var suites = []suite{
 	{"mmapkv/internal/replay", "TestWhatCounts", slices.Concat(replayMutants, openBatchMutants, replayDamageMutants)},
 	{"mmapkv", "TestOpenTakesWhatCounts", slices.Concat(replayMutants, openBatchMutants, replayDamageMutants)},
 	{"mmapkv", "TestVerifyTakesWhatCounts", slices.Concat(replayMutants, replayDamageMutants)},
+	{"mmapkv", "TestSalvageTakesWhatCounts", slices.Concat(replayMutants, openBatchMutants, replayDamageMutants)},
 	{"fuzz", "TestCompactionCrashStates", compactionMutants},
 	{"fuzz", "TestCrashStates", strayMutants},
 	{"fuzz", "TestOlderManifests", olderMutants},
