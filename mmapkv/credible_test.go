@@ -13,7 +13,8 @@ import (
 
 // A record can have the right checksums and tell of the log what no store writes.
 // Recovery must not build on it: what is acknowledged afterwards has to be on disk
-// when it says so, and be there when the store is opened again.
+// when it says so, and be there when the store is opened again. Verify must not miss
+// what was never written.
 func TestRecoveryBelievesNoRecordThatNoStoreWrites(t *testing.T) {
 	dir := t.TempDir()
 	o := byHand()
@@ -55,6 +56,7 @@ func TestRecoveryBelievesNoRecordThatNoStoreWrites(t *testing.T) {
 			if _, err := forged.WriteAt(draft.Finish(place), place.Offset); err != nil {
 				t.Fatal(err)
 			}
+			wantSound(t, verified(t, dir))
 			for range 2 {
 				s := open(t, dir, o)
 				wantValue(t, s, "first", "value")

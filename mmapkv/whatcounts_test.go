@@ -189,3 +189,37 @@ func TestSalvageTakesWhatCounts(t *testing.T) {
 		}
 	})
 }
+
+// TestVerifyNamesNumbersThatAreLost damages the end of one file and the first record of
+// the next: what is missing can have been in either.
+func TestVerifyNamesNumbersThatAreLost(t *testing.T) {
+	live := t.TempDir()
+	o := byHand()
+	o.Sync = fsync.Never
+	inject.Into(o, &inject.Seams{Manual: true}) // nobody seals the first file
+	s := open(t, live, o)
+	l := &unclosedLog{entries: make([]entryPlace, 1)}
+	fill(t, s, 1, 11, unclosedSize)
+	l.note(t, live, s)
+	s.group.Exclusive(func() {
+		if err := s.rotate(100, false); err != nil {
+			t.Error(err)
+		}
+	})
+	fill(t, s, 11, 12, unclosedSize)
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, s, 12, 14, unclosedSize) // 12 carries the watermark
+	l.note(t, live, s)
+	l.dir = killed(t, s, live)
+	r := verified(t, l.damaged(t, []int{10, 11}, nil))
+	var files, reasons []string
+	for _, d := range r.Damages {
+		files, reasons = append(files, d.File), append(reasons, d.Reason)
+	}
+	const lost = "records 10 to 11 were on disk, and cannot be read"
+	if !slices.Equal(files, []string{l.entries[10].file, l.entries[11].file}) || !slices.Equal(reasons, []string{lost, lost}) {
+		t.Errorf("%q in %q", reasons, files)
+	}
+}
