@@ -1,0 +1,140 @@
+package mmapkv
+
+import (
+	"github.com/mmapkv/mmapkv/internal/bulk"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// copier writes records, with their sequence numbers, to new files.
+type copier struct {
+	store    *Store
+	files    []*file
+	end      segment.End // in the last file
+	previous segment.End // where the file before the last one ends
+	draft    segment.Draft
+	first    uint64 // sequence number of the draft's first record
+	walker   *segment.Walker
+	pending  []byte // of the last file, not written yet
+}
+
+// copyBytes is how much recovery copies with one write, more or less.
+const copyBytes = 1 << 20
+
+// copyRecords copies the records of one file that count and are not known to be on
+// disk, batch by batch.
+func (c *copier) copyRecords(u *unsealedFile) error {
+	for i := u.counts.Synced; i < u.counts.Records; i++ {
+		r := u.found.at(i)
+		if i == u.counts.Synced || c.walker.Offset() != r.Offset {
+			c.walker = segment.NewWalker(u.File(), u.Salt, r.Offset, u.counts.End.Offset)
+		}
+		if err := c.take(u, r); err != nil {
+			return err
+		}
+		if r.BatchGoesOn {
+			continue
+		}
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take reads a record, checks it once more, and adds it to the draft: what has
+// rotted since the scan must not get a fresh checksum.
+func (c *copier) take(u *unsealedFile, r replay.Record) error {
+	var record segment.Record
+	err := c.walker.Next(&record)
+	if err == nil {
+		err = c.walker.Load(&record)
+	}
+	if err != nil {
+		return u.corrupt(r.Offset, err.Error())
+	}
+	if !record.ValueOK() {
+		return u.corrupt(r.Offset, badValue)
+	}
+	if c.draft.Len() == 0 {
+		c.first = r.Seq
+	}
+	if record.Flags&segment.Tombstone != 0 {
+		c.draft.Delete(record.Key)
+	} else {
+		c.draft.Put(record.Key, record.Value, record.Expiry)
+	}
+	return nil
+}
+
+// flush adds the draft to what is written, to a new file when the last one has no
+// room, or where numbers are missing, as they are behind a write that failed: within
+// a file that means damage.
+func (c *copier) flush() error {
+	s := c.store
+	size := c.draft.EncodedSize(true, true)
+	if n := len(c.files); n == 0 || size > c.files[n-1].capacity-c.end.Offset || c.first != c.end.Seq+1 {
+		if err := c.write(); err != nil {
+			return err
+		}
+		if n > 0 {
+			c.previous = c.end
+		}
+		f, err := s.createFile(max(s.options.SegmentSize, segment.HeaderSize+size))
+		if err != nil {
+			return s.writeFailed(err)
+		}
+		c.files = append(c.files, f)
+		c.end = segment.End{Offset: f.dataStart}
+	}
+	f := c.files[len(c.files)-1]
+	p := segment.Placement{Salt: f.Salt, Offset: c.end.Offset, Seq: c.first, Watermark: s.syncer.Durable()}
+	p.HasWatermark = c.end.Offset == f.dataStart // the manifest tells the rest
+	if p.HasWatermark && c.previous != (segment.End{}) {
+		p.Previous = &c.previous
+	}
+	data := c.draft.Finish(p)
+	c.pending = bulk.Append(c.pending, data)
+	c.end = segment.End{Offset: c.end.Offset + int64(len(data)), Seq: c.first + uint64(c.draft.Len()) - 1}
+	f.end = c.end
+	c.draft.Reset()
+	if len(c.pending) < copyBytes {
+		return nil
+	}
+	return c.write()
+}
+
+// write writes what is pending.
+func (c *copier) write() error {
+	if len(c.pending) == 0 {
+		return nil
+	}
+	f := c.files[len(c.files)-1]
+	if err := f.active.Reserve(c.end.Offset, growthStep, f.capacity); err != nil {
+		return c.store.writeFailed(err)
+	}
+	if _, err := f.active.Append(c.pending); err != nil {
+		return c.store.writeFailed(err)
+	}
+	c.pending = c.pending[:0]
+	f.SetLimit(c.end.Offset)
+	return nil
+}
+
+// finish makes the new files durable.
+func (c *copier) finish() ([]*file, error) {
+	if err := c.write(); err != nil {
+		return nil, err
+	}
+	for _, f := range c.files {
+		if err := f.active.Sync(); err != nil {
+			return nil, c.store.syncFailed(err)
+		}
+	}
+	if len(c.files) > 0 {
+		if err := c.store.dir.Sync(); err != nil {
+			return nil, c.store.syncFailed(err)
+		}
+	}
+	return c.files, nil
+}
