@@ -36,10 +36,7 @@ func (s *Store) maintain() {
 
 // wakeMaintenance has the background goroutine look for something to do.
 func (s *Store) wakeMaintenance() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	wake(s.wake)
 }
 
 // stepSeal seals one ended file.
