@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/transcript"
 	"github.com/mmapkv/mmapkv/internal/vfs"
@@ -85,7 +85,7 @@ const callsPerEnd = 100
 func (c *caller) crash() {
 	c.large = c.seed%5 == 3
 	l := c.life(1)
-	l.disk.OnCall = func(int, forgetful.Op) {
+	l.disk.OnCall = func(int, crashfs.Op) {
 		if l.rng.IntN(callsPerEnd) == 0 {
 			l.endHere()
 		}
@@ -98,16 +98,16 @@ func (c *caller) crash() {
 
 // fault is a script of the fault bench, without a fault and then with one.
 func (c *caller) fault() {
-	run := func(rule faulty.Rule) (calls []faulty.Op) {
+	run := func(rule errorfs.Rule) (calls []errorfs.Op) {
 		r := newFaultRun(c.t, c.policy())
 		r.rng, r.tune = c.random(2), c.tune
 		r.run(rule)
 		return r.faulty.Calls()
 	}
 	rule := faults[c.seed%uint64(len(faults))]
-	matching := run(faulty.Rule{})
+	matching := run(errorfs.Rule{})
 	if rule.Short { // only writes count
-		matching = slices.DeleteFunc(matching, func(op faulty.Op) bool { return op.Kind != faulty.Write })
+		matching = slices.DeleteFunc(matching, func(op errorfs.Op) bool { return op.Kind != errorfs.Write })
 	}
 	rng := c.random(3)
 	rule.Nth, rule.Forever = 1+rng.IntN(len(matching)), rng.IntN(3) == 0
@@ -150,7 +150,7 @@ func (c *caller) damage() {
 	disk := c.damaged()
 	c.calls.Note("Verify")
 	c.report(verifyOn(c.t, c.calls.Of(disk.Clone())))
-	unreadable := faulty.New(disk.Clone())
+	unreadable := errorfs.New(disk.Clone())
 	unreadable.Fail(c.unreadable())
 	c.report(verifyOn(c.t, c.calls.Of(unreadable)))
 	l := c.life(6)
@@ -177,7 +177,7 @@ func (c *caller) damage() {
 
 // damaged is the disk of a store that was closed, killed, or lost its power, with one
 // to three places damaged; now and then hints, the manifest or a segment are gone.
-func (c *caller) damaged() *forgetful.Disk {
+func (c *caller) damaged() *crashfs.Disk {
 	l := c.life(7)
 	l.quiet = true
 	l.run(40+l.rng.IntN(40), false)
@@ -220,9 +220,9 @@ func (l *life) lose(name string) {
 }
 
 // unreadable is the fault of a disk that cannot read a place.
-func (c *caller) unreadable() faulty.Rule {
+func (c *caller) unreadable() errorfs.Rule {
 	rng := c.random(8)
-	return faulty.Rule{Match: faulty.Only(faulty.Read), Nth: 1 + rng.IntN(30), Forever: rng.IntN(3) == 0, Err: syscall.EIO}
+	return errorfs.Rule{Match: errorfs.Only(errorfs.Read), Nth: 1 + rng.IntN(30), Forever: rng.IntN(3) == 0, Err: syscall.EIO}
 }
 
 // result writes down whether there was an error; its words do not count.

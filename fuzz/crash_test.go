@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/oracle"
 	"github.com/mmapkv/mmapkv/internal/vfs"
@@ -128,7 +128,7 @@ type life struct {
 	census *census
 	policy fsync.Policy
 	rng    *rand.Rand
-	disk   *forgetful.Disk
+	disk   *crashfs.Disk
 	oracle *oracle.Oracle
 	store  *mmapkv.Store
 	steps  []inject.Step
@@ -145,7 +145,7 @@ type life struct {
 }
 
 func newLife(t *testing.T, c *census, policy fsync.Policy, rng *rand.Rand) *life {
-	return &life{t: t, census: c, policy: policy, rng: rng, disk: forgetful.New(), oracle: oracle.New(nil), now: 1_000_000}
+	return &life{t: t, census: c, policy: policy, rng: rng, disk: crashfs.New(), oracle: oracle.New(nil), now: 1_000_000}
 }
 
 func (l *life) fail(format string, args ...any) {
@@ -205,7 +205,7 @@ func (l *life) open(disk vfs.FS) (*mmapkv.Store, error) {
 // on the way is a place to end.
 func (l *life) run(n int, cutting bool) {
 	if cutting {
-		l.disk.OnCall = func(int, forgetful.Op) { l.endHere() }
+		l.disk.OnCall = func(int, crashfs.Op) { l.endHere() }
 	}
 	var err error
 	if l.store, err = l.open(l.disk); err != nil {
@@ -357,7 +357,7 @@ func (l *life) endHere() {
 	}
 	killed := l.disk.Kill()
 	l.examine(killed, false, " killed at call "+fmt.Sprint(l.disk.Calls()), 0)
-	for _, c := range []forgetful.Chooser{forgetful.KeepNothing, forgetful.KeepAll, chooser{l.rng}, chooser{l.rng}} {
+	for _, c := range []crashfs.Chooser{crashfs.KeepNothing, crashfs.KeepAll, chooser{l.rng}, chooser{l.rng}} {
 		l.examine(l.disk.PowerCut(c), true, " power cut at call "+fmt.Sprint(l.disk.Calls()), 0)
 	}
 }
@@ -370,7 +370,7 @@ func (c chooser) Intn(n int) int { return c.IntN(n) }
 var hashSeed = maphash.MakeSeed()
 
 // expectation identifies a disk with what is expected of it.
-func expectation(disk *forgetful.Disk, o *oracle.Oracle, powerLost bool) uint64 {
+func expectation(disk *crashfs.Disk, o *oracle.Oracle, powerLost bool) uint64 {
 	return maphash.Comparable(hashSeed, [2]uint64{disk.Hash(), o.Expectation(powerLost)})
 }
 
@@ -383,7 +383,7 @@ const nestedOneIn = 40
 
 // examine opens what is left and has the oracle judge it, ends some of the
 // recoveries halfway, and lets the store live on for a little.
-func (l *life) examine(disk *forgetful.Disk, powerLost bool, ended string, depth int) {
+func (l *life) examine(disk *crashfs.Disk, powerLost bool, ended string, depth int) {
 	if !l.census.first(expectation(disk, l.oracle, powerLost)) {
 		return
 	}
@@ -392,7 +392,7 @@ func (l *life) examine(disk *forgetful.Disk, powerLost bool, ended string, depth
 	}
 	after := &life{t: l.t, name: l.name, ended: l.ended + ended, census: l.census, policy: l.policy, rng: l.rng, oracle: l.oracle, now: l.now, disk: disk, compacting: l.compacting, tune: l.tune}
 	if depth < maxDepth {
-		disk.OnCall = func(n int, _ forgetful.Op) {
+		disk.OnCall = func(n int, _ crashfs.Op) {
 			if l.rng.IntN(nestedOneIn) != 0 {
 				return
 			}
@@ -442,7 +442,7 @@ func (l *life) liveOn(state oracle.State) {
 	l.ended += ", written on"
 	l.examine(l.disk.Kill(), false, ", killed", maxDepth)
 	l.examine(l.disk.PowerCut(chooser{l.rng}), true, ", power cut", maxDepth)
-	l.examine(l.disk.PowerCut(forgetful.KeepNothing), true, ", power cut", maxDepth)
+	l.examine(l.disk.PowerCut(crashfs.KeepNothing), true, ", power cut", maxDepth)
 }
 
 // content is all that a store shows; every way to read must agree.

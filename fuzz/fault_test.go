@@ -12,13 +12,13 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/oracle"
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-var faults = []faulty.Rule{
+var faults = []errorfs.Rule{
 	{Err: syscall.EIO}, {Err: syscall.ENOSPC}, {Err: syscall.EDQUOT}, {Err: syscall.EMFILE},
 	{Err: syscall.ENOMEM}, {Err: syscall.EFBIG}, {Err: syscall.ENOSPC, Short: true},
 }
@@ -30,7 +30,7 @@ var faultStep = flag.Int("fault.step", 9, "TestEveryCallFails lets one call of s
 // refused is seen, and once the fault is over the store works again.
 func TestEveryCallFails(t *testing.T) {
 	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(time.Second), fsync.Never} {
-		calls := newFaultRun(t, policy).run(faulty.Rule{})
+		calls := newFaultRun(t, policy).run(errorfs.Rule{})
 		if calls < 250 {
 			t.Fatalf("the script makes only %d calls", calls)
 		}
@@ -55,20 +55,20 @@ func TestEveryCallFails(t *testing.T) {
 // faultRun is one run of the script.
 type faultRun struct {
 	life
-	faulty *faulty.Disk
+	faulty *errorfs.Disk
 	failed bool // the store has said ErrFailed
 }
 
 func newFaultRun(t *testing.T, policy fsync.Policy) *faultRun {
 	r := &faultRun{life: *newLife(t, &census{}, policy, rand.New(rand.NewPCG(7, 7)))}
-	r.faulty = faulty.New(r.disk)
+	r.faulty = errorfs.New(r.disk)
 	r.compacting, r.quiet = true, true
 	return r
 }
 
 // run takes the script with the rule in force, none when it has no error, and
 // returns how many calls there were.
-func (r *faultRun) run(rule faulty.Rule) (calls int) {
+func (r *faultRun) run(rule errorfs.Rule) (calls int) {
 	r.name = fmt.Sprintf("%v, call %d fails with %v, short %v, forever %v", r.policy, rule.Nth, rule.Err, rule.Short, rule.Forever)
 	if rule.Err != nil {
 		r.faulty.Fail(rule)
@@ -186,14 +186,14 @@ func (r *faultRun) wantFailure(err error) {
 func (r *faultRun) afterwards() {
 	for _, end := range []struct {
 		name string
-		disk *forgetful.Disk
+		disk *crashfs.Disk
 	}{
 		{"kill", r.disk.Kill()},
 		{"power cut", r.disk.PowerCut(chooser{r.rng})},
-		{"hard power cut", r.disk.PowerCut(forgetful.KeepNothing)},
+		{"hard power cut", r.disk.PowerCut(crashfs.KeepNothing)},
 	} {
 		name, disk := end.name, end.disk
-		store, err := r.open(faulty.New(disk))
+		store, err := r.open(errorfs.New(disk))
 		if err != nil {
 			r.fail("open after a %s: %v", name, err)
 		}

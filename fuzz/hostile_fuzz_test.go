@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/oracle"
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
@@ -56,7 +56,7 @@ func FuzzHostileDirectory(f *testing.F) {
 }
 
 // smallStore is the disk of a store with a little of everything.
-func smallStore(t *testing.T, seed uint64) *forgetful.Disk {
+func smallStore(t *testing.T, seed uint64) *crashfs.Disk {
 	l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(seed, 3)))
 	store, err := l.open(l.disk)
 	if err != nil {
@@ -80,7 +80,7 @@ func smallStore(t *testing.T, seed uint64) *forgetful.Disk {
 const mostEdits = 64
 
 // damage edits files: each edit is a file, an offset, and what happens there.
-func damage(t *testing.T, disk *forgetful.Disk, edits []byte) {
+func damage(t *testing.T, disk *crashfs.Disk, edits []byte) {
 	names := disk.Files()
 	edits = edits[:min(len(edits), 5*mostEdits)]
 	for ; len(edits) >= 5; edits = edits[5:] {

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv"
@@ -108,7 +108,7 @@ func TestClockJumps(t *testing.T) {
 	t.Logf("-clock.seed=%d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	var offset atomic.Int64
-	disk := faulty.New(vfs.OS())
+	disk := errorfs.New(vfs.OS())
 	options := mmapkv.Options{SegmentSize: 16 << 10, Sync: fsync.Every(interval)}
 	options.Compaction.BytesPerSecond = 4 << 20
 	inject.Into(&options, &inject.Seams{FS: disk, Now: func() time.Time {
@@ -168,13 +168,13 @@ func TestClockJumps(t *testing.T) {
 
 // waitForSync expects the background to sync what is written now, whatever the
 // clock says.
-func waitForSync(t *testing.T, disk *faulty.Disk, s *limitedStore) {
+func waitForSync(t *testing.T, disk *errorfs.Disk, s *limitedStore) {
 	t.Helper()
 	s.put(0)
 	from := disk.Count()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		for _, call := range disk.Calls()[from:] {
-			if call.Kind == faulty.Datasync && strings.HasSuffix(call.Name, ".seg") {
+			if call.Kind == errorfs.Datasync && strings.HasSuffix(call.Name, ".seg") {
 				return
 			}
 		}
@@ -187,7 +187,7 @@ func waitForSync(t *testing.T, disk *faulty.Disk, s *limitedStore) {
 // keeps its value, whatever the new store does to the files.
 func TestReopenWhileTheFailedStoreIsViewed(t *testing.T) {
 	dir := t.TempDir()
-	disk := faulty.New(vfs.OS())
+	disk := errorfs.New(vfs.OS())
 	options := mmapkv.Options{SegmentSize: 8 << 10, Sync: fsync.Always}
 	inject.Into(&options, &inject.Seams{FS: disk})
 	failed, err := mmapkv.Open(dir, &options)
@@ -198,7 +198,7 @@ func TestReopenWhileTheFailedStoreIsViewed(t *testing.T) {
 	for i := range 60 {
 		old.put(i)
 	}
-	disk.Fail(faulty.Rule{Match: faulty.Only(faulty.Datasync), Err: syscall.EIO, Forever: true}) // whose sync comes first is open
+	disk.Fail(errorfs.Rule{Match: errorfs.Only(errorfs.Datasync), Err: syscall.EIO, Forever: true}) // whose sync comes first is open
 	if err := failed.Put([]byte("doubtful"), nil); !errors.Is(err, mmapkv.ErrFailed) {
 		t.Fatalf("Put when the sync fails: %v", err)
 	}

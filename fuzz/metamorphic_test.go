@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/oracle"
 	"github.com/mmapkv/mmapkv/mmapkv"
@@ -135,7 +135,7 @@ type meta struct {
 	rng    *rand.Rand
 	counts *metaCounts
 
-	disk    *forgetful.Disk
+	disk    *crashfs.Disk
 	store   *mmapkv.Store
 	steps   []inject.Step
 	now     int64
@@ -153,7 +153,7 @@ type meta struct {
 }
 
 func newMeta(t *testing.T, rng *rand.Rand, counts *metaCounts) *meta {
-	m := &meta{t: t, rng: rng, counts: counts, disk: forgetful.New(), now: 1_000_000, content: oracle.State{}}
+	m := &meta{t: t, rng: rng, counts: counts, disk: crashfs.New(), now: 1_000_000, content: oracle.State{}}
 	m.policy = []fsync.Policy{fsync.Always, fsync.Every(200 * time.Millisecond), fsync.Never}[rng.IntN(3)]
 	m.stepOneIn = []int{1, 4, 1000}[rng.IntN(3)]
 	m.pageSlots = []int{0, 1, 2, 8, 16}[rng.IntN(5)]

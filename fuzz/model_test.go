@@ -19,7 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv"
@@ -32,7 +32,7 @@ import (
 func TestStoreIsAModelMap(t *testing.T) {
 	t.Run("in memory", func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
-			m := newModel(t, forgetful.New(), "/store", true)
+			m := newModel(t, crashfs.New(), "/store", true)
 			for range max(6/sampleOneIn, 1) {
 				t.Repeat(m.actions())
 			}

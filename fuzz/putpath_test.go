@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
@@ -62,9 +62,9 @@ func TestPathOfAPut(t *testing.T) {
 // notePaths notes by which paths Puts come to write: some that fit into the log's
 // file, some that need a new one, some that have one of their own.
 func notePaths(t *testing.T, policy fsync.Policy, paths map[string]bool) {
-	disk := forgetful.New()
-	disk.OnCall = func(_ int, op forgetful.Op) {
-		if path := pathOfPut(); op.Kind == forgetful.Write && path != nil {
+	disk := crashfs.New()
+	disk.OnCall = func(_ int, op crashfs.Op) {
+		if path := pathOfPut(); op.Kind == crashfs.Write && path != nil {
 			paths[strings.Join(path, " > ")] = true
 		}
 	}

@@ -10,19 +10,19 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/oracle"
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
 // A read fails with EIO only.
-var recoveryFaults = []faulty.Rule{
+var recoveryFaults = []errorfs.Rule{
 	{Err: syscall.EIO}, {Err: syscall.ENOSPC, Match: noRead}, {Err: syscall.ENOSPC, Short: true},
 	{Err: syscall.EMFILE, Match: noRead, Through: true},
 }
 
-func noRead(op faulty.Op) bool { return op.Kind != faulty.Read }
+func noRead(op errorfs.Op) bool { return op.Kind != errorfs.Read }
 
 // TestEveryCallOfRecoveryFails fails each file call of an Open after a kill or a
 // power cut, once and from then on: Open says so or shows what it would otherwise,
@@ -34,7 +34,7 @@ func TestEveryCallOfRecoveryFails(t *testing.T) {
 			r := newFaultRun(t, policy)
 			r.rng = rand.New(rand.NewPCG(seed, 3))
 			r.live(60)
-			for what, disk := range map[string]*forgetful.Disk{
+			for what, disk := range map[string]*crashfs.Disk{
 				"kill": r.disk.Kill(), "power cut": r.disk.PowerCut(chooser{r.rng}), "damage": r.damaged(),
 			} {
 				r.name = fmt.Sprintf("seed %d, %v, %s", seed, policy, what)
@@ -62,7 +62,7 @@ func (r *faultRun) live(actions int) {
 }
 
 // damaged is the disk with a flipped byte in each segment.
-func (r *faultRun) damaged() *forgetful.Disk {
+func (r *faultRun) damaged() *crashfs.Disk {
 	disk := r.disk.Kill()
 	for _, name := range disk.Files() {
 		disk.Flip(name, 64+int64(r.rng.IntN(400)), 1)
@@ -71,8 +71,8 @@ func (r *faultRun) damaged() *forgetful.Disk {
 }
 
 // failEachCall opens clones of the disk with a fault each, and returns how many.
-func (r *faultRun) failEachCall(disk *forgetful.Disk) (runs int) {
-	clean := faulty.New(disk.Clone())
+func (r *faultRun) failEachCall(disk *crashfs.Disk) (runs int) {
+	clean := errorfs.New(disk.Clone())
 	store, err := r.open(clean)
 	if err != nil {
 		return 0 // damage that Open refuses
@@ -107,8 +107,8 @@ func (r *faultRun) shown(store interface {
 }
 
 // openWithFault opens the disk with the rule in force, and then without.
-func (r *faultRun) openWithFault(disk *forgetful.Disk, rule faulty.Rule, want map[string]string, damages int) {
-	f := faulty.New(disk)
+func (r *faultRun) openWithFault(disk *crashfs.Disk, rule errorfs.Rule, want map[string]string, damages int) {
+	f := errorfs.New(disk)
 	f.Fail(rule)
 	store, err := r.open(f)
 	var errno syscall.Errno

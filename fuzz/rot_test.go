@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/oracle"
 	"github.com/mmapkv/mmapkv/mmapkv"
 	"github.com/mmapkv/mmapkv/segment"
@@ -78,7 +78,7 @@ type rotten struct {
 	policy fsync.Policy
 	now    int64
 
-	disk  *forgetful.Disk
+	disk  *crashfs.Disk
 	names []string // of all files
 	files map[string][]byte
 
@@ -169,9 +169,9 @@ func (r *rotten) op(l *life, i int) oracle.Op {
 }
 
 // keep copies all that is on a disk to one that has nothing pending.
-func (r *rotten) keep(disk *forgetful.Disk) {
+func (r *rotten) keep(disk *crashfs.Disk) {
 	r.names = disk.Files()
-	r.disk = forgetful.New()
+	r.disk = crashfs.New()
 	if err := r.disk.Mkdir(storeDir); err != nil {
 		r.t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func (r *rotten) batchEnd(p placedRecord) uint64 {
 	return p.seq
 }
 
-func (r *rotten) life(disk *forgetful.Disk, ended string) *life {
+func (r *rotten) life(disk *crashfs.Disk, ended string) *life {
 	return &life{t: r.t, name: fmt.Sprintf("seed %d", r.seed), ended: ended, census: &census{}, policy: r.policy,
 		rng: rand.New(rand.NewPCG(r.seed, 2)), disk: disk, now: r.now}
 }

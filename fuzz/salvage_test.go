@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/oracle"
 	"github.com/mmapkv/mmapkv/internal/vfs"
@@ -207,16 +207,16 @@ func TestSalvageWhileCallsFail(t *testing.T) {
 			l.disk = l.disk.Kill()
 		}
 		o := mmapkv.SalvageOptions{IgnoreManifest: ignoring}
-		counting := faulty.New(l.disk.Clone())
+		counting := errorfs.New(l.disk.Clone())
 		if _, _, err := l.salvage(counting, o); err != nil {
 			t.Fatal(err)
 		}
 		for n := 1; n <= counting.Count(); n += *faultStep * sampleOneIn {
-			for _, rule := range []faulty.Rule{{Err: syscall.EIO}, {Err: syscall.EACCES}, {Err: syscall.ENOSPC, Forever: true}} {
+			for _, rule := range []errorfs.Rule{{Err: syscall.EIO}, {Err: syscall.EACCES}, {Err: syscall.ENOSPC, Forever: true}} {
 				rule.Nth = n
 				l.name = fmt.Sprintf("killed %v, ignoring the manifest %v, call %d fails with %v", killed, ignoring, n, rule.Err)
 				disk := l.disk.Clone()
-				calls := faulty.New(disk)
+				calls := errorfs.New(disk)
 				calls.Fail(rule)
 				store, report, err := l.salvage(calls, o)
 				calls.Heal()

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/oracle"
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
@@ -220,7 +220,7 @@ func (s *scope) run(t *testing.T, ops []scopeOp) {
 	l := newLife(t, s.census, s.policy, rand.New(rand.NewPCG(1, 1)))
 	l.name = fmt.Sprintf("%s, -scope.only=%q", s.policy, strings.Join(names, ", "))
 	torn := rand.New(rand.NewPCG(s.seed, uint64(crc32.ChecksumIEEE([]byte(l.name)))))
-	cut := func(n int, op forgetful.Op) { s.cut(l, fmt.Sprintf(", ended before call %d, %v", n, op), torn) }
+	cut := func(n int, op crashfs.Op) { s.cut(l, fmt.Sprintf(", ended before call %d, %v", n, op), torn) }
 	if len(ops) == 0 {
 		l.disk.OnCall = cut
 	}
@@ -247,7 +247,7 @@ func (s *scope) cut(l *life, ended string, torn *rand.Rand) {
 	s.calls.Add(1)
 	s.examine(l, l.disk.Kill(), false, ended+", killed")
 	subsets := 0
-	for e := forgetful.Enumerate(mostSubsets); e.Next(); subsets++ {
+	for e := crashfs.Enumerate(mostSubsets); e.Next(); subsets++ {
 		if subsets == mostSubsets {
 			s.exploded.Add(1)
 			s.draw(l, mostSubsets, ended+", a subset lost", torn, l.disk.PowerCutWhole)
@@ -259,7 +259,7 @@ func (s *scope) cut(l *life, ended string, torn *rand.Rand) {
 }
 
 // draw ends the program so often in ways that are drawn.
-func (s *scope) draw(l *life, n int, ended string, rng *rand.Rand, cut func(forgetful.Chooser) *forgetful.Disk) {
+func (s *scope) draw(l *life, n int, ended string, rng *rand.Rand, cut func(crashfs.Chooser) *crashfs.Disk) {
 	for range n {
 		s.examine(l, cut(chooser{rng}), true, ended)
 	}
@@ -267,7 +267,7 @@ func (s *scope) draw(l *life, n int, ended string, rng *rand.Rand, cut func(forg
 
 // examine opens what is left, has the oracle judge it, cuts the power, opens it
 // again and compacts it: what has been shown once stays.
-func (s *scope) examine(l *life, disk *forgetful.Disk, powerLost bool, ended string) {
+func (s *scope) examine(l *life, disk *crashfs.Disk, powerLost bool, ended string) {
 	s.ends.Add(1)
 	if !s.census.first(expectation(disk, l.oracle, powerLost)) {
 		return
@@ -283,7 +283,7 @@ func (s *scope) examine(l *life, disk *forgetful.Disk, powerLost bool, ended str
 	}
 	after.checkDirectory(store, 0)
 
-	after.disk = disk.PowerCut(forgetful.KeepNothing)
+	after.disk = disk.PowerCut(crashfs.KeepNothing)
 	after.ended += ", and the power cut once it was open"
 	store, again := after.reopened()
 	if !maps.Equal(shown, again) {

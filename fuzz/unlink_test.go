@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/mmapkv"
 	"github.com/mmapkv/mmapkv/segment"
@@ -30,7 +30,7 @@ type unlinking struct {
 	files int
 	extra bool // files beside the run, and writes in the midst of it
 
-	disk  *forgetful.Disk
+	disk  *crashfs.Disk
 	store *mmapkv.Store
 	steps []inject.Step
 	now   int64
@@ -44,13 +44,13 @@ type unlinking struct {
 // snapshot is what a crash leaves, and what is expected of it.
 type snapshot struct {
 	what string
-	disk *forgetful.Disk
+	disk *crashfs.Disk
 	want map[string]string
 }
 
 const storeDir = "/store"
 
-func (u *unlinking) open(disk *forgetful.Disk, readOnly bool) (*mmapkv.Store, error) {
+func (u *unlinking) open(disk *crashfs.Disk, readOnly bool) (*mmapkv.Store, error) {
 	o := &mmapkv.Options{SegmentSize: 4 << 10, Sync: fsync.Always, ReadOnly: readOnly}
 	o.Compaction.Disabled = true
 	seams := &inject.Seams{FS: disk, Now: func() time.Time { return time.UnixMilli(u.now) }, Manual: true}
@@ -157,8 +157,8 @@ func (u *unlinking) snapshots(when string) []snapshot {
 	want := maps.Clone(u.want)
 	return []snapshot{
 		{when + ", killed", u.disk.Kill(), want},
-		{when + ", power cut, nothing kept", u.disk.PowerCut(forgetful.KeepNothing), want},
-		{when + ", power cut, all kept", u.disk.PowerCut(forgetful.KeepAll), want},
+		{when + ", power cut, nothing kept", u.disk.PowerCut(crashfs.KeepNothing), want},
+		{when + ", power cut, all kept", u.disk.PowerCut(crashfs.KeepAll), want},
 	}
 }
 
@@ -169,9 +169,9 @@ func (u *unlinking) compact() {
 	u.store, err = u.open(u.disk, false)
 	u.must(err)
 	u.build()
-	u.disk.OnCall = func(_ int, op forgetful.Op) {
+	u.disk.OnCall = func(_ int, op crashfs.Op) {
 		_, kind, _ := segment.ParseFileName(path.Base(op.Name))
-		if op.Kind != forgetful.Remove || kind != segment.SegmentFile && kind != segment.HintFile {
+		if op.Kind != crashfs.Remove || kind != segment.SegmentFile && kind != segment.HintFile {
 			return
 		}
 		if len(u.uncommitted) == 0 {
@@ -191,7 +191,7 @@ func (u *unlinking) compact() {
 
 // without is a copy of the disk on which the names of a subset, by bits, are gone.
 // Names that are not there are no matter.
-func (u *unlinking) without(disk *forgetful.Disk, names []string, subset int) (*forgetful.Disk, []string) {
+func (u *unlinking) without(disk *crashfs.Disk, names []string, subset int) (*crashfs.Disk, []string) {
 	u.t.Helper()
 	copied := disk.Clone()
 	dir, err := copied.OpenDir(storeDir)
@@ -210,7 +210,7 @@ func (u *unlinking) without(disk *forgetful.Disk, names []string, subset int) (*
 }
 
 // examine opens what a crash has left: read-only, for good, and once again.
-func (u *unlinking) examine(what string, disk *forgetful.Disk, want map[string]string) (rebuilt int) {
+func (u *unlinking) examine(what string, disk *crashfs.Disk, want map[string]string) (rebuilt int) {
 	u.t.Helper()
 	for pass, readOnly := range []bool{true, false, false} {
 		store, err := u.open(disk, readOnly)
@@ -241,7 +241,7 @@ func (u *unlinking) examine(what string, disk *forgetful.Disk, want map[string]s
 
 // outputs are the files of a disk that the manifest of the store did not yet name
 // when it was taken: the output of the compaction and its hint.
-func (u *unlinking) outputs(disk *forgetful.Disk) (names []string) {
+func (u *unlinking) outputs(disk *crashfs.Disk) (names []string) {
 	u.t.Helper()
 	dir, err := disk.OpenDir(storeDir)
 	u.must(err)
@@ -266,7 +266,7 @@ func TestEverySubsetOfTheUnlinks(t *testing.T) {
 	sample := rand.New(rand.NewPCG(1, 2))
 	for files := 1; files <= maxUnlinked; files++ {
 		for _, extra := range []bool{false, true} {
-			u := &unlinking{t: t, files: files, extra: extra, disk: forgetful.New(), now: 1_000_000, want: map[string]string{}}
+			u := &unlinking{t: t, files: files, extra: extra, disk: crashfs.New(), now: 1_000_000, want: map[string]string{}}
 			u.compact()
 			for _, after := range u.committed {
 				for subset := range 1 << len(u.removed) {

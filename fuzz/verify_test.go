@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv"
@@ -26,7 +26,7 @@ var (
 )
 
 // verify verifies the store on a disk, which it must not change.
-func verify(t *testing.T, disk *forgetful.Disk) (mmapkv.Report, error) {
+func verify(t *testing.T, disk *crashfs.Disk) (mmapkv.Report, error) {
 	t.Helper()
 	hook, calls := disk.OnCall, disk.Calls()
 	disk.OnCall = nil
@@ -57,7 +57,7 @@ func TestVerifyFindsNothingWithoutDamage(t *testing.T) {
 		policy := []fsync.Policy{fsync.Always, fsync.Every(200 * time.Millisecond), fsync.Never}[script%3]
 		l := newLife(t, &census{}, policy, rand.New(rand.NewPCG(seed, script)))
 		l.name, l.compacting = fmt.Sprintf("seed %d, script %d", seed, script), script%2 == 0
-		sound := func(disk *forgetful.Disk, what string) {
+		sound := func(disk *crashfs.Disk, what string) {
 			report, err := verify(t, disk)
 			if err != nil && states == 0 { // the first call makes the directory
 				return
@@ -71,7 +71,7 @@ func TestVerifyFindsNothingWithoutDamage(t *testing.T) {
 			states++
 			records += report.Records
 		}
-		l.disk.OnCall = func(n int, _ forgetful.Op) {
+		l.disk.OnCall = func(n int, _ crashfs.Op) {
 			if l.rng.IntN(10) != 0 {
 				return
 			}
@@ -79,7 +79,7 @@ func TestVerifyFindsNothingWithoutDamage(t *testing.T) {
 			sound(l.disk.Kill(), "killed")
 			cut := l.disk.PowerCut(chooser{l.rng})
 			sound(cut, "power cut")
-			cut.OnCall = func(n int, _ forgetful.Op) {
+			cut.OnCall = func(n int, _ crashfs.Op) {
 				if l.rng.IntN(10) == 0 {
 					sound(cut, "in recovery")
 					sound(cut.PowerCut(chooser{l.rng}), "power cut in recovery")
@@ -106,7 +106,7 @@ func TestVerifyFindsNothingWithoutDamage(t *testing.T) {
 }
 
 // isAbsent says whether a disk has no store yet.
-func isAbsent(disk *forgetful.Disk) bool {
+func isAbsent(disk *crashfs.Disk) bool {
 	for _, name := range disk.Files() {
 		if name == "/store/MANIFEST" {
 			return false
@@ -117,7 +117,7 @@ func isAbsent(disk *forgetful.Disk) bool {
 
 // watched is a disk that calls a function before each call that reads it.
 type watched struct {
-	*forgetful.Disk
+	*crashfs.Disk
 	before func()
 }
 
@@ -212,14 +212,14 @@ func TestEveryCallOfVerifyFails(t *testing.T) {
 		if script == 4 {
 			removeFile(t, disk, segment.ManifestName)
 		}
-		clean := faulty.New(disk)
+		clean := errorfs.New(disk)
 		verifyOn(t, clean)
 		for n := 1; n <= clean.Count(); n += sampleOneIn {
 			for _, err := range []error{syscall.EIO, syscall.EMFILE} {
 				for _, forever := range []bool{false, true} {
 					l.name = fmt.Sprintf("seed %d, script %d, call %d fails with %v, forever %v", seed, script, n, err, forever)
-					bad := faulty.New(disk)
-					bad.Fail(faulty.Rule{Nth: n, Forever: forever, Err: err})
+					bad := errorfs.New(disk)
+					bad.Fail(errorfs.Rule{Nth: n, Forever: forever, Err: err})
 					report, got := verifyOn(t, bad)
 					found := got != nil || report.Err() != nil
 					if !found && script < 2 && (forever || err != syscall.EIO) {
@@ -240,7 +240,7 @@ func TestEveryCallOfVerifyFails(t *testing.T) {
 }
 
 // manifestOn is the manifest on a disk.
-func manifestOn(t *testing.T, disk *forgetful.Disk) *segment.Manifest {
+func manifestOn(t *testing.T, disk *crashfs.Disk) *segment.Manifest {
 	t.Helper()
 	m, err := segment.ParseManifest(disk.Bytes("/store/" + segment.ManifestName))
 	if err != nil {
@@ -250,7 +250,7 @@ func manifestOn(t *testing.T, disk *forgetful.Disk) *segment.Manifest {
 }
 
 // removeFile removes a file of the store, if it is there.
-func removeFile(t *testing.T, disk *forgetful.Disk, name string) {
+func removeFile(t *testing.T, disk *crashfs.Disk, name string) {
 	t.Helper()
 	dir, err := disk.OpenDir("/store")
 	if err == nil {
@@ -360,7 +360,7 @@ func TestVerifyNamesWhatReadsFindDamaged(t *testing.T) {
 
 // noticed says whether somebody who opens and reads a store notices damage. A key
 // that cannot be read must be named by the report.
-func (l *life) noticed(disk *forgetful.Disk, report mmapkv.Report, want map[string]string) bool {
+func (l *life) noticed(disk *crashfs.Disk, report mmapkv.Report, want map[string]string) bool {
 	store, err := l.open(disk)
 	if err != nil {
 		return true

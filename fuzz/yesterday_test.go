@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/mmapkv"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -58,9 +58,9 @@ func TestOlderManifests(t *testing.T) {
 }
 
 // liveThrough lives on, and returns the disk as it was under each manifest.
-func (l *life) liveThrough() (old []*forgetful.Disk) {
+func (l *life) liveThrough() (old []*crashfs.Disk) {
 	var last []byte
-	look := func(int, forgetful.Op) {
+	look := func(int, crashfs.Op) {
 		if now := l.disk.Bytes(manifestPath); !bytes.Equal(now, last) {
 			last = now
 			old = append(old, l.disk.Kill())
@@ -79,7 +79,7 @@ func (l *life) liveThrough() (old []*forgetful.Disk) {
 			l.fail("Close: %v", err)
 		}
 	}
-	look(0, forgetful.Op{})
+	look(0, crashfs.Op{})
 	l.disk.OnCall = nil
 	return old
 }
@@ -87,7 +87,7 @@ func (l *life) liveThrough() (old []*forgetful.Disk) {
 // yesterdays counts what came of older files.
 type yesterdays struct{ refused, accepted, salvaged, allRefused int }
 
-func (y *yesterdays) putBack(l *life, then *forgetful.Disk) {
+func (y *yesterdays) putBack(l *life, then *crashfs.Disk) {
 	want := l.oracle.Current().Visible(l.now)
 	one := l.disk.Kill()
 	setBytes(l, one, manifestPath, then)
@@ -125,7 +125,7 @@ func (y *yesterdays) putBack(l *life, then *forgetful.Disk) {
 // isFromARecovery says whether a manifest is the one that the last recovery committed
 // before it copied, with nothing written since. What that leaves looks like a power cut
 // in the midst of it.
-func (l *life) isFromARecovery(then *forgetful.Disk) bool {
+func (l *life) isFromARecovery(then *crashfs.Disk) bool {
 	m, err := segment.ParseManifest(then.Bytes(manifestPath))
 	if err != nil {
 		l.fail("%v", err)
@@ -138,7 +138,7 @@ func (l *life) isFromARecovery(then *forgetful.Disk) bool {
 }
 
 // salvage has Salvage bring the newest values over.
-func (y *yesterdays) salvage(l *life, disk *forgetful.Disk, want map[string]string) {
+func (y *yesterdays) salvage(l *life, disk *crashfs.Disk, want map[string]string) {
 	store, report, err := l.salvage(disk, mmapkv.SalvageOptions{})
 	if err != nil {
 		l.fail("Salvage: %v", err)
@@ -149,7 +149,7 @@ func (y *yesterdays) salvage(l *life, disk *forgetful.Disk, want map[string]stri
 	y.salvaged++
 }
 
-func setBytes(l *life, disk *forgetful.Disk, name string, from *forgetful.Disk) {
+func setBytes(l *life, disk *crashfs.Disk, name string, from *crashfs.Disk) {
 	if err := disk.SetBytes(name, from.Bytes(name)); err != nil {
 		l.fail("%s: %v", name, err)
 	}
@@ -157,7 +157,7 @@ func setBytes(l *life, disk *forgetful.Disk, name string, from *forgetful.Disk) 
 
 // openUnchanged is what a store shows; damage is an error. If Open refuses, nothing
 // has changed, and Verify finds damage.
-func (l *life) openUnchanged(disk *forgetful.Disk) (map[string]string, error) {
+func (l *life) openUnchanged(disk *crashfs.Disk) (map[string]string, error) {
 	report, err := verifyOn(l.t, disk)
 	if err != nil {
 		l.fail("Verify: %v", err)

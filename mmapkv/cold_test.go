@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
@@ -156,7 +156,7 @@ func TestColdIsWhatTheSystemSays(t *testing.T) {
 
 // A system that cannot lock memory is an error, not a promise broken in silence.
 func TestLockMemoryThatIsNotToBeHad(t *testing.T) {
-	disk := forgetful.New()
+	disk := crashfs.New()
 	o := byHand()
 	inject.Into(o, &inject.Seams{Manual: true, FS: disk})
 	s := open(t, "/store", o)

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
@@ -78,7 +78,7 @@ func (k *racedKey) value(version uint64) []byte {
 type contest struct {
 	t       *testing.T
 	options Options
-	disk    *forgetful.Disk // nil: a real one
+	disk    *crashfs.Disk // nil: a real one
 	store   *Store
 	clock   atomic.Int64 // Unix milliseconds
 	keys    []*racedKey
@@ -97,7 +97,7 @@ const (
 	racingReaders = 2
 )
 
-func newContest(t *testing.T, dir string, disk *forgetful.Disk, how Compaction) *contest {
+func newContest(t *testing.T, dir string, disk *crashfs.Disk, how Compaction) *contest {
 	c := &contest{t: t, disk: disk, phases: rand.New(rand.NewPCG(1, 2))}
 	c.clock.Store(1_000_000)
 	c.options = Options{SegmentSize: minSegmentSize, Sync: fsync.Never}
@@ -119,7 +119,7 @@ func newContest(t *testing.T, dir string, disk *forgetful.Disk, how Compaction) 
 	return c
 }
 
-func (c *contest) open(dir string, disk *forgetful.Disk, between func(string)) *Store {
+func (c *contest) open(dir string, disk *crashfs.Disk, between func(string)) *Store {
 	c.t.Helper()
 	o := c.options
 	seams := &inject.Seams{
@@ -496,7 +496,7 @@ func TestWritersRaceCompactions(t *testing.T) {
 		{"in memory, bounded", false, Compaction{}, 1_000},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			dir, disk := "/store", forgetful.New()
+			dir, disk := "/store", crashfs.New()
 			if test.onDisk {
 				dir, disk = t.TempDir(), nil
 			}

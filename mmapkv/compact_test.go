@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -221,14 +221,14 @@ func (s *Store) endForTest(t testing.TB) {
 // for ever for the seal in whose midst it comes. If none comes the file goes.
 func TestCompactLeavesWritersAFile(t *testing.T) {
 	for _, comes := range []bool{true, false} {
-		disk, o := forgetful.New(), byHand()
+		disk, o := crashfs.New(), byHand()
 		inject.Into(o, &inject.Seams{FS: disk, Manual: true})
 		s := open(t, "/store", o)
 		put(t, s, "key", "value")
 		put(t, s, "key", "value")
 		came := false
-		disk.OnCall = func(_ int, op forgetful.Op) {
-			if comes && !came && op.Kind == forgetful.Rename && strings.HasSuffix(op.To, ".hint") {
+		disk.OnCall = func(_ int, op crashfs.Op) {
+			if comes && !came && op.Kind == crashfs.Rename && strings.HasSuffix(op.To, ".hint") {
 				came = true
 				put(t, s, "who", "came in between")
 			}
@@ -246,7 +246,7 @@ func TestCompactLeavesWritersAFile(t *testing.T) {
 
 // Close takes away a file that nothing was written to.
 func TestCloseTakesAwayAnUnusedFile(t *testing.T) {
-	disk, o := forgetful.New(), byHand()
+	disk, o := crashfs.New(), byHand()
 	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
 	s := open(t, "/store", o)
 	put(t, s, "key", "value")
@@ -496,8 +496,8 @@ func TestCompactSealsWithoutHurry(t *testing.T) {
 		fill(t, s, 0, 100, 100)
 	}
 	hints, hurried := 0, 0
-	disk.Fail(faulty.Rule{Match: func(op faulty.Op) bool {
-		if op.Kind == faulty.Rename && strings.HasSuffix(op.To, ".hint") {
+	disk.Fail(errorfs.Rule{Match: func(op errorfs.Op) bool {
+		if op.Kind == errorfs.Rename && strings.HasSuffix(op.To, ".hint") {
 			hints++
 			if s.sealInHurry() {
 				hurried++

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -509,7 +509,7 @@ func TestBackgroundSweepsWithinTenSeconds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				disk := forgetful.New()
+				disk := crashfs.New()
 				open := func(o Options) *Store {
 					inject.Into(&o, &inject.Seams{FS: disk, Between: func(string) {}})
 					s, err := Open("/store", &o)

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 )
 
 // Under Always zeros are written first where the log goes on. When that fails nothing was
@@ -17,11 +17,11 @@ import (
 func TestZerosThatCannotBeWritten(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
 		t.Run(errno.Error(), func(t *testing.T) {
-			power := forgetful.New()
-			disk := faulty.New(power)
+			power := crashfs.New()
+			disk := errorfs.New(power)
 			s := openOnDisk(t, disk, fsync.Always)
-			disk.Fail(faulty.Rule{Err: errno, Match: func(op faulty.Op) bool {
-				return op.Kind == faulty.Write && op.Offset > 0 && op.Length > 300 // no record is so long
+			disk.Fail(errorfs.Rule{Err: errno, Match: func(op errorfs.Op) bool {
+				return op.Kind == errorfs.Write && op.Offset > 0 && op.Length > 300 // no record is so long
 			}})
 			var written, refused []string
 			for i := range 10 {
@@ -41,7 +41,7 @@ func TestZerosThatCannotBeWritten(t *testing.T) {
 				t.Errorf("zeros were refused %d times", disk.Fired())
 			}
 			for seed := range uint64(32) {
-				s := openOnDisk(t, power.PowerCutWhole(forgetful.Random(seed)), fsync.Always)
+				s := openOnDisk(t, power.PowerCutWhole(crashfs.Random(seed)), fsync.Always)
 				for _, key := range written {
 					wantValue(t, s, key, "value")
 				}

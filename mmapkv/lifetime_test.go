@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -241,7 +241,7 @@ func TestReadersSitThroughTenCompactionsOfTheirSegment(t *testing.T) {
 // manualInMemory is byHand on a disk in memory, on tiny pages of the index.
 func manualInMemory(between func(phase string)) *Options {
 	o := byHand()
-	inject.Into(o, &inject.Seams{FS: forgetful.New(), PageSlots: 8, Manual: true, Between: between})
+	inject.Into(o, &inject.Seams{FS: crashfs.New(), PageSlots: 8, Manual: true, Between: between})
 	return o
 }
 

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -16,23 +16,23 @@ import (
 // shows before the first byte of a write, in its middle, or where room is reserved. The
 // write goes to another file, whole, and a power loss leaves what it would otherwise.
 func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
-	limits := map[string]faulty.Rule{
-		"the first byte":      {Match: faulty.Only(faulty.Write)},
-		"the middle":          {Match: faulty.Only(faulty.Write), Short: true},
-		"where room is taken": {Match: faulty.Only(faulty.Allocate), Forever: true},
+	limits := map[string]errorfs.Rule{
+		"the first byte":      {Match: errorfs.Only(errorfs.Write)},
+		"the middle":          {Match: errorfs.Only(errorfs.Write), Short: true},
+		"where room is taken": {Match: errorfs.Only(errorfs.Allocate), Forever: true},
 	}
 	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(time.Second), fsync.Never} {
 		for what, limit := range limits {
 			t.Run(fmt.Sprint(policy, ", ", what), func(t *testing.T) {
-				power := forgetful.New()
-				disk := faulty.New(power)
+				power := crashfs.New()
+				disk := errorfs.New(power)
 				s := openOnDisk(t, disk, policy)
 				put(t, s, "before", "value")
 				first := s.tail.file
 				limit.Err = syscall.EFBIG
 				if limit.Forever { // of this file alone
 					name := "/store/" + segment.FileName(first.ID)
-					limit.Match = func(op faulty.Op) bool { return op.Kind == faulty.Allocate && op.Name == name }
+					limit.Match = func(op errorfs.Op) bool { return op.Kind == errorfs.Allocate && op.Name == name }
 					if err := first.active.Trim(); err != nil { // so that it has to take room
 						t.Fatal(err)
 					}
@@ -59,7 +59,7 @@ func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
 				}
 				disk.Heal()
 				for seed := range uint64(16) {
-					s := openOnDisk(t, power.PowerCutWhole(forgetful.Random(seed)), policy)
+					s := openOnDisk(t, power.PowerCutWhole(crashfs.Random(seed)), policy)
 					if policy == fsync.Always {
 						wantAbsent(t, s, "before")
 						wantValue(t, s, "one", string(make([]byte, 500)))
@@ -79,10 +79,10 @@ func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
 // A file that has no record yet is not given up for another one that would have no more
 // room.
 func TestLimitBelowARecordMakesNoFiles(t *testing.T) {
-	disk := faulty.New(forgetful.New())
+	disk := errorfs.New(crashfs.New())
 	s := openOnDisk(t, disk, fsync.Never)
 	put(t, s, "before", "value")
-	disk.Fail(faulty.Rule{Match: faulty.Only(faulty.Write), Err: syscall.EFBIG, Forever: true, Nth: 1})
+	disk.Fail(errorfs.Rule{Match: errorfs.Only(errorfs.Write), Err: syscall.EFBIG, Forever: true, Nth: 1})
 	for range 3 {
 		if err := s.Put([]byte("refused"), make([]byte, 500)); err == nil {
 			t.Fatal("written where nothing can be")

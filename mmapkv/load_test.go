@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
@@ -124,11 +124,11 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 		t.Fatalf("%d hints, %v", len(hints), err)
 	}
 	for _, manual := range []bool{true, false} {
-		disk := faulty.New(vfs.OS())
+		disk := errorfs.New(vfs.OS())
 		inject.Into(o, &inject.Seams{FS: disk, Manual: manual})
-		seen, failed := map[faulty.Op]bool{}, map[string]bool{}
-		disk.Fail(faulty.Rule{Forever: true, Err: syscall.EIO, Match: func(op faulty.Op) bool {
-			if op.Kind != faulty.Read || filepath.Ext(op.Name) != ".hint" || op.Offset < 300_000 || failed[op.Name] {
+		seen, failed := map[errorfs.Op]bool{}, map[string]bool{}
+		disk.Fail(errorfs.Rule{Forever: true, Err: syscall.EIO, Match: func(op errorfs.Op) bool {
+			if op.Kind != errorfs.Read || filepath.Ext(op.Name) != ".hint" || op.Offset < 300_000 || failed[op.Name] {
 				return false
 			}
 			failed[op.Name] = seen[op]
@@ -183,11 +183,11 @@ func TestLoadingBesideARecoveryThatFails(t *testing.T) {
 	crashed := killed(t, s, dir)
 	closeStore(t, s)
 	failed := 0
-	for kind := faulty.OpenDir; kind <= faulty.Map; kind++ {
+	for kind := errorfs.OpenDir; kind <= errorfs.Map; kind++ {
 		for _, nth := range []int{1, 7, 30, 100} {
-			disk, o := faulty.New(vfs.OS()), byHand()
+			disk, o := errorfs.New(vfs.OS()), byHand()
 			inject.Into(o, &inject.Seams{FS: disk})
-			disk.Fail(faulty.Rule{Match: faulty.Only(kind), Nth: nth, Forever: true, Err: syscall.EMFILE})
+			disk.Fail(errorfs.Rule{Match: errorfs.Only(kind), Nth: nth, Forever: true, Err: syscall.EMFILE})
 			s, err := Open(copyDir(t, crashed), o)
 			if err != nil {
 				failed++
@@ -235,12 +235,12 @@ func TestOpenReadsNoRecord(t *testing.T) {
 	fill(t, s, 0, 100, 100)
 	fill(t, s, 100, 105, 300_000)
 	closeStore(t, s)
-	disk := faulty.New(vfs.OS())
+	disk := errorfs.New(vfs.OS())
 	o := byHand()
 	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
 	s = open(t, dir, o)
 	for _, call := range disk.Calls() {
-		if call.Kind == faulty.Read && strings.HasSuffix(call.Name, ".seg") && call.Offset > 0 {
+		if call.Kind == errorfs.Read && strings.HasSuffix(call.Name, ".seg") && call.Offset > 0 {
 			t.Errorf("Open: %v", call)
 		}
 	}

@@ -7,17 +7,17 @@ import (
 	"testing"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
 // manySegments is a disk with a store that was cleanly closed, and has so many
 // sealed segments of one record each.
-func manySegments(t *testing.T, count int) *forgetful.Disk {
+func manySegments(t *testing.T, count int) *crashfs.Disk {
 	t.Helper()
-	disk := forgetful.New()
+	disk := crashfs.New()
 	if err := disk.Mkdir("/store"); err != nil {
 		t.Fatal(err)
 	}
@@ -46,16 +46,16 @@ func manySegments(t *testing.T, count int) *forgetful.Disk {
 }
 
 // writtenBytes is how much the calls write, to the manifest and to all files.
-func writtenBytes(calls []faulty.Op) (manifest, all int64, copies int) {
+func writtenBytes(calls []errorfs.Op) (manifest, all int64, copies int) {
 	for _, op := range calls {
 		isManifest := strings.HasPrefix(filepath.Base(op.Name), segment.ManifestName)
 		switch op.Kind {
-		case faulty.Write:
+		case errorfs.Write:
 			all += op.Length
 			if isManifest {
 				manifest += op.Length
 			}
-		case faulty.Rename:
+		case errorfs.Rename:
 			if isManifest {
 				copies++
 			}
@@ -74,7 +74,7 @@ func TestPutsWriteLittleToTheManifest(t *testing.T) {
 	}
 	for _, count := range counts {
 		inner := manySegments(t, count)
-		disk := faulty.New(inner)
+		disk := errorfs.New(inner)
 		o := &Options{SegmentSize: minSegmentSize, Sync: fsync.Never}
 		o.Compaction.Disabled = true
 		inject.Into(o, &inject.Seams{FS: disk, Manual: true})

@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -20,9 +20,9 @@ import (
 
 // onForgetful opens the store of a disk, whose calls can be made to fail. Nothing
 // happens in the background, and nothing is synced but by what a test does.
-func onForgetful(t *testing.T, inner *forgetful.Disk) (*Store, *faulty.Disk) {
+func onForgetful(t *testing.T, inner *crashfs.Disk) (*Store, *errorfs.Disk) {
 	t.Helper()
-	disk := faulty.New(inner)
+	disk := errorfs.New(inner)
 	return openManual(t, disk), disk
 }
 
@@ -35,13 +35,13 @@ func openManual(t *testing.T, disk vfs.FS) *Store {
 }
 
 // isEdit picks the calls of some kinds on the manifest itself, not on a new one.
-func isEdit(kinds ...faulty.Kind) func(faulty.Op) bool {
-	only := faulty.Only(kinds...)
-	return func(op faulty.Op) bool { return only(op) && op.Name == "/store/"+segment.ManifestName }
+func isEdit(kinds ...errorfs.Kind) func(errorfs.Op) bool {
+	only := errorfs.Only(kinds...)
+	return func(op errorfs.Op) bool { return only(op) && op.Name == "/store/"+segment.ManifestName }
 }
 
-func isCopy(op faulty.Op) bool {
-	return op.Kind == faulty.Create && op.Name == "/store/"+segment.ManifestName+".tmp"
+func isCopy(op errorfs.Op) bool {
+	return op.Kind == errorfs.Create && op.Name == "/store/"+segment.ManifestName+".tmp"
 }
 
 // nextFile begins another file, which the manifest has to name.
@@ -50,7 +50,7 @@ func (s *Store) nextFile() (err error) {
 	return err
 }
 
-func appended(t *testing.T, disk *forgetful.Disk) int {
+func appended(t *testing.T, disk *crashfs.Disk) int {
 	t.Helper()
 	_, state, err := segment.InspectManifest(disk.Bytes("/store/" + segment.ManifestName))
 	if err != nil {
@@ -60,7 +60,7 @@ func appended(t *testing.T, disk *forgetful.Disk) int {
 }
 
 // fullCopies is how many full copies were written.
-func fullCopies(disk *faulty.Disk) (count int) {
+func fullCopies(disk *errorfs.Disk) (count int) {
 	for _, op := range disk.Calls() {
 		if isCopy(op) {
 			count++
@@ -71,7 +71,7 @@ func fullCopies(disk *faulty.Disk) (count int) {
 
 // Every edit is on disk, twice, when the store goes by it.
 func TestEveryEditIsOnDiskTwice(t *testing.T) {
-	inner := forgetful.New()
+	inner := crashfs.New()
 	s, _ := onForgetful(t, inner)
 	fill(t, s, 0, 10, 100)
 	for range 50 {
@@ -79,7 +79,7 @@ func TestEveryEditIsOnDiskTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 		put(t, s, "in this file", "")
-		content := inner.PowerCut(forgetful.KeepNothing).Bytes("/store/" + segment.ManifestName)
+		content := inner.PowerCut(crashfs.KeepNothing).Bytes("/store/" + segment.ManifestName)
 		m, state, err := segment.InspectManifest(content)
 		if err != nil || m.Edit != s.manifest.current.Edit || state.Once || state.Damages != nil {
 			t.Fatalf("%+v, %v: edit %d of %d", state, err, m.Edit, s.manifest.current.Edit)
@@ -93,12 +93,12 @@ func TestEveryEditIsOnDiskTwice(t *testing.T) {
 func TestFailedEditIsNeverFound(t *testing.T) {
 	for _, nth := range []int{1, 2} { // of the two copies
 		for _, short := range []bool{false, true} {
-			inner := forgetful.New()
+			inner := crashfs.New()
 			s, disk := onForgetful(t, inner)
 			fill(t, s, 0, 60, 100)
 			before := appended(t, inner)
-			disk.Fail(faulty.Rule{Match: isEdit(faulty.Write), Nth: nth, Short: short, Err: syscall.ENOSPC})
-			disk.Fail(faulty.Rule{Match: isCopy, Err: syscall.ENOSPC})
+			disk.Fail(errorfs.Rule{Match: isEdit(errorfs.Write), Nth: nth, Short: short, Err: syscall.ENOSPC})
+			disk.Fail(errorfs.Rule{Match: isCopy, Err: syscall.ENOSPC})
 			if err := s.nextFile(); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrFailed) {
 				t.Fatalf("copy %d, short %v: %v", nth, short, err)
 			}
@@ -106,7 +106,7 @@ func TestFailedEditIsNeverFound(t *testing.T) {
 			if got := appended(t, inner); got != before {
 				t.Errorf("copy %d, short %v: the edit is there", nth, short)
 			}
-			for _, left := range []*forgetful.Disk{inner.Kill(), inner.PowerCut(forgetful.KeepAll)} {
+			for _, left := range []*crashfs.Disk{inner.Kill(), inner.PowerCut(crashfs.KeepAll)} {
 				again := openManual(t, left)
 				wantFilled(t, again, 0, 60, 100)
 				closeStore(t, again)
@@ -128,12 +128,12 @@ func TestFailedEditIsNeverFound(t *testing.T) {
 
 // Where an edit cannot be appended, a full copy takes its place.
 func TestEditThatCannotBeAppended(t *testing.T) {
-	for _, rule := range []faulty.Rule{
-		{Match: isEdit(faulty.Open), Err: syscall.EMFILE},
-		{Match: isEdit(faulty.Write), Err: syscall.ENOSPC},
-		{Match: isEdit(faulty.Write), Nth: 2, Short: true, Err: syscall.ENOSPC},
+	for _, rule := range []errorfs.Rule{
+		{Match: isEdit(errorfs.Open), Err: syscall.EMFILE},
+		{Match: isEdit(errorfs.Write), Err: syscall.ENOSPC},
+		{Match: isEdit(errorfs.Write), Nth: 2, Short: true, Err: syscall.ENOSPC},
 	} {
-		inner := forgetful.New()
+		inner := crashfs.New()
 		s, disk := onForgetful(t, inner)
 		fill(t, s, 0, 60, 100)
 		before := fullCopies(disk)
@@ -144,7 +144,7 @@ func TestEditThatCannotBeAppended(t *testing.T) {
 		if n := fullCopies(disk); n != before+1 {
 			t.Errorf("%v: %d full copies behind %d", rule.Err, n, before)
 		}
-		again := openManual(t, inner.PowerCut(forgetful.KeepNothing))
+		again := openManual(t, inner.PowerCut(crashfs.KeepNothing))
 		closeStore(t, again)
 		wantFilled(t, s, 0, 60, 100)
 		closeStore(t, s)
@@ -153,14 +153,14 @@ func TestEditThatCannotBeAppended(t *testing.T) {
 
 // Where nobody knows any more what the manifest says, the store has failed.
 func TestEditOfUnknownOutcomeIsFinal(t *testing.T) {
-	sync := faulty.Rule{Match: isEdit(faulty.Datasync), Err: syscall.ENOSPC}
-	write := faulty.Rule{Match: isEdit(faulty.Write), Err: syscall.EIO}
-	torn := []faulty.Rule{
-		{Match: isEdit(faulty.Write), Nth: 2, Short: true, Forever: true, Err: syscall.ENOSPC},
+	sync := errorfs.Rule{Match: isEdit(errorfs.Datasync), Err: syscall.ENOSPC}
+	write := errorfs.Rule{Match: isEdit(errorfs.Write), Err: syscall.EIO}
+	torn := []errorfs.Rule{
+		{Match: isEdit(errorfs.Write), Nth: 2, Short: true, Forever: true, Err: syscall.ENOSPC},
 		{Match: isCopy, Err: syscall.ENOSPC},
 	}
-	for name, rules := range map[string][]faulty.Rule{"sync": {sync}, "write": {write}, "neither made nor taken back": torn} {
-		inner := forgetful.New()
+	for name, rules := range map[string][]errorfs.Rule{"sync": {sync}, "write": {write}, "neither made nor taken back": torn} {
+		inner := crashfs.New()
 		s, disk := onForgetful(t, inner)
 		fill(t, s, 0, 60, 100)
 		for _, rule := range rules {
@@ -173,7 +173,7 @@ func TestEditOfUnknownOutcomeIsFinal(t *testing.T) {
 		if err := s.Put([]byte("more"), nil); !errors.Is(err, ErrFailed) {
 			t.Errorf("%s: a later put: %v", name, err)
 		}
-		for _, left := range []*forgetful.Disk{inner.Kill(), inner.PowerCut(forgetful.KeepAll)} {
+		for _, left := range []*crashfs.Disk{inner.Kill(), inner.PowerCut(crashfs.KeepAll)} {
 			again := openManual(t, left)
 			wantFilled(t, again, 0, 60, 100)
 			closeStore(t, again)
@@ -189,7 +189,7 @@ func TestEditOfUnknownOutcomeIsFinal(t *testing.T) {
 // named by what a power loss brings back.
 func TestOpenSettlesAnEditThatWasNotSynced(t *testing.T) {
 	for _, compacting := range []bool{true, false} {
-		inner := forgetful.New()
+		inner := crashfs.New()
 		s, disk := onForgetful(t, inner)
 		fill(t, s, 0, 100, 100)
 		fill(t, s, 0, 50, 100)
@@ -207,7 +207,7 @@ func TestOpenSettlesAnEditThatWasNotSynced(t *testing.T) {
 		if err := s.Sync(); err != nil {
 			t.Fatal(err)
 		}
-		unsynced := faulty.Rule{Match: isEdit(faulty.Datasync), Err: syscall.EIO}
+		unsynced := errorfs.Rule{Match: isEdit(errorfs.Datasync), Err: syscall.EIO}
 		var err error
 		if compacting {
 			s.options.seams.Between = func(phase string) {
@@ -226,7 +226,7 @@ func TestOpenSettlesAnEditThatWasNotSynced(t *testing.T) {
 		left := inner.Kill()
 		again := openManual(t, left)
 		wantFilled(t, again, 0, keys, 100)
-		for _, keep := range []forgetful.Chooser{forgetful.KeepNothing, forgetful.KeepAll} {
+		for _, keep := range []crashfs.Chooser{crashfs.KeepNothing, crashfs.KeepAll} {
 			last := openManual(t, left.PowerCut(keep))
 			wantFilled(t, last, 0, keys, 100)
 			closeStore(t, last)
@@ -238,7 +238,7 @@ func TestOpenSettlesAnEditThatWasNotSynced(t *testing.T) {
 // An edit goes into a file whose every byte this process has synced: not into the
 // one that it found.
 func TestFirstEditIsAFullCopy(t *testing.T) {
-	inner := forgetful.New()
+	inner := crashfs.New()
 	s, _ := onForgetful(t, inner)
 	fill(t, s, 0, 60, 100)
 	closeStore(t, s)
@@ -248,7 +248,7 @@ func TestFirstEditIsAFullCopy(t *testing.T) {
 	s, disk := onForgetful(t, inner)
 	put(t, s, "more", "")
 	for _, op := range disk.Calls() {
-		if isEdit(faulty.Write)(op) {
+		if isEdit(errorfs.Write)(op) {
 			t.Errorf("it is written to: %v", op)
 		}
 	}
@@ -333,14 +333,14 @@ func (d limitedDir) Create(name string) (vfs.File, error) {
 // files is how many there are.
 func (l *limitedFS) files(t *testing.T) int {
 	t.Helper()
-	return len(l.FS.(*forgetful.Disk).Files())
+	return len(l.FS.(*crashfs.Disk).Files())
 }
 
 // Where there is no inode left, Delete, Close and Open work, however often the log
 // goes on in another file; after a kill, too, as far as that has room on a full disk.
 func TestNoInodesLeft(t *testing.T) {
 	for _, policy := range []fsync.Policy{fsync.Always, fsync.Never} {
-		inner := forgetful.New()
+		inner := crashfs.New()
 		disk := &limitedFS{FS: inner}
 		reopen := func(on vfs.FS) *Store {
 			o := tiny()

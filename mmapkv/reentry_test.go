@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -75,7 +75,7 @@ type reentryBed struct {
 	*testing.T
 	dir  string
 	o    Options
-	disk *faulty.Disk
+	disk *errorfs.Disk
 	h    *reentrant
 }
 
@@ -134,30 +134,30 @@ var reentrySituations = []struct {
 	{"the disk is full", "the disk is full", func(b *reentryBed) {
 		s := b.open()
 		fill(b, s, 0, 100, 100)
-		b.disk.Fail(fails(syscall.ENOSPC, "", faulty.Allocate))
+		b.disk.Fail(fails(syscall.ENOSPC, "", errorfs.Allocate))
 		putSome(s, 100)
 		key, _ := numbered(0, 0)
 		_ = s.Delete(key)
 	}},
 	{"a hint does not fit", "a hint could not be written", func(b *reentryBed) {
-		b.disk.Fail(fails(syscall.ENOSPC, ".hint.tmp", faulty.Create))
+		b.disk.Fail(fails(syscall.ENOSPC, ".hint.tmp", errorfs.Create))
 		putSome(b.open(), 100)
 	}},
 	{"a sync of a leader fails", "a write or sync failed", func(b *reentryBed) {
 		b.o.Sync = fsync.Always
 		s := b.open()
-		b.disk.Fail(fails(syscall.EIO, "", faulty.Datasync))
+		b.disk.Fail(fails(syscall.EIO, "", errorfs.Datasync))
 		putSome(s, 3)
 	}},
 	{"a write fails", "a write or sync failed", func(b *reentryBed) {
 		s := b.open()
-		b.disk.Fail(fails(syscall.EIO, ".seg", faulty.Write))
+		b.disk.Fail(fails(syscall.EIO, ".seg", errorfs.Write))
 		putSome(s, 3)
 	}},
 	{"a sync of the background fails", "a write or sync failed", func(b *reentryBed) {
 		b.o.Sync = fsync.Every(time.Millisecond)
 		s := b.open()
-		b.disk.Fail(fails(syscall.EIO, ".seg", faulty.Datasync))
+		b.disk.Fail(fails(syscall.EIO, ".seg", errorfs.Datasync))
 		putSome(s, 3)
 		waitFor(b.T, "the failure", func() bool { return s.Stats().Err != nil || s.Len() == 0 })
 	}},
@@ -165,7 +165,7 @@ var reentrySituations = []struct {
 		b.o.Sync = fsync.Never
 		s := b.open()
 		putSome(s, 3)
-		b.disk.Fail(fails(syscall.EIO, ".seg", faulty.Datasync))
+		b.disk.Fail(fails(syscall.EIO, ".seg", errorfs.Datasync))
 		_ = s.Sync()
 	}},
 	{"a read finds damage", "damage", func(b *reentryBed) {
@@ -185,9 +185,9 @@ var reentrySituations = []struct {
 	}},
 	{"the scrub cannot read", "could not be read by the scrub", func(b *reentryBed) {
 		b.fill(100)
-		bad := fails(syscall.ENOMEM, segment.FileName(manifestOf(b, b.dir).Segments[0].ID), faulty.Read)
+		bad := fails(syscall.ENOMEM, segment.FileName(manifestOf(b, b.dir).Segments[0].ID), errorfs.Read)
 		match := bad.Match
-		bad.Match = func(op faulty.Op) bool { return match(op) && op.Length > 1000 }
+		bad.Match = func(op errorfs.Op) bool { return match(op) && op.Length > 1000 }
 		b.disk.Fail(bad)
 		b.o.ScrubBytesPerSecond = 1 << 40
 		b.open()
@@ -200,7 +200,7 @@ var reentrySituations = []struct {
 		_ = s.Compact(b.Context())
 	}},
 	{"a file cannot be removed", "could not be removed", func(b *reentryBed) {
-		b.disk.Fail(fails(syscall.EACCES, ".seg", faulty.Remove))
+		b.disk.Fail(fails(syscall.EACCES, ".seg", errorfs.Remove))
 		s := b.open()
 		putSome(s, 100)
 		putSome(s, 100)
@@ -209,7 +209,7 @@ var reentrySituations = []struct {
 	{"the background fails", "it is tried again", func(b *reentryBed) {
 		s := b.open()
 		putSome(s, 1)
-		b.disk.Fail(fails(syscall.EMFILE, ".seg", faulty.Create))
+		b.disk.Fail(fails(syscall.EMFILE, ".seg", errorfs.Create))
 		putSome(s, 100)
 		<-b.h.arrived
 	}},
@@ -249,7 +249,7 @@ func TestLoggerMayCallTheStore(t *testing.T) {
 			t.Run(situation.name+"/"+reentry.name, func(t *testing.T) {
 				hangs := time.AfterFunc(time.Minute, func() { panic(t.Name() + ": the store hangs") })
 				defer hangs.Stop()
-				b := &reentryBed{T: t, dir: filepath.Join(t.TempDir(), "store"), o: *tiny(), disk: faulty.New(vfs.OS()), h: &reentrant{
+				b := &reentryBed{T: t, dir: filepath.Join(t.TempDir(), "store"), o: *tiny(), disk: errorfs.New(vfs.OS()), h: &reentrant{
 					call: reentry.call, opened: make(chan struct{}), message: situation.message, arrived: make(chan struct{})}}
 				situation.run(b)
 				s := b.h.store.Load()

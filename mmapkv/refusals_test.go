@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -28,18 +28,18 @@ import (
 
 // onFaulty opens a store on a real disk that fails on demand. It has goroutines
 // unless it is manual.
-func onFaulty(t *testing.T, o *Options, seams inject.Seams) (*Store, *faulty.Disk) {
+func onFaulty(t *testing.T, o *Options, seams inject.Seams) (*Store, *errorfs.Disk) {
 	t.Helper()
-	disk := faulty.New(vfs.OS())
+	disk := errorfs.New(vfs.OS())
 	seams.FS = disk
 	inject.Into(o, &seams)
 	return open(t, t.TempDir(), o), disk
 }
 
 // fails picks the calls of some kinds on files whose names end so.
-func fails(errno syscall.Errno, suffix string, kinds ...faulty.Kind) faulty.Rule {
-	only := faulty.Only(kinds...)
-	return faulty.Rule{Err: errno, Forever: true, Match: func(op faulty.Op) bool {
+func fails(errno syscall.Errno, suffix string, kinds ...errorfs.Kind) errorfs.Rule {
+	only := errorfs.Only(kinds...)
+	return errorfs.Rule{Err: errno, Forever: true, Match: func(op errorfs.Op) bool {
 		return only(op) && strings.HasSuffix(op.Name, suffix)
 	}}
 }
@@ -69,7 +69,7 @@ func TestSyncThatAWriterWaitsForFails(t *testing.T) {
 	s, disk := onFaulty(t, o, inject.Seams{Manual: true, Now: func() time.Time { return now }})
 	put(t, s, "a", "value")
 	now = now.Add(time.Hour)
-	disk.Fail(fails(syscall.EIO, ".seg", faulty.Datasync))
+	disk.Fail(fails(syscall.EIO, ".seg", errorfs.Datasync))
 	if err := s.Put([]byte("b"), nil); !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("Put: %v", err)
 	}
@@ -93,7 +93,7 @@ func TestGroupThatDoesNotFitIsTriedOneByOne(t *testing.T) {
 	s, disk := onFaulty(t, o, inject.Seams{Manual: true})
 	put(t, s, "a", "value")
 	// The tail cannot grow: what has room fits, and no more.
-	disk.Fail(fails(syscall.ENOSPC, ".seg", faulty.Allocate))
+	disk.Fail(fails(syscall.ENOSPC, ".seg", errorfs.Allocate))
 	room := s.tail.file.active.Allocated() - s.tail.end.Offset
 	var members []*write
 	for i := range 3 {
@@ -119,9 +119,9 @@ func TestHintThatOpenCannotWrite(t *testing.T) {
 	fill(t, s, 0, 300, 100)
 	closeStore(t, s)
 	remove(t, dir, segment.HintName(2))
-	disk, o := faulty.New(vfs.OS()), byHand()
+	disk, o := errorfs.New(vfs.OS()), byHand()
 	inject.Into(o, &inject.Seams{FS: disk})
-	disk.Fail(fails(syscall.EIO, ".hint.tmp", faulty.Create))
+	disk.Fail(fails(syscall.EIO, ".hint.tmp", errorfs.Create))
 	if _, err := Open(dir, o); !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) || errors.Is(err, ErrCorrupt) {
 		t.Errorf("Open: %v", err)
 	}
@@ -137,7 +137,7 @@ func TestSizeOfAnUnreadableRecordIsNotKnown(t *testing.T) {
 	s, disk := onFaulty(t, &Options{SegmentSize: 4 << 20}, inject.Seams{Manual: true})
 	long := strings.Repeat("v", 300_000) // the index does not know how long
 	put(t, s, "a", long)
-	disk.Fail(fails(syscall.EIO, ".seg", faulty.Read))
+	disk.Fail(fails(syscall.EIO, ".seg", errorfs.Read))
 	put(t, s, "a", "short")
 	disk.Heal()
 	wantValue(t, s, "a", "short")
@@ -148,7 +148,7 @@ func TestSizeOfAnUnreadableRecordIsNotKnown(t *testing.T) {
 
 func TestReserveThatCannotBeCut(t *testing.T) {
 	s, disk := onFaulty(t, tiny(), inject.Seams{Manual: true})
-	disk.Fail(fails(syscall.EIO, segment.ReserveName, faulty.Truncate))
+	disk.Fail(fails(syscall.EIO, segment.ReserveName, errorfs.Truncate))
 	if s.reserve.give(1, 0) {
 		t.Error("the reserve gives room that it keeps")
 	}
@@ -158,7 +158,7 @@ func TestReserveThatCannotBeCut(t *testing.T) {
 	}
 	fill(t, s, 0, 25, 100)
 	s.reserve.known = false
-	disk.Fail(fails(syscall.EMFILE, segment.ReserveName, faulty.Open))
+	disk.Fail(fails(syscall.EMFILE, segment.ReserveName, errorfs.Open))
 	if did, err := s.stepPrepare(); did || !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("preparing a file: %v, %v", did, err)
 	}
@@ -177,8 +177,8 @@ func TestEmptyFileThatCannotBeTakenOut(t *testing.T) {
 		}
 	})
 	put(t, s, "long", strings.Repeat("v", 10_000)) // the empty file ends
-	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName, faulty.Write))
-	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName+".tmp", faulty.Create))
+	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName, errorfs.Write))
+	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName+".tmp", errorfs.Create))
 	if _, err := s.stepSeal(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("taking out an empty file on a full disk: %v", err)
 	}
@@ -207,7 +207,7 @@ func TestBackgroundTriesAgain(t *testing.T) {
 	}
 	s, disk := onFaulty(t, o, inject.Seams{})
 	fill(t, s, 0, 100, 100)
-	disk.Fail(fails(syscall.EMFILE, ".seg", faulty.Create))
+	disk.Fail(fails(syscall.EMFILE, ".seg", errorfs.Create))
 	for i := 0; i < 100; i += 3 {
 		key, _ := numbered(i, 0)
 		if err := s.Delete(key); err != nil && !errors.Is(err, syscall.EMFILE) {
@@ -277,7 +277,7 @@ func TestNextFileThatCannotBePrepared(t *testing.T) {
 	}), nil))
 	s, disk := onFaulty(t, o, inject.Seams{})
 	put(t, s, "first", "value")
-	disk.Fail(fails(syscall.EMFILE, ".seg", faulty.Create))
+	disk.Fail(fails(syscall.EMFILE, ".seg", errorfs.Create))
 	for i := range 4 {
 		put(t, s, fmt.Sprint("key", i), strings.Repeat("v", minSegmentSize/6))
 	}
@@ -294,7 +294,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 func TestNewSegmentThatCannotBeLocked(t *testing.T) {
 	o := byHand()
 	o.LockMemory = true
-	inject.Into(o, &inject.Seams{FS: forgetful.New(), Manual: true}) // which locks nothing
+	inject.Into(o, &inject.Seams{FS: crashfs.New(), Manual: true}) // which locks nothing
 	s := open(t, "/store", o)
 	fill(t, s, 0, 100, 100)
 	wantFilled(t, s, 0, 100, 100)
@@ -337,9 +337,9 @@ func TestCompactionThatReadsHalfAHint(t *testing.T) {
 	s, disk := onFaulty(t, &Options{SegmentSize: 256 << 10, Compaction: Compaction{Disabled: true}}, inject.Seams{Manual: true})
 	files := filledAndDeleted(t, s)
 	for what, f := range map[string]*file{"in the run": files[1], "in what is older": files[0]} {
-		rule := fails(syscall.EIO, segment.HintName(f.ID), faulty.Read)
+		rule := fails(syscall.EIO, segment.HintName(f.ID), errorfs.Read)
 		match, body := rule.Match, 0
-		rule.Match = func(op faulty.Op) bool {
+		rule.Match = func(op errorfs.Op) bool {
 			if !match(op) || op.Offset != 64 {
 				return false
 			}
@@ -368,7 +368,7 @@ func TestCompactionThatReadsHalfAHint(t *testing.T) {
 // What a killed writer left unlisted may be just what makes the disk full. Open
 // needs room for a copy of what was not synced, and takes that of such files.
 func TestOpenOnADiskThatALeftFileFills(t *testing.T) {
-	disk := forgetful.New()
+	disk := crashfs.New()
 	o := &Options{SegmentSize: 1 << 20, Sync: fsync.Never}
 	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
 	s := open(t, "/store", o)
@@ -387,7 +387,7 @@ func TestOpenOnADiskThatALeftFileFills(t *testing.T) {
 // What the disk refuses to write is no damage of the segment that is read, and ends a
 // compaction: nothing is written after it.
 func TestCompactionThatCannotWriteBlamesNoSegment(t *testing.T) {
-	for _, kind := range []faulty.Kind{faulty.Create, faulty.Write} {
+	for _, kind := range []errorfs.Kind{errorfs.Create, errorfs.Write} {
 		o := &Options{SegmentSize: 1 << 20, Compaction: Compaction{Disabled: true}}
 		s, disk := onFaulty(t, o, inject.Seams{Manual: true})
 		for range 2 {

@@ -7,16 +7,16 @@ import (
 	"testing"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
 // takesDescriptor matches the calls for which a process needs one to spare.
-var takesDescriptor = faulty.Only(faulty.OpenDir, faulty.Create, faulty.Open, faulty.Names, faulty.Lock)
+var takesDescriptor = errorfs.Only(errorfs.OpenDir, errorfs.Create, errorfs.Open, errorfs.Names, errorfs.Lock)
 
-func optionsOn(disk *faulty.Disk) *Options {
+func optionsOn(disk *errorfs.Disk) *Options {
 	o := byHand()
 	o.Sync = fsync.Always
 	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
@@ -26,10 +26,10 @@ func optionsOn(disk *faulty.Disk) *Options {
 // scarceFixture is a disk with a store of several segments: one that was closed, or one
 // that was killed, and is damaged. Of a key only a hint knows then that its newest value
 // is lost, and an older file has an older one.
-func scarceFixture(t *testing.T, clean bool) *forgetful.Disk {
+func scarceFixture(t *testing.T, clean bool) *crashfs.Disk {
 	t.Helper()
-	power := forgetful.New()
-	disk := faulty.New(power)
+	power := crashfs.New()
+	disk := errorfs.New(power)
 	s := open(t, "/store", optionsOn(disk))
 	put(t, s, "lost", "older")
 	fill(t, s, 0, 100, 100)
@@ -63,7 +63,7 @@ func TestOpenWithoutDescriptors(t *testing.T) {
 				t.Run(fmt.Sprint("clean ", clean, ", ", errno, ", for ever ", forever), func(t *testing.T) {
 					fixture := scarceFixture(t, clean)
 					failed := 0
-					for nth := 1; openWithout(t, fixture, clean, faulty.Rule{Match: takesDescriptor, Err: errno, Nth: nth, Forever: forever}); nth++ {
+					for nth := 1; openWithout(t, fixture, clean, errorfs.Rule{Match: takesDescriptor, Err: errno, Nth: nth, Forever: forever}); nth++ {
 						failed++
 					}
 					if failed < 8 {
@@ -76,10 +76,10 @@ func TestOpenWithoutDescriptors(t *testing.T) {
 }
 
 // openWithout opens the store while calls fail, and says whether any did.
-func openWithout(t *testing.T, fixture *forgetful.Disk, clean bool, rule faulty.Rule) (fired bool) {
+func openWithout(t *testing.T, fixture *crashfs.Disk, clean bool, rule errorfs.Rule) (fired bool) {
 	t.Helper()
 	power := fixture.Clone()
-	disk := faulty.New(power)
+	disk := errorfs.New(power)
 	before := power.Hash()
 	disk.Fail(rule)
 	s, err := Open("/store", optionsOn(disk))
@@ -101,7 +101,7 @@ func openWithout(t *testing.T, fixture *forgetful.Disk, clean bool, rule faulty.
 			t.Errorf("%s: an Open that failed has changed the store", what)
 		}
 	}
-	s = open(t, "/store", optionsOn(faulty.New(power)))
+	s = open(t, "/store", optionsOn(errorfs.New(power)))
 	wantAfterScarcity(t, s, clean, what+", the next Open")
 	if rebuilt := s.Stats().Recovery.HintsRebuilt; clean && err != nil && rebuilt > 0 {
 		t.Errorf("%s: %d hints were made anew", what, rebuilt)
@@ -131,7 +131,7 @@ func wantAfterScarcity(t *testing.T, s *Store, clean bool, what string) {
 
 // A compaction that cannot open a hint does not make it anew.
 func TestCompactWithoutDescriptors(t *testing.T) {
-	disk := faulty.New(forgetful.New())
+	disk := errorfs.New(crashfs.New())
 	o := optionsOn(disk)
 	o.Compaction.Disabled = false
 	s := open(t, "/store", o)
@@ -147,12 +147,12 @@ func TestCompactWithoutDescriptors(t *testing.T) {
 	put(t, s, "overwritten", "last")
 	s.endForTest(t)
 	calls := disk.Count()
-	disk.Fail(faulty.Rule{Match: faulty.Only(faulty.Open), Err: syscall.EMFILE, Forever: true})
+	disk.Fail(errorfs.Rule{Match: errorfs.Only(errorfs.Open), Err: syscall.EMFILE, Forever: true})
 	if _, err := s.stepCompact(); !errors.Is(err, syscall.EMFILE) || errors.Is(err, ErrFailed) {
 		t.Errorf("a compaction: %v", err)
 	}
 	for _, call := range disk.Calls()[calls:] {
-		if call.Kind == faulty.Create {
+		if call.Kind == errorfs.Create {
 			t.Errorf("it made %s", call.Name)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mmapkv/mmapkv/internal/faulty"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -117,12 +117,12 @@ func TestScrubGoesOnBehindAnError(t *testing.T) {
 	fill(t, s, 0, 1000, 100)
 	closeStore(t, s)
 	bad := segment.FileName(manifestOf(t, dir).Segments[1].ID)
-	disk := faulty.New(vfs.OS())
+	disk := errorfs.New(vfs.OS())
 	var log lockedBuffer
 	o := &Options{ScrubBytesPerSecond: 1 << 40, ReadOnly: true, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	inject.Into(o, &inject.Seams{FS: disk})
-	disk.Fail(faulty.Rule{Forever: true, Err: syscall.ENOMEM, Match: func(op faulty.Op) bool {
-		return op.Kind == faulty.Read && filepath.Base(op.Name) == bad && op.Length > 1000
+	disk.Fail(errorfs.Rule{Forever: true, Err: syscall.ENOMEM, Match: func(op errorfs.Op) bool {
+		return op.Kind == errorfs.Read && filepath.Base(op.Name) == bad && op.Length > 1000
 	}})
 	s = open(t, dir, o)
 	waitFor(t, "a pass of the scrub", func() bool { return s.Stats().Scrub.Passes > 0 })

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -33,14 +33,14 @@ func TestPowerLossBehindAShortWrite(t *testing.T) {
 		for _, second := range []int{0, 200} { // the first record is half there, or whole
 			for later := range 3 {
 				t.Run(fmt.Sprint(policy, ", ", second, " bytes, then ", later), func(t *testing.T) {
-					power := forgetful.New()
-					disk := faulty.New(power)
+					power := crashfs.New()
+					disk := errorfs.New(power)
 					s := openOnDisk(t, disk, policy)
 					put(t, s, "before", "value")
 					if err := s.Sync(); err != nil {
 						t.Fatal(err)
 					}
-					disk.Fail(faulty.Rule{Err: syscall.ENOSPC, Short: true, Match: faulty.Only(faulty.Write)})
+					disk.Fail(errorfs.Rule{Err: syscall.ENOSPC, Short: true, Match: errorfs.Only(errorfs.Write)})
 					refused := []*write{
 						s.writeForTest([]byte(refusedFirst), []byte("value")),
 						s.writeForTest([]byte(refusedSecond), bytes.Repeat([]byte("v"), second)),
@@ -56,7 +56,7 @@ func TestPowerLossBehindAShortWrite(t *testing.T) {
 						put(t, s, fmt.Sprint("later ", i), "value")
 					}
 					for seed := range uint64(32) {
-						s := openOnDisk(t, power.PowerCutWhole(forgetful.Random(seed)), policy)
+						s := openOnDisk(t, power.PowerCutWhole(crashfs.Random(seed)), policy)
 						wantValue(t, s, "before", "value")
 						wantAbsent(t, s, refusedFirst)
 						wantAbsent(t, s, refusedSecond)
@@ -79,11 +79,11 @@ func TestPowerLossBehindAShortWrite(t *testing.T) {
 // The numbers of what was refused are missing from the log, in front of a file.
 // Recovery keeps it so: within a file it would be taken for damage.
 func TestNumbersAreMissingOnlyBetweenFilesAfterAKill(t *testing.T) {
-	power := forgetful.New()
-	disk := faulty.New(power)
+	power := crashfs.New()
+	disk := errorfs.New(power)
 	s := openOnDisk(t, disk, fsync.Never)
 	put(t, s, "before", "value")
-	disk.Fail(faulty.Rule{Err: syscall.ENOSPC, Short: true, Match: faulty.Only(faulty.Write)})
+	disk.Fail(errorfs.Rule{Err: syscall.ENOSPC, Short: true, Match: errorfs.Only(errorfs.Write)})
 	if err := s.Put([]byte("refused"), make([]byte, 100)); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("a write that does not fit: %v", err)
 	}
@@ -108,16 +108,16 @@ func TestNumbersAreMissingOnlyBetweenFilesAfterAKill(t *testing.T) {
 // The file where the log ended may be gone, since a compaction needed nothing of it.
 // The log goes on from there all the same, also behind a file that has no records.
 func TestLogGoesOnBehindAFileThatIsGone(t *testing.T) {
-	for what, refusal := range map[string]faulty.Rule{
-		"half a record": {Short: true, Match: func(op faulty.Op) bool {
-			return op.Kind == faulty.Write && op.Offset == segment.HeaderSize
+	for what, refusal := range map[string]errorfs.Rule{
+		"half a record": {Short: true, Match: func(op errorfs.Op) bool {
+			return op.Kind == errorfs.Write && op.Offset == segment.HeaderSize
 		}},
-		"nothing": {Forever: true, Match: faulty.Only(faulty.Allocate)},
+		"nothing": {Forever: true, Match: errorfs.Only(errorfs.Allocate)},
 	} {
 		for _, older := range []bool{false, true} {
 			t.Run(fmt.Sprint(what, ", an older file: ", older), func(t *testing.T) {
-				power := forgetful.New()
-				disk := faulty.New(power)
+				power := crashfs.New()
+				disk := errorfs.New(power)
 				s := openOnDisk(t, disk, fsync.Always)
 				if older { // and too large to be copied for nothing
 					put(t, s, "older", string(make([]byte, minSegmentSize/2)))
@@ -155,11 +155,11 @@ func TestLogGoesOnBehindAFileThatIsGone(t *testing.T) {
 // Damage may take the first record of the next file, which tells where a file ends
 // whose last write was refused in the middle. Nothing of that write counts then either.
 func TestDamageBehindAShortWrite(t *testing.T) {
-	power := forgetful.New()
-	disk := faulty.New(power)
+	power := crashfs.New()
+	disk := errorfs.New(power)
 	s := openOnDisk(t, disk, fsync.Always)
 	put(t, s, "before", "value")
-	disk.Fail(faulty.Rule{Err: syscall.ENOSPC, Short: true, Match: faulty.Only(faulty.Write)})
+	disk.Fail(errorfs.Rule{Err: syscall.ENOSPC, Short: true, Match: errorfs.Only(errorfs.Write)})
 	refused := []*write{
 		s.writeForTest([]byte("refused"), nil),
 		s.writeForTest([]byte("refused, and there as a whole"), nil),

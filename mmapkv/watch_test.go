@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -263,12 +263,12 @@ func TestIdleStoreRests(t *testing.T) {
 
 // A disk that cannot tell which file MANIFEST is, or not now, is no failure.
 func TestDiskThatCannotTell(t *testing.T) {
-	power := forgetful.New()
-	disk := faulty.New(power)
+	power := crashfs.New()
+	disk := errorfs.New(power)
 	s := openOnDisk(t, disk, fsync.Always)
 	put(t, s, "a", "1")
 	for _, err := range []error{syscall.EIO, syscall.ENOMEM, syscall.ENOSYS} {
-		disk.Fail(faulty.Rule{Err: err, Match: faulty.Only(faulty.Identify), Forever: true})
+		disk.Fail(errorfs.Rule{Err: err, Match: errorfs.Only(errorfs.Identify), Forever: true})
 		fill(t, s, 0, 100, 100)
 		if _, err := s.stepWatch(); err != nil {
 			t.Fatal(err)

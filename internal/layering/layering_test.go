@@ -31,8 +31,8 @@ var rooms = map[string][]string{
 	"internal/prefetch":      {},
 	"internal/rank":          {},
 	"internal/tick":          {},
-	"internal/forgetful":     {"internal/errno", "internal/rank", "internal/vfs"},
-	"internal/faulty":        {"internal/vfs"},
+	"internal/crashfs":       {"internal/errno", "internal/rank", "internal/vfs"},
+	"internal/errorfs":       {"internal/vfs"},
 	"internal/oracle":        {},
 	"internal/transcript":    {"internal/errno", "internal/vfs"},
 	"internal/vfs/vfstest":   {"internal/vfs"},
@@ -176,7 +176,7 @@ func TestRulesRefuse(t *testing.T) {
 	}{
 		{"mmapkv", "segment", true},
 		{"mmapkv", "internal/inject", true},
-		{"mmapkv", "internal/forgetful", false},
+		{"mmapkv", "internal/crashfs", false},
 		{"mmapkv", "cmd/mmapkv", false},
 		{"segment", "mmapkv", false},
 		{"segment", "index", false},
@@ -190,7 +190,7 @@ func TestRulesRefuse(t *testing.T) {
 		{"internal/unheard", "internal/vfs", false},
 		{"cmd/mmapkv", "mmapkv", true},
 		{"cmd/mmapkv", "fuzz", false},
-		{"fuzz", "internal/forgetful", true},
+		{"fuzz", "internal/crashfs", true},
 		{"fuzz/mutants", "perf", false},
 	} {
 		if why := wrong(c.room, c.other); (why == "") != c.allowed {

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
@@ -91,7 +91,7 @@ func TestEveryCallIsALine(t *testing.T) {
 	var lines strings.Builder
 	transcript := New(&lines)
 	transcript.Note("the %s begins", "script")
-	if err := calls(transcript.Of(forgetful.New()), "data"); err != nil {
+	if err := calls(transcript.Of(crashfs.New()), "data"); err != nil {
 		t.Fatal(err)
 	}
 	if lines.String() != written {
@@ -105,7 +105,7 @@ func TestEveryCallIsALine(t *testing.T) {
 func TestSumTellsRunsApart(t *testing.T) {
 	sum := func(text string) string {
 		transcript := New(nil)
-		if err := calls(transcript.Of(forgetful.New()), text); err != nil {
+		if err := calls(transcript.Of(crashfs.New()), text); err != nil {
 			t.Fatal(err)
 		}
 		return transcript.Sum()
@@ -134,7 +134,7 @@ func TestErrorOfTheWriterIsKept(t *testing.T) {
 // TestHandsOnWhatTestDisksHave notices what a test disk can do beyond the interfaces
 // of vfs: the store would not see it through a transcript.
 func TestHandsOnWhatTestDisksHave(t *testing.T) {
-	inner := faulty.New(forgetful.New())
+	inner := errorfs.New(crashfs.New())
 	compare := func(inner, wrapped any) {
 		t.Helper()
 		has := reflect.TypeOf(wrapped)
@@ -145,7 +145,7 @@ func TestHandsOnWhatTestDisksHave(t *testing.T) {
 			}
 		}
 	}
-	for _, disk := range []vfs.FS{inner, forgetful.New()} {
+	for _, disk := range []vfs.FS{inner, crashfs.New()} {
 		d, err := disk.OpenDir("/")
 		if err != nil {
 			t.Fatal(err)

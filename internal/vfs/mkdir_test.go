@@ -8,12 +8,12 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/mmapkv/mmapkv/internal/faulty"
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-func only(calls []faulty.Op, kinds ...faulty.Kind) (names []string) {
+func only(calls []errorfs.Op, kinds ...errorfs.Kind) (names []string) {
 	for _, c := range calls {
 		if slices.Contains(kinds, c.Kind) {
 			names = append(names, c.Kind.String()+" "+c.Name)
@@ -30,24 +30,24 @@ func want(t *testing.T, what string, got, want []string) {
 }
 
 func TestMkdirAllSyncsEachParentAtOnce(t *testing.T) {
-	d := faulty.New(forgetful.New())
+	d := errorfs.New(crashfs.New())
 	if _, err := vfs.MkdirAll(d, "/a/b/c"); err != nil {
 		t.Fatal(err)
 	}
-	want(t, "the calls", only(d.Calls(), faulty.Mkdir, faulty.SyncDir), []string{
+	want(t, "the calls", only(d.Calls(), errorfs.Mkdir, errorfs.SyncDir), []string{
 		"mkdir /a", "sync directory /", "mkdir /a/b", "sync directory /a", "mkdir /a/b/c", "sync directory /a/b"})
 }
 
 func TestMkdirAllFailsAtEachCall(t *testing.T) {
 	all := []string{"/a", "/a/b", "/a/b/c"}
-	d := faulty.New(forgetful.New())
+	d := errorfs.New(crashfs.New())
 	if made, err := vfs.MkdirAll(d, "/a/b/c"); err != nil || !slices.Equal(made, all) {
 		t.Fatalf("made %q, %v", made, err)
 	}
 	for n := range d.Count() {
-		inner := forgetful.New()
-		d := faulty.New(inner)
-		d.Fail(faulty.Rule{Nth: n + 1, Err: syscall.EIO})
+		inner := crashfs.New()
+		d := errorfs.New(inner)
+		d.Fail(errorfs.Rule{Nth: n + 1, Err: syscall.EIO})
 		made, err := vfs.MkdirAll(d, "/a/b/c")
 		if !errors.Is(err, syscall.EIO) {
 			t.Errorf("call %d failed, and MkdirAll gave %v", n+1, err)
@@ -73,47 +73,47 @@ func TestMkdirAllFailsAtEachCall(t *testing.T) {
 }
 
 func TestMkdirAllSyncsWhatAnotherMadeMeanwhile(t *testing.T) {
-	inner := forgetful.New()
+	inner := crashfs.New()
 	if err := inner.Mkdir("/a"); err != nil {
 		t.Fatal(err)
 	}
-	d := faulty.New(inner)
-	d.Fail(faulty.Rule{Match: faulty.Only(faulty.OpenDir), Err: syscall.ENOENT}) // not yet there
+	d := errorfs.New(inner)
+	d.Fail(errorfs.Rule{Match: errorfs.Only(errorfs.OpenDir), Err: syscall.ENOENT}) // not yet there
 	made, err := vfs.MkdirAll(d, "/a")
 	if err != nil || len(made) > 0 {
 		t.Errorf("made %q, %v", made, err)
 	}
-	want(t, "the calls", only(d.Calls(), faulty.Mkdir, faulty.SyncDir), []string{"mkdir /a", "sync directory /"})
+	want(t, "the calls", only(d.Calls(), errorfs.Mkdir, errorfs.SyncDir), []string{"mkdir /a", "sync directory /"})
 }
 
 func TestSyncParentsSyncsUpToTheRoot(t *testing.T) {
 	for _, c := range []struct {
-		kind  faulty.Kind
+		kind  errorfs.Kind
 		errno syscall.Errno
 		want  error
 		calls []string
 	}{
-		{faulty.SyncDir, 0, nil, []string{"/a/b", "/a", "/"}},
-		{faulty.SyncDir, syscall.EINVAL, nil, []string{"/a/b", "/a", "/"}},
-		{faulty.SyncDir, syscall.EIO, syscall.EIO, []string{"/a/b", "/a"}},
-		{faulty.OpenDir, syscall.EACCES, nil, []string{"/a/b"}},
-		{faulty.OpenDir, syscall.EMFILE, syscall.EMFILE, []string{"/a/b"}},
-		{faulty.OpenDir, syscall.ENOENT, fs.ErrNotExist, []string{"/a/b"}},
+		{errorfs.SyncDir, 0, nil, []string{"/a/b", "/a", "/"}},
+		{errorfs.SyncDir, syscall.EINVAL, nil, []string{"/a/b", "/a", "/"}},
+		{errorfs.SyncDir, syscall.EIO, syscall.EIO, []string{"/a/b", "/a"}},
+		{errorfs.OpenDir, syscall.EACCES, nil, []string{"/a/b"}},
+		{errorfs.OpenDir, syscall.EMFILE, syscall.EMFILE, []string{"/a/b"}},
+		{errorfs.OpenDir, syscall.ENOENT, fs.ErrNotExist, []string{"/a/b"}},
 	} {
-		inner := forgetful.New()
+		inner := crashfs.New()
 		if _, err := vfs.MkdirAll(inner, "/a/b/c"); err != nil {
 			t.Fatal(err)
 		}
-		d := faulty.New(inner)
+		d := errorfs.New(inner)
 		if c.errno != 0 {
-			d.Fail(faulty.Rule{Match: func(o faulty.Op) bool { return o.Kind == c.kind && o.Name == "/a" }, Err: c.errno})
+			d.Fail(errorfs.Rule{Match: func(o errorfs.Op) bool { return o.Kind == c.kind && o.Name == "/a" }, Err: c.errno})
 		}
 		if err := vfs.SyncParents(d, "/a/b/c"); !errors.Is(err, c.want) {
 			t.Errorf("%v of /a fails with %v: %v", c.kind, c.errno, err)
 		}
 		var calls []string
 		for _, o := range d.Calls() {
-			if o.Kind == faulty.SyncDir {
+			if o.Kind == errorfs.SyncDir {
 				calls = append(calls, path.Clean(o.Name))
 			}
 		}

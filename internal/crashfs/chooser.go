@@ -1,4 +1,4 @@
-package forgetful
+package crashfs
 
 // Chooser decides what a power cut leaves: Intn returns a number from 0 up to,
 // not including, n. Always 0 keeps the least, always n-1 the most. A *rand.Rand
@@ -41,7 +41,7 @@ const leastWidth = int(waysCount)
 // Enumerator chooses, round after round, everything there is to choose. What is
 // chosen between must depend on nothing but the choices before it in the round.
 //
-//	for e := forgetful.Enumerate(16); e.Next(); {
+//	for e := crashfs.Enumerate(16); e.Next(); {
 //		state := disk.PowerCut(e)
 //		…
 //	}
@@ -85,7 +85,7 @@ func (e *Enumerator) Intn(n int) int {
 	}
 	b := e.branches[e.at]
 	if b.n != n {
-		panic("forgetful: an enumerated choice depends on something else than the choices before it")
+		panic("crashfs: an enumerated choice depends on something else than the choices before it")
 	}
 	e.at++
 	if b.count == n {

@@ -1,4 +1,4 @@
-package forgetful
+package crashfs
 
 // sectorSize is what a drive writes whole or not at all.
 const sectorSize = 512

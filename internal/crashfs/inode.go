@@ -1,4 +1,4 @@
-package forgetful
+package crashfs
 
 import "slices"
 

@@ -1,4 +1,4 @@
-// Package forgetful is a file system in memory that forgets, when its power is
+// Package crashfs is a file system in memory that forgets, when its power is
 // cut, what was not synced. It is a test disk: it starts no goroutine, asks no
 // clock, and does the same for the same calls.
 //
@@ -18,7 +18,7 @@
 // room a file takes is counted up to its last written or allocated byte, holes
 // included. And what LoseDirty lost stays lost, though a later write beside it
 // would have had the kernel write the whole page again.
-package forgetful
+package crashfs
 
 import (
 	"errors"
@@ -35,7 +35,7 @@ import (
 )
 
 // ErrPowerOff is what every call returns once the power is off.
-var ErrPowerOff = errors.New("forgetful: the power is off")
+var ErrPowerOff = errors.New("crashfs: the power is off")
 
 // Unlimited is the capacity of a new disk.
 const Unlimited = math.MaxInt64

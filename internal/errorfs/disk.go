@@ -1,4 +1,4 @@
-// Package faulty is a file system that fails on demand: it hands every call to
+// Package errorfs is a file system that fails on demand: it hands every call to
 // another one, writes it down, and lets those fail that a rule names.
 //
 // What must hold: without a rule it behaves as the file system inside. A call
@@ -9,7 +9,7 @@
 //
 // Closing, unlocking and unmapping cannot be made to fail, and are not counted:
 // which goroutine is the last to use a file, and when, only the scheduler knows.
-package faulty
+package errorfs
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package faulty
+package errorfs
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/mmapkv/mmapkv/internal/forgetful"
+	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
@@ -70,7 +70,7 @@ func must(t *testing.T, err error) {
 }
 
 func TestEveryCallFailsOnce(t *testing.T) {
-	d := New(forgetful.New())
+	d := New(crashfs.New())
 	must(t, script(d))
 	calls := d.Calls()
 	kinds := map[Kind]bool{}
@@ -84,7 +84,7 @@ func TestEveryCallFailsOnce(t *testing.T) {
 	}
 	for n := range calls {
 		for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} {
-			inner := forgetful.New()
+			inner := crashfs.New()
 			d := New(inner)
 			d.Fail(Rule{Nth: n + 1, Err: errno})
 			err := script(d)
@@ -102,9 +102,9 @@ func TestEveryCallFailsOnce(t *testing.T) {
 	}
 }
 
-func files(t *testing.T) (*forgetful.Disk, *Disk, vfs.Dir, vfs.File) {
+func files(t *testing.T) (*crashfs.Disk, *Disk, vfs.Dir, vfs.File) {
 	t.Helper()
-	inner := forgetful.New()
+	inner := crashfs.New()
 	d := New(inner)
 	dir, err := d.OpenDir("/")
 	must(t, err)
@@ -195,7 +195,7 @@ func TestFailedSyncLosesWhatWasWritten(t *testing.T) {
 	if got := string(inner.Bytes("f")); got != "lost" {
 		t.Errorf("reads show %q", got)
 	}
-	if got := string(inner.PowerCut(forgetful.KeepAll).Bytes("f")); got != "\x00\x00\x00\x00" {
+	if got := string(inner.PowerCut(crashfs.KeepAll).Bytes("f")); got != "\x00\x00\x00\x00" {
 		t.Errorf("after the power cut %q", got)
 	}
 }
@@ -219,7 +219,7 @@ func TestThroughHappensAndFails(t *testing.T) {
 			t.Errorf("%v: %v", c.kind, err)
 		}
 	}
-	after := inner.PowerCut(forgetful.KeepNothing)
+	after := inner.PowerCut(crashfs.KeepNothing)
 	if len(after.Bytes("f")) != 5 || after.Bytes("newer") == nil {
 		t.Errorf("%q", after.Files())
 	}
@@ -229,7 +229,7 @@ func TestThroughHappensAndFails(t *testing.T) {
 }
 
 func TestWithoutRulesNothingChanges(t *testing.T) {
-	plain, inside := forgetful.New(), forgetful.New()
+	plain, inside := crashfs.New(), crashfs.New()
 	must(t, errors.Join(script(plain), script(New(inside))))
 	if a, b := plain.Log(), inside.Log(); len(a) != len(b) || a[len(a)-1] != b[len(b)-1] {
 		t.Error("the wrapped disk got other calls")

@@ -1,4 +1,4 @@
-package forgetful
+package crashfs
 
 // image is the content of a file at one moment: bytes, and zeros from their end
 // to size. Images share bytes until one of them is changed.
