@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -90,7 +91,6 @@ func (r *checkReader) why(offset, size int64, otherwise string) string {
 
 const (
 	badRecord = "no valid record is here"
-	badValue  = "the value does not match its checksum"
 )
 
 // recordCheck checks every record of a file whose records end at a known place,
@@ -176,7 +176,7 @@ func (c *recordCheck) record(e segment.Entry) {
 	}
 	c.last, c.follows = e.Seq, true
 	if !e.ValueOK {
-		c.found(Damage{Kind: DamagedValue, File: c.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: c.reader.why(e.Offset, e.Size, badValue)})
+		c.found(Damage{Kind: DamagedValue, File: c.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: c.reader.why(e.Offset, e.Size, failure.BadValue)})
 	}
 	if c.hint != nil {
 		c.compare(&e)

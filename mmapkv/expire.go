@@ -156,7 +156,7 @@ func (s *Store) sweepExpired(ctx context.Context) (did bool, err error) {
 // endExpiredTail ends the tail and seals it, if most of it has expired: only then can
 // compaction give its room back.
 func (s *Store) endExpiredTail() error {
-	if s.options.ReadOnly || s.options.Compaction.Disabled || s.failed() != nil {
+	if s.options.ReadOnly || s.options.Compaction.Disabled || s.latch.Err() != nil {
 		return nil
 	}
 	var due bool

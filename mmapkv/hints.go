@@ -8,6 +8,7 @@ import (
 	"log/slog"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -75,7 +76,7 @@ func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.Hint
 		return hint, err
 	}
 	file, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
-	if isScarce(err) {
+	if errno.Scarce(err) {
 		return nil, err // what it knows would be gone for good
 	}
 	if err != nil {
@@ -112,7 +113,7 @@ func (s *Store) publishHint(id segment.ID, content []byte, pause func()) (size i
 	if err = fsync.Publish(s.dir, segment.HintName(id), content, pause); err == nil {
 		return segment.HintSize(content), nil
 	}
-	if err := s.writeFailed(err); errors.Is(err, ErrFailed) {
+	if err := s.latch.WriteError(err); errors.Is(err, ErrFailed) {
 		return 0, err
 	}
 	s.events.message(slog.LevelWarn, "mmapkv: a hint could not be written", "file", segment.HintName(id), "error", err)
@@ -127,7 +128,7 @@ func (s *Store) withHint(f *file, pause func(), use func(*fileHint) error) error
 		err = use(hint)
 		hint.Close()
 	}
-	if err == nil || isScarce(err) {
+	if err == nil || errno.Scarce(err) {
 		return err
 	}
 	if hint, err = s.rebuildHint(f, pause); err != nil {

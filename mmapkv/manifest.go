@@ -8,6 +8,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -30,7 +31,7 @@ type manifestLog struct {
 // lets it use the reserve on a full disk. An error of the change is returned, and
 // nothing is published.
 func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) error {
-	if err := s.failed(); err != nil {
+	if err := s.latch.Err(); err != nil {
 		return err
 	}
 	m := &s.manifest
@@ -38,7 +39,7 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 	defer m.mu.Unlock()
 	if m.identified {
 		if err := s.checkNamesLocked(); err != nil {
-			return s.syncFailed(err) // nothing is put where somebody else has put something
+			return s.latch.SyncError(err) // nothing is put where somebody else has put something
 		}
 	}
 	next := m.current
@@ -68,7 +69,7 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 		err = errors.Join(s.checkNamesLocked(), err) // it says more
 	}
 	if err != nil {
-		return s.writeFailed(err)
+		return s.latch.WriteError(err)
 	}
 	m.free = m.current.Segments
 	m.current = next
@@ -111,7 +112,7 @@ func (m *manifestLog) appendLocked(dir vfs.Dir, next *segment.Manifest) (done bo
 		}
 		switch {
 		case err == nil:
-		case isFinal(err):
+		case errno.Final(err):
 			return false, left, err
 		default:
 			return false, left, nil
@@ -128,7 +129,7 @@ func (m *manifestLog) appendLocked(dir vfs.Dir, next *segment.Manifest) (done bo
 // work, nobody may find later what was left of an edit that was not made.
 func (m *manifestLog) replaceLocked(dir vfs.Dir, r *reserve, next *segment.Manifest, left int, mayReserve bool) error {
 	err := m.publishLocked(dir, r, next, mayReserve)
-	if err == nil || publishFailed(err) || left == 0 {
+	if err == nil || failure.PublishFailed(err) || left == 0 {
 		return err
 	}
 	if eraseErr := m.eraseLocked(dir, left); eraseErr != nil {
@@ -149,7 +150,7 @@ func (m *manifestLog) publishLocked(dir vfs.Dir, r *reserve, next *segment.Manif
 		func() bool { return r.give(size, 0) },
 		r.giveAll,
 	} {
-		for mayReserve && isFull(err) && !publishFailed(err) && give() {
+		for mayReserve && errno.OutOfSpace(err) && !failure.PublishFailed(err) && give() {
 			err = publish()
 		}
 	}
@@ -182,53 +183,6 @@ func (s *Store) nextID() segment.ID {
 	id := s.manifest.current.NextID
 	s.manifest.current.NextID++
 	return id
-}
-
-// writeFailed decides what an error on the writing side means. An I/O error, and
-// any failure of a sync or of a rename, is final: what the disk holds is no
-// longer known, and asking again proves nothing. So is a file system that has
-// become read-only, which is what one does after an I/O error of its own. Others,
-// such as a full disk or too many open files, leave the store as it was.
-func (s *Store) writeFailed(err error) error {
-	if isFinal(err) || publishFailed(err) {
-		return s.syncFailed(err)
-	}
-	return err
-}
-
-// isFinal says whether an error of a write means that nothing more is written.
-func isFinal(err error) bool { return errors.Is(err, errno.EIO) || errors.Is(err, errno.EROFS) }
-
-// syncFailed is writeFailed for a sync, after which nothing is known.
-func (s *Store) syncFailed(err error) error {
-	s.syncer.Fail(err)
-	s.events.failed(s.syncer.Err())
-	return s.failed()
-}
-
-// failed is ErrFailed with its cause, nil while the store takes writes.
-func (s *Store) failed() error {
-	if err := s.syncer.Err(); err != nil {
-		return &failure{err}
-	}
-	return nil
-}
-
-// publishFailed says whether publishing a file failed where it cannot be undone.
-func publishFailed(err error) bool {
-	var publish *fsync.PublishError
-	return errors.As(err, &publish) && (publish.Tried || publish.SyncFailed)
-}
-
-// isFull says whether an error means that there is no room.
-func isFull(err error) bool {
-	return errors.Is(err, errno.ENOSPC) || errors.Is(err, errno.EDQUOT) || errors.Is(err, errno.EFBIG)
-}
-
-// isScarce says whether an error means that the process, or the system, has too little
-// of what opening a file takes. It says nothing about the file.
-func isScarce(err error) bool {
-	return errors.Is(err, errno.EMFILE) || errors.Is(err, errno.ENFILE) || errors.Is(err, errno.ENOMEM)
 }
 
 // maxWritableSeq is the highest number behind which a store goes on writing.

@@ -11,8 +11,10 @@ import (
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -257,7 +259,7 @@ func unreadable(f *file, offset int64, err error) error {
 	return err
 }
 
-var errDamagedValue = errors.New("the value does not match its checksum")
+var errDamagedValue = errors.New(failure.BadValue)
 
 // write appends a record, or a tombstone in its place, to the output.
 func (m *merge) write(r *segment.Record, tombstone bool) (size int64, err error) {
@@ -314,7 +316,7 @@ func (m *merge) create() error {
 	}
 	var err error
 	if m.out, err = s.dir.Create(segment.FileName(m.id)); err != nil {
-		return s.writeFailed(err)
+		return s.latch.WriteError(err)
 	}
 	m.buffer = m.header.Append(m.buffer)
 	m.end.Offset = m.header.Size()
@@ -333,16 +335,16 @@ func (m *merge) flush() error {
 	if m.end.Offset > m.granted {
 		m.granted = m.end.Offset + s.options.SegmentSize/mergeSteps
 		err := m.out.Allocate(m.granted)
-		if isFull(err) {
+		if errno.OutOfSpace(err) {
 			m.granted = m.end.Offset
 			err = m.out.Allocate(m.granted)
 		}
 		if err != nil {
-			return s.writeFailed(err)
+			return s.latch.WriteError(err)
 		}
 	}
 	if _, err := vfs.WriteFull(m.out, m.buffer, m.written); err != nil {
-		return s.writeFailed(err)
+		return s.latch.WriteError(err)
 	}
 	vfs.Flush(m.out, m.written, int64(len(m.buffer)))
 	m.written += int64(len(m.buffer))
@@ -357,10 +359,10 @@ func (m *merge) finish() (*file, error) {
 		return nil, err
 	}
 	if err := m.out.Truncate(m.end.Offset); err != nil {
-		return nil, s.writeFailed(err)
+		return nil, s.latch.WriteError(err)
 	}
 	if err := m.out.Datasync(); err != nil {
-		return nil, s.syncFailed(err)
+		return nil, s.latch.SyncError(err)
 	}
 	// The log was here at the end of the run, whatever of it is left.
 	m.end.Seq = m.run[len(m.run)-1].end.Seq
@@ -370,7 +372,7 @@ func (m *merge) finish() (*file, error) {
 	f.hintBytes.Store(segment.HintSize(hint))
 	// It syncs the directory, and so the name of the new file too.
 	if err := fsync.Publish(s.dir, segment.HintName(m.id), hint, m.pacer.pause); err != nil {
-		return nil, s.writeFailed(err)
+		return nil, s.latch.WriteError(err)
 	}
 	if m.cold {
 		vfs.Evict(m.out)

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -60,7 +62,7 @@ func (s *Store) recover() error {
 		if err := s.removeOrphans(); err != nil {
 			return err
 		}
-		if err := s.reserve.hold(); err != nil && !isFull(err) {
+		if err := s.reserve.hold(); err != nil && !errno.OutOfSpace(err) {
 			return err
 		}
 	}
@@ -76,7 +78,7 @@ func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
 		return m, err
 	}
 	if reason := whyNoManifest(names); reason != "" {
-		return nil, refused(&CorruptError{File: segment.ManifestName, Reason: reason})
+		return nil, failure.Refused(failure.Damage{File: segment.ManifestName, Reason: reason})
 	}
 	if s.options.ReadOnly {
 		return nil, fmt.Errorf("mmapkv: there is no store: %w", err)
@@ -102,20 +104,20 @@ func (s *Store) parseManifestFile() (m *segment.Manifest, err error) {
 		return new(segment.Manifest), err
 	}
 	if err != nil {
-		return nil, unusable(segment.ManifestName, err)
+		return nil, failure.Unusable(segment.ManifestName, err)
 	}
 	defer f.Close()
 	r := checkReader{file: f, pacer: &pacer{ctx: context.Background()}}
 	content, err := r.readAll(segment.MaxManifestSize)
 	if err != nil {
-		return nil, unusable(segment.ManifestName, err)
+		return nil, failure.Unusable(segment.ManifestName, err)
 	}
 	m, err = segment.ParseManifest(content)
 	switch {
 	case errors.Is(err, segment.ErrVersion):
 		return nil, fmt.Errorf("%w: %s: %w", ErrVersion, segment.ManifestName, err)
 	case err != nil:
-		return nil, refused(&CorruptError{File: segment.ManifestName, Offset: r.refusedFrom, Reason: r.why(r.refusedFrom, 1, err.Error())})
+		return nil, failure.Refused(failure.Damage{File: segment.ManifestName, Offset: r.refusedFrom, Reason: r.why(r.refusedFrom, 1, err.Error())})
 	case r.refused != nil:
 		s.noteDamage(segment.ManifestName, r.refusedFrom, r.refused.Error())
 	}
@@ -180,7 +182,7 @@ func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
 	}
 	handle, err := open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, refused(&CorruptError{File: name, Reason: "the manifest names it, and it is missing"})
+		return nil, failure.Refused(failure.Damage{File: name, Reason: "the manifest names it, and it is missing"})
 	}
 	if err != nil {
 		return nil, err
@@ -191,7 +193,7 @@ func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
 		if errors.Is(err, segment.ErrVersion) {
 			return nil, fmt.Errorf("%w: %s: %w", ErrVersion, name, err)
 		}
-		return nil, unusable(name, err)
+		return nil, failure.Unusable(name, err)
 	}
 	f := &file{dataStart: header.Size(), capacity: s.options.SegmentSize}
 	mapped := size

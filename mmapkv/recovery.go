@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -67,7 +69,7 @@ func (s *Store) scanUnsealed(f *file) (*unsealedFile, error) {
 		u.hint.Add(e)
 	})
 	if err != nil {
-		return nil, unusable(segment.FileName(f.ID), fmt.Errorf("scanning it: %w", err))
+		return nil, failure.Unusable(segment.FileName(f.ID), fmt.Errorf("scanning it: %w", err))
 	}
 	s.syncer.MarkDurable(u.found.watermark)
 	s.recovery.RecordsScanned += u.found.count
@@ -81,7 +83,7 @@ func (s *Store) decide(files []*unsealedFile, sealedSeq uint64) {
 		found[i] = u.found
 	}
 	parts := replayFiles(found, sealedSeq, s.syncer.Durable(), func(i int, r replay.Record) {
-		s.noteDamage(segment.FileName(files[i].ID), r.Offset, badValue)
+		s.noteDamage(segment.FileName(files[i].ID), r.Offset, failure.BadValue)
 	})
 	for i, part := range parts {
 		files[i].counts = part
@@ -113,14 +115,14 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 		return err
 	}
 	copies, err := s.copyUnsynced(files, reached)
-	if isFull(err) {
+	if errno.OutOfSpace(err) {
 		// What a crash left unlisted, such as half of a long value, may fill the disk.
 		if err := s.removeOrphans(); err != nil {
 			return err
 		}
 		copies, err = s.copyUnsynced(files, reached)
 	}
-	for isFull(err) && (s.reserve.give(newFileRoom, s.reserve.manifestRoom()/2) || s.reserve.giveFile(0)) {
+	for errno.OutOfSpace(err) && (s.reserve.give(newFileRoom, s.reserve.manifestRoom()/2) || s.reserve.giveFile(0)) {
 		copies, err = s.copyUnsynced(files, reached)
 	}
 	if err != nil {

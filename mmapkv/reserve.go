@@ -149,7 +149,7 @@ func (r *reserve) change(fn func(f vfs.File) error) error {
 // says nothing of the room on the disk.
 func (r *reserve) growLocked(f vfs.File, wanted int64) error {
 	err := f.Allocate(wanted)
-	if !isFull(err) {
+	if !errno.OutOfSpace(err) {
 		if err == nil {
 			r.size = max(r.size, wanted)
 		}
@@ -212,16 +212,10 @@ func (r *reserve) restore(manifest int64) {
 	}
 }
 
-// lacksRoom says whether the disk, or the share of it that the user may have, is
-// full: room that is made elsewhere helps.
-func lacksRoom(err error) bool {
-	return errors.Is(err, errno.ENOSPC) || errors.Is(err, errno.EDQUOT)
-}
-
 // makeRoom finds room on a full disk for a delete, and says whether to try again.
 // It is called by the leader.
 func (s *Store) makeRoom() bool {
-	if s.failed() != nil {
+	if s.latch.Err() != nil {
 		return false
 	}
 	return s.dropDead(false) || s.dropHint() || s.dropDead(true)

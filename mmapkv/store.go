@@ -17,6 +17,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -42,6 +43,7 @@ type Store struct {
 
 	group  *fsync.Group[*write]
 	syncer *fsync.Syncer
+	latch  *failure.Latch
 	tail   tail // guarded by leadership of group
 	shut   bool // guarded by leadership of group: no write follows
 
@@ -111,6 +113,7 @@ func newStore(options Options) *Store {
 	s.group = fsync.NewGroup(s.commit)
 	s.group.SetLinger(s.always)
 	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
+	s.latch = failure.NewLatch(s.syncer, s.events.failed)
 	return s
 }
 

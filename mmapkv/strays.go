@@ -10,6 +10,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -237,9 +238,9 @@ func (s *Store) refuseNewer(m *segment.Manifest, names []string) error {
 	known := slices.DeleteFunc(slices.Clone(newer), func(n newerFile) bool { return n.unread != nil })
 	switch {
 	case len(known) > 0:
-		return refused(&CorruptError{File: segment.ManifestName, Reason: olderManifest(known, m)})
+		return failure.Refused(failure.Damage{File: segment.ManifestName, Reason: olderManifest(known, m)})
 	case len(newer) > 0:
-		return refused(&CorruptError{File: newer[0].name, Reason: newer[0].reason(m)})
+		return failure.Refused(failure.Damage{File: newer[0].name, Reason: newer[0].reason(m)})
 	}
 	return nil
 }
@@ -278,7 +279,7 @@ func (s *Store) announceCopies(files []*unsealedFile) error {
 		})
 	}
 	err := announce()
-	if isFull(err) {
+	if errno.OutOfSpace(err) {
 		if err := s.removeOrphans(); err != nil {
 			return err
 		}

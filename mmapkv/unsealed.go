@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -160,7 +161,7 @@ func (c *tailCheck) walk(f *tailFile) error {
 			c.records++
 		}
 		if counts && !e.ValueOK {
-			c.damage(Damage{Kind: DamagedValue, File: f.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: badValue})
+			c.damage(Damage{Kind: DamagedValue, File: f.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: failure.BadValue})
 		}
 		v.pacer.rest(e.Size)
 	})

@@ -86,7 +86,7 @@ func (a *Active) Reserve(end, step, most int64) error {
 	}
 	wanted := max(end, min(most, growth(end, allocated, step)))
 	err := a.file.Allocate(wanted)
-	if err != nil && isFull(err) {
+	if err != nil && errno.OutOfSpace(err) {
 		needed := max(end, min(most, roundUp(end, blockSize)))
 		if needed < wanted {
 			wanted, err = needed, a.file.Allocate(needed)
@@ -111,12 +111,6 @@ func growth(end, allocated, step int64) int64 {
 }
 
 func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
-
-// isFull tells the errors that mean "not so much": no room, no quota, a limit on
-// the size of files.
-func isFull(err error) bool {
-	return errors.Is(err, errno.ENOSPC) || errors.Is(err, errno.EDQUOT) || errors.Is(err, errno.EFBIG)
-}
 
 // Append writes p, for which room is reserved, at End and moves End behind it.
 // On an error End stays, and written says how many bytes of p lie behind it:
@@ -156,7 +150,7 @@ func (a *Active) Fill(n int64) error {
 	}
 	from, to := max(end, a.filled), min(end+fillStep, a.allocated.Load())
 	_, err := vfs.WriteFull(a.file, zeros[:to-from], from)
-	if isFull(err) {
+	if errno.OutOfSpace(err) {
 		a.fills = false
 		return nil
 	}
