@@ -12,6 +12,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -19,7 +20,7 @@ import (
 // behind what the disk refuses to read. That comes as zeros, which never validate.
 type checkReader struct {
 	file    vfs.File
-	pacer   *pacer
+	pacer   *pace.Pacer
 	reached func(offset int64) // told how far the file was read; may be nil
 
 	refused                error // what the disk said last when it refused
@@ -34,7 +35,7 @@ const coldPart = 0.1
 const refusedPiece = 4 << 10
 
 func (r *checkReader) ReadAt(p []byte, offset int64) (n int, err error) {
-	if err := r.pacer.work(int64(len(p))); err != nil {
+	if err := r.pacer.Work(int64(len(p))); err != nil {
 		return 0, err
 	}
 	n, err = r.file.ReadAt(p, offset)
@@ -181,7 +182,7 @@ func (c *recordCheck) record(e segment.Entry) {
 	if c.hint != nil {
 		c.compare(&e)
 	}
-	c.reader.pacer.rest(e.Size)
+	c.reader.pacer.Rest(e.Size)
 }
 
 // hintFlags are the flags of a record that its hint has too.

@@ -92,7 +92,7 @@ func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.Hint
 // writeHint publishes the hint of a file that ends at end. A hint that does not
 // fit on the disk is left out: it costs time at the next Open, nothing else.
 func (s *Store) writeHint(f *file, end segment.End) error {
-	hint, err := s.buildHint(f, end, s.sealing.pause)
+	hint, err := s.buildHint(f, end, s.sealing.Pause)
 	if err != nil {
 		s.events.message(slog.LevelWarn, "mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
 		return nil
@@ -102,7 +102,7 @@ func (s *Store) writeHint(f *file, end segment.End) error {
 
 // publishBuilt gives a file that ends at end the hint that was built of its records.
 func (s *Store) publishBuilt(f *file, hint *segment.HintBuilder, end segment.End) error {
-	size, err := s.publishHint(f.ID, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()), s.sealing.pause)
+	size, err := s.publishHint(f.ID, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()), s.sealing.Pause)
 	f.hintBytes.Store(size)
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -27,7 +28,7 @@ import (
 // next Open.
 type merge struct {
 	store *Store
-	pacer *pacer
+	pacer *pace.Pacer
 	run   []*file
 	older []*file // all that are older than the run
 
@@ -224,7 +225,7 @@ func (m *merge) copyFile(i int, f *file) error {
 			m.note(move{hash: print.Hash, check: print.Check, from: here, keySize: uint16(len(r.Key)),
 				offset: uint32((m.end.Offset - wrote) / segment.Alignment), size: uint32(wrote / segment.Alignment)})
 		}
-		if err := m.pacer.work(r.Size + wrote); err != nil {
+		if err := m.pacer.Work(r.Size + wrote); err != nil {
 			return err
 		}
 	}
@@ -285,7 +286,7 @@ func (m *merge) write(r *segment.Record, tombstone bool) (size int64, err error)
 		entry.Flags = segment.Tombstone
 	} else if r.Flags&segment.Expires != 0 {
 		entry.Flags, entry.Expiry = segment.Expires, r.Expiry
-		m.made.expiriesOf(m.most()).add(at, r.Expiry)
+		m.made.expiriesOf(m.most()).Add(at, r.Expiry)
 	}
 	if entry.Flags != 0 {
 		m.made.mayShadow.Store(true)
@@ -322,7 +323,7 @@ func (m *merge) create() error {
 	m.end.Offset = m.header.Size()
 	m.made = &file{pins: map[segment.ID]int64{}}
 	m.hint = segment.NewHintBuilder()
-	m.hint.Pause = m.pacer.pause
+	m.hint.Pause = m.pacer.Pause
 	return nil
 }
 
@@ -371,7 +372,7 @@ func (m *merge) finish() (*file, error) {
 	hint := m.hint.Encode(m.id, m.header.Salt, m.end, s.syncer.Durable())
 	f.hintBytes.Store(segment.HintSize(hint))
 	// It syncs the directory, and so the name of the new file too.
-	if err := fsync.Publish(s.dir, segment.HintName(m.id), hint, m.pacer.pause); err != nil {
+	if err := fsync.Publish(s.dir, segment.HintName(m.id), hint, m.pacer.Pause); err != nil {
 		return nil, s.latch.WriteError(err)
 	}
 	if m.cold {
@@ -406,7 +407,7 @@ func (m *merge) findShadows() error {
 			return unreadable(f, f.dataStart, err)
 		}
 		all = append(all, found...)
-		if err := m.pacer.work(f.hintBytes.Load()); err != nil {
+		if err := m.pacer.Work(f.hintBytes.Load()); err != nil {
 			return err
 		}
 	}
@@ -431,7 +432,7 @@ func (m *merge) findShadows() error {
 // shadowsOf finds those of the i-th file of the run.
 func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error) {
 	s := m.store
-	err = m.store.withHint(f, m.pacer.pause, func(hint *fileHint) error {
+	err = m.store.withHint(f, m.pacer.Pause, func(hint *fileHint) error {
 		found = nil
 		for e, err := range hint.Entries() {
 			if err != nil {
@@ -460,7 +461,7 @@ func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error
 // others. A file with ranges that cannot be read may hold any key.
 func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
 	damaged := false
-	err = m.store.withHint(f, m.pacer.pause, func(hint *fileHint) error {
+	err = m.store.withHint(f, m.pacer.Pause, func(hint *fileHint) error {
 		rest, damaged = nil, len(hint.Damages()) > 0
 		left := shadows
 		for e, err := range hint.Entries() {
@@ -490,5 +491,5 @@ func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
 		}
 		return nil, nil
 	}
-	return rest, m.pacer.work(f.hintBytes.Load())
+	return rest, m.pacer.Work(f.hintBytes.Load())
 }

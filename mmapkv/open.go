@@ -11,6 +11,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -107,7 +108,7 @@ func (s *Store) parseManifestFile() (m *segment.Manifest, err error) {
 		return nil, failure.Unusable(segment.ManifestName, err)
 	}
 	defer f.Close()
-	r := checkReader{file: f, pacer: &pacer{ctx: context.Background()}}
+	r := checkReader{file: f, pacer: &pace.Pacer{Ctx: context.Background()}}
 	content, err := r.readAll(segment.MaxManifestSize)
 	if err != nil {
 		return nil, failure.Unusable(segment.ManifestName, err)

@@ -322,7 +322,7 @@ func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
 	cancel()
 	for what, done := range map[string]int64{"in the run": 0, "in what is older": -files[1].hintBytes.Load()} {
 		pacer, end := s.newPacer(ctx)
-		pacer.looked = done
+		pacer.Looked = done
 		m := merge{store: s, pacer: pacer, run: files[1:], older: files[:1]}
 		if err := m.findShadows(); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled %s: %v", what, err)

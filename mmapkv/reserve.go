@@ -245,7 +245,7 @@ func (s *Store) dropDead(wait bool) bool {
 	}
 	pacer, done := s.newPacer(context.Background())
 	defer done()
-	pacer.budget = 0 // writers wait for it
+	pacer.Budget = 0 // writers wait for it
 	_, err := s.compactRun(pacer, run)
 	return err == nil
 }

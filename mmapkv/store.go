@@ -17,7 +17,9 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -59,7 +61,7 @@ type Store struct {
 
 	// maintenance guards prepared, spare and sealing.
 	maintenance rank.Mutex[rank.Maintenance]
-	sealing     pacer        // what sealing keeps pace with
+	sealing     pace.Pacer   // what sealing keeps pace with
 	sealWaiters atomic.Int32 // writers who wait for sealing to end
 	prepared    *file        // listed, and the next tail
 	spare       *file        // prepared once, then displaced by a long value's file
@@ -72,7 +74,7 @@ type Store struct {
 	scrubs         scrubs
 	events         *notifier
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
-	expiry         expiry
+	sweeper        sweeper
 	wakePopulate   chan struct{} // holds one token when populate has
 	populateAll    atomic.Bool   // and looks at all files
 
@@ -104,12 +106,12 @@ func newStore(options Options) *Store {
 		liftBudget:     make(chan struct{}, 1),
 		wakeCompaction: make(chan struct{}, 1),
 		wakePopulate:   make(chan struct{}, 1),
-		expiry:         expiry{wake: make(chan struct{}, 1)},
+		sweeper:        sweeper{wake: make(chan struct{}, 1)},
 		events:         newNotifier(options.Events, options.Logger),
 	}
 	s.files.keys = options.newIndex(options.ExpectedKeys)
 	s.files.live = &s.live
-	s.expiry.due.Store(never)
+	s.sweeper.due.Store(expiry.Never)
 	s.group = fsync.NewGroup(s.commit)
 	s.group.SetLinger(s.always)
 	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)

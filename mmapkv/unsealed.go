@@ -163,7 +163,7 @@ func (c *tailCheck) walk(f *tailFile) error {
 		if counts && !e.ValueOK {
 			c.damage(Damage{Kind: DamagedValue, File: f.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: failure.BadValue})
 		}
-		v.pacer.rest(e.Size)
+		v.pacer.Rest(e.Size)
 	})
 	if err == nil {
 		c.lose(f, c.replay.EndFile())

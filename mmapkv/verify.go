@@ -14,6 +14,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/nap"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -54,7 +55,7 @@ func Verify(ctx context.Context, dir string, o *VerifyOptions) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	v := verifier{dir: opened, pacer: &pacer{ctx: ctx}, progress: options.Progress}
+	v := verifier{dir: opened, pacer: &pace.Pacer{Ctx: ctx}, progress: options.Progress}
 	err = v.run()
 	return v.report(), errors.Join(err, opened.Close())
 }
@@ -74,7 +75,7 @@ func (s *Store) Verify(ctx context.Context) (Report, error) {
 	if s.closed.Load() {
 		return Report{}, ErrClosed
 	}
-	ctx, done := ownContext(ctx)
+	ctx, done := pace.OwnContext(ctx)
 	defer done()
 	rank.Acquire[rank.InFlight]()
 	s.writing.Add(1) // Close waits for it as for a write
@@ -90,13 +91,13 @@ func (s *Store) Verify(ctx context.Context) (Report, error) {
 }
 
 // newQuietPacer makes what a check keeps pace with: it gives way to everybody.
-func (s *Store) newQuietPacer(ctx context.Context, budget int64) (p *pacer, done func()) {
-	p = &pacer{ctx: ctx, stop: s.stop, budget: budget, hurry: s.closed.Load, busy: s.beingWritten, began: time.Now()}
+func (s *Store) newQuietPacer(ctx context.Context, budget int64) (p *pace.Pacer, done func()) {
+	p = &pace.Pacer{Ctx: ctx, Stop: s.stop, Budget: budget, Hurry: s.closed.Load, Busy: s.beingWritten, Began: time.Now()}
 	if s.manual() {
 		return p, func() {}
 	}
-	p.napper = nap.New()
-	return p, p.napper.Close
+	p.Napper = nap.New()
+	return p, p.Napper.Close
 }
 
 // verifier is one run of Verify.
@@ -108,7 +109,7 @@ func (s *Store) newQuietPacer(ctx context.Context, budget int64) (p *pacer, done
 // watermark; only they have to be there.
 type verifier struct {
 	dir      vfs.Dir
-	pacer    *pacer
+	pacer    *pace.Pacer
 	progress func(done, total int64)
 	known    uint64 // all records up to this number can be read; 0: the manifest knows
 
@@ -139,7 +140,7 @@ func (v *verifier) report() Report {
 }
 
 func (v *verifier) run() error {
-	if err := v.pacer.cancelled(); err != nil {
+	if err := v.pacer.Cancelled(); err != nil {
 		return err
 	}
 	v.done, v.absent = map[segment.ID]bool{}, map[segment.ID]bool{}
@@ -398,7 +399,7 @@ func (v *verifier) findNewer(names []string) (newer []newerFile, err error) {
 		}
 		edit := v.manifest.Edit
 		open := func(name string) (vfs.File, error) {
-			if err := v.pacer.cancelled(); err != nil {
+			if err := v.pacer.Cancelled(); err != nil {
 				return nil, err
 			}
 			return v.dir.OpenReadOnly(name)
