@@ -39,7 +39,7 @@ func (s *Store) putLong(key, value []byte, expiry int64) error {
 	defer w.discard()
 	s.expect(w, size)
 	defer s.arrived(w)
-	if err := s.reserve.hold(); err != nil {
+	if err := s.reserve.Hold(); err != nil {
 		return s.latch.WriteError(err)
 	}
 	f, err := s.createFile(segment.HeaderSize + size)

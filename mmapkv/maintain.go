@@ -71,7 +71,7 @@ func (s *Store) prepare() (did bool, err error) {
 	if s.syncer.Err() != nil || s.prepared != nil || len(s.files.unsealed()) != 1 {
 		return false, nil
 	}
-	if err := s.reserve.hold(); err != nil {
+	if err := s.reserve.Hold(); err != nil {
 		return false, err
 	}
 	return true, s.prepareLocked(s.options.SegmentSize, false)

@@ -10,6 +10,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -61,7 +62,7 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 	done, left, err := m.appendLocked(s.dir, &next)
 	if !done && err == nil {
 		next.Salt = s.random()
-		if err = m.replaceLocked(s.dir, &s.reserve, &next, left, mayReserve); err == nil {
+		if err = m.replaceLocked(s.dir, s.reserve, &next, left, mayReserve); err == nil {
 			s.noteManifestLocked()
 		}
 	}
@@ -127,7 +128,7 @@ func (m *manifestLog) appendLocked(dir vfs.Dir, next *segment.Manifest) (done bo
 
 // replaceLocked makes the next manifest durable as a new file. Where that does not
 // work, nobody may find later what was left of an edit that was not made.
-func (m *manifestLog) replaceLocked(dir vfs.Dir, r *reserve, next *segment.Manifest, left int, mayReserve bool) error {
+func (m *manifestLog) replaceLocked(dir vfs.Dir, r *reserve.Reserve, next *segment.Manifest, left int, mayReserve bool) error {
 	err := m.publishLocked(dir, r, next, mayReserve)
 	if err == nil || failure.PublishFailed(err) || left == 0 {
 		return err
@@ -140,21 +141,21 @@ func (m *manifestLog) replaceLocked(dir vfs.Dir, r *reserve, next *segment.Manif
 
 // publishLocked writes a full copy. On a full disk the room of the old manifest is for
 // the reserve, when the new one is in its place.
-func (m *manifestLog) publishLocked(dir vfs.Dir, r *reserve, next *segment.Manifest, mayReserve bool) error {
+func (m *manifestLog) publishLocked(dir vfs.Dir, r *reserve.Reserve, next *segment.Manifest, mayReserve bool) error {
 	content := next.Append(nil)
 	size := int64(len(content))
 	publish := func() error { return fsync.Publish(dir, segment.ManifestName, content, nil) }
 	err := publish()
 	for _, give := range []func() bool{
-		func() bool { return r.giveFile(0) },
-		func() bool { return r.give(size, 0) },
-		r.giveAll,
+		func() bool { return r.GiveFile(0) },
+		func() bool { return r.Give(size, 0) },
+		r.GiveAll,
 	} {
 		for mayReserve && errno.OutOfSpace(err) && !failure.PublishFailed(err) && give() {
 			err = publish()
 		}
 	}
-	r.restore(size)
+	r.Restore(size)
 	if err == nil {
 		m.edits = next.EditLog()
 	}

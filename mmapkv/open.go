@@ -40,7 +40,9 @@ func (s *Store) recover() error {
 	s.lastGiven.Store(m.LastSeq)
 	s.recovery.Clean = m.Clean
 
-	s.reserve.held = slices.Contains(names, segment.ReserveName)
+	if slices.Contains(names, segment.ReserveName) {
+		s.reserve.Found()
+	}
 	if err := s.openFiles(m); err != nil {
 		return err
 	}
@@ -63,7 +65,7 @@ func (s *Store) recover() error {
 		if err := s.removeOrphans(); err != nil {
 			return err
 		}
-		if err := s.reserve.hold(); err != nil && !errno.OutOfSpace(err) {
+		if err := s.reserve.Hold(); err != nil && !errno.OutOfSpace(err) {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -122,7 +123,7 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 		}
 		copies, err = s.copyUnsynced(files, reached)
 	}
-	for errno.OutOfSpace(err) && (s.reserve.give(newFileRoom, s.reserve.manifestRoom()/2) || s.reserve.giveFile(0)) {
+	for errno.OutOfSpace(err) && (s.reserve.Give(reserve.NewFileRoom, s.reserve.ManifestRoom()/2) || s.reserve.GiveFile(0)) {
 		copies, err = s.copyUnsynced(files, reached)
 	}
 	if err != nil {

@@ -103,7 +103,7 @@ func (s *Store) prepareLocked(capacity int64, mayReserve bool) error {
 	} else {
 		var err error
 		f, err = s.createFile(capacity)
-		for tried := 0; mayReserve && errno.OutOfSpace(err) && s.reserve.release(tried); tried++ {
+		for tried := 0; mayReserve && errno.OutOfSpace(err) && s.reserve.Release(tried); tried++ {
 			f, err = s.createFile(capacity)
 		}
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -65,7 +66,7 @@ type Store struct {
 	sealWaiters atomic.Int32 // writers who wait for sealing to end
 	prepared    *file        // listed, and the next tail
 	spare       *file        // prepared once, then displaced by a long value's file
-	reserve     reserve
+	reserve     *reserve.Reserve
 
 	compacting     chan struct{} // holds one token while somebody compacts
 	liftBudget     chan struct{} // holds one token when a delete waits for that on a full disk
@@ -199,13 +200,13 @@ func (s *Store) enterDir(path string) (err error) {
 	if s.dir, err = fsys.OpenDir(path); err != nil {
 		return err
 	}
+	s.reserve = reserve.New(s.dir)
 	if s.lock, err = s.takeLock(); err != nil {
 		return errors.Join(err, s.dir.Close())
 	}
 	if !s.options.ReadOnly {
 		s.lockName = nameOf(s.dir, segment.LockName)
 	}
-	s.reserve.dir = s.dir
 	return nil
 }
 

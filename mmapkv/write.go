@@ -11,6 +11,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/invariant"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -432,7 +433,7 @@ func (s *Store) reserveTail(size int64, mayReserve bool) error {
 	if end <= t.file.active.Allocated() {
 		return nil
 	}
-	err := s.reserve.hold()
+	err := s.reserve.Hold()
 	if !errno.OutOfSpace(err) {
 		err = t.file.active.Reserve(end, growthStep, t.file.capacity)
 	}
@@ -452,13 +453,13 @@ func (s *Store) reserveTail(size int64, mayReserve bool) error {
 // reserveBlocks has the disk, which is full, grant the tail the blocks up to end.
 func (s *Store) reserveBlocks(end int64) error {
 	f := s.tail.file
-	most := min(onDisk(end), f.capacity)
+	most := min(vfs.OnDisk(end), f.capacity)
 	for {
-		err := f.active.Reserve(end, blockSize, most)
+		err := f.active.Reserve(end, vfs.BlockSize, most)
 		if !errno.OutOfSpace(err) {
 			return err
 		}
-		if !s.reserve.give(most-f.active.Allocated(), s.reserve.manifestRoom()) && !(errno.DiskFull(err) && s.makeRoom()) {
+		if !s.reserve.Give(most-f.active.Allocated(), s.reserve.ManifestRoom()) && !(errno.DiskFull(err) && s.makeRoom()) {
 			return err
 		}
 	}

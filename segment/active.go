@@ -9,9 +9,6 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// blockSize is what a nearly full disk is asked for, rather than a whole step.
-const blockSize = 4 << 10
-
 // Active is the file being written, together with the Segment that readers have
 // of it. What must hold: End never moves back; all bytes in front of it are
 // written; Limit <= End <= Allocated. Publishing is not done here: whoever
@@ -87,7 +84,7 @@ func (a *Active) Reserve(end, step, most int64) error {
 	wanted := max(end, min(most, growth(end, allocated, step)))
 	err := a.file.Allocate(wanted)
 	if err != nil && errno.OutOfSpace(err) {
-		needed := max(end, min(most, roundUp(end, blockSize)))
+		needed := max(end, min(most, vfs.OnDisk(end)))
 		if needed < wanted {
 			wanted, err = needed, a.file.Allocate(needed)
 		}
@@ -103,14 +100,12 @@ func (a *Active) Reserve(end, step, most int64) error {
 // growth is the first of step, 2*step, 4*step … that is behind allocated and
 // holds end.
 func growth(end, allocated, step int64) int64 {
-	size := max(step, blockSize)
+	size := max(step, vfs.BlockSize)
 	for size <= allocated || size < end {
 		size *= 2
 	}
 	return size
 }
-
-func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
 
 // Append writes p, for which room is reserved, at End and moves End behind it.
 // On an error End stays, and written says how many bytes of p lie behind it:

@@ -14,11 +14,12 @@ const module = "github.com/mmapkv/mmapkv"
 
 // rooms lists what each package may import of the module, its tests aside.
 var rooms = map[string][]string{
-	"mmapkv":                  {"mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/pace", "mmapkv/internal/replay", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
+	"mmapkv":                  {"mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/pace", "mmapkv/internal/replay", "mmapkv/internal/reserve", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
 	"mmapkv/internal/expiry":  {"segment"},
 	"mmapkv/internal/failure": {"fsync", "internal/errno"},
 	"mmapkv/internal/pace":    {"mmapkv/internal/failure", "internal/nap", "internal/rank"},
 	"mmapkv/internal/replay":  {"segment", "internal/invariant"},
+	"mmapkv/internal/reserve": {"segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"segment":                 {"internal/bulk", "internal/errno", "internal/invariant", "internal/prefetch", "internal/vfs"},
 	"index":                   {"internal/invariant", "internal/prefetch", "internal/rank"},
 	"fsync":                   {"internal/vfs", "internal/invariant", "internal/rank"},
