@@ -9,6 +9,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -30,7 +31,7 @@ func (h *fileHint) Close() {
 // openHint opens the hint of a file, if it is whole and covers just what counts.
 // pause is as segment.OpenHint has it.
 func (s *Store) openHint(f *file, pause func()) (*fileHint, error) {
-	from, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
+	from, size, err := patient.OpenBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +76,7 @@ func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.Hint
 	if err != nil || !hint.Damaged() {
 		return hint, err
 	}
-	file, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
+	file, size, err := patient.OpenBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
 	if errno.Scarce(err) {
 		return nil, err // what it knows would be gone for good
 	}
@@ -140,7 +141,7 @@ func (s *Store) withHint(f *file, pause func(), use func(*fileHint) error) error
 // hintCount is how many keys a file's hint says that it has; 0 where that is not to
 // be had.
 func (s *Store) hintCount(f *file) int {
-	hint, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
+	hint, size, err := patient.OpenBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
 	if err != nil {
 		return 0
 	}

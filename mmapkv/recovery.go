@@ -252,3 +252,34 @@ func (s *Store) adopt(files, kept []*unsealedFile, copies []*file) error {
 	}
 	return nil
 }
+
+// announceCopies commits, before recovery writes the first copy, that the numbers of
+// all records that were found are given, and the ids that the copies may get. Whatever
+// a crash then leaves of the copies is known: they count only once they are listed.
+func (s *Store) announceCopies(files []*unsealedFile) error {
+	if !slices.ContainsFunc(files, func(u *unsealedFile) bool { return u.counts.Synced < u.counts.Records }) {
+		return nil // there is nothing to copy
+	}
+	first := s.manifest.current.NextID // nobody else is there yet
+	announce := func() error {
+		return s.edit(true, func(m *segment.Manifest) error {
+			m.NextID = min(m.NextID+mostUnlisted, segment.MaxNextID)
+			return nil
+		})
+	}
+	err := announce()
+	if errno.OutOfSpace(err) {
+		if err := s.removeOrphans(); err != nil {
+			return err
+		}
+		err = announce()
+	}
+	if err != nil {
+		return err
+	}
+	// The copies get the next ids, and those that they do not use are still free.
+	s.manifest.mu.Lock()
+	defer s.manifest.mu.Unlock()
+	s.manifest.current.NextID = first
+	return nil
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -144,13 +145,13 @@ func (s *Store) scrubFile(f *file, before uint64, pacer *pace.Pacer) error {
 	cold := vfs.Resident(f.File(), f.end.Offset) < coldPart
 	read := int64(0)
 	c := recordCheck{
-		reader: &checkReader{file: f.File(), pacer: pacer, reached: func(offset int64) {
+		reader: &patient.Reader{File: f.File(), Before: pacer.Work, Reached: func(offset int64) {
 			if offset > read {
 				s.scrubs.read(offset - read)
 				read = offset
 			}
 		}},
-		name: segment.FileName(f.ID), dataStart: f.dataStart, size: f.end.Offset, after: before,
+		pacer: pacer, name: segment.FileName(f.ID), dataStart: f.dataStart, size: f.end.Offset, after: before,
 		info: segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end},
 		found: func(d Damage) {
 			if !f.dropped.Load() {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -114,7 +115,7 @@ func (v *verifier) openTail() (files []*tailFile, changed bool, err error) {
 
 // readFirst finds what the first record says of the file before.
 func (t *tailFile) readFirst(v *verifier) error {
-	e, err := segment.NewScanner(&checkReader{file: t.File, pacer: v.pacer}, t.salt, t.known.DataStart, t.known.Size).Next()
+	e, err := segment.NewScanner(&patient.Reader{File: t.File, Before: v.pacer.Work}, t.salt, t.known.DataStart, t.known.Size).Next()
 	switch {
 	case err == nil && replay.Credible(&e, v.manifest.LastSeq):
 		t.known.HasFirst, t.known.Previous = true, e.Previous

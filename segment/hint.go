@@ -32,8 +32,9 @@ const (
 	// each, is that of no release; nothing reads it.
 	hintVersion = 2
 
-	// hintFlags are the flags that a hint knows: the others concern only recovery.
-	hintFlags = Tombstone | Expires
+	// HintFlags are the flags of a record that its hint has too. The others concern only
+	// recovery.
+	HintFlags = Tombstone | Expires
 
 	minEntrySize  = 5 // flags, and four numbers of one byte
 	directorySize = 4 // of one entry's place
@@ -98,7 +99,7 @@ func (b *HintBuilder) room(size int) *[]byte {
 
 // appendEntry encodes a record for a hint.
 func appendEntry(out []byte, e Entry) []byte {
-	out = append(out, byte(e.Flags&hintFlags))
+	out = append(out, byte(e.Flags&HintFlags))
 	out = binary.AppendUvarint(out, uint64(len(e.Key)))
 	out = append(out, e.Key...)
 	out = binary.AppendUvarint(out, uint64(e.Offset)/Alignment)
@@ -148,7 +149,7 @@ func cutEntry(b []byte) (e HintEntry, rest []byte, ok bool) {
 		return e, nil, false
 	}
 	e = HintEntry{Key: key, Offset: int64(offset) * Alignment, Size: int64(size) * Alignment, Seq: seq, Flags: Flags(b[0])}
-	if e.Flags&^hintFlags != 0 {
+	if e.Flags&^HintFlags != 0 {
 		return e, nil, false
 	}
 	if e.Flags&Expires != 0 {

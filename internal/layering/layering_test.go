@@ -14,10 +14,12 @@ const module = "github.com/mmapkv/mmapkv"
 
 // rooms lists what each package may import of the module, its tests aside.
 var rooms = map[string][]string{
-	"mmapkv":                  {"mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/pace", "mmapkv/internal/replay", "mmapkv/internal/reserve", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
+	"mmapkv":                  {"mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/pace", "mmapkv/internal/patient", "mmapkv/internal/replay", "mmapkv/internal/reserve", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
 	"mmapkv/internal/expiry":  {"segment"},
 	"mmapkv/internal/failure": {"fsync", "internal/errno"},
+	"mmapkv/internal/listing": {"mmapkv/internal/failure", "mmapkv/internal/patient", "segment", "internal/errno", "internal/vfs"},
 	"mmapkv/internal/pace":    {"mmapkv/internal/failure", "internal/nap", "internal/rank"},
+	"mmapkv/internal/patient": {"internal/errno", "internal/vfs"},
 	"mmapkv/internal/replay":  {"segment", "internal/invariant"},
 	"mmapkv/internal/reserve": {"segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"segment":                 {"internal/bulk", "internal/errno", "internal/invariant", "internal/prefetch", "internal/vfs"},
