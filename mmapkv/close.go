@@ -122,6 +122,6 @@ func (s *Store) release() error {
 	for _, f := range files {
 		f.AwaitRelease()
 	}
-	s.space.awaitReleases()
+	s.retired.awaitReleases()
 	return err
 }

@@ -2,7 +2,6 @@ package mmapkv
 
 import (
 	"fmt"
-	"log/slog"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -103,15 +102,4 @@ func (s *Store) warmUp() error {
 	markCold(s.files.order)
 	s.populateAll.Store(true)
 	return nil
-}
-
-// lockNew keeps a new file in memory if the options say so. It goes without where
-// the system does not let the process have more.
-func (s *Store) lockNew(f *file) {
-	if !s.options.LockMemory {
-		return
-	}
-	if err := f.Lock(); err != nil {
-		s.events.message(slog.LevelWarn, "mmapkv: a new segment is not locked in memory", "file", segment.FileName(f.ID), "error", err)
-	}
 }

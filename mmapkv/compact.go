@@ -383,7 +383,7 @@ func (s *Store) discard(run []*file) {
 	for _, f := range run {
 		s.remove(segment.FileName(f.ID))
 		s.removeHint(f.ID)
-		s.space.retire(f)
+		s.retired.retire(f)
 	}
 }
 

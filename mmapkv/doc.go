@@ -99,7 +99,7 @@
 //
 // The others are leaves: nobody wants any lock while holding one. They are Group.mu
 // and Syncer.mu of package fsync, walkers.mu of package index, and here
-// loading.mu, reserve.mu, space.mu, compactions.mu, scrubs.mu, sweptRecords.mu,
+// loading.mu, reserve.mu, space.mu, retiredFiles.mu, compactions.mu, scrubs.mu, sweptRecords.mu,
 // notifier.mu and walks.mu. What xsync and package vfs lock inside comes behind them.
 //
 // Code of the user is called under none of all these: callbacks of View, GetMany

@@ -7,6 +7,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -253,4 +254,35 @@ func (f *file) expiriesOf(size int64) *expiry.Table {
 		t = f.expiring.Load()
 	}
 	return t
+}
+
+// corrupt is the error of damage in the file.
+func (f *file) corrupt(offset int64, reason string) error {
+	return failure.Corrupt(failure.Damage{File: segment.FileName(f.ID), Offset: offset, Reason: reason})
+}
+
+// recordSize is the size of the record at a location of the index.
+func (f *file) recordSize(loc index.Location) int64 {
+	if size, known := loc.Size(); known {
+		return size
+	}
+	if !f.Acquire() {
+		return 0 // it was compacted, and its account is gone
+	}
+	defer f.Release()
+	size, err := segment.ReadRecordSize(f.File(), loc.Offset(), f.Limit())
+	if err != nil {
+		return 0 // damaged meanwhile; every read of it says so
+	}
+	return size
+}
+
+// sync makes what was written to a file durable. One that is retired was sealed, and
+// synced for that.
+func (f *file) sync() error {
+	if !f.Acquire() {
+		return nil
+	}
+	defer f.Release()
+	return f.File().Datasync()
 }

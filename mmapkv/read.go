@@ -99,10 +99,6 @@ func (f *found) isFault(recovered any, err *error) bool {
 	return fault
 }
 
-func (f *file) corrupt(offset int64, reason string) error {
-	return failure.Corrupt(failure.Damage{File: segment.FileName(f.ID), Offset: offset, Reason: reason})
-}
-
 // Get returns a copy of the key's value that the caller owns, not nil even when
 // the value is empty. ErrNotFound when the key has none.
 func (s *Store) Get(key []byte) ([]byte, error) {

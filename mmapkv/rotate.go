@@ -199,13 +199,3 @@ func (s *Store) syncLog() (upTo uint64, err error) {
 	}
 	return upTo, nil
 }
-
-// sync makes what was written to a file durable. One that is retired was sealed, and
-// synced for that.
-func (f *file) sync() error {
-	if !f.Acquire() {
-		return nil
-	}
-	defer f.Release()
-	return f.File().Datasync()
-}

@@ -2,13 +2,11 @@ package mmapkv
 
 import (
 	"math"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
-	"github.com/mmapkv/mmapkv/segment"
 )
 
 // space watches what the store takes on disk, beside what it promised to take at
@@ -27,43 +25,8 @@ type space struct {
 	mu       rank.Mutex[rank.Space]
 	ended    bool // nobody waits any more
 	room     chan struct{}
-	retired  []*segment.Segment // unlinked, and take room until no reader uses them
-	promised int64              // what the compaction in flight will write
-	coming   int64              // what large writes will take that have no room yet
-}
-
-// retire retires a file that is unlinked, and counts it if a reader uses it.
-func (p *space) retire(f *file) {
-	f.Retire()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.retired = append(p.retired, f.Segment)
-	p.heldLocked()
-}
-
-// held is what unlinked files still take.
-func (p *space) held() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.heldLocked()
-}
-
-func (p *space) heldLocked() (bytes int64) {
-	p.retired = slices.DeleteFunc(p.retired, (*segment.Segment).Released)
-	for _, r := range p.retired {
-		bytes += r.Limit()
-	}
-	return bytes
-}
-
-// awaitReleases returns when the unlinked files that no read uses are released.
-func (p *space) awaitReleases() {
-	p.mu.Lock()
-	retired := slices.Clone(p.retired)
-	p.mu.Unlock()
-	for _, r := range retired {
-		r.AwaitRelease()
-	}
+	promised int64 // what the compaction in flight will write
+	coming   int64 // what large writes will take that have no room yet
 }
 
 // promise counts what a compaction of the run will write at most, or, with nil,

@@ -123,7 +123,7 @@ func (s *Store) Stats() Stats {
 		WriteStall: time.Duration(s.stalled.Load()),
 		Err:        s.latch.Err(),
 
-		HeldBytes:     s.space.held(),
+		HeldBytes:     s.retired.held(),
 		Compaction:    s.compactions.get(),
 		Scrub:         s.scrubs.get(),
 		EventsDropped: s.events.dropped(),

@@ -32,6 +32,10 @@ type Store struct {
 	random  func() uint64
 	hasher  index.Hasher
 
+	readOnly, lockMemory bool
+	segmentSize          int64
+	syncParents          func() error // makes the names of the directory and its parents durable
+
 	path string
 	dir  vfs.Dir
 	lock vfs.Lock // nil when read-only media has no lock file
@@ -72,6 +76,7 @@ type Store struct {
 	liftBudget     chan struct{} // holds one token when a delete waits for that on a full disk
 	compactions    compactions
 	space          space
+	retired        retiredFiles
 	scrubs         scrubs
 	events         *notifier
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
@@ -110,6 +115,8 @@ func newStore(options Options) *Store {
 		sweeper:        sweeper{wake: make(chan struct{}, 1)},
 		events:         newNotifier(options.Events, options.Logger),
 	}
+	s.readOnly, s.lockMemory, s.segmentSize = options.ReadOnly, options.LockMemory, options.SegmentSize
+	s.syncParents = func() error { return vfs.SyncParents(options.fileSystem(), s.path) }
 	s.files.keys = options.newIndex(options.ExpectedKeys)
 	s.files.live = &s.live
 	s.sweeper.due.Store(expiry.Never)

@@ -2,7 +2,6 @@ package mmapkv
 
 import (
 	"github.com/mmapkv/mmapkv/index"
-	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
@@ -149,14 +148,6 @@ func (s *Store) expireRecord(f *file, r *expiredRecord) {
 	}
 }
 
-// sweptRecords are the records that the sweep takes out of a file while a compaction
-// has it in hand. One may be told that the sweep did not take out in the end.
-type sweptRecords struct {
-	mu      rank.Mutex[rank.Swept] // guards the rest; a leaf
-	offsets map[int64]bool
-	bytes   int64
-}
-
 // watchSweep has the sweep tell what it takes out of the files, from here on, until
 // the function that it returns is called.
 func (s *Store) watchSweep(files []*file) (stop func()) {
@@ -167,27 +158,6 @@ func (s *Store) watchSweep(files []*file) (stop func()) {
 			f.swept.Store(make())
 		}
 	}
-	set(func() *sweptRecords { return &sweptRecords{offsets: map[int64]bool{}} })
+	set(newSwept)
 	return func() { set(func() *sweptRecords { return nil }) }
-}
-
-func (r *sweptRecords) add(offset int64, keySize int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.offsets[offset] = true
-	r.bytes += segment.RecordSize(keySize, 0, segment.Tombstone)
-}
-
-// has says whether the record at an offset may have been taken out.
-func (r *sweptRecords) has(offset int64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.offsets[offset]
-}
-
-// tombstones is what tombstones in their place would take, in bytes.
-func (r *sweptRecords) tombstones() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.bytes
 }

@@ -46,7 +46,7 @@ func (s *Store) dropUnlisted(f *file) {
 
 // removeFile retires a file that is not listed, and unlinks it.
 func (s *Store) removeFile(f *file) {
-	s.space.retire(f)
+	s.retired.retire(f)
 	s.remove(segment.FileName(f.ID))
 }
 
@@ -127,4 +127,15 @@ func (s *Store) removeOrphans() error {
 		s.remove(name)
 	}
 	return nil
+}
+
+// lockNew keeps a new file in memory if the options say so. It goes without where
+// the system does not let the process have more.
+func (s *Store) lockNew(f *file) {
+	if !s.lockMemory {
+		return
+	}
+	if err := f.Lock(); err != nil {
+		s.events.message(slog.LevelWarn, "mmapkv: a new segment is not locked in memory", "file", segment.FileName(f.ID), "error", err)
+	}
 }

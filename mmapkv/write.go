@@ -652,19 +652,3 @@ func (s *Store) markDead(old index.Location, keySize int) {
 		f.addLive(f.recordSize(old), keySize, -1)
 	}
 }
-
-// recordSize is the size of the record at a location of the index.
-func (f *file) recordSize(loc index.Location) int64 {
-	if size, known := loc.Size(); known {
-		return size
-	}
-	if !f.Acquire() {
-		return 0 // it was compacted, and its account is gone
-	}
-	defer f.Release()
-	size, err := segment.ReadRecordSize(f.File(), loc.Offset(), f.Limit())
-	if err != nil {
-		return 0 // damaged meanwhile; every read of it says so
-	}
-	return size
-}

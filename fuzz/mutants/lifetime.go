@@ -46,7 +46,7 @@ var usingMutants = []mutant{
 		"	s.walks.leave(s.live.Load())\n	s.live.Store(nil)\n	files := s.files.drop()\n",
 		"	last := s.live.Swap(nil)\n	defer func() { s.walks.leave(last) }()\n	files := s.files.drop()\n"},
 	{"Close does not wait for what reads have left", "mmapkv/close.go",
-		"	s.space.awaitReleases()\n", ""},
+		"	s.retired.awaitReleases()\n", ""},
 	{"a sync does not ask whether its file is there", "mmapkv/rotate.go",
 		"	if !f.Acquire() {\n		return nil\n	}\n	defer f.Release()\n	return f.File().Datasync()", "	return f.File().Datasync()"},
 	{"Range ends where the log was", "mmapkv/iterate.go",

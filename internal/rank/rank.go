@@ -53,6 +53,7 @@ type (
 	Loading     struct{} // loading.mu
 	Reserve     struct{} // reserve.mu
 	Space       struct{} // space.mu
+	Retired     struct{} // retiredFiles.mu
 	Compactions struct{} // compactions.mu
 	Scrubs      struct{} // scrubs.mu
 	Swept       struct{} // sweptRecords.mu
@@ -87,6 +88,7 @@ const (
 	loading
 	reserve
 	space
+	retired
 	compactions
 	scrubs
 	swept
@@ -102,7 +104,7 @@ var names = [...]string{
 	syncing: "Syncer.syncing", manifest: "manifestLog.mu", files: "fileSet.mu",
 	sweeping: "expiry.sweeping", growing: "KeyDir.growing", page: "page.mu",
 
-	group: "Group.mu", syncer: "Syncer.mu", loading: "loading.mu", reserve: "reserve.mu", space: "space.mu",
+	group: "Group.mu", syncer: "Syncer.mu", loading: "loading.mu", reserve: "reserve.mu", space: "space.mu", retired: "retiredFiles.mu",
 	compactions: "compactions.mu", scrubs: "scrubs.mu", swept: "sweptRecords.mu", notifier: "notifier.mu",
 	walks: "walks.mu", walkers: "walkers.mu",
 }
@@ -125,6 +127,7 @@ func (Syncer) level() level      { return syncer }
 func (Loading) level() level     { return loading }
 func (Reserve) level() level     { return reserve }
 func (Space) level() level       { return space }
+func (Retired) level() level     { return retired }
 func (Compactions) level() level { return compactions }
 func (Scrubs) level() level      { return scrubs }
 func (Swept) level() level       { return swept }

@@ -1,0 +1,87 @@
+package mmapkv
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// lookAtNames makes the store fail if its files are gone.
+func (s *Store) lookAtNames() {
+	s.manifest.mu.Lock()
+	err := s.checkNamesLocked()
+	s.manifest.mu.Unlock()
+	if err != nil {
+		_ = s.latch.SyncError(err) // every write says so from now on
+	}
+}
+
+var (
+	errDirectoryRemoved = errors.New("mmapkv: the store's directory was removed")
+	errManifestGone     = errors.New("mmapkv: MANIFEST was removed or replaced by another file")
+	errLockGone         = errors.New("mmapkv: LOCK was removed or replaced by another file, so that a second writer may have opened the store")
+)
+
+// checkNamesLocked says what has happened to the names of the store's files, nil if
+// nothing has, or if that cannot be told at the moment. The caller holds manifest.mu:
+// whoever changes the manifest puts another file there.
+func (s *Store) checkNamesLocked() error {
+	m := &s.manifest
+	id, err := vfs.IdentityOf(s.dir, segment.ManifestName)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if stamp, err := vfs.StampOf(s.dir); err == nil && stamp.Removed {
+			return errDirectoryRemoved
+		}
+		return errManifestGone
+	case err != nil:
+		return nil
+	case !m.identified:
+		m.identity, m.identified = id, true
+	case id != m.identity:
+		return errManifestGone
+	}
+	if !s.lockName.stays(s.dir, segment.LockName) {
+		return errLockGone
+	}
+	for _, f := range s.files.unsealed() {
+		if name := segment.FileName(f.ID); !f.name.stays(s.dir, name) {
+			return fmt.Errorf("mmapkv: %s, which is being written, was removed or replaced by another file", name)
+		}
+	}
+	return nil
+}
+
+// fileName is which file has a name, as far as the file system tells.
+type fileName struct {
+	identity vfs.Identity
+	known    bool
+}
+
+// nameOf notes which file has a name now.
+func nameOf(dir vfs.Dir, name string) fileName {
+	id, err := vfs.IdentityOf(dir, name)
+	return fileName{id, err == nil}
+}
+
+// stays says whether the same file has the name still, true if that cannot be told.
+func (n *fileName) stays(dir vfs.Dir, name string) bool {
+	if !n.known {
+		return true
+	}
+	id, err := vfs.IdentityOf(dir, name)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return id == n.identity
+}
+
+// noteManifestLocked remembers which file MANIFEST is. The caller holds manifest.mu, and
+// has opened the file or put it there.
+func (s *Store) noteManifestLocked() {
+	id, err := vfs.IdentityOf(s.dir, segment.ManifestName)
+	s.manifest.identity, s.manifest.identified = id, err == nil
+}

@@ -1,0 +1,139 @@
+package mmapkv
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// readManifest reads the manifest, or makes that of a new store.
+func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
+	m, err := s.parseManifestFile()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return m, err
+	}
+	if reason := listing.WhyNoManifest(names); reason != "" {
+		return nil, failure.Refused(failure.Damage{File: segment.ManifestName, Reason: reason})
+	}
+	if s.readOnly {
+		return nil, fmt.Errorf("mmapkv: there is no store: %w", err)
+	}
+	// The directory's own name comes before the manifest, and the manifest before
+	// the first segment, so that a directory without one has never held data.
+	if err := s.syncParents(); err != nil {
+		return nil, err
+	}
+	s.manifest.current = segment.Manifest{NextID: 1}
+	if err := s.edit(false, func(m *segment.Manifest) error { m.Clean = true; return nil }); err != nil {
+		return nil, err
+	}
+	*m = s.manifest.current
+	return m, nil
+}
+
+// parseManifestFile reads the manifest; fs.ErrNotExist when there is none. What the disk
+// refuses to read of it may be in its other half.
+func (s *Store) parseManifestFile() (m *segment.Manifest, err error) {
+	f, _, err := patient.OpenBounded(s.dir, segment.ManifestName, segment.MaxManifestSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return new(segment.Manifest), err
+	}
+	if err != nil {
+		return nil, failure.Unusable(segment.ManifestName, err)
+	}
+	defer f.Close()
+	r := patient.Reader{File: f, Before: func(int64) error { return nil }}
+	content, err := r.Content(segment.MaxManifestSize)
+	if err != nil {
+		return nil, failure.Unusable(segment.ManifestName, err)
+	}
+	m, err = segment.ParseManifest(content)
+	switch {
+	case errors.Is(err, segment.ErrVersion):
+		return nil, fmt.Errorf("%w: %s: %w", ErrVersion, segment.ManifestName, err)
+	case err != nil:
+		return nil, failure.Refused(failure.Damage{File: segment.ManifestName, Offset: r.RefusedFrom, Reason: r.Why(r.RefusedFrom, 1, err.Error())})
+	case r.Refused != nil:
+		s.noteDamage(segment.ManifestName, r.RefusedFrom, r.Refused.Error())
+	}
+	return m, nil
+}
+
+// openFiles opens every file that the manifest names.
+func (s *Store) openFiles(m *segment.Manifest) error {
+	for i, info := range m.Segments {
+		known := info.Sealed || m.Clean && i == len(m.Segments)-1
+		f, err := s.openFile(info, known)
+		if err != nil {
+			return err
+		}
+		s.files.addLocked(f)
+	}
+	return nil
+}
+
+// openFile opens a listed file. Where it ends is known of a sealed one and of
+// the last one after a clean close.
+func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
+	name := segment.FileName(info.ID)
+	open := s.dir.Open
+	if info.Sealed || s.readOnly {
+		open = s.dir.OpenReadOnly
+	}
+	handle, err := open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, failure.Refused(failure.Damage{File: name, Reason: "the manifest names it, and it is missing"})
+	}
+	if err != nil {
+		return nil, err
+	}
+	size, header, err := listing.Inspect(handle, info)
+	if err != nil {
+		err = errors.Join(err, handle.Close())
+		if errors.Is(err, segment.ErrVersion) {
+			return nil, fmt.Errorf("%w: %s: %w", ErrVersion, name, err)
+		}
+		return nil, failure.Unusable(name, err)
+	}
+	f := &file{dataStart: header.Size(), capacity: s.segmentSize}
+	mapped := size
+	if known {
+		mapped = info.End.Offset
+		if size < info.End.Offset {
+			s.noteDamage(name, size, fmt.Sprintf("the file ends here and not at %d", info.End.Offset))
+		}
+	}
+	if !info.Sealed {
+		mapped = max(mapped, s.segmentSize)
+	}
+	if f.Segment, err = segment.OpenSegment(handle, header, mapped); err != nil {
+		return nil, err
+	}
+	if known {
+		f.end, f.ended = info.End, true
+	}
+	f.SetLimit(f.end.Offset)
+	if !info.Sealed {
+		f.name = nameOf(s.dir, name)
+		f.active = segment.Reopen(f.Segment, max(f.end.Offset, f.dataStart))
+		// Nothing is appended to a file that is not exactly what was left.
+		f.ended = !known || size != info.End.Offset || info.End.Seq != s.lastGiven.Load()
+	}
+	return f, nil
+}
+
+// goBy makes a manifest that was read the current one. names are those of the
+// directory.
+func (s *Store) goBy(m *segment.Manifest, names []string) {
+	s.lastGiven.Store(m.LastSeq)
+	s.manifest.mu.Lock()
+	defer s.manifest.mu.Unlock()
+	s.manifest.current = *m
+	s.manifest.current.NextID = firstFreeID(m.NextID, names)
+	s.noteManifestLocked()
+}
