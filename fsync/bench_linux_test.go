@@ -35,7 +35,8 @@ func benchmarkDurableWrites(b *testing.B, linger bool, writers int) {
 	var end int64
 	var commits int
 	buffer := make([]byte, writers*recordSize)
-	g := NewGroup(func(members []int) {
+	g := NewGroup[int]()
+	commit := func(members []int) {
 		commits++
 		group := buffer[:len(members)*recordSize]
 		if end+int64(len(group)) > fileSize {
@@ -48,7 +49,7 @@ func benchmarkDurableWrites(b *testing.B, linger bool, writers int) {
 		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
 			b.Error(err)
 		}
-	})
+	}
 	g.SetLinger(linger)
 
 	b.ResetTimer()
@@ -56,7 +57,7 @@ func benchmarkDurableWrites(b *testing.B, linger bool, writers int) {
 	for w := range writers {
 		all.Go(func() {
 			for i := w; i < b.N; i += writers {
-				g.Do(i)
+				g.do(i, commit)
 			}
 		})
 	}

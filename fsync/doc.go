@@ -17,7 +17,7 @@
 //     could not write, and the second fsync says that all is well.
 //   - Nobody waits for ever: not when a commit panics, not when a sync fails.
 //
-// The locks in here are leaves: Syncer's and Group's mutexes are not held while
-// a function of the caller runs, with the exception of the one that keeps syncs
-// from running twice at a time.
+// The locks in here are leaves: Group calls no function of the caller, and Syncer's
+// mutex is not held while one runs. The exception is the lock that keeps syncs from
+// running twice at a time.
 package fsync

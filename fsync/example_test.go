@@ -7,6 +7,23 @@ import (
 	"github.com/mmapkv/mmapkv/fsync"
 )
 
+// Writers whose Enter returns without the lead find their line written.
+func ExampleGroup() {
+	var log []string
+	group := fsync.NewGroup[string]()
+	write := func(line string) {
+		lines, lead := group.Enter(line)
+		if lead {
+			defer group.Leave()
+			log = append(log, lines...)
+		}
+	}
+	write("one")
+	write("two")
+	fmt.Println(log)
+	// Output: [one two]
+}
+
 func ExampleEvery() {
 	fmt.Println(fsync.Every(time.Second), fsync.Every(0) == fsync.Always)
 	// Output: every 1s true

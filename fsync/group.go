@@ -7,15 +7,24 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
-// Group lets concurrent callers share one commit. Each hands in a member; one of
-// them at a time, the leader, commits its own and all that have queued up
-// meanwhile, and then the first of those that have queued up since leads.
+// Group lets concurrent callers share one commit. Each enters with a member. One
+// caller at a time, the leader, commits its own member and all that have queued up
+// meanwhile. When it leaves, the first in the queue leads.
 //
-// What must hold: commit is never run twice at a time; it gets every member
-// exactly once, in the order of the queue; and when Do returns, the commit call
-// that got its member has returned.
+//	members, lead := g.Enter(m)
+//	if lead {
+//		defer g.Leave()
+//		commit(members)
+//	}
+//
+// What must hold: no two commits run at a time; every member is in exactly one of
+// them, in the order of the queue; and when Enter returns without the lead, the
+// leader that got the member has begun to leave.
+//
+// Leave is deferred, so a commit that panics keeps nobody waiting. Its members count
+// as committed, however far it came: one that carries an outcome should begin as
+// failed.
 type Group[M any] struct {
-	commit  func(members []M)
 	lingers bool
 	waiters sync.Pool // of *waiter[M]
 
@@ -24,7 +33,7 @@ type Group[M any] struct {
 	queue  list[M]                // those that wait, without the leader
 	linger linger
 
-	// members and followers are the leader's, from its turn to its hand-over.
+	// members and followers are the leader's, from its turn until it leaves.
 	members   []M
 	followers list[M]
 }
@@ -43,27 +52,26 @@ type list[M any] struct {
 	length      int
 }
 
-// NewGroup makes a Group. commit may keep neither the slice nor what it holds.
-// If it panics, its leader's Do panics, and the members that the call got are
-// done with: their Do returns. So a member that carries an outcome should begin
-// as failed.
-func NewGroup[M any](commit func(members []M)) *Group[M] {
-	g := &Group[M]{commit: commit}
+// NewGroup makes a Group.
+func NewGroup[M any]() *Group[M] {
+	g := &Group[M]{}
 	g.waiters.New = func() any { return &waiter[M]{turn: make(chan bool, 1)} }
 	return g
 }
 
 // SetLinger says whether leaders wait for company, which pays when a commit
-// includes a sync: see linger. It is called before the first Do.
+// includes a sync: see linger. It is called before the first Enter.
 func (g *Group[M]) SetLinger(on bool) { g.lingers = on }
 
-// Do has m committed, alone or with others, here or by another caller.
-func (g *Group[M]) Do(m M) {
+// Enter waits until the caller leads, or until a leader is done with m. A caller that
+// leads has to commit the members, m first, and then to call Leave. Until then the
+// slice and what it holds are the caller's, and it may not enter again.
+func (g *Group[M]) Enter(m M) (members []M, lead bool) {
 	rank.Acquire[rank.Leadership]()
 	g.mu.Lock()
 	if g.busy && !g.awaitTurn(m, false) {
 		rank.Release[rank.Leadership]()
-		return
+		return nil, false
 	}
 	g.busy = true // for a woken leader it is already
 	g.members = append(g.members, m)
@@ -71,15 +79,14 @@ func (g *Group[M]) Do(m M) {
 		g.waitForCompanyLocked()
 	}
 	g.gatherLocked()
+	members = g.members
 	g.mu.Unlock()
-
-	defer g.handOver()
-	g.commit(g.members)
+	return members, true
 }
 
-// Exclusive runs fn while no commit runs. It waits for its turn like a member,
-// and those behind it in the queue wait for it. fn must not call Do or Exclusive.
-func (g *Group[M]) Exclusive(fn func()) {
+// EnterAlone waits until the caller leads, with no members. It waits for its turn as
+// a member does, and those behind it in the queue wait until it calls Leave.
+func (g *Group[M]) EnterAlone() {
 	var none M
 	rank.Acquire[rank.Leadership]()
 	g.mu.Lock()
@@ -88,9 +95,34 @@ func (g *Group[M]) Exclusive(fn func()) {
 	}
 	g.busy = true
 	g.mu.Unlock()
+}
 
-	defer g.handOver()
-	fn()
+// Leave ends the leader's turn: the callers whose members it got return, and the
+// first in the queue leads.
+func (g *Group[M]) Leave() {
+	var ended time.Time
+	if g.lingers {
+		ended = time.Now()
+	}
+	g.mu.Lock()
+	if g.lingers && len(g.members) > 0 {
+		g.linger.committed(len(g.members), g.queue.length, ended)
+	}
+	clear(g.members)
+	g.members = g.members[:0]
+	followers := g.followers
+	g.followers = list[M]{}
+	next := g.queue.pop()
+	g.busy = next != nil
+	g.mu.Unlock()
+
+	for w := followers.pop(); w != nil; w = followers.pop() {
+		w.turn <- false
+	}
+	if next != nil {
+		next.turn <- true
+	}
+	rank.Release[rank.Leadership]()
 }
 
 // awaitTurn queues, and returns true, with the mutex held, when it is the
@@ -121,34 +153,6 @@ func (g *Group[M]) gatherLocked() {
 		g.members = append(g.members, w.member)
 		g.followers.push(w)
 	}
-}
-
-// handOver ends the leader's turn, also when commit has panicked: its followers
-// return, and the first in the queue leads.
-func (g *Group[M]) handOver() {
-	var ended time.Time
-	if g.lingers {
-		ended = time.Now()
-	}
-	g.mu.Lock()
-	if g.lingers && len(g.members) > 0 {
-		g.linger.committed(len(g.members), g.queue.length, ended)
-	}
-	clear(g.members)
-	g.members = g.members[:0]
-	followers := g.followers
-	g.followers = list[M]{}
-	next := g.queue.pop()
-	g.busy = next != nil
-	g.mu.Unlock()
-
-	for w := followers.pop(); w != nil; w = followers.pop() {
-		w.turn <- false
-	}
-	if next != nil {
-		next.turn <- true
-	}
-	rank.Release[rank.Leadership]()
 }
 
 func (l *list[M]) push(w *waiter[M]) {

@@ -12,6 +12,22 @@ import (
 	"time"
 )
 
+// do has m committed, here or by another caller.
+func (g *Group[M]) do(m M, commit func(members []M)) {
+	members, lead := g.Enter(m)
+	if lead {
+		defer g.Leave()
+		commit(members)
+	}
+}
+
+// alone runs fn as a leader without members.
+func (g *Group[M]) alone(fn func()) {
+	g.EnterAlone()
+	defer g.Leave()
+	fn()
+}
+
 // gate is a Group whose commits report themselves and then wait to be let on.
 type gate struct {
 	*Group[int]
@@ -20,12 +36,14 @@ type gate struct {
 }
 
 func newGate() *gate {
-	g := &gate{entered: make(chan []int), leave: make(chan struct{})}
-	g.Group = NewGroup(func(members []int) {
+	return &gate{NewGroup[int](), make(chan []int), make(chan struct{})}
+}
+
+func (g *gate) pass(m int) {
+	g.do(m, func(members []int) {
 		g.entered <- slices.Clone(members)
 		<-g.leave
 	})
-	return g
 }
 
 // expect waits for the next commit and checks its members.
@@ -36,14 +54,14 @@ func (g *gate) expect(t *testing.T, members ...int) {
 	}
 }
 
-func TestDoCommitsInTheOrderOfTheQueue(t *testing.T) {
+func TestMembersAreCommittedInTheOrderOfTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
 		var returned []int
 		var mu sync.Mutex
 		do := func(m int) {
 			go func() {
-				g.Do(m)
+				g.pass(m)
 				mu.Lock()
 				defer mu.Unlock()
 				returned = append(returned, m)
@@ -52,9 +70,9 @@ func TestDoCommitsInTheOrderOfTheQueue(t *testing.T) {
 		}
 		again := make(chan struct{})
 		go func() {
-			g.Do(1)
+			g.pass(1)
 			<-again
-			g.Do(6)
+			g.pass(6)
 		}()
 		g.expect(t, 1)
 		do(2)
@@ -80,31 +98,31 @@ func TestDoCommitsInTheOrderOfTheQueue(t *testing.T) {
 	})
 }
 
-func TestExclusiveTakesItsTurnAlone(t *testing.T) {
+func TestLeaderThatEnteredAloneTakesItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		exclusive := make(chan struct{})
+		alone := make(chan struct{})
 		start := func(f func()) { go f(); synctest.Wait() }
 
-		start(func() { g.Exclusive(func() { <-exclusive }) })
-		start(func() { g.Do(1) })
-		start(func() { g.Do(2) })
-		start(func() { g.Exclusive(func() { <-exclusive }) })
-		start(func() { g.Do(3) })
+		start(func() { g.alone(func() { <-alone }) })
+		start(func() { g.pass(1) })
+		start(func() { g.pass(2) })
+		start(func() { g.alone(func() { <-alone }) })
+		start(func() { g.pass(3) })
 		select {
 		case got := <-g.entered:
-			t.Errorf("commit of %v beside Exclusive", got)
+			t.Errorf("commit of %v beside a leader that entered alone", got)
 		default:
 		}
-		exclusive <- struct{}{}
+		alone <- struct{}{}
 		g.expect(t, 1, 2)
 		select {
-		case exclusive <- struct{}{}:
-			t.Error("Exclusive ran beside a commit")
+		case alone <- struct{}{}:
+			t.Error("a leader entered alone beside a commit")
 		default:
 		}
 		g.leave <- struct{}{}
-		exclusive <- struct{}{}
+		alone <- struct{}{}
 		g.expect(t, 3)
 		g.leave <- struct{}{}
 		synctest.Wait()
@@ -126,7 +144,8 @@ func TestGroupUnderStress(t *testing.T) {
 					t.Error("two commits at a time")
 				}
 			}
-			g := NewGroup(func(members []*member) {
+			g := NewGroup[*member]()
+			commit := func(members []*member) {
 				enter()
 				for _, m := range members {
 					m.commits.Add(1)
@@ -136,24 +155,24 @@ func TestGroupUnderStress(t *testing.T) {
 					runtime.Gosched()
 				}
 				inside.Add(-1)
-			})
+			}
 			g.SetLinger(linger)
-			exclusives := 0
+			timesAlone := 0
 			var all sync.WaitGroup
 			for w := range writers {
 				all.Go(func() {
 					for n := range each {
 						if rand.IntN(50) == 0 {
-							g.Exclusive(func() {
+							g.alone(func() {
 								enter()
-								exclusives++
+								timesAlone++
 								inside.Add(-1)
 							})
 						}
 						m := &member{writer: w, number: n}
-						g.Do(m)
+						g.do(m, commit)
 						if got := m.commits.Load(); got != 1 {
-							t.Errorf("%d commits of a member when Do returned", got)
+							t.Errorf("%d commits of a member when its caller went on", got)
 						}
 					}
 				})
@@ -187,18 +206,19 @@ func TestPanickingCommitLetsOthersGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
 		var commits [][]int
-		g := NewGroup(func(members []int) {
+		g := NewGroup[int]()
+		commit := func(members []int) {
 			commits = append(commits, slices.Clone(members))
 			<-hold
 			if members[0] < 0 {
 				panic(members[0])
 			}
-		})
+		}
 		outcome := make(map[int]any)
 		var mu sync.Mutex
 		do := func(m int) {
 			go func() {
-				r := recovered(func() { g.Do(m) })
+				r := recovered(func() { g.do(m, commit) })
 				mu.Lock()
 				defer mu.Unlock()
 				outcome[m] = r
@@ -215,7 +235,7 @@ func TestPanickingCommitLetsOthersGoOn(t *testing.T) {
 		hold <- struct{}{}
 		synctest.Wait()
 		go func() { hold <- struct{}{} }()
-		g.Do(5)
+		g.do(5, commit)
 
 		if got, want := fmt.Sprint(commits), "[[-1] [-2 3] [4] [5]]"; got != want {
 			t.Errorf("commits %v, want %v", got, want)
@@ -226,39 +246,39 @@ func TestPanickingCommitLetsOthersGoOn(t *testing.T) {
 	})
 }
 
-func TestPanicAndGoexitInExclusiveLetOthersGoOn(t *testing.T) {
+func TestPanicAndGoexitOfALeaderAloneLetOthersGoOn(t *testing.T) {
 	commits := 0
-	g := NewGroup(func([]int) { commits++ })
-	if r := recovered(func() { g.Exclusive(func() { panic("no") }) }); r != "no" {
-		t.Errorf("Exclusive panicked with %v", r)
+	g := NewGroup[int]()
+	if r := recovered(func() { g.alone(func() { panic("no") }) }); r != "no" {
+		t.Errorf("the leader panicked with %v", r)
 	}
 	var gone sync.WaitGroup
-	gone.Go(func() { g.Exclusive(runtime.Goexit) })
+	gone.Go(func() { g.alone(runtime.Goexit) })
 	gone.Wait()
-	g.Do(1)
+	g.do(1, func([]int) { commits++ })
 	if commits != 1 {
-		t.Error("no commit after a panic in Exclusive")
+		t.Error("no commit after a panic of a leader alone")
 	}
 }
 
-func TestUncontendedDoAllocatesNothing(t *testing.T) {
+func TestUncontendedEnterAllocatesNothing(t *testing.T) {
 	for _, linger := range []bool{false, true} {
-		g := NewGroup(func([]*int) {})
+		g := NewGroup[*int]()
 		g.SetLinger(linger)
 		m := new(int)
-		if got := testing.AllocsPerRun(1000, func() { g.Do(m) }); got != 0 {
+		if got := testing.AllocsPerRun(1000, func() { g.do(m, func([]*int) {}) }); got != 0 {
 			t.Errorf("linger=%v: %v allocations", linger, got)
 		}
 	}
 }
 
 func TestGroupKeepsNoMemberAlive(t *testing.T) {
-	g := NewGroup(func([]*[1 << 20]byte) {})
+	g := NewGroup[*[1 << 20]byte]()
 	collected := make(chan struct{})
 	func() {
 		m := new([1 << 20]byte)
 		runtime.AddCleanup(m, func(int) { close(collected) }, 0)
-		g.Do(m)
+		g.do(m, func([]*[1 << 20]byte) {})
 	}()
 	for {
 		runtime.GC()
@@ -324,13 +344,14 @@ func TestLingerBacksOffWhenInVain(t *testing.T) {
 // In a bubble the clock stands still while anybody runs.
 func TestLingerEndsThoughTheClockStandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGroup(func([]int) { time.Sleep(time.Millisecond) })
+		g := NewGroup[int]()
+		commit := func([]int) { time.Sleep(time.Millisecond) }
 		g.SetLinger(true)
 		var all sync.WaitGroup
 		for range 4 {
-			all.Go(func() { g.Do(1) })
+			all.Go(func() { g.do(1, commit) })
 		}
 		all.Wait()
-		g.Do(2) // its company does not come
+		g.do(2, commit) // its company does not come
 	})
 }

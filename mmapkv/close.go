@@ -25,7 +25,7 @@ func (s *Store) Close() error {
 		if s.options.ReadOnly {
 			s.endCompactions()
 		} else {
-			s.group.Exclusive(func() {
+			s.asLeader(func() {
 				s.shut = true
 				s.endCompactions()
 				s.closeError = s.finish()

@@ -114,7 +114,7 @@ func (s *Store) sealGarbage(ctx context.Context) error {
 // would wait for the sync and the hint of this one. It goes again if nobody has come.
 func (s *Store) sealTail(ctx context.Context, worthIt func() bool) error {
 	var ends bool
-	s.group.Exclusive(func() { ends = worthIt() })
+	s.asLeader(func() { ends = worthIt() })
 	if err := s.sealEnded(ctx); err != nil || !ends {
 		return err
 	}
@@ -122,7 +122,7 @@ func (s *Store) sealTail(ctx context.Context, worthIt func() bool) error {
 		return err // otherwise the next writer has to
 	}
 	var err error
-	s.group.Exclusive(func() {
+	s.asLeader(func() {
 		if err = ctx.Err(); err == nil && worthIt() {
 			err = s.endGarbage()
 		}
@@ -130,7 +130,7 @@ func (s *Store) sealTail(ctx context.Context, worthIt func() bool) error {
 	if err = errors.Join(err, s.sealEnded(ctx)); err != nil {
 		return err
 	}
-	s.group.Exclusive(s.endUnused)
+	s.asLeader(s.endUnused)
 	return s.sealEnded(ctx)
 }
 

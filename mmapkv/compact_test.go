@@ -206,7 +206,7 @@ func TestCompactionEndsWhereTombstonesDoNotFit(t *testing.T) {
 // endForTest seals the segment being written.
 func (s *Store) endForTest(t testing.TB) {
 	t.Helper()
-	s.group.Exclusive(func() {
+	s.asLeader(func() {
 		if err := s.beforeWrite(true); err != nil {
 			t.Error(err)
 		}
@@ -253,7 +253,7 @@ func TestCloseTakesAwayAnUnusedFile(t *testing.T) {
 	if _, err := s.prepare(); err != nil {
 		t.Fatal(err)
 	}
-	s.group.Exclusive(func() {
+	s.asLeader(func() {
 		if err := s.endGarbage(); err != nil {
 			t.Error(err)
 		}

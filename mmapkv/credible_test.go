@@ -21,7 +21,7 @@ func TestRecoveryBelievesNoRecordThatNoStoreWrites(t *testing.T) {
 	o.Sync = fsync.Never
 	s := open(t, dir, o)
 	put(t, s, "first", "value")
-	s.group.Exclusive(func() {
+	s.asLeader(func() {
 		if err := s.rotate(100, false); err != nil {
 			t.Error(err)
 		}

@@ -161,7 +161,7 @@ func (s *Store) endExpiredTail() error {
 		return nil
 	}
 	var due bool
-	s.group.Exclusive(func() { due = s.tailHasExpired() })
+	s.asLeader(func() { due = s.tailHasExpired() })
 	if !due {
 		return nil
 	}

@@ -237,7 +237,7 @@ func TestEachKeyExpiresInItsTime(t *testing.T) {
 			case "sealed":
 				e.endForTest(t)
 			case "unsealed":
-				e.group.Exclusive(func() { _ = e.beforeWrite(true); e.endTail() })
+				e.asLeader(func() { _ = e.beforeWrite(true); e.endTail() })
 			case "reopened":
 				e.reopen()
 			case "merged":

@@ -46,7 +46,7 @@ func isCopy(op errorfs.Op) bool {
 
 // nextFile begins another file, which the manifest has to name.
 func (s *Store) nextFile() (err error) {
-	s.group.Exclusive(func() { err = s.rotate(100, false) })
+	s.asLeader(func() { err = s.rotate(100, false) })
 	return err
 }
 

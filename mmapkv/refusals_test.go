@@ -82,7 +82,7 @@ func TestWriterInTheGroupOfAFailure(t *testing.T) {
 	put(t, s, "a", "value")
 	s.syncer.Fail(syscall.EIO) // after the writer had looked, before it leads
 	w := s.writeForTest([]byte("b"), nil)
-	s.group.Exclusive(func() { s.commitSome([]*write{w}) })
+	s.asLeader(func() { s.commitSome([]*write{w}) })
 	if !errors.Is(w.err, ErrFailed) {
 		t.Errorf("the write: %v", w.err)
 	}
@@ -99,7 +99,7 @@ func TestGroupThatDoesNotFitIsTriedOneByOne(t *testing.T) {
 	for i := range 3 {
 		members = append(members, s.writeForTest(fmt.Append(nil, "key ", i), make([]byte, room*2/3)))
 	}
-	s.group.Exclusive(func() {
+	s.asLeader(func() {
 		for len(members) > 0 {
 			members = members[s.commitSome(members):]
 		}
@@ -171,7 +171,7 @@ func TestReserveThatCannotBeCut(t *testing.T) {
 func TestEmptyFileThatCannotBeTakenOut(t *testing.T) {
 	s, disk := onFaulty(t, tiny(), inject.Seams{Manual: true})
 	fill(t, s, 0, 10, 100)
-	s.group.Exclusive(func() {
+	s.asLeader(func() {
 		if err := s.rotate(100, false); err != nil {
 			t.Error(err)
 		}

@@ -133,7 +133,7 @@ func TestEmptyFileIsNeverSealed(t *testing.T) {
 		}
 	}()
 	for range 200 {
-		s.group.Exclusive(func() {
+		s.asLeader(func() {
 			if err := s.rotate(100, false); err != nil {
 				t.Error(err)
 			}

@@ -45,7 +45,7 @@ func TestPowerLossBehindAShortWrite(t *testing.T) {
 						s.writeForTest([]byte(refusedFirst), []byte("value")),
 						s.writeForTest([]byte(refusedSecond), bytes.Repeat([]byte("v"), second)),
 					}
-					s.group.Exclusive(func() { s.commitSome(refused) })
+					s.asLeader(func() { s.commitSome(refused) })
 					disk.Heal()
 					for _, w := range refused {
 						if !errors.Is(w.err, syscall.ENOSPC) || errors.Is(w.err, ErrFailed) {
@@ -165,7 +165,7 @@ func TestDamageBehindAShortWrite(t *testing.T) {
 		s.writeForTest([]byte("refused, and there as a whole"), nil),
 		s.writeForTest([]byte("before"), make([]byte, 500)),
 	}
-	s.group.Exclusive(func() { s.commitSome(refused) })
+	s.asLeader(func() { s.commitSome(refused) })
 	disk.Heal()
 	for _, w := range refused {
 		if !errors.Is(w.err, syscall.ENOSPC) {

@@ -120,7 +120,7 @@ func newStore(options Options) *Store {
 	s.files.keys = options.newIndex(options.ExpectedKeys)
 	s.files.live = &s.live
 	s.sweeper.due.Store(expiry.Never)
-	s.group = fsync.NewGroup(s.commit)
+	s.group = fsync.NewGroup[*write]()
 	s.group.SetLinger(s.always)
 	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
 	s.latch = failure.NewLatch(s.syncer, s.events.failed)
@@ -152,6 +152,13 @@ func (s *Store) background(name string, fn func()) {
 		defer rank.Release[rank.Background]()
 		pprof.Do(context.Background(), pprof.Labels("mmapkv", name), func(context.Context) { fn() })
 	})
+}
+
+// asLeader runs fn as the leader of the group: no write is committed meanwhile.
+func (s *Store) asLeader(fn func()) {
+	s.group.EnterAlone()
+	defer s.group.Leave()
+	fn()
 }
 
 // region marks a piece of work in execution traces; its End is deferred.

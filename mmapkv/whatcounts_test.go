@@ -52,7 +52,7 @@ func newUnclosedLog(t *testing.T) *unclosedLog {
 		t.Fatal(err)
 	}
 	l.note(t, dir, s)
-	s.group.Exclusive(func() {
+	s.asLeader(func() {
 		if err := s.rotate(100, false); err != nil {
 			t.Error(err)
 		}
@@ -201,7 +201,7 @@ func TestVerifyNamesNumbersThatAreLost(t *testing.T) {
 	l := &unclosedLog{entries: make([]entryPlace, 1)}
 	fill(t, s, 1, 11, unclosedSize)
 	l.note(t, live, s)
-	s.group.Exclusive(func() {
+	s.asLeader(func() {
 		if err := s.rotate(100, false); err != nil {
 			t.Error(err)
 		}

@@ -269,7 +269,13 @@ func (s *Store) do(w *write) error {
 	for _, print := range w.prints[:min(prefetchAhead, len(w.prints))] {
 		keys.Prefetch(print.Hash)
 	}
-	s.group.Do(w)
+	members, lead := s.group.Enter(w)
+	if lead {
+		defer s.group.Leave()
+		for len(members) > 0 {
+			members = members[s.commitSome(members):]
+		}
+	}
 	return w.err
 }
 
@@ -291,14 +297,6 @@ type tail struct {
 	told     uint64      // the watermark that the log tells
 	toldAt   int64       // and the offset in the file where it last did
 	buffer   []byte      // for groups of several writes
-}
-
-// commit writes a group. It is called by one writer at a time.
-func (s *Store) commit(members []*write) {
-	for len(members) > 0 {
-		n := s.commitSome(members)
-		members = members[n:]
-	}
 }
 
 // commitSome writes as many of the members, in order, as go into the file
