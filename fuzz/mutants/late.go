@@ -2,10 +2,10 @@ package main
 
 // lateMutants hear what the disk says late, and do nothing about it.
 var lateMutants = []mutant{
-	{"nobody looks for the manifest", "mmapkv/watch.go", "	case id != m.identity:\n		return errManifestGone\n", ""},
-	{"nobody looks for the file being written", "mmapkv/watch.go",
+	{"nobody looks for the manifest", "mmapkv/names.go", "	case id != m.identity:\n		return errManifestGone\n", ""},
+	{"nobody looks for the file being written", "mmapkv/names.go",
 		"		if name := segment.FileName(f.ID); !f.name.stays(s.dir, name) {", "		if name := segment.FileName(f.ID); f == nil {"},
-	{"nobody looks for LOCK", "mmapkv/watch.go",
+	{"nobody looks for LOCK", "mmapkv/names.go",
 		"	if !s.lockName.stays(s.dir, segment.LockName) {", "	if false {"},
 	{"the tail stays at the limit", "mmapkv/write.go", "errors.Is(err, ErrFailed) || empty {", "errors.Is(err, ErrFailed) || !empty {"},
 	{"a hint that cannot be opened is made anew", "mmapkv/load.go", "		if errno.Scarce(err) {\n", "		if false {\n"},

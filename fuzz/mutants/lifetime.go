@@ -47,7 +47,7 @@ var usingMutants = []mutant{
 		"	last := s.live.Swap(nil)\n	defer func() { s.walks.leave(last) }()\n	files := s.files.drop()\n"},
 	{"Close does not wait for what reads have left", "mmapkv/close.go",
 		"	s.retired.awaitReleases()\n", ""},
-	{"a sync does not ask whether its file is there", "mmapkv/rotate.go",
+	{"a sync does not ask whether its file is there", "mmapkv/files.go",
 		"	if !f.Acquire() {\n		return nil\n	}\n	defer f.Release()\n	return f.File().Datasync()", "	return f.File().Datasync()"},
 	{"Range ends where the log was", "mmapkv/iterate.go",
 		"upTo: s.published.Load()", "upTo: s.acknowledged.Load()"},

@@ -9,7 +9,7 @@ var mutants = []mutant{
 		"	return written, s.syncTail()\n", "	s.syncer.MarkDurable(s.tail.seq)\n	return written, nil\n"},
 	{"no sync of a long value's header under Always", "mmapkv/long.go",
 		"	if err := s.syncTail(); err != nil {\n		return err\n	}\n", "	s.syncer.MarkDurable(t.seq)\n"},
-	{"no sync of the log", "mmapkv/rotate.go",
+	{"no sync of the log", "mmapkv/files.go",
 		"	return f.File().Datasync()\n", "	return nil\n"},
 	{"the log is synced youngest file only", "mmapkv/rotate.go",
 		"	for _, f := range s.files.unsealed() {\n		if err", "	for _, f := range s.files.unsealed()[max(len(s.files.unsealed())-1, 0):] {\n		if err"},
