@@ -16,7 +16,7 @@ func newPut(t *target) *cobra.Command {
 	var ttl time.Duration
 	cmd := &cobra.Command{
 		Use:   "put KEY VALUE",
-		Short: "Give a key a value; - reads the value from standard input",
+		Short: "Set a key's value; - reads the value from standard input",
 		Args:  usage(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := t.decode(args[0])
@@ -46,7 +46,7 @@ func newPut(t *target) *cobra.Command {
 	return cmd
 }
 
-// checkSizes says what the store would say of a pair that it cannot hold.
+// checkSizes returns the store's error for a pair that is too large.
 func checkSizes(key, value []byte) error {
 	if len(key) > mmapkv.MaxKeySize || uint64(len(value)) > mmapkv.MaxValueSize {
 		return fmt.Errorf("%w: a key of %d and a value of %d bytes", mmapkv.ErrTooLarge, len(key), len(value))
@@ -54,8 +54,8 @@ func checkSizes(key, value []byte) error {
 	return nil
 }
 
-// value is the value that an argument means; that of "-" is all of the input, as
-// it is.
+// value returns the value that an argument stands for; "-" stands for all of the
+// input, not decoded.
 func (t *target) value(argument string, stdin io.Reader) ([]byte, error) {
 	if argument == "-" {
 		return io.ReadAll(stdin)
@@ -95,7 +95,7 @@ func newGet(t *target) *cobra.Command {
 func newDel(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use:   "del KEY...",
-		Short: "Delete keys, all or none; absent ones are no error",
+		Short: "Delete keys, all or none; absent keys are not an error",
 		Args:  usage(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			var batch mmapkv.Batch
@@ -114,7 +114,7 @@ func newDel(t *target) *cobra.Command {
 func newHas(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use:   "has KEY",
-		Short: "Exit with 0 when the key has a value, with 1 when not",
+		Short: "Exit with 0 if the key has a value, with 1 if not",
 		Args:  usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := t.decode(args[0])
@@ -138,7 +138,7 @@ func newHas(t *target) *cobra.Command {
 func newKeys(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use:   "keys",
-		Short: "Print all keys, one a line, in no order",
+		Short: "Print all keys, one per line, in no particular order",
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.read(func(s *mmapkv.Store) error {
@@ -184,7 +184,7 @@ func newCount(t *target) *cobra.Command {
 func newInfo(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use:   "info",
-		Short: "Print how the store does: keys, bytes, segments, what the last open found",
+		Short: "Print statistics: keys, bytes, segments, and what opening the store found",
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.read(func(s *mmapkv.Store) error {
@@ -221,7 +221,7 @@ func printInfo(out io.Writer, stats mmapkv.Stats) error {
 	return w.Flush()
 }
 
-// percent is the part of a in a and b together.
+// percent is the share of a in a+b.
 func percent(a, b int64) float64 { return 100 * float64(a) / float64(max(a+b, 1)) }
 
 func segmentState(s mmapkv.SegmentStats) string {
@@ -230,7 +230,7 @@ func segmentState(s mmapkv.SegmentStats) string {
 	case s.Merged:
 		state = "compacted"
 	case !s.Sealed:
-		state = "written to"
+		state = "unsealed"
 	}
 	if s.Damaged {
 		state += ", damaged"
@@ -238,7 +238,7 @@ func segmentState(s mmapkv.SegmentStats) string {
 	return state
 }
 
-// size prints bytes as a person reads them.
+// size formats bytes in a readable unit.
 func size(bytes int64) string {
 	value, units := float64(bytes), []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	for len(units) > 1 && value >= 1024 {

@@ -10,9 +10,9 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// importLines puts JSON Lines into the store, in batches. What stands before a
-// bad line is imported. The store is opened when there is something to put, or when
-// the input has turned out to be whole: a bad input alone makes none.
+// importLines puts JSON Lines into the store, in batches. The lines before a bad line
+// are imported. importLines opens the store when there is something to put, or when it
+// has read all of a valid input: bad input alone creates no store.
 func importLines(open func() (*mmapkv.Store, error), in io.Reader, counted bool, progress *progress) (imported, expired int, err error) {
 	b := batcher{open: open}
 	err = b.putLines(bufio.NewReaderSize(in, 1<<20), counted, progress)
@@ -26,10 +26,10 @@ func importLines(open func() (*mmapkv.Store, error), in io.Reader, counted bool,
 	return b.written, b.expired, err
 }
 
-// batcher collects pairs and writes them some at a time, in their order.
+// batcher collects pairs and writes them in batches, in order.
 type batcher struct {
 	store   *mmapkv.Store
-	open    func() (*mmapkv.Store, error) // gives the store when it is first needed
+	open    func() (*mmapkv.Store, error) // opens the store when it is first needed
 	batch   mmapkv.Batch
 	bytes   int // of the keys and values in the batch
 	written int // pairs
@@ -43,23 +43,23 @@ func (b *batcher) opened() (err error) {
 	return err
 }
 
-// batchBytes and batchPairs are when a batch is written.
+// A batch that reaches one of these is written.
 const (
 	batchBytes = 1 << 20
 	batchPairs = 1000
 )
 
-// putLines puts the pairs of all lines. A count stands for the pairs since the one
-// before; that the input ends with one is wanted when it should be counted.
+// putLines puts the pairs of all lines. A count confirms the pairs since the previous
+// count. If counted, the input must end with one.
 func (b *batcher) putLines(in *bufio.Reader, counted bool, progress *progress) error {
-	var pairs int64 // that no count has confirmed
-	ended := false  // with a count
+	var pairs int64 // not yet confirmed by a count
+	ended := false  // whether the last line is a count
 	for number := 1; ; number++ {
 		text, err := in.ReadBytes('\n')
 		if err != nil && err != io.EOF {
 			return err
 		}
-		last, end := err == io.EOF, number // the line behind the input
+		last, end := err == io.EOF, number // the line after the input
 		if len(text) > 0 {
 			end++
 		}
@@ -71,7 +71,7 @@ func (b *batcher) putLines(in *bufio.Reader, counted bool, progress *progress) e
 			}
 			if ended = p.count != nil; ended {
 				if *p.count != pairs {
-					return fmt.Errorf("%w: line %d: the count is %d, and there are %d pairs before it", errUsage, number, *p.count, pairs)
+					return fmt.Errorf("%w: line %d: the count is %d, but there are %d pairs before it", errUsage, number, *p.count, pairs)
 				}
 				pairs = 0
 			} else {
@@ -83,7 +83,7 @@ func (b *batcher) putLines(in *bufio.Reader, counted bool, progress *progress) e
 			}
 		}
 		if last && counted && !ended {
-			return fmt.Errorf("%w: line %d: the count is missing: the input was cut, or is no export; --no-count takes it as it is", errUsage, end)
+			return fmt.Errorf("%w: line %d: the count is missing: the input was truncated, or is not an export; --no-count accepts it as it is", errUsage, end)
 		}
 		if last {
 			return nil
@@ -114,7 +114,7 @@ func (b *batcher) put(key, value []byte) error {
 	return b.flush()
 }
 
-// alone makes a put that goes into no batch, behind those that do.
+// alone makes a put outside any batch, after the pairs that are in one.
 func (b *batcher) alone(put func() error) error {
 	err := errors.Join(b.opened(), b.flush())
 	if err == nil {

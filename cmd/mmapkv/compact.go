@@ -15,16 +15,17 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// errInterrupted is the error of a compaction that Ctrl-C has ended.
-var errInterrupted = errors.New("interrupted; what is compacted stays so, the rest is as it was")
+// errInterrupted is the error of a compaction that Ctrl-C ended.
+var errInterrupted = errors.New("interrupted; compacted segments stay compacted, the rest is unchanged")
 
 func newCompact(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use:   "compact",
-		Short: "Give back the room of what was overwritten, was deleted or has expired",
-		Long: `Rewrites every segment with garbage that is worth it. Ctrl-C ends it cleanly, with
-what it has done so far; the exit code is then 130. A damaged segment is left as
-it is, and named; the exit code is then 4, though the others are compacted.`,
+		Short: "Free the space of records that were overwritten, were deleted or have expired",
+		Long: `Rewrites every segment with enough garbage to be worth it. Ctrl-C ends it cleanly
+and keeps what is done so far; the exit code is then 130. It leaves a damaged
+segment as it is, and names it; the exit code is then 4, and the other segments are
+still compacted.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var bar compactBar
@@ -47,8 +48,8 @@ it is, and named; the exit code is then 4, though the others are compacted.`,
 	}
 }
 
-// compacted is what a compaction gave back. Files are segments; their bytes are on
-// disk, with hints.
+// compacted is the outcome of a compaction. Files are segments; bytes are those on
+// disk, hints included.
 type compacted struct {
 	FilesBefore int      `json:"filesBefore"`
 	FilesAfter  int      `json:"filesAfter"`
@@ -60,8 +61,8 @@ type compacted struct {
 	Damaged     []string `json:"damaged,omitempty"` // files that were left as they are
 }
 
-// compact tells what it did also when it failed. Damage that Open has found is an
-// error here also where there was nothing to give back.
+// compact returns what it did even if it failed. Damage that Open found is an error
+// even if there was nothing to compact.
 func compact(ctx context.Context, s *mmapkv.Store) (compacted, error) {
 	began, before := time.Now(), s.Stats()
 	err := s.Compact(ctx)
@@ -91,9 +92,9 @@ func compact(ctx context.Context, s *mmapkv.Store) (compacted, error) {
 func (c compacted) String() string {
 	after := fmt.Sprintf("%s in %s", size(c.BytesAfter), segments(c.FilesAfter))
 	if c.FilesBefore == c.FilesAfter && c.BytesBefore == c.BytesAfter {
-		return "Nothing given back: the store takes " + after
+		return "Freed nothing: the store takes " + after
 	}
-	return fmt.Sprintf("Gave back %s: from %s in %s to %s; read %s and wrote %s in %v",
+	return fmt.Sprintf("Freed %s: from %s in %s to %s; read %s and wrote %s in %v",
 		size(max(c.BytesBefore-c.BytesAfter, 0)), size(c.BytesBefore), segments(c.FilesBefore), after,
 		size(c.Read), size(c.Wrote), time.Duration(c.Millis)*time.Millisecond)
 }
@@ -105,7 +106,7 @@ func segments(n int) string {
 	return fmt.Sprintf("%d segments", n)
 }
 
-// compactBar shows how much of the log has been looked at.
+// compactBar shows how far compaction has got through the log.
 type compactBar struct {
 	*progress
 	through map[string]int64 // bytes of the log up to the end of each file
@@ -121,8 +122,8 @@ func newCompactBar(out io.Writer, log []mmapkv.SegmentStats) compactBar {
 	return compactBar{newProgress(out, "compacting", total).clearOn(syscall.SIGTERM), through}
 }
 
-// ended takes the bar behind the files of a compaction: they go from the oldest to
-// the youngest, and those without garbage are passed over.
+// ended moves the bar to the end of a compaction's files. Compactions go from the
+// oldest file to the newest, and skip files without garbage.
 func (b *compactBar) ended(e mmapkv.CompactionEnded) {
 	if through, ok := b.through[e.Files[len(e.Files)-1]]; ok {
 		b.set(through)

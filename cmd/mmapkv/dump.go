@@ -21,23 +21,24 @@ func newDump(t *target) *cobra.Command {
 	var salt string
 	cmd := &cobra.Command{
 		Use:   "dump FILE...",
-		Short: "Print the bytes of segments, hints and manifests as a person reads them",
+		Short: "Print segments, hints and manifests in readable form",
 		Long: `Prints every record of a segment, every entry of a hint, or what a manifest lists,
-with offsets. It opens no store and changes nothing. What a file is follows from
-how it begins, or else from its name.
+with offsets. It does not open the store and changes nothing. It recognises a file
+by its first bytes, or else by its name.
 
-The checksums of a segment and of its hint depend on a random number, the salt,
-in the segment's header and in the manifest. A segment whose header is damaged
-takes it from the MANIFEST beside it, a hint from its segment or from there, and
-either from --salt. The exit code is 4 when something does not validate; that is
-no damage at the end of a file that was being written, when there was a crash.`,
+The checksums of a segment and its hint depend on a random number, the salt, which
+is in the segment's header and in the manifest. If the header of a segment is
+damaged, dump takes the salt from the MANIFEST beside it; for a hint it takes the
+salt from the segment, or else from the MANIFEST. --salt overrides both. The exit
+code is 4 if something does not validate. After a crash, that is normal at the end
+of the file that was being written.`,
 		Args: usage(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d := dumper{target: t, out: bufio.NewWriter(cmd.OutOrStdout())}
 			if salt != "" {
 				n, err := strconv.ParseUint(strings.TrimPrefix(salt, "0x"), 16, 64)
 				if err != nil {
-					return fmt.Errorf("%w: --salt takes 16 hexadecimal digits, and not %q", errUsage, salt)
+					return fmt.Errorf("%w: --salt takes 16 hexadecimal digits, not %q", errUsage, salt)
 				}
 				d.salt = &n
 			}
@@ -64,8 +65,8 @@ type dumper struct {
 	bad  error // the first thing in the file that does not validate
 }
 
-// part is one line of what is printed: a header, a record, an entry, a listed
-// segment, or a range that does not validate. In text only what is set is shown.
+// part is one line of output: a header, a record, an entry, a listed segment, or a
+// range that does not validate. Text output shows only the fields that are set.
 type part struct {
 	What     string  `json:"what"`
 	File     string  `json:"file,omitempty"`
@@ -82,12 +83,12 @@ type part struct {
 
 func (d *dumper) dump(path string) (err error) {
 	d.path, d.bad = path, nil
-	info, err := os.Stat(path) // a pipe would keep who opens it waiting
+	info, err := os.Stat(path) // opening a pipe would block
 	if err != nil {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%w: %s is no regular file", errUsage, path)
+		return fmt.Errorf("%w: %s is not a regular file", errUsage, path)
 	}
 	if d.file, err = os.Open(path); err != nil {
 		return err
@@ -123,7 +124,7 @@ func (d *dumper) kind() (segment.FileKind, error) {
 	case segment.SegmentFile, segment.HintFile, segment.ManifestFile:
 		return kind, nil
 	}
-	return 0, fmt.Errorf("%w: %s is no segment, hint or manifest, neither by its beginning nor by its name", errUsage, d.path)
+	return 0, fmt.Errorf("%w: %s is not a segment, hint or manifest, judging by its first bytes and its name", errUsage, d.path)
 }
 
 func (d *dumper) dumpSegment() error {
@@ -137,7 +138,7 @@ func (d *dumper) dumpSegment() error {
 		}
 		note := fmt.Sprintf("%s, salt %016x", kind, header.Salt)
 		for _, id := range header.Replaces {
-			note += ", in place of " + segment.FileName(id)
+			note += ", replaces " + segment.FileName(id)
 		}
 		if err := d.print(part{What: "segment", File: segment.FileName(header.ID), Size: d.size, Note: note}); err != nil {
 			return err
@@ -174,7 +175,7 @@ func (d *dumper) dumpSegment() error {
 	return errors.Join(err, printing)
 }
 
-// record is how a record is printed.
+// record describes a record.
 func (d *dumper) record(e segment.Entry) part {
 	p := part{What: "value", Offset: e.Offset, Size: e.Size, Seq: e.Seq, Value: &e.ValueSize}
 	d.setKey(&p, e.Key)
@@ -191,19 +192,19 @@ func (d *dumper) record(e segment.Entry) part {
 		d.damaged(e.Offset, errors.New(notes[0]))
 	}
 	if e.Flags&segment.BatchGoesOn != 0 {
-		notes = append(notes, "the batch goes on")
+		notes = append(notes, "the batch continues")
 	}
 	if e.Flags&segment.HasWatermark != 0 {
-		notes = append(notes, fmt.Sprintf("synced up to %d", e.Watermark))
+		notes = append(notes, fmt.Sprintf("synced up to #%d", e.Watermark))
 	}
 	if e.Flags&segment.HasPrevious != 0 {
-		notes = append(notes, fmt.Sprintf("the file before ends at %d with %d", e.Previous.Offset, e.Previous.Seq))
+		notes = append(notes, fmt.Sprintf("the previous file ends at %d with #%d", e.Previous.Offset, e.Previous.Seq))
 	}
 	p.Note = strings.Join(notes, ", ")
 	return p
 }
 
-// isUnused says whether a range is room that was taken ahead: zeros, at the end.
+// isUnused reports whether a range is preallocated space: zeros up to the file's end.
 func (d *dumper) isUnused(bad segment.Damage) bool {
 	if bad.Offset+bad.Length != d.size {
 		return false
@@ -223,13 +224,13 @@ func (d *dumper) isUnused(bad segment.Damage) bool {
 func (d *dumper) dumpHint() error {
 	id, _, ok := segment.ParseFileName(filepath.Base(d.path))
 	if !ok {
-		return fmt.Errorf("%w: the name of %s does not say of which segment it is the hint", errUsage, d.path)
+		return fmt.Errorf("%w: the name of %s does not say which segment the hint belongs to", errUsage, d.path)
 	}
 	salt, covered, err := d.segmentOf(id)
 	if err != nil {
 		return err
 	}
-	content, err := d.content(max(segment.MaxHintSize(covered), leastHint))
+	content, err := d.content(max(segment.MaxHintSize(covered), minHintLimit))
 	if err != nil {
 		return err
 	}
@@ -238,7 +239,7 @@ func (d *dumper) dumpHint() error {
 		d.damaged(0, err)
 		return nil
 	}
-	note := fmt.Sprintf("%d keys, covers the first %d bytes, up to %d, of which all up to %d was synced", hint.Len(), hint.Covers.Offset, hint.Covers.Seq, hint.Watermark)
+	note := fmt.Sprintf("%d keys, covers the first %d bytes, up to #%d, synced up to #%d", hint.Len(), hint.Covers.Offset, hint.Covers.Seq, hint.Watermark)
 	if err := d.print(part{What: "hint", File: segment.FileName(id), Size: d.size, Note: note}); err != nil {
 		return err
 	}
@@ -280,7 +281,7 @@ func (d *dumper) dumpManifest() error {
 	if m.Clean {
 		state = "closed cleanly"
 	}
-	note := fmt.Sprintf("%s, edit %d, %d of them appended, next file %s, numbers given up to %d, synced up to %d, sealed up to %d",
+	note := fmt.Sprintf("%s, edit %d, %d edits appended, next file %s, numbers assigned up to #%d, synced up to #%d, sealed up to #%d",
 		state, m.Edit, kept.Edits, segment.FileName(m.NextID), m.LastSeq, m.Watermark, m.SealedSeq)
 	if err := d.print(part{What: "manifest", Size: d.size, Note: note}); err != nil {
 		return err
@@ -304,21 +305,21 @@ func (d *dumper) dumpManifest() error {
 	return nil
 }
 
-// leastHint is what a hint may have in any case, in bytes: its segment can be gone.
-const leastHint = 256 << 20
+// minHintLimit is how many bytes a hint may always have: its segment may be gone.
+const minHintLimit = 256 << 20
 
-// content reads the whole file, of at most so many bytes: it may have holes, and
-// claim more than any memory has.
-func (d *dumper) content(most int64) ([]byte, error) {
-	if d.size > most {
-		d.damaged(0, fmt.Errorf("it has %d bytes, and never more than %d", d.size, most))
+// content reads the whole file, unless it is longer than maxSize: a file with holes
+// can be longer than any memory.
+func (d *dumper) content(maxSize int64) ([]byte, error) {
+	if d.size > maxSize {
+		d.damaged(0, fmt.Errorf("it has %d bytes, more than the maximum of %d", d.size, maxSize))
 		return nil, nil
 	}
 	return io.ReadAll(io.NewSectionReader(d.file, 0, d.size))
 }
 
-// segmentOf finds the salt of a hint, that of its segment or as it is listed, and
-// how long the segment is, 0 without one.
+// segmentOf returns the salt of a hint, from its segment or else from listedSalt, and
+// the size of the segment, 0 if there is none.
 func (d *dumper) segmentOf(id segment.ID) (salt uint64, size int64, err error) {
 	path := filepath.Join(filepath.Dir(d.path), segment.FileName(id))
 	if info, statErr := os.Stat(path); statErr == nil && info.Mode().IsRegular() {
@@ -336,7 +337,7 @@ func (d *dumper) segmentOf(id segment.ID) (salt uint64, size int64, err error) {
 	return salt, size, err
 }
 
-// listedSalt is the salt that the manifest beside the file has for it.
+// listedSalt returns the file's salt: --salt, or what the manifest beside it lists.
 func (d *dumper) listedSalt() (uint64, error) {
 	if d.salt != nil {
 		return *d.salt, nil
@@ -351,7 +352,7 @@ func (d *dumper) listedSalt() (uint64, error) {
 		}
 		err = errors.New("the manifest does not list it")
 	}
-	return 0, fmt.Errorf("%w: the salt of %s is not to be found; --salt takes it: %w", errUsage, d.path, err)
+	return 0, fmt.Errorf("%w: cannot find the salt of %s; give it with --salt: %w", errUsage, d.path, err)
 }
 
 func manifestBeside(path string) (*segment.Manifest, error) {
@@ -361,7 +362,7 @@ func manifestBeside(path string) (*segment.Manifest, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > segment.MaxManifestSize {
-		return nil, fmt.Errorf("%s is no manifest", path)
+		return nil, fmt.Errorf("%s is not a manifest", path)
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -370,7 +371,7 @@ func manifestBeside(path string) (*segment.Manifest, error) {
 	return segment.ParseManifest(content)
 }
 
-// setKey writes the key down as the flags want it, in JSON as export does.
+// setKey encodes the key as the flags say, in JSON as export does.
 func (d *dumper) setKey(p *part, key []byte) {
 	if d.json {
 		l := keyLine(key)
@@ -384,7 +385,7 @@ func (d *dumper) setKey(p *part, key []byte) {
 	p.Key = &text
 }
 
-// damaged notes what does not validate.
+// damaged remembers the first thing that does not validate.
 func (d *dumper) damaged(offset int64, err error) {
 	if d.bad == nil {
 		d.bad = &mmapkv.CorruptError{File: d.path, Offset: offset, Reason: err.Error()}

@@ -12,8 +12,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// FuzzDump prints any bytes under each of the names of a store's files: they are an
-// error at worst.
+// FuzzDump dumps arbitrary bytes under each name of a store's files: at worst they are
+// an error.
 func FuzzDump(f *testing.F) {
 	dir := f.TempDir()
 	s, err := mmapkv.Open(dir, nil)

@@ -7,12 +7,12 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// The store is told, and tells, how long a value still lives; a line says when it
-// dies, to the millisecond. The time that passes between our look at the clock
-// and the store's must not move that, so both directions look again when it was
-// too much.
+// The store takes and returns how long a value still lives; a line has the moment of
+// its expiry, to the millisecond. The time that passes between our reading of the
+// clock and the store's must not shift that moment, so both directions try again if
+// too much time passed.
 
-// expiry is when a key's value expires, in Unix milliseconds; ok is false when it
+// expiry returns when a key's value expires, in Unix milliseconds; ok is false if it
 // never does.
 func expiry(s *mmapkv.Store, key []byte) (expires int64, ok bool, err error) {
 	for {
@@ -22,14 +22,14 @@ func expiry(s *mmapkv.Store, key []byte) (expires int64, ok bool, err error) {
 		if err != nil || !ok {
 			return 0, false, err
 		}
-		// It is a whole millisecond between before+ttl and after+ttl: one fits.
+		// The expiry is the only whole millisecond between before+ttl and after+ttl.
 		if after.Sub(before) < time.Millisecond {
 			return after.Add(ttl).UnixMilli(), true, nil
 		}
 	}
 }
 
-// putUntil puts a value that expires then; one whose time has come is left out.
+// putUntil puts a value with the given expiry, unless it has already expired.
 func putUntil(s *mmapkv.Store, key, value []byte, expires int64) error {
 	for {
 		left := untilExpiry(expires)
@@ -41,7 +41,7 @@ func putUntil(s *mmapkv.Store, key, value []byte, expires int64) error {
 		}
 		got, _, err := expiry(s, key)
 		if errors.Is(err, mmapkv.ErrNotFound) {
-			return nil // its time has come meanwhile
+			return nil // it has just expired
 		}
 		if err != nil || got == expires {
 			return err
@@ -49,5 +49,5 @@ func putUntil(s *mmapkv.Store, key, value []byte, expires int64) error {
 	}
 }
 
-// untilExpiry is how long a value still lives, up to 292 years.
+// untilExpiry is how long a value still lives, capped at 292 years.
 func untilExpiry(expires int64) time.Duration { return time.Until(time.UnixMilli(expires)) }

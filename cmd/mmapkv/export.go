@@ -22,7 +22,7 @@ type line struct {
 	Expires *int64  `json:"expires,omitempty"` // Unix milliseconds
 }
 
-// lastLine ends an export: what has no such line was cut.
+// lastLine ends an export; an export without it was truncated.
 type lastLine struct {
 	Count int64 `json:"count"` // of the pairs before it
 }
@@ -54,9 +54,9 @@ func newExport(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use:   "export",
 		Short: "Print all pairs as JSON Lines, which import reads",
-		Long: `Each line is a pair, as import --help has it. The last one is {"count":N}, with the
-number of pairs: an output without it was cut. Exports may be put one behind
-another; import reads them all.`,
+		Long: `Each line is a pair, in the format that import --help describes. The last line is
+{"count":N}, the number of pairs; an export without it was truncated. You may
+concatenate exports; import reads them all.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := t.checkLines(); err != nil {

@@ -22,28 +22,28 @@ func newImport(t *target) *cobra.Command {
 	var noCount bool
 	cmd := &cobra.Command{
 		Use:   "import [FILE]",
-		Short: "Put JSON Lines, every file below a directory, or another store's data into the store",
+		Short: "Import JSON Lines, every file below a directory, or the data of another store",
 		Long: `Each line is an object with "key" or "key64" (base64), "value" or "value64", and
-optionally "expires" in Unix milliseconds; what has expired is left out. Without
-a FILE, or with -, the lines are read from standard input.
+optionally "expires" in Unix milliseconds; expired pairs are left out. Without a
+FILE, or with -, the lines are read from standard input.
 
-A line {"count":N} says how many pairs stand before it, from the count before on.
-The input ends with one, as export's does, or it was cut: the exit code is then 2,
-though the pairs are imported. Lines from elsewhere, and from exports that knew no
-count, are taken with --no-count.
+A line {"count":N} is the number of pairs since the previous count. The input must
+end with one, as an export does. If it does not, it was truncated: the exit code is
+2, although the pairs are imported. For lines from other programs, and for old
+exports without a count, use --no-count.
 
-With --files the keys are the paths below the directory. The store itself is left
-out when it lies there.
+With --files the keys are the paths below the directory. If the store itself is
+there, it is left out.
 
-With --walrus the directory is a namespace of the store walrus. All its records
-are brought over, also those that it would not find again itself; what is damaged
-is passed over and named, and the exit code is 4 then. Keys that are in several
-files are named, since their order is not certain.`,
+With --walrus the directory is a namespace of the store walrus. All its records are
+imported, including those that walrus itself would not find again. Damage is skipped
+and listed, and the exit code is then 4. Keys that are in several files are listed
+too, since it is not certain which file is newer.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			withFiles, withWalrus := cmd.Flags().Changed("files"), cmd.Flags().Changed("walrus")
 			if (withFiles || withWalrus) && (len(args) > 0 || noCount) || withFiles && withWalrus {
-				return fmt.Errorf("%w: give either --files or --walrus or a FILE, and --no-count only with lines", errUsage)
+				return fmt.Errorf("%w: give only one of --files, --walrus and FILE, and --no-count only with lines", errUsage)
 			}
 			dir, err := t.directory()
 			if err != nil {
@@ -73,13 +73,13 @@ files are named, since their order is not certain.`,
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&noCount, "no-count", false, "take lines that do not end with a count")
+	cmd.Flags().BoolVar(&noCount, "no-count", false, "accept lines that do not end with a count")
 	cmd.Flags().StringVar(&files, "files", "", "import every regular file below this directory")
-	cmd.Flags().StringVar(&fromWalrus, "walrus", "", "import a namespace of walrus, which is this directory")
+	cmd.Flags().StringVar(&fromWalrus, "walrus", "", "import this directory, a namespace of the store walrus")
 	return cmd
 }
 
-// input is where the lines come from, and how many bytes, -1 when not known.
+// input opens the source of the lines, and returns its size in bytes, -1 if unknown.
 func input(cmd *cobra.Command, args []string) (io.ReadCloser, int64, error) {
 	if len(args) == 0 || args[0] == "-" {
 		return io.NopCloser(cmd.InOrStdin()), -1, nil
@@ -90,7 +90,7 @@ func input(cmd *cobra.Command, args []string) (io.ReadCloser, int64, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && info.IsDir() {
-		err = fmt.Errorf("%w: %s is a directory; --files imports what is below one", errUsage, args[0])
+		err = fmt.Errorf("%w: %s is a directory; --files imports the files below it", errUsage, args[0])
 	}
 	if err != nil {
 		return nil, 0, errors.Join(err, f.Close())
@@ -98,7 +98,8 @@ func input(cmd *cobra.Command, args []string) (io.ReadCloser, int64, error) {
 	return f, info.Size(), nil
 }
 
-// checkDirectory refuses what is not a directory before a store is made for it.
+// checkDirectory refuses a path that is not a directory. Callers check before they
+// create a store.
 func checkDirectory(path string) error {
 	if path == "" {
 		return fmt.Errorf("%w: the name of the directory is empty", errUsage)
@@ -132,7 +133,7 @@ func importFiles(cmd *cobra.Command, s *mmapkv.Store, dir, store string) error {
 	}
 	progress := newProgress(cmd.ErrOrStderr(), "importing", -1).clearOn(os.Interrupt, syscall.SIGTERM)
 	b := batcher{store: s}
-	left, err := eachFile(dir, own, func(key string, content []byte) error {
+	skipped, err := eachFile(dir, own, func(key string, content []byte) error {
 		progress.add(int64(len(content)))
 		return b.put([]byte(key), content)
 	})
@@ -141,7 +142,7 @@ func importFiles(cmd *cobra.Command, s *mmapkv.Store, dir, store string) error {
 	}
 	progress.finish()
 	note := ""
-	if left {
+	if skipped {
 		note = "; the store's own directory is left out"
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%d files imported%s\n", b.written, note)
@@ -149,9 +150,9 @@ func importFiles(cmd *cobra.Command, s *mmapkv.Store, dir, store string) error {
 }
 
 // eachFile reads every regular file below a directory, in the order of names. The
-// directory itself may be a link, as Go's source tree is on some systems. It leaves
-// one directory out, unless that is nil, and says whether it came by.
-func eachFile(dir string, without fs.FileInfo, use func(key string, content []byte) error) (left bool, err error) {
+// directory itself may be a link, as Go's source tree is on some systems. It skips
+// the directory skip, unless that is nil, and reports whether it met it.
+func eachFile(dir string, skip fs.FileInfo, use func(key string, content []byte) error) (skipped bool, err error) {
 	dir, err = filepath.EvalSymlinks(dir)
 	if err != nil {
 		return false, err
@@ -160,10 +161,10 @@ func eachFile(dir string, without fs.FileInfo, use func(key string, content []by
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() && without != nil {
+		if entry.IsDir() && skip != nil {
 			info, err := entry.Info()
-			if err == nil && os.SameFile(info, without) {
-				left, err = true, fs.SkipDir
+			if err == nil && os.SameFile(info, skip) {
+				skipped, err = true, fs.SkipDir
 			}
 			return err
 		}
@@ -180,16 +181,16 @@ func eachFile(dir string, without fs.FileInfo, use func(key string, content []by
 		}
 		return use(filepath.ToSlash(key), content)
 	})
-	return left, err
+	return skipped, err
 }
 
-// progress is a bar on a terminal, and nothing elsewhere.
+// progress is a progress bar on a terminal, and does nothing elsewhere.
 type progress struct {
 	bar  *progressbar.ProgressBar
 	ends chan os.Signal // signals that end the process
 }
 
-// newProgress starts a bar that ends at total, -1 when that is not known.
+// newProgress starts a bar that ends at total, -1 if that is not known.
 func newProgress(out io.Writer, what string, total int64) *progress {
 	f, ok := out.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -199,8 +200,8 @@ func newProgress(out io.Writer, what string, total int64) *progress {
 		progressbar.OptionSetDescription(what), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100_000_000))}
 }
 
-// clearOn has the bar cleared before one of the signals ends the process, which it
-// does without a bar too.
+// clearOn clears the bar when one of the signals arrives, and then lets the signal
+// end the process, as it would without a bar.
 func (p *progress) clearOn(signals ...os.Signal) *progress {
 	if p.bar == nil {
 		return p

@@ -17,7 +17,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// walrusImport is what became of a namespace of walrus.
+// walrusImport is the outcome of importing a walrus namespace.
 type walrusImport struct {
 	Files      int               `json:"files"`
 	Records    int               `json:"records"`
@@ -28,8 +28,8 @@ type walrusImport struct {
 	Omitted    int               `json:"omitted"` // damages and duplicates beyond those listed
 }
 
-// walrusDamage is a range of a file that was passed over. One at a file's end may be
-// a write that was cut short, and is no error.
+// walrusDamage is a range of a file that was skipped. If Torn, it is at the end of the
+// file and may be a write that was cut short, which is not an error.
 type walrusDamage struct {
 	File   string `json:"file"`
 	Offset int64  `json:"offset"`
@@ -37,8 +37,8 @@ type walrusDamage struct {
 	Torn   bool   `json:"torn"`
 }
 
-// walrusDuplicate is a key with records in several files, whose order the bytes do
-// not tell for certain. The file with the highest number was taken.
+// walrusDuplicate is a key with records in several files. Their bytes do not say for
+// certain which is newest, so the file with the highest number is taken.
 type walrusDuplicate struct {
 	Key   *string `json:"key,omitempty"`
 	Key64 []byte  `json:"key64,omitempty"`
@@ -46,11 +46,11 @@ type walrusDuplicate struct {
 	Other string  `json:"other"`
 }
 
-// walrusListed is how many damages and how many duplicates are listed.
-const walrusListed = 1000
+// maxWalrusListed is how many damages, and how many duplicates, are listed at most.
+const maxWalrusListed = 1000
 
-// importWalrus brings a namespace over: of each key the last record, by the number
-// of the file and then by the place in it.
+// importWalrus imports a namespace: the last record of each key, by file number and
+// then by offset.
 func (t *target) importWalrus(cmd *cobra.Command, path string) error {
 	if err := checkDirectory(path); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (t *target) importWalrus(cmd *cobra.Command, path string) error {
 	}
 	defer from.Close()
 	if from.Len() == 0 {
-		return fmt.Errorf("%w: there is no file of walrus in %s", errUsage, path)
+		return fmt.Errorf("%w: there is no walrus file in %s", errUsage, path)
 	}
 	var done walrusImport
 	err = t.with(nil, func(s *mmapkv.Store) error {
@@ -105,16 +105,16 @@ func (w *walrusImport) scan(from *walrus.Dir, progress *progress) (map[string]wa
 	return last, err
 }
 
-// list adds to a list that does not grow beyond measure.
+// list appends to a list of at most maxWalrusListed entries, and counts the rest.
 func list[T any](w *walrusImport, to *[]T, one T) {
-	if len(*to) == walrusListed {
+	if len(*to) == maxWalrusListed {
 		w.Omitted++
 		return
 	}
 	*to = append(*to, one)
 }
 
-// put puts the records into the store, in the order in which they lie.
+// put puts the records into the store, by file number and then by offset.
 func (w *walrusImport) put(from *walrus.Dir, last map[string]walrus.Record, s *mmapkv.Store) error {
 	keys := make([]string, 0, len(last))
 	for key, r := range last {
@@ -143,12 +143,12 @@ func (w *walrusImport) put(from *walrus.Dir, last map[string]walrus.Record, s *m
 	return err
 }
 
-// damage is an error when something that had been written cannot be read.
+// damage returns an error if something that was written cannot be read.
 func (w *walrusImport) damage() error {
 	for _, d := range w.Damages {
 		if !d.Torn {
-			return fmt.Errorf("%w: what was no record has been passed over; the rest is imported",
-				&mmapkv.CorruptError{File: d.File, Offset: d.Offset, Reason: fmt.Sprintf("no record is in %d bytes", d.Size)})
+			return fmt.Errorf("%w; they are skipped, the rest is imported",
+				&mmapkv.CorruptError{File: d.File, Offset: d.Offset, Reason: fmt.Sprintf("%d bytes do not validate as a record", d.Size)})
 		}
 	}
 	return nil
@@ -156,23 +156,23 @@ func (w *walrusImport) damage() error {
 
 func (t *target) printWalrus(out io.Writer, w *walrusImport) error {
 	for _, d := range w.Damages {
-		what := "no record is here"
+		what := "does not validate as a record"
 		if d.Torn {
 			what = "a write that was cut short"
 		}
 		fmt.Fprintf(out, "%s: %d bytes at %d: %s\n", d.File, d.Size, d.Offset, what)
 	}
 	for _, d := range w.Duplicates {
-		fmt.Fprintf(out, "%s is in several files, whose order is not certain: taken from %s, not from %s\n", d.text(), d.Taken, d.Other)
+		fmt.Fprintf(out, "%s is in several files, and which is newer is not certain: taken from %s, not from %s\n", d.text(), d.Taken, d.Other)
 	}
 	if w.Omitted > 0 {
 		fmt.Fprintf(out, "and %d more\n", w.Omitted)
 	}
-	_, err := fmt.Fprintf(out, "%d keys imported, of %d records in %d files; %d more had been deleted\n", w.Keys, w.Records, w.Files, w.Deleted)
+	_, err := fmt.Fprintf(out, "%d keys imported, from %d records in %d files; %d more deleted\n", w.Keys, w.Records, w.Files, w.Deleted)
 	return err
 }
 
-// text is the key as it is printed.
+// text is the key in printable form.
 func (d *walrusDuplicate) text() string {
 	if d.Key != nil {
 		return strconv.Quote(*d.Key)

@@ -13,7 +13,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// importFrom imports the data files, and returns what is in the store then.
+// importFrom imports the data files, and returns what the store then holds.
 func importFrom(t *testing.T, files map[string][]byte, more ...string) (content map[string]string, code int, stdout, stderr string) {
 	t.Helper()
 	from, to := t.TempDir(), filepath.Join(t.TempDir(), "store")
@@ -70,14 +70,14 @@ func TestImportWalrus(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	compareContent(t, got, want)
-	for _, part := range []string{"3001 keys imported, of 3005 records in 3 files; 1 more had been deleted", "a write that was cut short",
+	for _, part := range []string{"3001 keys imported, from 3005 records in 3 files; 1 more deleted", "a write that was cut short",
 		`"key1" is in several files`, `"key2" is in several files`} {
 		if !strings.Contains(stderr, part) {
-			t.Errorf("%q is not told:\n%.2000s", part, stderr)
+			t.Errorf("%q is not reported:\n%.2000s", part, stderr)
 		}
 	}
 
-	// Damage is named; the rest comes over.
+	// Damage is listed; the rest is imported.
 	files["1700000000000"] = slices.Clone(first)
 	files["1700000000000"][12] ^= 1
 	delete(want, "key0")
@@ -99,7 +99,7 @@ func compareContent(t *testing.T, got, want map[string]string) {
 	t.Helper()
 	for key, value := range want {
 		if got[key] != value {
-			t.Errorf("%q is %.30q and not %.30q", key, got[key], value)
+			t.Errorf("%q is %.30q, not %.30q", key, got[key], value)
 		}
 	}
 	if len(got) != len(want) {
@@ -117,10 +117,10 @@ func TestImportWalrusRefuses(t *testing.T) {
 	} {
 		to := filepath.Join(t.TempDir(), "store")
 		if code := run(append([]string{"--dir", to, "import"}, args...), strings.NewReader(""), new(strings.Builder), new(strings.Builder)); code == exitOK {
-			t.Errorf("%q is done", args)
+			t.Errorf("%q succeeds", args)
 		}
 		if _, err := os.Stat(to); err == nil {
-			t.Errorf("%q has made a store", args)
+			t.Errorf("%q has created a store", args)
 		}
 	}
 }

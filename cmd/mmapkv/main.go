@@ -24,14 +24,14 @@ const (
 	exitCorrupt
 	exitIO
 
-	exitInterrupted = 130 // as the shell has it for what SIGINT has ended
+	exitInterrupted = 130 // as shells report a process that SIGINT ended
 )
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole command, and returns its exit code.
+// run runs the whole command and returns its exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
@@ -45,7 +45,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return exitCode(err)
 }
 
-// errUsage is the error of a call that makes no sense.
+// errUsage is the error of a bad command line or bad input.
 var errUsage = errors.New("usage")
 
 func exitCode(err error) int {
@@ -79,7 +79,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w: %w; see %s --help, and put keys and values that begin with - behind --", errUsage, err, cmd.CommandPath())
+		return fmt.Errorf("%w: %w; see %s --help, and put keys and values that begin with - after --", errUsage, err, cmd.CommandPath())
 	})
 	root.SetHelpCommand(newHelp())
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return t.check() }
@@ -96,7 +96,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// newHelp is cobra's help, but for a command that does not exist, which is an error.
+// newHelp is cobra's help command, except that an unknown command is an error.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
@@ -112,7 +112,7 @@ func newHelp() *cobra.Command {
 	}
 }
 
-// usage makes the errors of an argument check those of usage.
+// usage turns the errors of an argument check into usage errors.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		err := check(cmd, args)
@@ -121,7 +121,7 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 			if len(args) == 1 {
 				got = "1 argument"
 			}
-			err = fmt.Errorf("write it as %q; it got %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"), got)
+			err = fmt.Errorf("expected %q, got %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"), got)
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %w; see %s --help", errUsage, err, cmd.CommandPath())

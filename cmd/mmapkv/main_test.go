@@ -43,14 +43,14 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// exits CODE COMMAND... checks the exit code of the command, which gets the
-// file stdin, if there is one, as its input.
+// exits CODE ARGUMENT... runs the command with empty input and checks its exit code.
+// An argument @PATH is a path in the script's directory.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE ARGUMENT...")
 	}
 	for i, arg := range args {
-		if strings.HasPrefix(arg, "@") { // a path of the script
+		if strings.HasPrefix(arg, "@") {
 			args[i] = ts.MkAbs(arg[1:])
 		}
 	}
@@ -60,8 +60,8 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// flip DIR [BYTES] changes a byte so far before the end of the only segment of a
-// store: 8, when not given, lies in the last value.
+// flip DIR [BYTES] changes the byte that many bytes before the end of a store's only
+// segment. The default, 8, is in the last value.
 func flip(ts *testscript.TestScript, neg bool, args []string) {
 	names, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*.seg"))
 	ts.Check(err)
@@ -87,8 +87,8 @@ func head(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.Join(content[:lines], "")), 0o600))
 }
 
-// longKey ARGUMENT... runs the command with a key that is too long in place of "-",
-// and wants it refused.
+// longKey ARGUMENT... runs the command with "-" replaced by a key that is too long,
+// and checks that it is refused.
 func longKey(ts *testscript.TestScript, neg bool, args []string) {
 	for i, arg := range args {
 		switch arg {
@@ -103,7 +103,7 @@ func longKey(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// hold is a process of its own that keeps the store in a directory open until its
+// hold runs as a separate process and keeps the store in a directory open until its
 // input ends.
 func hold() {
 	s, err := mmapkv.Open(os.Args[1], nil)
@@ -118,8 +118,8 @@ func hold() {
 	}
 }
 
-// TestLockedStoreExitsWith3 has another process hold the store. Readers and
-// writers find it locked; the lock goes with the process when it is killed.
+// TestLockedStoreExitsWith3: while another process holds the store, readers and
+// writers find it locked. Killing that process releases the lock.
 func TestLockedStoreExitsWith3(t *testing.T) {
 	dir := t.TempDir()
 	holder := exec.Command("hold", dir)
@@ -155,7 +155,8 @@ func TestLockedStoreExitsWith3(t *testing.T) {
 	}
 }
 
-// TestCompactEndsWhenInterrupted runs compact with the context that Ctrl-C ends.
+// TestCompactEndsWhenInterrupted runs compact with a context that has ended, as Ctrl-C
+// ends it.
 func TestCompactEndsWhenInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	for _, value := range []string{"old", "new"} {
@@ -181,7 +182,8 @@ func TestCompactEndsWhenInterrupted(t *testing.T) {
 	}
 }
 
-// TestVerifyAndSalvageEndWhenInterrupted runs them with the context that Ctrl-C ends.
+// TestVerifyAndSalvageEndWhenInterrupted runs them with a context that has ended, as
+// Ctrl-C ends it.
 func TestVerifyAndSalvageEndWhenInterrupted(t *testing.T) {
 	dir, to := t.TempDir(), filepath.Join(t.TempDir(), "to")
 	if code := run([]string{"--dir", dir, "put", "k", "v"}, nil, io.Discard, io.Discard); code != exitOK {
@@ -200,7 +202,7 @@ func TestVerifyAndSalvageEndWhenInterrupted(t *testing.T) {
 	}
 }
 
-// TestCompactBarEndsWithTheLog: what is passed over counts as looked at.
+// TestCompactBarEndsWithTheLog: segments that compaction skips count as done.
 func TestCompactBarEndsWithTheLog(t *testing.T) {
 	log := []mmapkv.SegmentStats{{File: "1", LiveBytes: 10}, {File: "2", LiveBytes: 5, DeadBytes: 15}, {File: "3", LiveBytes: 70}}
 	bar := newCompactBar(io.Discard, log)
@@ -216,8 +218,8 @@ func TestCompactBarEndsWithTheLog(t *testing.T) {
 	}
 }
 
-// TestExpiryIsTheSameAfterImport sends values that expire through export and
-// import, with their batches waiting for the rest of the input meanwhile.
+// TestExpiryIsTheSameAfterImport imports and exports values that expire, three times
+// over, and compares the lines.
 func TestExpiryIsTheSameAfterImport(t *testing.T) {
 	var lines strings.Builder
 	for i := range int64(200) {
@@ -235,13 +237,14 @@ func TestExpiryIsTheSameAfterImport(t *testing.T) {
 			t.Fatalf("export: %d, %s", code, stderr.String())
 		}
 		if out.String() != lines.String() {
-			t.Fatalf("out comes\n%sand not\n%s", out.String(), lines.String())
+			t.Fatalf("export printed\n%snot\n%s", out.String(), lines.String())
 		}
 		input = &out
 	}
 }
 
-// TestImportTakesNoBytesAsText: the decoder would put U+FFFD in their place.
+// TestImportTakesNoBytesAsText: import refuses bytes that are not Unicode; the decoder
+// would replace them with U+FFFD.
 func TestImportTakesNoBytesAsText(t *testing.T) {
 	lines := strings.NewReader("{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\"\xff\",\"value\":\"2\"}\n")
 	var stderr bytes.Buffer
@@ -251,8 +254,8 @@ func TestImportTakesNoBytesAsText(t *testing.T) {
 	}
 }
 
-// TestImportFailureIsNoBadInput closes the store under an import: that is not the
-// line's fault, and nothing counts as imported.
+// TestImportFailureIsNoBadInput imports into a closed store: the error does not blame
+// a line, and nothing counts as imported.
 func TestImportFailureIsNoBadInput(t *testing.T) {
 	s, err := mmapkv.Open(t.TempDir(), nil)
 	if err != nil {
@@ -303,12 +306,12 @@ func TestExportImportIsByteForByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !maps.Equal(got, want) {
-		t.Errorf("%d pairs came back of %d, or others", len(got), len(want))
+		t.Errorf("%d pairs came back of %d, or different ones", len(got), len(want))
 	}
 }
 
-// TestTourChecksCanFail shows that the tour would notice a store that loses,
-// tears, invents or brings back.
+// TestTourChecksCanFail shows that the tour would notice a store that loses, tears or
+// invents values, or brings old ones back.
 func TestTourChecksCanFail(t *testing.T) {
 	files := map[string][]byte{}
 	for _, name := range strings.Split("abcdefgh", "") {
@@ -325,9 +328,9 @@ func TestTourChecksCanFail(t *testing.T) {
 	}{
 		"nothing":                      {nil, false},
 		"the ones in flight":           {[]step{first.step(9), second.step(6)}, false},
-		"one behind those in flight":   {[]step{first.step(10)}, true},
+		"one after those in flight":    {[]step{first.step(10)}, true},
 		"two of one writer":            {[]step{first.step(9), first.step(10)}, true},
-		"one far behind":               {[]step{first.step(100)}, true},
+		"one far after":                {[]step{first.step(100)}, true},
 		"an acknowledged one missing":  {[]step{remove(first, 4)}, true},
 		"the last one missing":         {[]step{remove(first, 8)}, true},
 		"a deleted one is back":        {[]step{put(first, 1)}, true},

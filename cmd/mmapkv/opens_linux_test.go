@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestEveryCommandOpensTheStoreOnce has the kernel count how often the lock is
-// taken. A store that was not closed would be recovered as often.
+// TestEveryCommandOpensTheStoreOnce counts how often a command opens the lock file:
+// each time it would recover a store that was not closed.
 func TestEveryCommandOpensTheStoreOnce(t *testing.T) {
 	root, dir := t.TempDir(), filepath.Join(t.TempDir(), "store")
 	t.Setenv("MMAPKV_DIR", root)
@@ -28,13 +28,13 @@ func TestEveryCommandOpensTheStoreOnce(t *testing.T) {
 		for _, args := range [][]string{{"del", "a", "absent"}, {"compact"}, {"get", "b"}, {"count"}, {"import", "--no-count"}} {
 			opened := openedBy(t, filepath.Join(store, "LOCK"), func() { do(args...) })
 			if once == 0 || opened > once {
-				t.Errorf("%s takes the lock %d times, and put %d", args[0], opened, once)
+				t.Errorf("%s takes the lock %d times, but put %d times", args[0], opened, once)
 			}
 		}
 	}
 }
 
-// openedBy is how often a file was opened while a function ran.
+// openedBy counts how often a file is opened while do runs.
 func openedBy(t *testing.T, path string, do func()) (opened int) {
 	t.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)

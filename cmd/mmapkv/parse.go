@@ -13,14 +13,14 @@ import (
 	"unicode/utf8"
 )
 
-// pair is what a line says.
+// pair is a parsed line: a key and its value, or a count.
 type pair struct {
 	key, value []byte
 	expires    *int64 // Unix milliseconds; nil: never
-	count      *int64 // pairs before this line, which is none itself; nil: it is one
+	count      *int64 // of the pairs before this line; nil: the line is a pair itself
 }
 
-// parseLine refuses whatever could not be stored exactly as it was meant.
+// parseLine refuses every line that could not be stored exactly as written.
 func parseLine(text []byte) (pair, error) {
 	var l line
 	var count *int64
@@ -35,7 +35,7 @@ func parseLine(text []byte) (pair, error) {
 	}
 	switch {
 	case count != nil && fields > 1:
-		return pair{}, errors.New("count stands in a line of its own")
+		return pair{}, errors.New("count must be alone on its line")
 	case count != nil:
 		return pair{count: count}, nil
 	}
@@ -56,15 +56,15 @@ func parseLine(text []byte) (pair, error) {
 	return pair{key: key, value: value, expires: l.Expires}, nil
 }
 
-// parseFields decodes the fields of an object, each to where its name says, and
-// returns how many there are. Package json alone would take the last one of a name
-// that is there twice, and a name in other letters for the same.
+// parseFields decodes each field of an object into the target with its name, and
+// returns how many fields there are. Package json alone would take the last of two
+// fields with one name, and would ignore the case of names.
 func parseFields(text []byte, into map[string]any) (fields int, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	if token, err := decoder.Token(); err != nil {
 		return 0, err
 	} else if token != json.Delim('{') {
-		return 0, errors.New("it is no object")
+		return 0, errors.New("it is not an object")
 	}
 	seen := map[string]bool{}
 	for decoder.More() {
@@ -77,7 +77,7 @@ func parseFields(text []byte, into map[string]any) (fields int, err error) {
 		case target == nil:
 			return 0, fmt.Errorf("unknown field %q", name)
 		case seen[name]:
-			return 0, fmt.Errorf("%q is there twice", name)
+			return 0, fmt.Errorf("duplicate field %q", name)
 		default:
 			err = decoder.Decode(target)
 		}
@@ -95,7 +95,7 @@ func parseFields(text []byte, into map[string]any) (fields int, err error) {
 		return 0, err
 	}
 	if _, err := decoder.Token(); err != io.EOF {
-		return 0, errors.New("there is more behind the object")
+		return 0, errors.New("there is more after the object")
 	}
 	return len(seen), nil
 }
@@ -112,8 +112,8 @@ func one(text *string, raw []byte, name string) ([]byte, error) {
 	return nil, fmt.Errorf("%s and %s64 are both missing", name, name)
 }
 
-// hasLoneSurrogate says whether JSON has a \u escape that means no character. The
-// decoder would put another character in its place.
+// hasLoneSurrogate reports whether JSON has a \u escape that is not a character. The
+// decoder would replace it with another character.
 func hasLoneSurrogate(text []byte) bool {
 	for i := 0; i < len(text); i++ {
 		if text[i] != '\\' {
@@ -121,7 +121,7 @@ func hasLoneSurrogate(text []byte) bool {
 		}
 		first := escaped(text[i:])
 		if !utf16.IsSurrogate(first) {
-			i++ // what is escaped may be a backslash
+			i++ // the escaped character may be a backslash
 			continue
 		}
 		if utf16.DecodeRune(first, escaped(text[i+escapeSize:])) == unicode.ReplacementChar {
@@ -134,7 +134,8 @@ func hasLoneSurrogate(text []byte) bool {
 
 const escapeSize = len(`\u0000`)
 
-// escaped is the code unit of the \u escape that text begins with, -1 without one.
+// escaped returns the code unit of the \u escape at the start of text, or -1 if there
+// is none.
 func escaped(text []byte) rune {
 	if len(text) < escapeSize || text[0] != '\\' || text[1] != 'u' {
 		return -1

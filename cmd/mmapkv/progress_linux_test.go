@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal opens a new terminal: what is written to one end comes out of the other.
+// terminal opens a new terminal: what is written to tty can be read from screen.
 func terminal(t *testing.T) (screen, tty *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -36,8 +36,8 @@ func terminal(t *testing.T) (screen, tty *os.File) {
 	return screen, tty
 }
 
-// TestBarIsClearedWhenASignalEnds has an import wait for more input, with its bar on
-// a terminal.
+// TestBarIsClearedWhenASignalEnds sends signals to an import that waits for more
+// input, with its bar on a terminal.
 func TestBarIsClearedWhenASignalEnds(t *testing.T) {
 	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		screen, tty := terminal(t)
@@ -73,7 +73,7 @@ func TestBarIsClearedWhenASignalEnds(t *testing.T) {
 		if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != end {
 			t.Errorf("%v: it ends with %v", end, cmd.ProcessState)
 		}
-		_ = tty.Close() // reads end when nobody can write any more
+		_ = tty.Close() // reads end when nobody has the terminal open for writing
 		for read() {
 		}
 		line := shown.String()

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// pages are the README and the pages it leads to that show commands or pieces of a
-// program. The commands of each rely on those of the ones before.
+// pages are the README and the linked pages that show commands or code. The commands
+// of a page rely on those of the pages before it.
 var pages = []string{"README.md", "cmd/mmapkv/README.md", "mmapkv/OPERATING.md"}
 
 // fence is a fenced block of a page: its language and its text.
@@ -23,7 +23,7 @@ func readme(t *testing.T) (root string, blocks [][2]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The modules that the offline commands need are those of all the tests.
+	// This downloads all modules that the offline commands need.
 	list := exec.Command("go", "list", "-deps", "-test", "./...")
 	list.Dir = root
 	if out, err := list.CombinedOutput(); err != nil {
@@ -44,10 +44,11 @@ func readme(t *testing.T) (root string, blocks [][2]string) {
 	return root, blocks
 }
 
-// link is a link of a page to another page of the repository.
+// link matches a link to another page of the repository.
 var link = regexp.MustCompile(`\]\(([^)#:]+)\)`)
 
-// TestReadmeLinksLead follows the links of the pages, and wants every page to be reached.
+// TestReadmeLinksLead checks that every link of the pages leads to a file, and that
+// links lead to every page.
 func TestReadmeLinksLead(t *testing.T) {
 	root := filepath.Join("..", "..")
 	reached := map[string]bool{"README.md": true}
@@ -69,7 +70,7 @@ func TestReadmeLinksLead(t *testing.T) {
 	}
 }
 
-// maxReadmeLines is how long the README may be: whoever comes to it reads it to its end.
+// maxReadmeLines keeps the README short enough to be read to the end.
 const maxReadmeLines = 250
 
 func TestReadmeIsShort(t *testing.T) {
@@ -82,7 +83,7 @@ func TestReadmeIsShort(t *testing.T) {
 	}
 }
 
-// offline runs a shell script, with modules from what is at hand only.
+// offline runs a shell script with only the modules that are already downloaded.
 func offline(t *testing.T, dir, script string, environment ...string) string {
 	t.Helper()
 	cmd := exec.Command("sh", "-ec", script)
@@ -95,8 +96,8 @@ func offline(t *testing.T, dir, script string, environment ...string) string {
 	return string(out)
 }
 
-// checkout copies the source to a directory of its own, where commands may leave
-// what they make.
+// checkout copies the source to a new directory, where commands may leave their
+// output.
 func checkout(t *testing.T, root string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -122,8 +123,8 @@ func checkout(t *testing.T, root string) (dir string) {
 	return dir
 }
 
-// TestReadmeCommands runs every command of the pages as it stands, in the order in
-// which they have them, but for the test command, which is what is running.
+// TestReadmeCommands runs every command of the pages verbatim and in order, except the
+// test command, which is already running.
 func TestReadmeCommands(t *testing.T) {
 	root, blocks := readme(t)
 	work := checkout(t, root)
@@ -162,8 +163,8 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// TestReadmeSnippets compiles and runs the pieces of a program that the pages
-// show, inside a function that has a store.
+// TestReadmeSnippets compiles and runs the code snippets of the pages, inside a
+// function that has a store.
 func TestReadmeSnippets(t *testing.T) {
 	root, blocks := readme(t)
 	body := ""

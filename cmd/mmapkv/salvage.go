@@ -15,32 +15,33 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// errSalvageInterrupted is the error of a salvage that Ctrl-C has ended.
+// errSalvageInterrupted is the error of a salvage that Ctrl-C ended.
 var errSalvageInterrupted = errors.New("interrupted; nothing was salvaged")
 
 func newSalvage(t *target) *cobra.Command {
 	var o mmapkv.SalvageOptions
 	cmd := &cobra.Command{
 		Use:   "salvage FROM TO",
-		Short: "Bring what can be read of a damaged store into a new one",
-		Long: `Reads the store in the directory FROM, which it does not change, and writes a new
-one in TO, a directory that is absent or empty, with every record that validates.
-The newest version of a key counts. If that is known and cannot be read, the key is
-left out, and listed; --older takes the newest one that can be read.
+		Short: "Copy what can be read of a damaged store into a new one",
+		Long: `Reads every record of the store in the directory FROM that validates, and writes the
+newest version of each key to a new store in TO, a directory that is absent or
+empty. It does not change FROM. If it finds that the newest version of a key cannot
+be read, it leaves the key out and lists it; with --older it takes the newest
+version that can be read.
 
-The report goes to standard output. The exit code is 4 when something is lost.
-Ctrl-C ends it with 130, and nothing is salvaged then.
-With --dry-run nothing is written, and TO can be left out.`,
+The report goes to standard output. The exit code is 4 if something is lost. Ctrl-C
+ends it with 130; nothing is salvaged then. With --dry-run nothing is written, and
+TO can be left out.`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			fewest := 2
+			minArgs := 2
 			if o.DryRun {
-				fewest = 1
+				minArgs = 1
 			}
-			return usage(cobra.RangeArgs(fewest, 2))(cmd, args)
+			return usage(cobra.RangeArgs(minArgs, 2))(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if t.dir != "" || t.namespace != "" {
-				return fmt.Errorf("%w: salvage takes two directories, and neither --dir nor --namespace", errUsage)
+				return fmt.Errorf("%w: salvage takes two directories, not --dir or --namespace", errUsage)
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
@@ -63,7 +64,7 @@ With --dry-run nothing is written, and TO can be left out.`,
 	flags := cmd.Flags()
 	flags.BoolVar(&o.DryRun, "dry-run", false, "only report")
 	flags.BoolVar(&o.OlderVersions, "older", false, "restore the newest readable value of a key whose newest value is damaged")
-	flags.BoolVar(&o.IgnoreManifest, "ignore-manifest", false, "go by the segments alone: the manifest is not theirs")
+	flags.BoolVar(&o.IgnoreManifest, "ignore-manifest", false, "use the segments alone: the manifest belongs to another store")
 	return cmd
 }
 
@@ -89,33 +90,33 @@ func salvage(ctx context.Context, stderr io.Writer, args []string, o mmapkv.Salv
 	return report, err
 }
 
-// printSalvage prints a report for a person: what was found, and then what was not.
+// printSalvage prints a readable report: first what was found, then what was lost.
 func printSalvage(out io.Writer, t *target, r mmapkv.SalvageReport, dry bool) error {
 	p := printer{out: out}
 	verb := "restored"
 	if dry {
 		verb = "can be restored"
 	}
-	p.line("%s %s, %s; %d more had been deleted or have expired", keyCount(r.Keys), verb, size(r.Bytes), r.Gone)
+	p.line("%s %s, %s; %d more deleted or expired", keyCount(r.Keys), verb, size(r.Bytes), r.Gone)
 	p.line("read %d records in %s, %s", r.Records, segments(r.Files), manifestWord(r.Manifest))
 	for _, d := range r.Damages {
 		p.line("damaged: %s at %d: %s", d.File, d.Offset, d.Reason)
 	}
 	for _, name := range r.Unread {
-		p.line("not read, does not count: %s", name)
+		p.line("not read, not part of the store: %s", name)
 	}
 	if r.Discarded > 0 {
-		p.line("left out, written behind the end of the log and never acknowledged as safe: %s", size(r.Discarded))
+		p.line("left out, written after the end of the log and never acknowledged as durable: %s", size(r.Discarded))
 	}
 	switch {
 	case r.Complete() && r.Manifest:
 		p.line("nothing is lost")
 		return p.err
 	case r.Complete():
-		p.line("nothing is known to be lost, but without a manifest a segment that is gone is not missed")
+		p.line("nothing is known to be lost, but without a manifest a missing segment goes unnoticed")
 		return p.err
 	case r.Unfinished:
-		p.line("not here: what the salvage that was to write this directory had still to bring over")
+		p.line("not here: what an unfinished salvage into this directory had not copied yet")
 	}
 	p.line("lost: %s, %s unreadable in %d places, %s missing", keyCount(r.KeysLost), size(r.BytesLost), r.RangesLost, segments(len(r.Missing)))
 	for _, name := range r.Missing {
@@ -134,8 +135,8 @@ func printSalvage(out io.Writer, t *target, r mmapkv.SalvageReport, dry bool) er
 	return p.err
 }
 
-// printable is a key as it is printed: as the flags say, and without them quoted,
-// since a terminal must not take it for commands.
+// printable formats a key as the flags say, or else quoted, so that a terminal does
+// not interpret it.
 func printable(t *target, key []byte) string {
 	if t.hex || t.base64 {
 		return string(t.encode(key))
@@ -152,7 +153,7 @@ func keyCount(n int) string {
 
 func manifestWord(readable bool) string {
 	if readable {
-		return "by the manifest"
+		return "with the manifest"
 	}
 	return "without a manifest"
 }

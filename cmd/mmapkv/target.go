@@ -15,7 +15,7 @@ import (
 
 var errNoStore = fmt.Errorf("%w: which store? Give --dir or --namespace", errUsage)
 
-// target is which store is meant, and how keys and values are written down.
+// target says which store to use, and how keys and values are encoded.
 type target struct {
 	dir, namespace    string
 	json, hex, base64 bool
@@ -32,16 +32,16 @@ func (t *target) check() error {
 	return nil
 }
 
-// checkLines refuses what says nothing about JSON Lines, where each says for itself
-// what is base64.
+// checkLines refuses --hex and --base64: in JSON Lines the fields themselves say what
+// is base64.
 func (t *target) checkLines() error {
 	if t.hex || t.base64 {
-		return fmt.Errorf("%w: --hex and --base64 are not for export and import, whose lines have key64 and value64", errUsage)
+		return fmt.Errorf("%w: --hex and --base64 do not apply to export and import; their lines have key64 and value64", errUsage)
 	}
 	return nil
 }
 
-// directory is where the store lies, or would.
+// directory is where the store is, or would be.
 func (t *target) directory() (string, error) {
 	switch {
 	case t.dir != "":
@@ -52,8 +52,8 @@ func (t *target) directory() (string, error) {
 	return "", errNoStore
 }
 
-// open opens the store; its user closes it. Open makes one that is not there, so
-// whatever can be wrong with the call is looked at before.
+// open opens the store; the caller closes it. It creates a store that does not
+// exist, so callers check arguments and input first.
 func (t *target) open(o *mmapkv.Options) (*mmapkv.Store, error) {
 	switch {
 	case t.dir != "":
@@ -64,7 +64,7 @@ func (t *target) open(o *mmapkv.Options) (*mmapkv.Store, error) {
 	return nil, errNoStore
 }
 
-// with opens the store, has it used, and closes it.
+// with opens the store, calls use, and closes the store.
 func (t *target) with(o *mmapkv.Options, use func(s *mmapkv.Store) error) (err error) {
 	s, err := t.open(o)
 	if err != nil {
@@ -80,15 +80,15 @@ func (t *target) read(use func(s *mmapkv.Store) error) error {
 
 func (t *target) write(use func(s *mmapkv.Store) error) error { return t.with(brief(), use) }
 
-// brief is for what opens the store for a moment, too short for work in the
-// background. An import may write much, and opens it as a service does.
+// brief is for commands that open the store too briefly for background work. An
+// import may write a lot, so it opens the store as a service does.
 func brief() *mmapkv.Options {
 	return &mmapkv.Options{Compaction: mmapkv.Compaction{Disabled: true}}
 }
 
-// existing is with for what makes no sense in a store that is not there: Open would
-// make it. A directory without a manifest is opened as a reader does, who makes
-// nothing, and whose error says what is wrong with it.
+// existing is with for commands that need an existing store: Open would create one.
+// If the directory has no manifest, existing first opens it read-only, which creates
+// nothing and returns an error that says what is wrong.
 func (t *target) existing(o *mmapkv.Options, use func(s *mmapkv.Store) error) error {
 	dir, err := t.directory()
 	if err != nil {
@@ -102,7 +102,7 @@ func (t *target) existing(o *mmapkv.Options, use func(s *mmapkv.Store) error) er
 	return t.with(o, use)
 }
 
-// decode is the key or value that an argument means.
+// decode returns the key or value that an argument stands for.
 func (t *target) decode(argument string) ([]byte, error) {
 	var b []byte
 	var err error
@@ -120,7 +120,7 @@ func (t *target) decode(argument string) ([]byte, error) {
 	return b, nil
 }
 
-// encode is how a key or value is printed.
+// encode returns a key or value as it is printed.
 func (t *target) encode(b []byte) []byte {
 	switch {
 	case t.hex:

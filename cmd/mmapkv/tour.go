@@ -33,12 +33,12 @@ func newTour() *cobra.Command {
 	keep := false
 	cmd := &cobra.Command{
 		Use:   "tour",
-		Short: "See the store at work on real files, with a process killed in the middle",
+		Short: "Run the store on real files, and kill a process in the middle",
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			t.out = cmd.OutOrStdout()
 			if t.limit < 0 || t.kill <= 0 {
-				return fmt.Errorf("%w: --limit is %d and --kill-after is %v; they must not be negative, nor the time 0", errUsage, t.limit, t.kill)
+				return fmt.Errorf("%w: --limit is %d and --kill-after is %v; the limit must not be negative, and the time must be positive", errUsage, t.limit, t.kill)
 			}
 			if t.files == "" {
 				if t.files, err = goSource(); err != nil {
@@ -60,7 +60,7 @@ func newTour() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&t.files, "files", "", "directory of the files to load (default: the Go installation's source tree)")
-	cmd.Flags().IntVar(&t.limit, "limit", 0, "load only so many files")
+	cmd.Flags().IntVar(&t.limit, "limit", 0, "load at most this many files; 0: all")
 	cmd.Flags().DurationVar(&t.kill, "kill-after", 400*time.Millisecond, "how long the child writes before it is killed")
 	cmd.Flags().BoolVar(&keep, "keep", false, "keep the store")
 	return cmd
@@ -70,7 +70,7 @@ func newTour() *cobra.Command {
 func goSource() (string, error) {
 	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
-		return "", fmt.Errorf("finding Go's source tree; --files names another: %w", err)
+		return "", fmt.Errorf("finding Go's source tree (--files names another): %w", err)
 	}
 	return filepath.Join(strings.TrimSpace(string(out)), "src"), nil
 }
@@ -116,8 +116,8 @@ func (t *tour) readFiles() (map[string][]byte, error) {
 	return content, nil
 }
 
-// inOneProcess loads the content, reads it back, changes it, and opens again. The
-// content is then what the store holds.
+// inOneProcess loads the content, reads it back, changes it, and opens the store
+// again. It updates content to what the store then holds.
 func (t *tour) inOneProcess(content map[string][]byte) error {
 	s, err := mmapkv.Open(t.store, nil)
 	if err != nil {
@@ -194,7 +194,7 @@ func change(s *mmapkv.Store, content map[string][]byte) (changed int, err error)
 	return changed, nil
 }
 
-// errCheck is a check of the tour that failed: the store is not what it should be.
+// errCheck is the error of a failed check: the store does not hold what it should.
 var errCheck = errors.New("the store fails a check of the tour")
 
 // compare checks that the store holds the content and nothing else.
@@ -202,7 +202,7 @@ func compare(s *mmapkv.Store, content map[string][]byte) error {
 	for key, data := range content {
 		err := s.View([]byte(key), func(value []byte) error {
 			if !bytes.Equal(value, data) {
-				return fmt.Errorf("a value of %d bytes, and not the %d bytes that were written", len(value), len(data))
+				return fmt.Errorf("a value of %d bytes, not the %d bytes that were written", len(value), len(data))
 			}
 			return nil
 		})
@@ -211,7 +211,7 @@ func compare(s *mmapkv.Store, content map[string][]byte) error {
 		}
 	}
 	if s.Len() != len(content) {
-		return fmt.Errorf("%w: it has %d keys, and there should be %d", errCheck, s.Len(), len(content))
+		return fmt.Errorf("%w: it has %d keys, not %d", errCheck, s.Len(), len(content))
 	}
 	return nil
 }

@@ -22,9 +22,9 @@ import (
 // writers is how many goroutines write in the child that is killed.
 const writers = 4
 
-// withAKill has a child process write, kills it in the middle, opens the store
-// and checks what is there against what the child had acknowledged. The files
-// are what the child reads too; want is what the store holds before.
+// withAKill starts a child process that writes, kills it in the middle, opens the
+// store, and checks its content against what the child acknowledged. The child reads
+// the same files; want is what the store held before.
 func (t *tour) withAKill(files, want map[string][]byte) error {
 	acknowledged, err := t.killedChild()
 	if err != nil {
@@ -50,14 +50,13 @@ func (t *tour) withAKill(files, want map[string][]byte) error {
 	if err != nil {
 		return err
 	}
-	t.say("Checked      every acknowledged write is there; of the %d in flight %d are, whole; nothing else has changed", writers, inFlight)
+	t.say("Checked      every acknowledged write is there; so are %d of the %d in flight, whole; nothing else has changed", inFlight, writers)
 	return s.Close()
 }
 
-// checkKilled checks that the store holds what was there before (want), with the
-// acknowledged writes of each writer and, of each, at most the one write that came
-// next. It makes want what the store holds, and returns how many of those next
-// ones are there.
+// checkKilled checks that the store holds what it held before (want), plus the
+// acknowledged writes of each writer and at most its next write. It updates want to
+// what the store holds, and returns how many of those next writes are there.
 func checkKilled(s *mmapkv.Store, files, want map[string][]byte, acknowledged []int) (inFlight int, err error) {
 	for w, p := range plans(files) {
 		for n := 1; n <= acknowledged[w]; n++ {
@@ -103,27 +102,27 @@ func (t *tour) killedChild() ([]int, error) {
 	}
 	ended := child.Wait()
 	if child.ProcessState.String() != "signal: killed" {
-		return nil, fmt.Errorf("tour: the child was not killed, it ended with %v: %s", ended, complaints.String())
+		return nil, fmt.Errorf("tour: the child was not killed; it ended with %v: %s", ended, complaints.String())
 	}
 	return acknowledged, nil
 }
 
-// readAcknowledged reads what the writers say until the pipe ends, and calls
-// begun at their first word.
+// readAcknowledged reads the writers' acknowledgements until the pipe ends, and calls
+// begun at the first one.
 func readAcknowledged(out io.Reader, begun func()) ([]int, error) {
 	acknowledged := make([]int, writers)
 	lines := bufio.NewReader(out)
 	for first := true; ; first = false {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			return acknowledged, nil // the pipe is broken off; a last line without its end counts for nothing
+			return acknowledged, nil // the pipe has ended; an incomplete last line does not count
 		}
 		if first {
 			begun()
 		}
 		var w, n int
 		if _, err := fmt.Sscanf(line, "%d %d", &w, &n); err != nil || w < 0 || w >= writers || n != acknowledged[w]+1 {
-			return nil, fmt.Errorf("tour: the child says %q", line)
+			return nil, fmt.Errorf("tour: the child printed %q", line)
 		}
 		acknowledged[w] = n
 	}
@@ -150,15 +149,15 @@ func newTourWriter() *cobra.Command {
 	}
 }
 
-// writeUntilKilled writes and says on the output what is acknowledged. It returns
-// with the first failure, and the process that then ends stops the other writers.
+// writeUntilKilled writes, and prints each write that is acknowledged. It returns at
+// the first failure; the process then ends, and the other writers with it.
 func writeUntilKilled(out io.Writer, dir string, files map[string][]byte) error {
 	s, err := mmapkv.Open(dir, &mmapkv.Options{Sync: fsync.Every(100 * time.Millisecond)})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	var printing sync.Mutex // lines are whole
+	var printing sync.Mutex // keeps lines whole
 	failures := make(chan error, writers)
 	for w, p := range plans(files) {
 		go func() {

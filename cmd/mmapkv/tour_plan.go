@@ -10,9 +10,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// plan is what one writer does, step by step, without end. It follows from the
-// files alone, so that the parent knows what the killed child has done. No two
-// writers have a key in common.
+// plan is the endless sequence of one writer's steps. It depends on the files alone,
+// so the parent knows what the killed child has done. No two writers share a key.
 type plan struct {
 	writer int
 	own    []string // keys from the files that only this writer changes; may be empty
@@ -41,8 +40,8 @@ type step struct {
 	isDelete bool
 }
 
-// step is the n-th write, from 1. Of every six, three put new keys, one overwrites
-// a file's, one deletes a new key, and one deletes the file's again.
+// step is the n-th write, from 1. Of every six, three put new keys, one deletes a new
+// key, one overwrites the key of a file, and one then deletes that key.
 func (p plan) step(n int) step {
 	switch n % 6 {
 	case 3:
@@ -57,7 +56,7 @@ func (p plan) step(n int) step {
 
 func (p plan) newKey(n int) string { return fmt.Sprintf("writer %d, number %d", p.writer, n) }
 
-// fileKey goes round the files that are the writer's own.
+// fileKey cycles through the writer's own files.
 func (p plan) fileKey(n int) string {
 	if len(p.own) == 0 {
 		return p.newKey(0)
@@ -65,7 +64,7 @@ func (p plan) fileKey(n int) string {
 	return p.own[n/6%len(p.own)]
 }
 
-// value is a file's content behind a line that no other write has.
+// value is a line that no other write has, followed by a file's content.
 func (p plan) value(n int) []byte {
 	name := p.names[(p.writer+n*writers)%len(p.names)]
 	return append(fmt.Appendf(nil, "%d %d\n", p.writer, n), p.files[name]...)
@@ -78,7 +77,7 @@ func (d step) do(s *mmapkv.Store) error {
 	return s.Put([]byte(d.key), d.value)
 }
 
-// apply does to the content what do does to a store that holds it.
+// apply changes the content as do changes a store that holds it.
 func (d step) apply(content map[string][]byte) {
 	if d.isDelete {
 		delete(content, d.key)
@@ -87,7 +86,7 @@ func (d step) apply(content map[string][]byte) {
 	}
 }
 
-// isDone says whether the store holds what the step leaves behind.
+// isDone reports whether the store holds the result of the step.
 func (d step) isDone(s *mmapkv.Store) (bool, error) {
 	value, err := s.Get([]byte(d.key))
 	if errors.Is(err, mmapkv.ErrNotFound) {

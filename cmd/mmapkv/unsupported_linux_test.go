@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestThirtyTwoBitsAreRefused runs the command of a 32-bit build, which says that it
-// is not supported, whatever it is told to do, and makes nothing.
+// TestThirtyTwoBitsAreRefused runs a 32-bit build: every command says that the system
+// is not supported, and creates nothing.
 func TestThirtyTwoBitsAreRefused(t *testing.T) {
 	work := t.TempDir()
 	command := filepath.Join(work, "mmapkv")

@@ -17,17 +17,17 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// errVerifyInterrupted is the error of a verify that Ctrl-C has ended.
-var errVerifyInterrupted = errors.New("interrupted; not all of it was read")
+// errVerifyInterrupted is the error of a verify that Ctrl-C ended.
+var errVerifyInterrupted = errors.New("interrupted; part of the store was not read")
 
 func newVerify(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify",
-		Short: "Read every record, every hint and the manifest, and name what is damaged",
-		Long: `Reads all there is and changes nothing; beside a program that has the store open
-too, and on read-only media. The exit code is 4 when something is damaged, and 0
-when nothing is; Ctrl-C ends it with 130. What lies behind the last known sync of a store that was not
-closed is no damage.`,
+		Short: "Read every record, every hint and the manifest, and list what is damaged",
+		Long: `Reads the whole store and changes nothing. It also works on read-only media, and
+while another program has the store open. The exit code is 4 if something is
+damaged, 0 if nothing is, and 130 if Ctrl-C ended it. If the store was not closed,
+anything after the last known sync does not count as damage.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
@@ -59,7 +59,7 @@ closed is no damage.`,
 	}
 }
 
-// verify does not open the store: another process may have it.
+// verify does not open the store: another process may have it open.
 func (t *target) verify(ctx context.Context, o *mmapkv.VerifyOptions) (mmapkv.Report, error) {
 	switch {
 	case t.dir != "":
@@ -70,8 +70,8 @@ func (t *target) verify(ctx context.Context, o *mmapkv.VerifyOptions) (mmapkv.Re
 	return mmapkv.Report{}, errNoStore
 }
 
-// printReport prints the damages as a table, what their kinds mean, the remarks,
-// and what was checked.
+// printReport prints a table of the damage, what each kind means, the remarks, and
+// what was checked.
 func (t *target) printReport(out io.Writer, report mmapkv.Report) error {
 	w := bufio.NewWriter(out)
 	if len(report.Damages) > 0 {
@@ -98,7 +98,7 @@ func (t *target) printReport(out io.Writer, report mmapkv.Report) error {
 	return w.Flush()
 }
 
-// known prints a size that may not be known.
+// known formats a size; 0 stands for one that is not known.
 func known(bytes int64) string {
 	if bytes == 0 {
 		return "-"
@@ -121,9 +121,9 @@ func verdict(damages int) string {
 	case 0:
 		return "nothing is damaged"
 	case 1:
-		return "1 damage"
+		return "1 place is damaged"
 	}
-	return fmt.Sprintf("%d damages", damages)
+	return fmt.Sprintf("%d places are damaged", damages)
 }
 
 // verified is a report as JSON.
@@ -143,7 +143,7 @@ type damage struct {
 	File    string            `json:"file"`
 	Offset  int64             `json:"offset"`
 	Size    int64             `json:"size,omitempty"`
-	line                      // the key, as export has it
+	line                      // the key, as in an export
 	Reason  string            `json:"reason"`
 	Meaning string            `json:"meaning"`
 }

@@ -1,12 +1,12 @@
 // Package walrus reads the files of walrus (github.com/nubskr/walrus), a key-value
 // store in Rust, so that its data can be brought over.
 //
-// A namespace is a directory. Its data files are named by a decimal number, the
-// time in milliseconds at which they were made; files named <number>.hint list some
-// of the keys, say nothing of deletes, and are not read. A data file has up to
-// 1,048,576,000 bytes, in blocks of 10 MiB. A record does not cross the boundary of
-// a block, unless it is longer than one: then it begins a run of whole blocks. What
-// is not used of a block is zeros.
+// A namespace is a directory. The name of a data file is a decimal number, its time
+// of creation in milliseconds. Files named <number>.hint list some of the keys and no
+// deletes; this package does not read them. A data file has up to 1,048,576,000
+// bytes, in blocks of 10 MiB. A record does not cross a block boundary, unless it is
+// longer than a block: then it begins a run of whole blocks. The unused part of a
+// block is zeros.
 //
 // A record, little-endian:
 //
@@ -14,15 +14,16 @@
 //	key size u16
 //	value size u32
 //	key, value
-//	checksum u32: the low half of the 64-bit FNV-1a of all that precedes
+//	checksum u32: the low half of the 64-bit FNV-1a of all bytes before it
 //
-// That store itself reads a file only up to the first place without a record, such
-// as the unused end of a block, and forgets what lies behind when it is opened
-// again. What must hold here: every record that validates is found, wherever it
-// lies; what is no record, and not zeros, is reported; nothing is changed; and no
-// file, whatever its bytes are, makes the reader panic, take more memory than the
-// file has, or go on without end: a file that was made for it can have the search
-// for records behind damage given up at a block's end.
+// walrus itself reads a file only up to the first place without a record, such as the
+// unused end of a block, and forgets what comes after it when it is opened again.
+//
+// What must hold here: every record that validates is found, wherever it is. Bytes
+// that are neither a record nor zeros are reported. Nothing is changed. No file,
+// whatever its bytes, makes the reader panic, use more memory than the size of the
+// file, or run without end: if a crafted file makes the search for records after
+// damage too long, the reader gives up the rest of the block.
 package walrus
 
 import (
@@ -39,10 +40,10 @@ import (
 )
 
 const (
-	blockSize  = 10 << 20
-	headerSize = 7
-	sumSize    = 4
-	leastSize  = headerSize + sumSize
+	blockSize     = 10 << 20
+	headerSize    = 7
+	sumSize       = 4
+	minRecordSize = headerSize + sumSize
 
 	deleted = 1 << 0
 )
@@ -58,8 +59,8 @@ type dataFile struct {
 	size int64
 }
 
-// Open opens all data files of a namespace. A name that is one of a data file and no
-// regular file is an error.
+// Open opens all data files of a namespace. It is an error if one of them is not a
+// regular file.
 func Open(path string) (d *Dir, err error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -77,7 +78,7 @@ func Open(path string) (d *Dir, err error) {
 			continue
 		}
 		if !e.Type().IsRegular() {
-			return d, fmt.Errorf("walrus: %s is no regular file", filepath.Join(path, e.Name()))
+			return d, fmt.Errorf("walrus: %s is not a regular file", filepath.Join(path, e.Name()))
 		}
 		f, err := os.Open(filepath.Join(path, e.Name()))
 		if err != nil {
@@ -111,7 +112,7 @@ func (d *Dir) Close() (err error) {
 // Len is the number of data files.
 func (d *Dir) Len() int { return len(d.files) }
 
-// Size is how many bytes they have.
+// Size is the total size of the data files in bytes.
 func (d *Dir) Size() (bytes int64) {
 	for _, f := range d.files {
 		bytes += f.size
@@ -119,11 +120,11 @@ func (d *Dir) Size() (bytes int64) {
 	return bytes
 }
 
-// Name is the path of a data file. Files are numbered by age, as their names have
-// it: that is nearly always the order in which they were written.
+// Name is the path of a data file. Files are numbered in the order of their names,
+// which is nearly always the order in which they were written.
 func (d *Dir) Name(file int) string { return d.files[file].Name() }
 
-// Record is where a record lies, and what it says but for the value.
+// Record is the location of a record, and its content except for the value.
 type Record struct {
 	File    int
 	Offset  int64
@@ -132,18 +133,18 @@ type Record struct {
 	Deleted bool
 }
 
-// Damage is a range of a file, between two records, that has something which is no
-// record.
+// Damage is a range of a file, between two records, with bytes that do not validate
+// as a record.
 type Damage struct {
 	File         int
 	Offset, Size int64
-	// Tail says that no record follows in the file: it may be a write that was cut
-	// short, and was never acknowledged.
+	// Tail says that no record follows in the file: the range may be a write that was
+	// cut short, and was never acknowledged.
 	Tail bool
 }
 
-// Scan calls record for each record that validates and damage for what is none, file
-// by file, in the order of their places. It ends with record's error.
+// Scan calls record for each record that validates and damage for each range that does
+// not, file by file, in order of offset. It returns record's first error.
 func (d *Dir) Scan(record func(Record) error, damage func(Damage)) error {
 	s := scan{record: record, damage: damage}
 	for i, f := range d.files {
@@ -156,7 +157,7 @@ func (d *Dir) Scan(record func(Record) error, damage func(Damage)) error {
 	return nil
 }
 
-// Value reads a record's value, and verifies it once more.
+// Value reads a record's value, and verifies the record again.
 func (d *Dir) Value(r Record) ([]byte, error) {
 	b := make([]byte, r.Size)
 	if _, err := d.files[r.File].ReadAt(b, r.Offset); err != nil {
@@ -170,24 +171,24 @@ func (d *Dir) Value(r Record) ([]byte, error) {
 
 func keySize(b []byte) int { return int(binary.LittleEndian.Uint16(b[1:])) }
 
-// sizeOf is the size of the record that b seems to begin with; ok is false when that
-// cannot be one, since its flags are not known or it would not fit into room bytes.
+// sizeOf returns the size of the record that b seems to begin with. ok is false if it
+// cannot be one, since its flags are unknown or it does not fit into room bytes.
 func sizeOf(b []byte, room int64) (size int64, ok bool) {
 	if len(b) < headerSize || b[0]&^deleted != 0 {
 		return 0, false
 	}
-	size = leastSize + int64(keySize(b)) + int64(binary.LittleEndian.Uint32(b[3:]))
+	size = minRecordSize + int64(keySize(b)) + int64(binary.LittleEndian.Uint32(b[3:]))
 	return size, size <= room
 }
 
-// validates says whether b is a record, by its checksum.
+// validates reports whether the checksum of the record b matches.
 func validates(b []byte) bool {
 	h := fnv.New64a()
 	h.Write(b[:len(b)-sumSize])
 	return uint32(h.Sum64()) == binary.LittleEndian.Uint32(b[len(b)-sumSize:])
 }
 
-// scan reads one file after the other.
+// scan reads one file after another.
 type scan struct {
 	record func(Record) error
 	damage func(Damage)
@@ -197,13 +198,13 @@ type scan struct {
 	block  []byte // the bytes of one block
 	base   int64  // where it begins
 
-	pending  *Damage // not told yet: whether a record follows decides its Tail
-	gaveUp   bool    // not all places of the file were looked at
-	longLeft int64   // how many bytes of records longer than a block are still summed in vain
+	pending  *Damage // not reported yet: its Tail depends on whether a record follows
+	gaveUp   bool    // part of the file was not searched
+	longLeft int64   // how many bytes of records longer than a block may still be summed in vain
 }
 
-// patience is how many bytes are summed in vain in a block, in the search for records
-// behind damage, before the rest of it is given up.
+// patience is how many bytes the search for records after damage may sum in vain in
+// one block before it gives up the rest of the block.
 const patience = 32 * blockSize
 
 func (s *scan) run() error {
@@ -228,8 +229,8 @@ func (s *scan) run() error {
 	return nil
 }
 
-// longRecord is the size of the record that begins here and is longer than a block,
-// 0 if none does.
+// longRecord reports the record that begins at s.base if it is longer than a block,
+// and returns its size, or 0 if there is none.
 func (s *scan) longRecord() (size int64, err error) {
 	size, ok := sizeOf(s.block, s.file.size-s.base)
 	if !ok || size <= blockSize {
@@ -263,8 +264,8 @@ func (s *scan) readBlock() error {
 		if n == len(s.block)-at {
 			break
 		}
-		if n >= leastSize { // a record may begin with zeros, but not with so many
-			at += n - leastSize + 1
+		if n >= minRecordSize { // a record begins with fewer zeros than this
+			at += n - minRecordSize + 1
 		}
 		size, ok := sizeOf(s.block[at:], int64(len(s.block)-at))
 		s.gaveUp = s.gaveUp || ok && left <= 0
@@ -277,7 +278,7 @@ func (s *scan) readBlock() error {
 				continue
 			}
 			left -= int(size)
-			if s.recordAt(at + int(size)) { // what it says of its own length is true
+			if s.recordAt(at + int(size)) { // its own length is right
 				s.lost(s.base + int64(at))
 				s.lost(s.base + int64(at) + size - 1)
 				at += int(size)
@@ -292,16 +293,16 @@ func (s *scan) readBlock() error {
 	return nil
 }
 
-// recordAt says whether a record begins at a place of the block.
+// recordAt reports whether a record begins at an offset of the block.
 func (s *scan) recordAt(at int) bool {
 	size, ok := sizeOf(s.block[at:], int64(len(s.block)-at))
 	return ok && validates(s.block[at:][:size])
 }
 
-// zeros is how many zeros b begins with.
+// zeros counts the zeros at the start of b.
 func zeros(b []byte) int { return len(b) - len(bytes.TrimLeft(b, "\x00")) }
 
-// found tells of a record in the block.
+// found reports a record in the block.
 func (s *scan) found(at int, size int64) error {
 	s.tell(false)
 	b := s.block[at:]
@@ -311,7 +312,7 @@ func (s *scan) found(at int, size int64) error {
 	})
 }
 
-// lost makes a byte, in which no record begins, part of a damage.
+// lost adds a byte at which no record begins to the pending damage.
 func (s *scan) lost(offset int64) {
 	if s.pending == nil {
 		s.pending = &Damage{File: s.number, Offset: offset}
@@ -319,7 +320,7 @@ func (s *scan) lost(offset int64) {
 	s.pending.Size = offset + 1 - s.pending.Offset
 }
 
-// tell reports the damage that was met last.
+// tell reports the pending damage.
 func (s *scan) tell(tail bool) {
 	if s.pending != nil {
 		s.pending.Tail = tail && !s.gaveUp

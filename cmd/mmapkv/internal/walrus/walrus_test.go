@@ -18,7 +18,7 @@ func record(key, value string, flags byte) []byte {
 	return walrustest.AppendRecord(nil, key, value, flags != 0)
 }
 
-// write makes a namespace of the given data files.
+// write creates a namespace with the given data files.
 func write(t testing.TB, files map[string][]byte) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -30,7 +30,7 @@ func write(t testing.TB, files map[string][]byte) string {
 	return dir
 }
 
-// read lists what is found, in the order in which it is.
+// read returns the records and damages that Scan finds, in order.
 func read(t testing.TB, dir string) (found, damages []string) {
 	t.Helper()
 	d, err := Open(dir)
@@ -98,8 +98,8 @@ func TestScanFindsEverything(t *testing.T) {
 	}
 }
 
-// Behind damage of any kind the rest is found, and a torn end is told from it.
-func TestScanGoesOnBehindDamage(t *testing.T) {
+// After damage of any kind the rest is found, and a torn end is told apart from damage.
+func TestScanContinuesAfterDamage(t *testing.T) {
 	file := func(middle []byte) []byte {
 		return slices.Concat(record("before", "1", 0), middle, record("after", "2", 0))
 	}
@@ -127,9 +127,9 @@ func TestScanGoesOnBehindDamage(t *testing.T) {
 	}
 }
 
-// Numbers look like headers, and each that does is summed: the record that is damaged
-// says itself where the next one begins.
-func TestManyRecordsBehindADamagedKey(t *testing.T) {
+// Numbers in the value look like headers, and the scan would sum each of them. The
+// length of the damaged record says where the next one begins.
+func TestManyRecordsAfterADamagedKey(t *testing.T) {
 	var value []byte
 	for i := range 200 {
 		value = binary.LittleEndian.AppendUint64(value, uint64(i))
@@ -146,7 +146,7 @@ func TestManyRecordsBehindADamagedKey(t *testing.T) {
 	}
 }
 
-// Each block says that a record begins in it that is as long as the rest of the file.
+// The header at the start of each block claims a record as long as the rest of the file.
 func TestHeadersOfLongRecordsEndNowhere(t *testing.T) {
 	const blocks = 8
 	path := filepath.Join(t.TempDir(), "1")
@@ -160,7 +160,7 @@ func TestHeadersOfLongRecordsEndNowhere(t *testing.T) {
 	}
 	for i := range blocks {
 		header := make([]byte, headerSize)
-		binary.LittleEndian.PutUint32(header[3:], uint32((blocks-i)*blockSize-leastSize))
+		binary.LittleEndian.PutUint32(header[3:], uint32((blocks-i)*blockSize-minRecordSize))
 		if _, err := f.WriteAt(header, int64(i)*blockSize); err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +194,7 @@ func FuzzScan(f *testing.F) {
 	f.Add(slices.Concat(record("a", "", 1), make([]byte, 20), record("b", "2", 0)))
 	f.Add(slices.Concat([]byte("garbage, and then"), record("", "", 0)))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		found, _ := read(t, write(t, map[string][]byte{"1": slices.Concat(content, make([]byte, leastSize), record("key", "value", 0))}))
+		found, _ := read(t, write(t, map[string][]byte{"1": slices.Concat(content, make([]byte, minRecordSize), record("key", "value", 0))}))
 		if len(found) == 0 || found[len(found)-1] != "key=value" {
 			t.Errorf("%q is found, and not the record at the end", found)
 		}
