@@ -13,13 +13,13 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// floors measures a workload's floor right behind it, in the same round, and the Go
-// map's reads.
+// floors measures a workload's floor, and for reads the Go map, right after the
+// workload, in the same round.
 type floors struct {
 	config      workload.Config
-	engine      string // behind which it is measured
+	engine      string // after which it is measured
 	segmentSize int64
-	dir         string // of its own
+	dir         string // a separate directory
 	emit        func(workload.Result)
 
 	goMap workload.Store // nil: not loaded, or dropped
@@ -28,9 +28,9 @@ type floors struct {
 // reading are the workloads in which the store and the Go map take turns.
 var reading = []string{"view", "get", "has", "zipf", "absent"}
 
-// behind measures the floor of one workload of the store in dir. A floor that two
-// engines have in common is measured behind the first.
-func (f *floors) behind(ctx context.Context, name, dir string) error {
+// after measures the floor of one workload of the store in dir. A floor that two
+// engines share is measured after the first.
+func (f *floors) after(ctx context.Context, name, dir string) error {
 	if f.engine != every && name != "durable" || f.engine == goMap {
 		return nil
 	}
@@ -83,12 +83,12 @@ func (f *floors) readLatency(ctx context.Context, phase, dir string) error {
 	})
 }
 
-// same runs the same workload with a floor, which needs no keys.
+// same runs the same workload on a floor, without loading keys.
 func (f *floors) same(ctx context.Context, e workload.Engine, name, dir string) error {
 	return f.run(ctx, workload.RunLoaded, e, name, dir)
 }
 
-// runner is workload.Run, or its like.
+// runner is workload.Run or workload.RunLoaded.
 type runner func(context.Context, workload.Engine, string, workload.Config, []workload.Workload, func(workload.Result)) error
 
 func (f *floors) run(ctx context.Context, run runner, e workload.Engine, name, dir string) error {
@@ -108,8 +108,8 @@ func (f *floors) inFreshDir(fn func(dir string) error) error {
 	return rig.InFreshDir(f.dir, fn)
 }
 
-// copy copies the store's segments; it shows bytes, not operations. The background
-// may compact one away meanwhile; then it begins again.
+// copy copies the store's segments; its figure is bytes, not operations. If the
+// background compacts a segment away during the copy, copy starts again.
 func (f *floors) copy(ctx context.Context, dir string) (err error) {
 	for range 100 {
 		err = f.inFreshDir(func(own string) error { return f.copyTo(ctx, filepath.Join(own, "copy"), dir) })

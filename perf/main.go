@@ -1,16 +1,15 @@
-// Command perf measures mmapkv beside floors, which are the least that can be done
-// for the same effect, and a Go map.
+// Command perf measures mmapkv and compares it with floors, the least work with the
+// same effect, and with a Go map.
 //
 //	go run ./perf
 //	go run ./perf -run view,get -rounds 1 -cpuprofile cpu.out
 //	go run ./perf -list
 //
-// In a round each engine loads a new store in a fresh directory and goes through the
-// workloads, with the floor of a workload right behind it. It prints a table and,
-// with -html, writes a page that needs nothing from elsewhere; perf/README.md says
-// how to read them.
+// In a round each engine loads a new store in a fresh directory and runs the
+// workloads, each followed by its floor. The command prints a table and, with -html,
+// writes a self-contained page; perf/README.md says how to read them.
 //
-// It fails when a read does not find its key's value.
+// It fails if a read does not find its key's value.
 package main
 
 import (
@@ -42,7 +41,7 @@ func main() {
 
 type config struct {
 	workload.Config
-	most      rig.Bytes
+	maxData   rig.Bytes
 	values    []int
 	rounds    int
 	options   mmapkv.Options
@@ -53,7 +52,7 @@ type config struct {
 	profiles  rig.Profiles
 }
 
-// run is the whole command.
+// run runs the whole command.
 func run(ctx context.Context, arguments []string, out io.Writer) error {
 	c, parent, list, err := parse(arguments, out)
 	if err != nil {
@@ -66,36 +65,36 @@ func run(ctx context.Context, arguments []string, out io.Writer) error {
 }
 
 func parse(arguments []string, out io.Writer) (c *config, parent string, list bool, err error) {
-	c = &config{values: []int{128}, most: 1 << 30, engines: allEngines()}
+	c = &config{values: []int{128}, maxData: 1 << 30, engines: allEngines()}
 	c.Goroutines, c.Durable = []int{1, 2}, []int{1, 4, 16, 64}
 	segmentSize := rig.Bytes(256 << 20)
 	var names []string
 	flags := flag.NewFlagSet("perf", flag.ContinueOnError)
 	flags.IntVar(&c.Keys, "keys", 1_000_000, "number of `keys`")
 	flags.IntVar(&c.KeySize, "key", 24, "size of a key in `bytes`")
-	flags.Func("value", "`sizes` of values in bytes, one after the other: 16,128,1024,65536 (default 128)", numbers(&c.values))
-	flags.Var(&c.most, "most", "`size` of the data from which on there are fewer keys")
-	flags.IntVar(&c.rounds, "rounds", 5, "`rounds`, of which the medians count")
-	flags.IntVar(&c.Operations, "operations", 1_000_000, "`operations` that each goroutine does in a workload, until the first of them is ready")
-	flags.DurationVar(&c.Longest, "longest", 10*time.Second, "how long a workload may take; those who are slower do less")
+	flags.Func("value", "`sizes` of values in bytes, measured in turn: 16,128,1024,65536 (default 128)", numbers(&c.values))
+	flags.Var(&c.maxData, "maxdata", "`size` of the data; there are fewer keys if they would need more")
+	flags.IntVar(&c.rounds, "rounds", 5, "number of `rounds`; figures are their medians")
+	flags.IntVar(&c.Operations, "operations", 1_000_000, "`operations` of each goroutine in a workload; all stop when the first is done")
+	flags.DurationVar(&c.Longest, "longest", 10*time.Second, "how long a workload may take; slower ones do fewer operations")
 	flags.Func("goroutines", "`numbers` of goroutines that read (default 1,2)", numbers(&c.Goroutines))
 	flags.IntVar(&c.BatchSize, "batch", 100, "`pairs` in a batch")
 	flags.Func("durable", "`numbers` of goroutines that write durably (default 1,4,16,64)", numbers(&c.Durable))
-	flags.IntVar(&c.Rate, "rate", 50_000, "`operations` that start in a second where latency is measured")
-	flags.DurationVar(&c.Phase, "phase", 5*time.Second, "how long each part takes that is measured by time")
-	flags.DurationVar(&c.Rest, "rest", 10*time.Second, "how long a workload waits, at most, for the background to come to rest")
-	flags.IntVar(&c.WriterRate, "writer", 0, "`puts` a second of the writer beside the readers; 0: as many as it can")
+	flags.IntVar(&c.Rate, "rate", 50_000, "`operations` that start per second in latency workloads")
+	flags.DurationVar(&c.Phase, "phase", 5*time.Second, "how long each timed part takes")
+	flags.DurationVar(&c.Rest, "rest", 10*time.Second, "how long a workload waits at most for background work to finish")
+	flags.IntVar(&c.WriterRate, "writer", 0, "`puts` per second of the writer beside the readers; 0: no limit")
 	flags.Var(&segmentSize, "segment", "`size` of a segment")
 	flags.BoolVar(&c.options.SkipReadChecksum, "skipchecksum", false, "do not verify values on reads")
 	flags.BoolVar(&c.options.Preload, "preload", false, "read the segments into memory in Open")
 	flags.IntVar(&c.options.ExpectedKeys, "expected", 0, "`keys` that the index is sized for up front")
-	flags.Func("run", "`names` of workloads; name* for all that begin like it (default: all)", words(&names))
+	flags.Func("run", "`names` of workloads; name* for a prefix (default: all)", words(&names))
 	flags.Func("engines", "`names` of engines (default "+strings.Join(allEngines(), ",")+")", words(&c.engines))
 	flags.BoolVar(&c.floors, "floors", true, "measure the floors as well")
 	flags.StringVar(&c.html, "html", "", "write a page to this `file`")
 	flags.Uint64Var(&c.Seed, "seed", 1, "`seed` of keys, values and choices")
-	flags.BoolVar(&list, "list", false, "say what workloads there are")
-	flags.StringVar(&parent, "dir", "", "`directory` in which to make a fresh one (default: the system's for temporary files)")
+	flags.BoolVar(&list, "list", false, "list the workloads")
+	flags.StringVar(&parent, "dir", "", "create a fresh directory in this `directory` (default: the system's temporary directory)")
 	c.profiles.Define(flags)
 	if err := rig.Parse(flags, arguments, out); err != nil {
 		return nil, "", false, err
@@ -148,11 +147,11 @@ func (c *config) check() error {
 	return nil
 }
 
-// sized is what to measure with values of this size.
+// sized is the configuration for values of this size.
 func (c *config) sized(value int) workload.Config {
 	sized := c.Config
 	sized.ValueSize = value
-	if fit := int64(c.most) / int64(max(1, c.KeySize+value)); int64(sized.Keys) > fit {
+	if fit := int64(c.maxData) / int64(max(1, c.KeySize+value)); int64(sized.Keys) > fit {
 		sized.Keys = int(max(1, fit))
 	}
 	return sized
@@ -168,12 +167,12 @@ func printWorkloads(out io.Writer) error {
 
 // measure goes through all rounds and reports.
 func (c *config) measure(ctx context.Context, dir string, out io.Writer) error {
-	r := &report.Report{Title: "mmapkv beside its floors", Baselines: []string{floor.Name, goMap}}
+	r := &report.Report{Title: "mmapkv compared with its floors", Baselines: []string{floor.Name, goMap}}
 	r.Stamp = report.Stamp(dir, c.stamp()...)
 	err := c.allRounds(ctx, dir, out, r)
 	err = errors.Join(err, c.profiles.Stop())
-	r.Stamp = append(r.Stamp, report.Line{Name: "load in the end", Value: report.Load()})
-	if err := errors.Join(err, r.WriteTable(out)); err != nil { // what was measured before a failure
+	r.Stamp = append(r.Stamp, report.Line{Name: "load at the end", Value: report.Load()})
+	if err := errors.Join(err, r.WriteTable(out)); err != nil { // after a failure: what was measured before it
 		return err
 	}
 	if c.html == "" {
@@ -184,7 +183,7 @@ func (c *config) measure(ctx context.Context, dir string, out io.Writer) error {
 
 func (c *config) stamp() []report.Line {
 	lines := []report.Line{
-		{Name: "data", Value: fmt.Sprintf("%d keys of %d bytes, values of %v bytes, at most %v, seed %d", c.Keys, c.KeySize, c.values, c.most, c.Seed)},
+		{Name: "data", Value: fmt.Sprintf("%d keys of %d bytes, values of %v bytes, at most %v, seed %d", c.Keys, c.KeySize, c.values, c.maxData, c.Seed)},
 		{Name: "measured", Value: fmt.Sprintf("%d rounds, %d operations of each goroutine or %v, %d a second for %v where latency is measured", c.rounds, c.Operations, c.Longest, c.Rate, c.Phase)},
 	}
 	for _, e := range engines(c.options) {
@@ -217,7 +216,7 @@ func (c *config) allRounds(ctx context.Context, dir string, out io.Writer, r *re
 	return nil
 }
 
-// turn is one engine with one size of values.
+// turn measures one engine with one size of values.
 func (c *config) turn(ctx context.Context, dir string, round, value int, e workload.Engine, workloads []workload.Workload, r *report.Report) error {
 	emit := func(result workload.Result) {
 		if len(c.values) > 1 {
@@ -233,7 +232,7 @@ func (c *config) turn(ctx context.Context, dir string, round, value int, e workl
 		sized := c.sized(value)
 		sized.Before = func(name string) error {
 			if name == "load" && !slices.ContainsFunc(workloads, func(w workload.Workload) bool { return w.Name == name }) {
-				return nil // it is not what the profiles are to show
+				return nil // the profiles are not about the load
 			}
 			return c.profiles.Start()
 		}
@@ -242,13 +241,13 @@ func (c *config) turn(ctx context.Context, dir string, round, value int, e workl
 			if err := c.profiles.Heap(); err != nil || !c.floors {
 				return err
 			}
-			return floors.behind(ctx, name, own)
+			return floors.after(ctx, name, own)
 		}
 		return workload.Run(ctx, e, own, sized, workloads, emit)
 	})
 }
 
-// withSize tells workloads with one size of values from those with another.
+// withSize adds the size of values to a workload's name.
 func withSize(name string, value int) string {
 	family, phase, phased := strings.Cut(name, "/")
 	family += " " + rig.Bytes(value).String()
@@ -258,8 +257,8 @@ func withSize(name string, value int) string {
 	return family
 }
 
-// The engines, and what each of them is measured with: what the others show alike is
-// left out.
+// The engines. Each is measured only with workloads in which it differs from the
+// others.
 const (
 	every  = "mmapkv"
 	never  = "mmapkv Never"

@@ -1,19 +1,18 @@
-// Command copyspeed measures how fast a compaction goes through segments that are
-// half garbage, beside a plain copy of the same files.
+// Command copyspeed measures how fast a compaction processes segments that are half
+// garbage, compared with a plain copy of the same files.
 //
 //	go run ./perf/copyspeed
 //	go run ./perf/copyspeed -size 32MiB -value 128
 //
 // In each round a store is filled without compaction, every second key is written
-// again, and the store is closed and opened. Then the segments that hold garbage
-// are copied to new files, with reads and writes of 1 MiB and an fdatasync, as a
-// program without any thought would; and after that Store.Compact is timed. It
-// checks each record, writes the half that is needed, with a hint, syncs, and moves
-// the index. Both speeds are bytes of input a second, with the input in memory as
-// the filling left it.
+// again, and the store is closed and opened. Then the command copies the segments
+// that hold garbage to new files, naively, with reads and writes of 1 MiB and an
+// fdatasync; and after that it times Store.Compact, which checks each record, writes
+// the half that is needed, with a hint, syncs, and updates the index. Both speeds are
+// bytes of input per second, with the input in memory as the fill left it.
 //
-// It fails when the median of the compactions is less than -limit times the median
-// of the copies, for any size of value.
+// It fails if, for any size of value, the median of the compactions is less than
+// -limit times the median of the copies.
 package main
 
 import (
@@ -40,16 +39,16 @@ type config struct {
 	limit         float64
 }
 
-// run is the whole command.
+// run runs the whole command.
 func run(ctx context.Context, arguments []string, out io.Writer) error {
 	c := config{size: 256 << 20, segment: 64 << 20, values: []int{1024}}
 	flags := flag.NewFlagSet("copyspeed", flag.ContinueOnError)
 	flags.Var(&c.size, "size", "`size` of the records of a fill")
 	flags.Var(&c.segment, "segment", "`size` of a segment")
-	flags.Func("value", "sizes of values in `bytes`, one after the other (default 1024)", c.setValues)
-	flags.IntVar(&c.rounds, "rounds", 3, "`rounds`, of which the median counts")
-	flags.Float64Var(&c.limit, "limit", 0.5, "least `part` of the copy's speed; 0: any")
-	parent := flags.String("dir", "", "`directory` in which to make a fresh one (default: the system's for temporary files)")
+	flags.Func("value", "sizes of values in `bytes`, measured in turn (default 1024)", c.setValues)
+	flags.IntVar(&c.rounds, "rounds", 3, "number of `rounds`; figures are their medians")
+	flags.Float64Var(&c.limit, "limit", 0.5, "minimum `fraction` of the copy's speed; 0: any")
+	parent := flags.String("dir", "", "create a fresh directory in this `directory` (default: the system's temporary directory)")
 	if err := rig.Parse(flags, arguments, out); err != nil {
 		return err
 	}
@@ -79,13 +78,13 @@ func (c *config) setValues(list string) error {
 	return nil
 }
 
-// data is what fills the size.
+// data is as many keys as fill the size.
 func (c *config) data(value int) rig.Data {
 	record := segment.RecordSize(rig.KeySize, int64(value), 0)
 	return rig.Data{Keys: int(int64(c.size) / record), ValueSize: value}
 }
 
-// speeds are those of all rounds with one size of value.
+// speeds are the speeds of all rounds with one size of value.
 type speeds struct {
 	value             int
 	copied, compacted []float64 // bytes of input a second
@@ -100,7 +99,7 @@ func median(of []float64) float64 {
 
 func (c *config) measure(ctx context.Context, dir string, out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	defer table.Flush() // what was measured before a failure
+	defer table.Flush() // after a failure: what was measured before it
 	fmt.Fprintln(table, "value\tround\tcopied\ttook\ta second\tcompacted\twrote\ttook\ta second\t")
 	var all []*speeds
 	for _, value := range c.values {

@@ -18,7 +18,8 @@ func TestCopyspeedReportsEachSize(t *testing.T) {
 	}
 }
 
-// What is copied is what is compacted, or the speeds are of different things.
+// The copy and the compaction must read the same files, or their speeds are not
+// comparable.
 func TestCopyAndCompactionHaveTheSameInput(t *testing.T) {
 	c := config{size: 1 << 20, segment: 128 << 10}
 	copied, compacted, err := c.round(t.Context(), t.TempDir(), c.data(200))

@@ -10,17 +10,17 @@ import (
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
 
-// work is what was done, in bytes, and how long it took.
+// work is how many bytes were processed, and how long it took.
 type work struct {
 	in, out rig.Bytes
 	took    time.Duration
 }
 
-// speed is in bytes of input a second.
+// speed is in bytes of input per second.
 func (w work) speed() float64 { return float64(w.in) / w.took.Seconds() }
 
-// round fills a store, copies its half dead files, and then compacts it. Nothing
-// of it stays in dir.
+// round fills a store, copies its half dead files, and then compacts it. It leaves
+// nothing in dir.
 func (c *config) round(ctx context.Context, dir string, data rig.Data) (copied, compacted work, err error) {
 	err = rig.InFreshDir(dir, func(dir string) (err error) {
 		name := filepath.Join(dir, "store")

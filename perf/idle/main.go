@@ -1,15 +1,14 @@
-// Command idle measures what stores cost that nobody uses: processor time, descriptors,
-// mappings and goroutines of a process that has thousands of them open.
+// Command idle measures what unused stores cost: processor time, descriptors, mappings
+// and goroutines of a process that has thousands of stores open.
 //
 //	go run ./perf/idle
 //	go run ./perf/idle -stores 500 -segments 8 -duration 30s
 //
-// Each store has a few keys, in one segment or more. When all are open, and what Open
-// has begun has had -settle to end, the process does nothing for -duration.
+// Each store has a few keys, in one segment or more. When all are open, the process
+// waits -settle for the work that Open began, and then does nothing for -duration.
 //
-// It fails when that takes more than -limit of one processor, or when a store has more
-// descriptors than one for each of its segments and two more. The Go runtime may have
-// four.
+// It fails if that takes more than -limit of one processor, or if a store has more
+// descriptors than one for each segment plus two. The Go runtime may have four.
 package main
 
 import (
@@ -37,16 +36,16 @@ type config struct {
 	limit            float64
 }
 
-// run is the whole command.
+// run runs the whole command.
 func run(ctx context.Context, arguments []string, out io.Writer) error {
 	var c config
 	flags := flag.NewFlagSet("idle", flag.ContinueOnError)
 	flags.IntVar(&c.stores, "stores", 4000, "`number` of stores")
-	flags.IntVar(&c.segments, "segments", 1, "least `number` of segments of a store")
+	flags.IntVar(&c.segments, "segments", 1, "minimum `number` of segments of a store")
 	flags.DurationVar(&c.settle, "settle", 15*time.Second, "`time` between the last Open and the measurement")
 	flags.DurationVar(&c.duration, "duration", 20*time.Second, "`time` of the measurement")
-	flags.Float64Var(&c.limit, "limit", 0.03, "most `part` of one processor; 0: any")
-	parent := flags.String("dir", "", "`directory` in which to make a fresh one (default: the system's for temporary files)")
+	flags.Float64Var(&c.limit, "limit", 0.03, "maximum `fraction` of one processor; 0: any")
+	parent := flags.String("dir", "", "create a fresh directory in this `directory` (default: the system's temporary directory)")
 	if err := rig.Parse(flags, arguments, out); err != nil {
 		return err
 	}
@@ -59,7 +58,7 @@ func run(ctx context.Context, arguments []string, out io.Writer) error {
 	})
 }
 
-// use is what the process has.
+// use is the number of things that the process has.
 type use struct{ descriptors, mappings, goroutines, segments int }
 
 func (c *config) measure(ctx context.Context, dir string, out io.Writer) (err error) {
@@ -97,14 +96,14 @@ func (c *config) measure(ctx context.Context, dir string, out io.Writer) (err er
 	return limits.Err()
 }
 
-// open makes the stores. What it returns is open, also with an error.
+// open creates the stores. The stores it returns are open, even if there is an error.
 func (c *config) open(ctx context.Context, dir string) (stores []*mmapkv.Store, err error) {
 	for i := range c.stores {
 		if err := ctx.Err(); err != nil {
 			return stores, err
 		}
 		o := &mmapkv.Options{SegmentSize: 64 << 10}
-		o.Compaction.GarbageRatio = 1 // segments stay as many as they are
+		o.Compaction.GarbageRatio = 1 // keeps the number of segments
 		s, err := mmapkv.Open(filepath.Join(dir, fmt.Sprint(i)), o)
 		if err != nil {
 			return stores, err
@@ -130,8 +129,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// countUse counts what the process has open, and of mappings those of files below dir.
-// Where the system has no /proc, it counts neither.
+// countUse counts goroutines, open descriptors, and mappings of files below dir.
+// Without /proc it counts goroutines only.
 func countUse(dir string) (u use) {
 	u.goroutines = runtime.NumGoroutine()
 	if names, err := os.ReadDir("/proc/self/fd"); err == nil {

@@ -1,6 +1,6 @@
 //go:build !race
 
-// In race builds a mapping has a descriptor of its own.
+// In race builds each mapping has its own descriptor.
 
 package main
 

@@ -3,29 +3,27 @@
 //	go run ./perf/latency
 //	go run ./perf/latency -keys 100000 -duration 3s -background
 //
-// One reader reads random keys at a fixed rate. A read's latency counts from when
-// it was to start, whatever held it up, so that none is left out that a slow one
-// before it delayed. The phases are the product of two things: nothing else runs,
-// or a writer overwrites random keys at full speed, or that and compaction without
-// pause; and the reader reads, or only keeps its pace. What the second kind takes
-// is the machine's and the scheduler's, and no read's: on few or shared processors
-// that is most of what the slowest reads take.
+// One reader reads random keys at a fixed rate. A read's latency counts from its
+// intended start, whatever delayed it, so that the wait behind a slow read is
+// included. There is a phase for each combination of two choices: nothing else runs,
+// or a writer overwrites random keys at full speed, or a writer and compaction
+// without pause; and the reader reads, or only keeps its pace. Without reads, the
+// latency is that of the machine and the scheduler: on few or shared processors it is
+// most of the latency of the slowest reads.
 //
-// The store never syncs by itself. Compaction is Store.Compact in a loop, beside
-// the same writer as without it; with -background it is the background's own, for
-// which writers wait as well. All phases begin with a store that was compacted.
+// The store never syncs by itself. Compaction is Store.Compact in a loop, beside the
+// same writer; with -background it is the background compaction, for which writers
+// wait as well. Each phase begins with a compacted store.
 //
-// The reader sleeps until the next start, and reads at once when it is late. It
-// sleeps in the system, on a thread of its own: on a machine of two processors this
-// was woken up sooner beside two busy goroutines than what waits in the runtime's
-// poller, and took less than half the processor time; spinning would take one of the
-// processors for itself. The kernel lets it sleep some 50 µs longer than asked, which
-// is in every latency; the second table, which counts from the moment when the read
-// did start, is without it.
+// The reader sleeps until the next start, and reads at once if it is late. It sleeps
+// in the system, on its own thread. On a machine with two processors, beside two busy
+// goroutines, it wakes up sooner than a goroutine in the runtime's poller, and takes
+// less than half the processor time; spinning would occupy one of the processors. The
+// kernel lets it sleep some 50 µs longer than asked. Every latency includes this; the
+// second table, which counts from the actual start of the read, does not.
 //
-// It fails when a read does not find its key's value, or, with -limit, when the
-// 99.9th percentile beside compaction is more than so many times that beside the
-// writer alone.
+// It fails if a read does not find its key's value, or if the 99.9th percentile beside
+// compaction is more than -limit times that beside the writer alone.
 package main
 
 import (
@@ -56,7 +54,7 @@ type config struct {
 	seed       uint64
 }
 
-// run is the whole command.
+// run runs the whole command.
 func run(ctx context.Context, arguments []string, out io.Writer) error {
 	c := config{segment: 64 << 20}
 	flags := flag.NewFlagSet("latency", flag.ContinueOnError)
@@ -65,11 +63,11 @@ func run(ctx context.Context, arguments []string, out io.Writer) error {
 	flags.Var(&c.segment, "segment", "`size` of a segment")
 	flags.IntVar(&c.rate, "rate", 20_000, "`reads` a second")
 	flags.DurationVar(&c.duration, "duration", 10*time.Second, "how long each phase takes")
-	flags.IntVar(&c.rounds, "rounds", 1, "`rounds` of all phases, counted together")
-	flags.BoolVar(&c.background, "background", false, "leave compaction to the background")
-	flags.Float64Var(&c.limit, "limit", 0, "`times` that p99.9 may be larger beside compaction than beside the writer; 0: any number")
+	flags.IntVar(&c.rounds, "rounds", 1, "number of `rounds` of all phases; figures are over all rounds")
+	flags.BoolVar(&c.background, "background", false, "use background compaction")
+	flags.Float64Var(&c.limit, "limit", 0, "maximum `ratio` of p99.9 beside compaction to p99.9 beside the writer; 0: any")
 	flags.Uint64Var(&c.seed, "seed", 1, "`seed` of the random keys")
-	parent := flags.String("dir", "", "`directory` in which to make a fresh one (default: the system's for temporary files)")
+	parent := flags.String("dir", "", "create a fresh directory in this `directory` (default: the system's temporary directory)")
 	if err := rig.Parse(flags, arguments, out); err != nil {
 		return err
 	}
@@ -89,10 +87,10 @@ func run(ctx context.Context, arguments []string, out io.Writer) error {
 // interval is the time from one start to the next.
 func (c config) interval() time.Duration { return max(time.Second/time.Duration(c.rate), 1) }
 
-// reads is how many starts a phase has.
+// reads is how many reads a phase starts.
 func (c config) reads() int { return int(c.duration / c.interval()) }
 
-// warmUp is how long what runs beside the reader does before a phase counts.
+// warmUp is how long the writer and the compaction run before a phase counts.
 func (c config) warmUp() time.Duration { return min(c.duration/10, time.Second) }
 
 // beside is what runs beside the reader.
@@ -110,7 +108,7 @@ func (b beside) String() string { return [...]string{"idle", "writer", "compacti
 // phase is one thing to measure.
 type phase struct {
 	beside beside
-	reads  bool // or only keeps the pace
+	reads  bool // false: only keeps the pace
 }
 
 func (p phase) String() string {
@@ -181,7 +179,7 @@ func report(out io.Writer, results map[phase]*result) {
 	table.Flush()
 }
 
-// each calls fn in the order of the report.
+// each calls fn for each phase, in the order of the report.
 func each(results map[phase]*result, fn func(phase, *result)) {
 	for _, reads := range []bool{true, false} {
 		for b := nothing; b < besides; b++ {
@@ -191,7 +189,7 @@ func each(results map[phase]*result, fn func(phase, *result)) {
 	}
 }
 
-// compare prints what compaction does to the slow reads.
+// compare prints how compaction affects the slow reads.
 func (c config) compare(out io.Writer, results map[phase]*result) error {
 	ratio := func(reads bool) float64 {
 		return slow(results[phase{compacting, reads}].latency) / slow(results[phase{writing, reads}].latency)

@@ -28,7 +28,7 @@ func TestLatencyReportsEveryPhase(t *testing.T) {
 	}
 }
 
-// A read that is held up delays those behind it, and each of them counts.
+// A delayed read delays those after it, and each of them counts.
 func TestLatencyCountsFromTheIntendedStart(t *testing.T) {
 	c := config{data: rig.Data{Keys: 10, ValueSize: 16}, rate: 1000, duration: 100 * time.Millisecond}
 	store, err := mmapkv.Open(t.TempDir(), nil)
@@ -47,11 +47,11 @@ func TestLatencyCountsFromTheIntendedStart(t *testing.T) {
 		t.Errorf("%d and %d reads, not 100", r.latency.TotalCount(), r.alone.TotalCount())
 	}
 	if half := time.Duration(r.latency.ValueAtPercentile(60)); half < 5*time.Millisecond {
-		t.Errorf("50 ms were lost and four reads of ten took less than %v", half)
+		t.Errorf("50 ms were lost, but six reads of ten took at most %v", half)
 	}
 }
 
-// delayed is a context that is slow to be asked, once.
+// delayed is a context whose Err is slow once.
 type delayed struct {
 	context.Context
 	asked *int

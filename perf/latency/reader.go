@@ -15,7 +15,7 @@ import (
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
 
-// result is what one phase showed, in all rounds.
+// result is the result of one phase, over all rounds.
 type result struct {
 	latency *hdrhistogram.Histogram // nanoseconds from the intended start
 	alone   *hdrhistogram.Histogram // nanoseconds from the actual start
@@ -32,7 +32,7 @@ func newResult() *result {
 	return &result{latency: newHistogram(), alone: newHistogram()}
 }
 
-// longest is the longest latency that is told from longer ones.
+// longest is the longest latency that is recorded; longer ones count as this.
 const longest = 10 * time.Minute
 
 func newHistogram() *hdrhistogram.Histogram {
@@ -43,7 +43,7 @@ func record(h *hdrhistogram.Histogram, d time.Duration) error {
 	return h.RecordValue(int64(min(max(d, 1), longest)))
 }
 
-// percentiles are cells of the report.
+// percentiles formats cells of the report.
 func percentiles(h *hdrhistogram.Histogram) string {
 	var cells strings.Builder
 	for _, p := range []float64{50, 99, 99.9, 99.99} {
@@ -55,7 +55,7 @@ func percentiles(h *hdrhistogram.Histogram) string {
 
 func microseconds(nanoseconds int64) string { return fmt.Sprintf("%.1fµs", float64(nanoseconds)/1e3) }
 
-// slow is the percentile that is compared.
+// slow is the percentile that compare uses.
 func slow(h *hdrhistogram.Histogram) float64 { return float64(h.ValueAtPercentile(99.9)) }
 
 // run measures one phase and adds it to the result.
@@ -77,7 +77,7 @@ func (c config) run(ctx context.Context, store *mmapkv.Store, p phase, round int
 	defer func() {
 		stop()
 		group.Wait()
-		// The writer's speed is that of all its time.
+		// The writer's speed is averaged over all its time, warm-up included.
 		r.puts += int(float64(puts) * c.duration.Seconds() / time.Since(began).Seconds())
 		err = errors.Join(err, putErr, compactErr)
 	}()
@@ -106,7 +106,7 @@ func compactUntil(ctx context.Context, store *mmapkv.Store) error {
 	}
 }
 
-// keepPace starts a read, or nothing, whenever one is to start.
+// keepPace starts a read, or nothing, at each intended start.
 func (c config) keepPace(ctx context.Context, store *mmapkv.Store, reads bool, seed uint64, r *result) error {
 	reader := newReader(c.data, store, seed)
 	interval := c.interval()

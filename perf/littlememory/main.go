@@ -1,21 +1,21 @@
 //go:build linux
 
-// Command littlememory measures reads of a store that is larger than the memory its
-// process may have.
+// Command littlememory measures reads of a store that is larger than the memory limit
+// of its process.
 //
 //	go run ./perf/littlememory
 //	go run ./perf/littlememory -limit 32MiB -times 4 -duration 2s
 //
-// The process is in a control group of its own (which takes root), whose limit the
-// pages of the files count for. Several goroutines read random keys: with a bare
-// pread of as many bytes from a random place of the segments, which is what the disk
-// and the kernel can give; with Get; with View. Beside them a goroutine waits for the
-// ticks of a millisecond. How late they come tells whether a read from the disk holds
-// up goroutines that have nothing to do with it, as a page fault on mapped memory
-// would: it keeps the processor of the runtime, and no other goroutine has it.
+// The process runs in its own control group (which takes root); pages of the files
+// count towards the group's limit. Several goroutines read random keys in three ways:
+// a bare pread of as many bytes from a random place in the segments, which shows what
+// the disk and the kernel can do; Get; and View. Beside them a goroutine waits for
+// ticks of a millisecond. Late ticks show that a read from the disk delays unrelated
+// goroutines, as a page fault on mapped memory would: it holds a processor of the
+// runtime, which no other goroutine can use.
 //
-// It fails when a read does not find its key's value. With -check it also fails when
-// Get or View come to less than nine tenths of pread's rate, or beside them a tick is
+// It fails if a read does not find its key's value. With -check it also fails if Get
+// or View reach less than nine tenths of pread's rate, or if a tick beside them is
 // late by more than 20 ms and by more than beside pread.
 package main
 
@@ -43,12 +43,12 @@ import (
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
 
-// groupVariable tells a child the control group that it joins.
+// groupVariable is the environment variable with the control group that a child joins.
 const groupVariable = "MMAPKV_PERF_GROUP"
 
 const (
-	leastRate  = 0.9                   // of pread's
-	latestTick = 20 * time.Millisecond // beside reads
+	minRate      = 0.9                   // of pread's rate
+	maxTickDelay = 20 * time.Millisecond // beside reads
 )
 
 func main() {
@@ -82,12 +82,12 @@ func parse(arguments []string, out io.Writer) (config, error) {
 	c := config{limit: 64 << 20}
 	flags := flag.NewFlagSet("littlememory", flag.ContinueOnError)
 	flags.Var(&c.limit, "limit", "`size` of the memory")
-	flags.IntVar(&c.times, "times", 4, "how many `times` as much data")
+	flags.IntVar(&c.times, "times", 4, "how many `times` as much data as memory")
 	flags.IntVar(&c.data.ValueSize, "value", 1024, "size of a value in `bytes`")
 	flags.IntVar(&c.readers, "readers", 4, "`goroutines` that read")
 	flags.DurationVar(&c.duration, "duration", 10*time.Second, "how long each phase takes")
-	flags.StringVar(&c.parent, "dir", "/var/tmp", "`directory` on a disk in which to make a fresh one")
-	flags.BoolVar(&c.check, "check", false, "fail where a bound is broken")
+	flags.StringVar(&c.parent, "dir", "/var/tmp", "create a fresh directory in this `directory`, which must be on a disk")
+	flags.BoolVar(&c.check, "check", false, "fail if a bound is broken")
 	flags.Uint64Var(&c.seed, "seed", 1, "`seed` of the random keys")
 	if err := rig.Parse(flags, arguments, out); err != nil {
 		return c, err
@@ -112,7 +112,7 @@ func (c config) inGroup(ctx context.Context, arguments []string, out io.Writer) 
 	return child.Run()
 }
 
-// run measures in the process that it is called in.
+// run measures in the current process.
 func (c config) run(ctx context.Context, out io.Writer) error {
 	return rig.InFreshDir(c.parent, func(dir string) (err error) {
 		fmt.Fprintf(out, "%d keys, values of %d bytes, %d times %v of memory, %d readers, phases of %v, seed %d\n%s\n\n",
@@ -139,7 +139,7 @@ func (c config) run(ctx context.Context, out io.Writer) error {
 	})
 }
 
-// reader reads a random key, with a buffer of its own.
+// reader reads a random key; each goroutine has its own buffer.
 type reader func(random *rand.Rand, buffer []byte) error
 
 func (c config) measure(ctx context.Context, store *mmapkv.Store, files segments, out io.Writer) error {
@@ -183,8 +183,8 @@ func (c config) measure(ctx context.Context, store *mmapkv.Store, files segments
 	bare := results[0]
 	for i, name := range []string{"Get", "View"} {
 		r := results[i+1]
-		limits.AtLeast(name+" / pread", r.rate/bare.rate, leastRate)
-		limits.AtMost("latest tick beside "+name+", in ms", r.latest.Seconds()*1000, max(latestTick, bare.latest).Seconds()*1000)
+		limits.AtLeast(name+" / pread", r.rate/bare.rate, minRate)
+		limits.AtMost("latest tick beside "+name+", in ms", r.latest.Seconds()*1000, max(maxTickDelay, bare.latest).Seconds()*1000)
 	}
 	return limits.Err()
 }
@@ -192,10 +192,10 @@ func (c config) measure(ctx context.Context, store *mmapkv.Store, files segments
 type result struct {
 	rate    float64 // reads a second
 	latency *hdrhistogram.Histogram
-	latest  time.Duration // that a tick came too late
+	latest  time.Duration // the longest delay of a tick
 }
 
-// phase has all readers read for a while.
+// phase runs all readers for the duration.
 func (c config) phase(ctx context.Context, read reader) (result, error) {
 	runtime.GC()
 	ctx, cancel := context.WithTimeout(ctx, c.duration)
@@ -241,7 +241,7 @@ func (c config) readUntil(ctx context.Context, read reader, random *rand.Rand, l
 	return nil
 }
 
-// watchTicks waits for ticks of a millisecond, and says how late the latest came.
+// watchTicks waits for ticks of a millisecond, and returns the longest delay of one.
 func watchTicks(end *atomic.Bool) (latest time.Duration) {
 	const tick = time.Millisecond
 	ticker := time.NewTicker(tick)
@@ -280,7 +280,7 @@ func (s segments) close() {
 	}
 }
 
-// readAny fills the buffer from a random place of a random file.
+// readAny fills the buffer from a random place in a random file.
 func (s segments) readAny(random *rand.Rand, buffer []byte) error {
 	f := s[random.IntN(len(s))]
 	info, err := f.Stat()

@@ -10,8 +10,8 @@ import (
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
 
-// In a process that has memory enough; what a control group does is measured, not
-// tested.
+// TestMeasures runs in a process with enough memory; the effect of a control group is
+// measured, not tested.
 func TestMeasures(t *testing.T) {
 	c, err := parse([]string{"-limit", "1MiB", "-times", "2", "-duration", "50ms", "-dir", t.TempDir()}, new(strings.Builder))
 	if err != nil {

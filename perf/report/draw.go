@@ -17,7 +17,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// palette is Okabe and Ito's, which colour-blind people can tell apart.
+// palette is that of Okabe and Ito, whose colours colour-blind people can tell apart.
 var palette = []color.Color{
 	color.RGBA{0, 114, 178, 255}, color.RGBA{213, 94, 0, 255}, color.RGBA{0, 158, 115, 255}, color.RGBA{204, 121, 167, 255},
 	color.RGBA{86, 180, 233, 255}, color.RGBA{230, 159, 0, 255}, color.RGBA{120, 120, 120, 255}, color.RGBA{0, 0, 0, 255},
@@ -46,7 +46,7 @@ func title(r *row) string {
 	return r.workload
 }
 
-// drawBars sets the engines of one workload next to each other, the first on top.
+// drawBars draws a bar for each engine of one workload, the first on top.
 func (r *Report) drawBars(rows []*row) (template.HTML, error) {
 	p := newPlot(title(rows[0]))
 	var names []string
@@ -74,7 +74,7 @@ func (r *Report) drawBars(rows []*row) (template.HTML, error) {
 	return svg(p, barsWidth, vg.Length(len(rows))*barHeight*1.6+0.8*vg.Inch)
 }
 
-// color is the same for an engine in all pictures of bars.
+// color is the same for an engine in all bar charts.
 func (r *Report) color(engine string) color.Color {
 	var engines []string
 	for _, row := range r.rows {
@@ -85,11 +85,11 @@ func (r *Report) color(engine string) color.Color {
 	return palette[slices.Index(engines, engine)%len(palette)]
 }
 
-// timeTicks are those of the axis, as times.
+// timeTicks labels the ticks of an axis with times.
 type timeTicks struct{}
 
-func (timeTicks) Ticks(least, most float64) []plot.Tick {
-	ticks := plot.DefaultTicks{}.Ticks(least, most)
+func (timeTicks) Ticks(low, high float64) []plot.Tick {
+	ticks := plot.DefaultTicks{}.Ticks(low, high)
 	for i, t := range ticks {
 		if t.Label != "" && t.Value != 0 {
 			ticks[i].Label = Time(t.Value)
@@ -98,7 +98,7 @@ func (timeTicks) Ticks(least, most float64) []plot.Tick {
 	return ticks
 }
 
-// drawCurves shows how long the slowest part of the operations took.
+// drawCurves draws the latency of the slowest operations.
 func drawCurves(rows []*row) (template.HTML, error) {
 	heading := title(rows[0])
 	if paced(rows[0]) {
@@ -108,7 +108,7 @@ func drawCurves(rows []*row) (template.HTML, error) {
 	p.Legend.TextStyle.Font.Size = vg.Points(8)
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.Padding = vg.Points(2)
-	least, most, rarest := math.MaxFloat64, 0.0, 1.0
+	low, high, rarest := math.MaxFloat64, 0.0, 1.0
 	for i, row := range rows {
 		points := curve(row.latency)
 		line, err := plotter.NewLine(points)
@@ -122,11 +122,11 @@ func drawCurves(rows []*row) (template.HTML, error) {
 		}
 		p.Add(line)
 		p.Legend.Add(label(row), line)
-		least, most = min(least, points[0].Y), max(most, points[len(points)-1].Y)
+		low, high = min(low, points[0].Y), max(high, points[len(points)-1].Y)
 		rarest = max(rarest, points[len(points)-1].X)
 	}
 	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, decades{}
-	p.Y.Min, p.Y.Max = math.Pow(10, math.Floor(math.Log10(least))), math.Pow(10, math.Ceil(math.Log10(most)+0.01))
+	p.Y.Min, p.Y.Max = math.Pow(10, math.Floor(math.Log10(low))), math.Pow(10, math.Ceil(math.Log10(high)+0.01))
 	p.X.Min, p.X.Max, p.X.Tick.Marker = median, rarest, nines{}
 	p.Add(plotter.NewGrid())
 	return svg(p, curvesWidth, curvesTall)
@@ -142,10 +142,10 @@ func label(r *row) string {
 	return r.engine
 }
 
-// median is where the curves begin, as a number of nines.
+// median is where the curves begin, expressed as a number of nines.
 const median = 0.30103
 
-// curve goes, in tenths of a nine, up to where one operation is left.
+// curve has a point for each tenth of a nine, up to the slowest single operation.
 func curve(h *hdrhistogram.Histogram) plotter.XYs {
 	var points plotter.XYs
 	last := math.Log10(float64(h.TotalCount()))
@@ -159,31 +159,31 @@ func curve(h *hdrhistogram.Histogram) plotter.XYs {
 // nines are the ticks 90 %, 99 % and so on.
 type nines struct{}
 
-func (nines) Ticks(least, most float64) (ticks []plot.Tick) {
+func (nines) Ticks(low, high float64) (ticks []plot.Tick) {
 	ticks = append(ticks, plot.Tick{Value: median, Label: "50 %"})
 	names := []string{"90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %", "99.99999 %"}
 	for i, name := range names {
-		if f := float64(i + 1); f >= least && f <= most+1e-9 {
+		if f := float64(i + 1); f >= low && f <= high+1e-9 {
 			ticks = append(ticks, plot.Tick{Value: f, Label: name})
 		}
 	}
 	return ticks
 }
 
-// decades are the powers of ten of a nanosecond.
+// decades are ticks at powers of ten of a nanosecond.
 type decades struct{}
 
-func (decades) Ticks(least, most float64) (ticks []plot.Tick) {
-	for v := math.Pow(10, math.Floor(math.Log10(least))); v <= most*1.001; v *= 10 {
+func (decades) Ticks(low, high float64) (ticks []plot.Tick) {
+	for v := math.Pow(10, math.Floor(math.Log10(low))); v <= high*1.001; v *= 10 {
 		ticks = append(ticks, plot.Tick{Value: v, Label: Time(v)})
-		for digit := 2.0; digit < 10 && v*digit <= most; digit++ {
+		for digit := 2.0; digit < 10 && v*digit <= high; digit++ {
 			ticks = append(ticks, plot.Tick{Value: v * digit})
 		}
 	}
 	return ticks
 }
 
-// svg is the picture, as it stands in a page.
+// svg renders the picture for a page.
 func svg(p *plot.Plot, width, height vg.Length) (template.HTML, error) {
 	canvas := vgsvg.New(width, height)
 	p.Draw(draw.New(canvas))
@@ -191,7 +191,7 @@ func svg(p *plot.Plot, width, height vg.Length) (template.HTML, error) {
 	if _, err := canvas.WriteTo(&b); err != nil {
 		return "", err
 	}
-	// What precedes the element is only for a file of its own.
+	// The text before the element is only needed in a separate file.
 	_, rest, _ := bytes.Cut(b.Bytes(), []byte("<svg"))
 	return template.HTML("<svg" + string(rest)), nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// page needs nothing from elsewhere: no script, no font, no picture.
+// page is self-contained: it refers to no script, font or picture.
 var page = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
@@ -30,12 +30,12 @@ svg text { font-family: "Liberation Sans", Arial, Helvetica, sans-serif !importa
 <h1>{{.Title}}</h1>
 <table class="stamp">{{range .Stamp}}<tr><td>{{.Name}}</td><td>{{.Value}}</td></tr>
 {{end}}</table>
-<h2>Time each, medians of the rounds</h2>
+<h2>Time of one operation, medians of the rounds</h2>
 <p>Shorter is better. The whiskers reach from the best round to the worst.</p>
 <div class="pictures">{{range .Bars}}
 {{.}}{{end}}
 </div>
-<h2>Latency, all rounds together</h2>
+<h2>Latency, over all rounds</h2>
 <p>Lower and further to the right is better. Both axes are logarithmic: each step to the right is ten times as rare.</p>
 <div class="pictures">{{range .Curves}}
 {{.}}{{end}}
@@ -84,21 +84,21 @@ func (r *Report) WriteFile(name string) (err error) {
 	return r.WriteHTML(f)
 }
 
-// about are the workloads that there are results of. A name may go on with the size
-// of the values: "view 16B".
+// about returns the workloads that have results. The name in a result may end with
+// the size of the values: "view 16B".
 func (r *Report) about() []workload.Workload {
 	return slices.DeleteFunc(workload.All(), func(w workload.Workload) bool {
 		return !slices.ContainsFunc(r.rows, func(row *row) bool { return strings.Fields(family(row.workload))[0] == w.Name })
 	})
 }
 
-// family is what workloads have in common of which one is a phase of the other.
+// family is the name of a workload without its phase.
 func family(name string) string {
 	name, _, _ = strings.Cut(name, "/")
 	return name
 }
 
-// bars is a picture for each workload and number of goroutines.
+// bars draws a picture for each workload and number of goroutines.
 func (r *Report) bars() (pictures []template.HTML, err error) {
 	rows := slices.DeleteFunc(r.sorted(), func(row *row) bool { return len(row.perOperation) == 0 || paced(row) })
 	for group := range chunks(rows, func(a, b *row) bool { return a.workload == b.workload && a.goroutines == b.goroutines }) {
@@ -111,10 +111,11 @@ func (r *Report) bars() (pictures []template.HTML, err error) {
 	return pictures, nil
 }
 
-// paced rows took as long as they were told to.
+// paced reports whether a row's operations started at a fixed rate, so that their
+// total time says nothing.
 func paced(r *row) bool { return strings.HasSuffix(family(r.workload), "-latency") }
 
-// curves is a picture for each family and number of goroutines.
+// curves draws a picture for each family and number of goroutines.
 func (r *Report) curves() (pictures []template.HTML, err error) {
 	rows := slices.DeleteFunc(r.sorted(), func(row *row) bool { return row.latency == nil })
 	for group := range chunks(rows, func(a, b *row) bool {

@@ -1,10 +1,10 @@
-// Package report is what the measurements of a run showed, of all its rounds: a
-// table to read in a terminal, and a page of its own for a browser.
+// Package report presents the results of a run, over all its rounds: as a table for a
+// terminal, and as a self-contained page for a browser.
 //
 // A row is a workload, a number of goroutines and an engine. Its figures are the
-// medians of the rounds, its percentiles those of all rounds together. A ratio is
-// the median of the ratios within each round, because the machine is another one
-// from round to round, and less so within one.
+// medians of the rounds, its percentiles are over all rounds. A ratio is the median of
+// the ratios within each round, because the machine behaves differently from round to
+// round, and less so within one.
 package report
 
 import (
@@ -27,10 +27,10 @@ type Report struct {
 	Title string
 	// Stamp says what the figures depend on.
 	Stamp []Line
-	// Baselines are the names of the engines beside which the others are set.
+	// Baselines are the names of the engines that the others are compared with.
 	Baselines []string
 
-	rows  []*row // in the order in which they came
+	rows  []*row // in the order of their first results
 	byKey map[key]*row
 }
 
@@ -45,8 +45,8 @@ type key struct {
 
 type row struct {
 	key
-	perOperation map[int]float64 // by round, nanoseconds
-	processor    map[int]float64 // the same, of processors; 0 where that is not known
+	perOperation map[int]float64 // nanoseconds, by round
+	processor    map[int]float64 // the same for processor time; 0 if that is not known
 	latency      *hdrhistogram.Histogram
 	figures      []figure
 }
@@ -92,7 +92,7 @@ func (r *row) add(f workload.Figure) {
 	r.figures[at].values = append(r.figures[at].values, f.Value)
 }
 
-// sorted are the rows, those of one workload next to each other.
+// sorted returns the rows, those of one workload next to each other.
 func (r *Report) sorted() []*row {
 	place := map[string]int{}
 	for _, row := range r.rows {
@@ -112,7 +112,7 @@ func (r *Report) sorted() []*row {
 
 // header and cells are the table, as text.
 func (r *Report) header() []string {
-	cells := []string{"workload", "goroutines", "engine", "time each", "least", "most", "a second"}
+	cells := []string{"workload", "goroutines", "engine", "time each", "best", "worst", "a second"}
 	for _, b := range r.Baselines {
 		cells = append(cells, "/ "+b)
 	}
@@ -154,7 +154,7 @@ func processorTime(r *row) string {
 	return ""
 }
 
-// ratio is by how much the row takes longer than the baseline.
+// ratio is the row's figure divided by the baseline's.
 func (r *Report) ratio(row *row, baseline string, each func(*row) map[int]float64) string {
 	base, found := r.byKey[key{row.workload, row.goroutines, baseline}]
 	if !found || base == row {
@@ -209,7 +209,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 	return table.Flush()
 }
 
-// Median is 0 of nothing.
+// Median returns the median, 0 for an empty slice.
 func Median(of []float64) float64 {
 	if len(of) == 0 {
 		return 0
@@ -218,7 +218,7 @@ func Median(of []float64) float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
-// values are those of all rounds, 0 for one in which nothing was done in the time.
+// values returns the values of all rounds, 0 for a round with an infinite one or NaN.
 func values(m map[int]float64) (all []float64) {
 	for _, v := range m {
 		if math.IsInf(v, 0) || math.IsNaN(v) {
@@ -236,7 +236,7 @@ func count(n int) string {
 	return fmt.Sprint(n)
 }
 
-// Time is nanoseconds with three digits.
+// Time formats nanoseconds with three digits and a unit.
 func Time(nanoseconds float64) string {
 	for _, u := range []struct {
 		name string
@@ -256,11 +256,11 @@ func perSecond(nanoseconds float64) string {
 	return number(1e9 / nanoseconds)
 }
 
-// number has three digits, or all in front of the point.
+// number formats f with three digits, or with all digits before the point.
 func number(f float64) string {
 	digits := 2
 	if f != 0 {
-		rounded, _ := strconv.ParseFloat(strconv.FormatFloat(f, 'e', digits, 64), 64) // it was just made
+		rounded, _ := strconv.ParseFloat(strconv.FormatFloat(f, 'e', digits, 64), 64) // always valid: it was just formatted
 		digits = min(max(2-int(math.Floor(math.Log10(math.Abs(rounded)))), 0), 6)
 	}
 	return strconv.FormatFloat(f, 'f', digits, 64)

@@ -49,7 +49,7 @@ func TestPageStandsAlone(t *testing.T) {
 	if strings.Count(page, "<svg") != 2 || !strings.Contains(page, "a &lt;test&gt;") {
 		t.Errorf("%d pictures:\n%.2000s", strings.Count(page, "<svg"), page)
 	}
-	// The name spaces of SVG are names, and nothing is fetched from there.
+	// The namespaces of SVG are only names; nothing is fetched from them.
 	for _, link := range regexp.MustCompile(`(src|href|url|@import)[^a-z].{0,60}`).FindAllString(page, -1) {
 		if !strings.Contains(link, "#") {
 			t.Errorf("the page refers to something else: %s", link)

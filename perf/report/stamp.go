@@ -13,7 +13,7 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-// Stamp says where and with what a run was made whose files are in dir.
+// Stamp describes the machine, system and command of a run with its files in dir.
 func Stamp(dir string, more ...Line) []Line {
 	c := cpuid.CPU
 	lines := []Line{
@@ -29,7 +29,7 @@ func Stamp(dir string, more ...Line) []Line {
 	return append(lines, more...)
 }
 
-// Load is how busy the machine is with all that runs on it.
+// Load is the load average of the machine.
 func Load() string {
 	content, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -38,8 +38,8 @@ func Load() string {
 	return strings.Join(strings.Fields(string(content))[:3], " ")
 }
 
-// commit is what the toolchain has stamped into the program, or, as go run does not,
-// what git says of the working directory.
+// commit is the revision that the toolchain stamped into the program, or, since go run
+// stamps none, what git says about the working directory.
 func commit() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		var revision, modified string

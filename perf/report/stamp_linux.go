@@ -16,7 +16,7 @@ func kernel() string {
 	return unix.ByteSliceToString(name.Sysname[:]) + " " + unix.ByteSliceToString(name.Release[:])
 }
 
-// fileSystem is the one with the longest mount point in front of the directory.
+// fileSystem is the one with the longest mount point that contains the directory.
 func fileSystem(dir string) string {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {

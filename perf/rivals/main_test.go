@@ -82,8 +82,8 @@ func TestLatencyCountsFromTheIntendedStart(t *testing.T) {
 		t.Errorf("%d calls, want %d", calls, patience)
 	}
 	for i, latency := range latencies {
-		if least := time.Duration(min(i+1, patience))*duration - time.Duration(i)*time.Second/rate; latency < least {
-			t.Errorf("operation %d took %v, want at least %v", i, latency, least)
+		if minLatency := time.Duration(min(i+1, patience))*duration - time.Duration(i)*time.Second/rate; latency < minLatency {
+			t.Errorf("operation %d took %v, want at least %v", i, latency, minLatency)
 		}
 	}
 	boom := errors.New("boom")

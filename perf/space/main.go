@@ -1,26 +1,27 @@
-// Command space measures what a store takes on disk while random keys are
-// overwritten at full speed, beside what it promises, and what Compact leaves.
+// Command space measures how much disk space a store takes while random keys are
+// overwritten at full speed, compares it with what the store promises, and measures
+// what Compact leaves.
 //
 //	go run ./perf/space
 //	go run ./perf/space -keys 100000 -segment 4MiB -rounds 3 -writers 2
 //
-// A store with default compaction is loaded, and then as many random keys as it has
-// are overwritten in each round. What it takes is the blocks that its files have,
-// and what deleted files still hold; a sample of both is taken every 100 ms. At the
-// end the store is compacted, closed, and laid beside a new one that was loaded
-// with the same keys and values.
+// The command loads a store with default compaction, and then overwrites in each
+// round as many random keys as the store has. The space it takes is the blocks of its
+// files plus what deleted files still hold; both are sampled every 100 ms. At the end
+// the store is compacted, closed, and compared with a new store that was loaded with
+// the same keys and values.
 //
-// It fails when one of these limits is broken:
+// It fails if one of these limits is broken:
 //
-//   - In no sample, from the load to the end, the store takes more than 2 times the
-//     live bytes and two segments.
-//   - When the writers have stopped, and the background has come to rest or had
-//     -settle for it, the store takes no more than 1.6 times the live bytes.
-//   - Compacted and closed, it takes no more than 1.05 times what the new one does.
-//   - At rest the index takes no more memory than 1.1 times what it did when the keys
-//     were loaded, and the live heap no more than 1.1 times that and 16 MiB.
+//   - In every sample, from the load to the end, the store takes at most 2 times the
+//     live bytes plus two segments.
+//   - After the writers have stopped, and the background work has finished or -settle
+//     has passed, the store takes at most 1.6 times the live bytes.
+//   - Compacted and closed, it takes at most 1.05 times the space of the new store.
+//   - At rest the index takes at most 1.1 times the memory that it took after the
+//     load, and the live heap at most 1.1 times the sum of its size then and 16 MiB.
 //
-// With -rate it is about time, not speed; an hour of overwriting:
+// Use -rate to test for a long time rather than at full speed; an hour of overwriting:
 //
 //	go run ./perf/space -rate 15000 -rounds 54
 //
@@ -42,24 +43,22 @@ import (
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
 
-// The limits, of what the store takes: beyond two segments, over the live bytes;
-// over the live bytes; over what a new store takes; and of what it takes of memory,
-// over what it took when it was loaded.
+// The limits, as ratios.
 const (
-	limitAlways    = 2.0
-	limitSettled   = 1.6
-	limitCompacted = 1.05
-	limitIndex     = 1.1
-	limitHeap      = 1.1 // beyond heapBeside
+	limitAlways    = 2.0  // space beyond two segments / live bytes
+	limitSettled   = 1.6  // space / live bytes
+	limitCompacted = 1.05 // space / space of a new store
+	limitIndex     = 1.1  // memory of the index / after the load
+	limitHeap      = 1.1  // live heap / live heap after the load and heapBeside
 )
 
-// heapBeside is what the background may hold beside the store's own heap, in bytes.
+// heapBeside is how many bytes of heap background work may hold.
 const heapBeside = 16 << 20
 
 const (
 	sampleEvery = 100 * time.Millisecond
-	// The background has come to rest when nothing has changed for restFor, which
-	// is longer than it waits before it has held room given back.
+	// The background is at rest when nothing has changed for restFor, which is longer
+	// than it waits before it frees held space.
 	restFor = 1500 * time.Millisecond
 )
 
@@ -73,19 +72,19 @@ type config struct {
 	settle          time.Duration
 }
 
-// run is the whole command.
+// run runs the whole command.
 func run(ctx context.Context, arguments []string, out io.Writer) error {
 	c := config{segment: 16 << 20}
 	flags := flag.NewFlagSet("space", flag.ContinueOnError)
 	flags.IntVar(&c.data.Keys, "keys", 1_000_000, "number of `keys`")
 	flags.IntVar(&c.data.ValueSize, "value", 128, "size of a value in `bytes`")
 	flags.Var(&c.segment, "segment", "`size` of a segment")
-	flags.IntVar(&c.rounds, "rounds", 10, "`rounds` of overwriting as many keys as there are")
+	flags.IntVar(&c.rounds, "rounds", 10, "number of `rounds`; each overwrites as many keys as there are")
 	flags.IntVar(&c.writers, "writers", 1, "`goroutines` that overwrite")
-	flags.IntVar(&c.data.Rate, "rate", 0, "`puts` a second of each of them (default: as many as it can)")
+	flags.IntVar(&c.data.Rate, "rate", 0, "`puts` per second of each writer (default: no limit)")
 	flags.Uint64Var(&c.seed, "seed", 1, "`seed` of the random keys")
-	flags.DurationVar(&c.settle, "settle", 5*time.Second, "how long the background has to come to rest")
-	parent := flags.String("dir", "", "`directory` in which to make a fresh one (default: the system's for temporary files)")
+	flags.DurationVar(&c.settle, "settle", 5*time.Second, "how long background work may take to finish")
+	parent := flags.String("dir", "", "create a fresh directory in this `directory` (default: the system's temporary directory)")
 	if err := rig.Parse(flags, arguments, out); err != nil {
 		return err
 	}
@@ -112,7 +111,7 @@ func (c config) measure(ctx context.Context, dir string, out io.Writer) error {
 	s := startSampler(store, used, int64(c.segment))
 	defer s.stop()
 	table := newTable(out, store, s)
-	defer table.end() // what was measured before a failure
+	defer table.end() // after a failure: what was measured before it
 
 	if err := table.row("load", c.data.Keys, func() error { return c.data.Load(ctx, store, c.writers) }); err != nil {
 		return err
@@ -153,7 +152,7 @@ func (c config) measure(ctx context.Context, dir string, out io.Writer) error {
 	return limits.Err()
 }
 
-// memory is what the store takes of memory, in bytes.
+// memory is how much memory the store takes, in bytes.
 type memory struct{ index, heap float64 }
 
 func memoryOf(store *mmapkv.Store) memory {
@@ -164,8 +163,8 @@ func (c config) open(dir string) (*mmapkv.Store, error) {
 	return mmapkv.Open(dir, &mmapkv.Options{SegmentSize: int64(c.segment)})
 }
 
-// besideFresh loads what the store has into a new one, closes both, and says what
-// each takes.
+// besideFresh loads the store's content into a new store, closes both, and returns the
+// space that each takes.
 func (c config) besideFresh(ctx context.Context, store *mmapkv.Store, s *sampler, dir, freshDir string) (compacted, fresh int64, err error) {
 	other, err := c.open(freshDir)
 	if err != nil {
@@ -211,7 +210,7 @@ func (c config) report(out io.Writer, stats mmapkv.Stats, s *sampler) {
 		rig.ReadMemory().Peak, s.anonymous())
 }
 
-// table prints what happened in each phase.
+// table prints a line for each phase.
 type table struct {
 	out     *tabwriter.Writer
 	store   *mmapkv.Store
@@ -219,7 +218,7 @@ type table struct {
 	before  mmapkv.Stats
 	worst   use    // of all phases
 	last    use    // at the end of the last phase
-	memory  memory // and then
+	memory  memory // at the same time as last
 }
 
 func newTable(out io.Writer, store *mmapkv.Store, s *sampler) *table {
@@ -228,8 +227,8 @@ func newTable(out io.Writer, store *mmapkv.Store, s *sampler) *table {
 	return t
 }
 
-// row runs a phase and prints its line. The line's worst is the most that was used
-// beyond two segments, over the live bytes; its last figures are those of the end.
+// row runs a phase and prints its line. Worst is the maximum of the space beyond two
+// segments over the live bytes; the figures after it are those at the end.
 func (t *table) row(name string, puts int, phase func() error) error {
 	began := time.Now()
 	if err := phase(); err != nil {
@@ -258,5 +257,5 @@ func (t *table) row(name string, puts int, phase func() error) error {
 	return nil
 }
 
-// end prints the table.
+// end flushes the table.
 func (t *table) end() { t.out.Flush() }

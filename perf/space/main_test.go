@@ -45,6 +45,6 @@ func TestUseBeyondTwoSegments(t *testing.T) {
 	limits := rig.Limits{Out: new(strings.Builder)}
 	limits.AtMost("nothing is alive", use{used: 300}.beyond(100), limitAlways)
 	if limits.Err() == nil {
-		t.Error("a store that takes room for nothing is within the limit")
+		t.Error("a store that takes space without live bytes is within the limit")
 	}
 }

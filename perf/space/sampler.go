@@ -11,14 +11,14 @@ import (
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
 
-// use is what a store takes at one moment, in bytes, and what of it is alive.
+// use is the space that a store takes at one moment, and its live bytes.
 type use struct{ used, live int64 }
 
-// ratio is what is used over the live bytes.
+// ratio is the used space over the live bytes.
 func (u use) ratio() float64 { return float64(u.used) / float64(u.live) }
 
-// beyond is what is used beyond two segments, over the live bytes; 0 as long as
-// two segments are enough.
+// beyond is the space used beyond two segments over the live bytes; 0 as long as two
+// segments are enough.
 func (u use) beyond(segment int64) float64 {
 	over := float64(u.used - 2*segment)
 	switch {
@@ -40,9 +40,9 @@ type sampler struct {
 	once    sync.Once
 
 	mu       sync.Mutex      // guards the rest
-	known    map[string]bool // segments that were listed once
+	known    map[string]bool // segments that were listed at some time
 	worst    use             // since the last phase ended
-	heapPeak rig.Bytes       // the most memory that was not pages of files
+	heapPeak rig.Bytes       // maximum of the memory other than pages of files
 	err      error
 }
 
@@ -63,12 +63,12 @@ func (s *sampler) run() {
 		case <-tick.C:
 		}
 		s.mu.Lock()
-		_, _ = s.sample() // the sampler keeps the error
+		_, _ = s.sample() // it is kept in s.err
 		s.mu.Unlock()
 	}
 }
 
-// stop ends the sampling. Samples that failed are its error.
+// stop ends the sampling. It returns the error of a sample that failed.
 func (s *sampler) stop() error {
 	s.once.Do(func() { close(s.end) })
 	<-s.ended
@@ -77,7 +77,7 @@ func (s *sampler) stop() error {
 	return s.err
 }
 
-// endPhase returns the worst sample since it was last called, and a new one.
+// endPhase returns the worst sample since the last call, and a new one.
 func (s *sampler) endPhase() (worst, last use, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,19 +86,19 @@ func (s *sampler) endPhase() (worst, last use, err error) {
 	return worst, last, s.err
 }
 
-// anonymous is the most memory that was not pages of files in any sample.
+// anonymous is the maximum over all samples of the memory other than pages of files.
 func (s *sampler) anonymous() rig.Bytes {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.heapPeak
 }
 
-// awaitRest waits until the store takes no more than it may at rest, and nothing has
-// changed for restFor; no longer than atMost.
-func (s *sampler) awaitRest(ctx context.Context, atMost time.Duration) error {
+// awaitRest waits until the store takes at most limitSettled and nothing has changed
+// for restFor, but no longer than timeout.
+func (s *sampler) awaitRest(ctx context.Context, timeout time.Duration) error {
 	var since time.Time
 	var was use
-	for began := time.Now(); time.Since(began) < atMost; {
+	for began := time.Now(); time.Since(began) < timeout; {
 		s.mu.Lock()
 		now, err := s.sample()
 		s.mu.Unlock()
@@ -134,11 +134,11 @@ func (s *sampler) sample() (use, error) {
 	return now, nil
 }
 
-// look finds what the store takes. The directory and the store are asked one after
-// the other, and a file that is unlinked between would be counted twice or not at
-// all: it looks again when anything changed meanwhile. A segment counts as held
-// just before it is unlinked, and may be there twice; if that is so each time, those
-// are left out.
+// look measures the space that the store takes. It reads the directory and the store's
+// statistics one after the other. A file unlinked in between would be counted twice or
+// not at all, so look starts again if anything changed. A segment counts as held just
+// before it is unlinked, and may then be counted twice; if this happens in every
+// attempt, look subtracts such segments.
 func (s *sampler) look() (use, error) {
 	const looks = 10
 	for n := 1; ; n++ {
@@ -169,7 +169,7 @@ func (s *sampler) look() (use, error) {
 	}
 }
 
-// learn remembers the segments of both, and returns those of the later one.
+// learn remembers the segments of both, and returns those of after.
 func (s *sampler) learn(before, after mmapkv.Stats) (listed map[string]bool) {
 	for _, one := range before.Segments {
 		s.known[one.File] = true

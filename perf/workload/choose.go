@@ -8,8 +8,8 @@ import (
 // chooser chooses the numbers of keys. It belongs to one goroutine.
 type chooser func() int
 
-// apart is a distance in bytes at which goroutines do not slow each other down by
-// what they change: two cache lines, for they are fetched in pairs.
+// apart is a distance in bytes that avoids false sharing between goroutines: two
+// cache lines, since the processor fetches them in pairs.
 const apart = 128
 
 func uniform(keys int, seed uint64, goroutine int) chooser {
@@ -23,14 +23,14 @@ func uniform(keys int, seed uint64, goroutine int) chooser {
 	return func() int { return int(random.Uint64N(uint64(keys))) }
 }
 
-// theta is the skew of the Zipf distribution, YCSB's.
+// theta is the skew of YCSB's Zipf distribution.
 const theta = 0.99
 
 // ranks are drawn from a Zipf distribution: rank 0 is drawn most often. They are
-// drawn beforehand, because drawing one takes as long as a quick read.
+// drawn in advance, because drawing one takes as long as a fast read.
 type ranks []uint32
 
-// drawn is how many ranks are drawn; who needs more begins again.
+// drawn is how many ranks are drawn; choosers that need more start over.
 const drawn = 1 << 20
 
 // newRanks follows Gray et al., "Quickly generating billion-record synthetic
@@ -60,7 +60,7 @@ func newRanks(keys int, seed uint64) ranks {
 	return r
 }
 
-// from starts each goroutine elsewhere.
+// from starts each goroutine at another rank.
 func (r ranks) from(goroutine int) chooser {
 	var at struct {
 		_    [apart]byte
@@ -77,8 +77,8 @@ func (r ranks) from(goroutine int) chooser {
 	}
 }
 
-// scrambled spreads the ranks over the keys, for otherwise those that are drawn
-// often were loaded one behind the other.
+// scrambled spreads the ranks over the keys. Otherwise the most popular keys would be
+// those loaded first, next to each other.
 func (r ranks) scrambled(keys, goroutine int) chooser {
 	rank := r.from(goroutine)
 	return func() int { return int(scramble(uint64(rank())) % uint64(keys)) }

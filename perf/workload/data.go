@@ -6,8 +6,8 @@ import (
 	"math/bits"
 )
 
-// Sizes in bytes below which there are no such keys and values: both tell which
-// they are.
+// Minimum sizes in bytes: keys and values contain their own number, and values their
+// version.
 const (
 	MinKeySize   = 16
 	MinValueSize = 16
@@ -17,15 +17,15 @@ const wordSize = 8
 
 // Data is keys of one size with values of one size.
 //
-// A key begins with a number that is scrambled, so that keys have no order, and
-// ends with the number itself. A value begins with two words that tell its key and
-// its version; the others are noise that no two values share.
+// A key begins with its scrambled number, so that keys have no order, and ends with
+// the number itself. A value begins with two words that identify its key and version;
+// the rest is noise, different in every value.
 type Data struct {
 	Keys, KeySize, ValueSize int
 	Seed                     uint64
 }
 
-// Check says why there can be no such data.
+// Check returns an error if such data cannot exist.
 func (d Data) Check() error {
 	if d.Keys < 1 || int64(d.Keys) >= 1<<40 || d.KeySize < MinKeySize || d.KeySize > 1<<15 || d.ValueSize < MinValueSize || d.ValueSize > 1<<28 {
 		return fmt.Errorf("workload: %d keys of %d bytes, values of %d bytes: there must be a key, of 16 bytes or more, and 16 bytes of value", d.Keys, d.KeySize, d.ValueSize)
@@ -33,11 +33,11 @@ func (d Data) Check() error {
 	return nil
 }
 
-// Bytes is what the keys and values of so many pairs have.
+// Bytes is the size of this many pairs, keys and values.
 func (d Data) Bytes(pairs int) int64 { return int64(pairs) * int64(d.KeySize+d.ValueSize) }
 
-// AppendKey appends the key of a number. Those from Keys on are absent until a
-// workload inserts them.
+// AppendKey appends the key of a number. Keys of numbers from Keys on are absent until
+// a workload inserts them.
 func (d Data) AppendKey(dst []byte, number int) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, scramble(uint64(number)^d.Seed))
 	left := d.KeySize - 2*wordSize
@@ -58,7 +58,7 @@ func (d Data) Number(key []byte) (int, error) {
 	return int(binary.LittleEndian.Uint64(key[d.KeySize-wordSize:])), nil
 }
 
-// Fill makes the value of a key's version.
+// Fill writes the value of a key's version.
 func (d Data) Fill(value []byte, number int, version uint64) {
 	own, second, noise := words(number, version)
 	binary.LittleEndian.PutUint64(value, own)
@@ -68,15 +68,16 @@ func (d Data) Fill(value []byte, number int, version uint64) {
 	}
 }
 
-// words are what a value is made of: its first word, which is the key's own, its
-// second, which tells the version, and what the others are mixed with.
+// words returns what a value is made of: its first word, which identifies the key, its
+// second, which encodes the version, and the noise that the other words are mixed
+// with.
 func words(number int, version uint64) (own, second, noise uint64) {
 	own = scramble(uint64(number) + 1)
 	return own, version ^ bits.RotateLeft64(own, 17), scramble(own ^ version)
 }
 
-// Verify says what is wrong with a value of a key. It looks at the length, and at
-// the first and the last words.
+// Verify returns an error if a value is not the key's. It checks the length, the first
+// word and the last word.
 func (d Data) Verify(number int, value []byte) error {
 	if len(value) != d.ValueSize {
 		return d.foreign(number, value)
@@ -96,7 +97,7 @@ func (d Data) Verify(number int, value []byte) error {
 	return nil
 }
 
-// VerifyFully looks at every byte.
+// VerifyFully checks every byte.
 func (d Data) VerifyFully(number int, value []byte) error {
 	if err := d.Verify(number, value); err != nil {
 		return err
@@ -115,8 +116,8 @@ func (d Data) foreign(number int, value []byte) error {
 	return fmt.Errorf("workload: key %d has a value of %d bytes that is not its own", number, len(value))
 }
 
-// static is noise, the same in every value, and 4 KiB so that it stays in the
-// nearest cache.
+// static is noise that is the same in every value, 4 KiB so that it stays in the L1
+// cache.
 var static = func() (noise [512]uint64) {
 	for i := range noise {
 		noise[i] = scramble(uint64(i) + 0x5bd1e995)
@@ -132,7 +133,7 @@ func scramble(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// putWord and hasWord deal with what is left of a value, a word at most.
+// putWord and hasWord handle the next word of a value; the last may be shorter.
 func putWord(b []byte, word uint64) {
 	if len(b) >= wordSize {
 		binary.LittleEndian.PutUint64(b, word)

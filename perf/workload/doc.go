@@ -1,14 +1,14 @@
-// Package workload is what stores are measured with: the data, the operations, and
-// what a measurement showed. It knows no store but by the Engine that opens one, so
-// that mmapkv and its rivals do the same work in one process.
+// Package workload has what stores are measured with: the data, the operations, and
+// the results. It uses a store only through the Engine that opens it, so that mmapkv
+// and its rivals do the same work in one process.
 //
 // # What must hold
 //
 //   - All engines get the same keys, the same values and the same choices: they are
 //     functions of the seed.
-//   - A value is derived from its key and version, is like no other, and cannot be
-//     compressed. Every read is checked: its length, its key, and its last word; one in
-//     many in full.
-//   - What a workload does for itself (choosing a key, making a value, checking one)
-//     is in the figures of the floors as well.
+//   - A value is derived from its key and version, is unique, and cannot be
+//     compressed. Every read is checked: length, key and last word; one in 256 in
+//     full.
+//   - The figures of the floors include the workload's own work too (choosing a key,
+//     making a value, checking one).
 package workload

@@ -5,12 +5,12 @@ import (
 	"sync"
 )
 
-// GoMap is a Go map behind a RWMutex: what a service has that keeps nothing.
+// GoMap is a Go map guarded by a RWMutex, what a service without a store would use.
 func GoMap() Engine {
 	return Engine{
 		Name:     "Go map",
 		Survives: Nothing,
-		Settings: "map[string][]byte behind a sync.RWMutex",
+		Settings: "map[string][]byte guarded by a sync.RWMutex",
 		Open:     func(string) (Store, error) { return &goMap{values: map[string][]byte{}}, nil },
 	}
 }
@@ -47,7 +47,7 @@ func (m *goMap) Get(dst, key []byte) ([]byte, error) {
 	return append(dst, value...), nil
 }
 
-// View shows a value that nobody changes any more.
+// View passes the stored value without a copy: stored values never change.
 func (m *goMap) View(key []byte, fn func(value []byte) error) error {
 	m.mu.RLock()
 	value, found := m.values[string(key)]

@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// fullyEvery is how many reads are checked quickly for each that is in full.
+// One of every fullyEvery reads is checked in full, the others quickly.
 const fullyEvery = 256
 
 // reader reads keys and checks what it finds, for one goroutine.
@@ -57,21 +57,21 @@ func (r *reader) has() error {
 	r.next()
 	has, err := r.store.Has(r.key)
 	if err == nil && !has {
-		err = fmt.Errorf("workload: key %d is not there", r.number)
+		err = fmt.Errorf("workload: key %d is missing", r.number)
 	}
 	return err
 }
 
-// absentFrom is where the numbers begin that no workload inserts.
+// absentFrom is the first of the numbers that no workload inserts.
 const absentFrom = math.MaxInt/2 + 1
 
-// miss reads a key that is not there.
+// miss reads an absent key.
 func (r *reader) miss() error {
 	r.number = absentFrom + r.choose()
 	r.key = r.data.AppendKey(r.key[:0], r.number)
 	switch value, err := r.store.Get(r.value[:0], r.key); {
 	case err == nil:
-		return fmt.Errorf("workload: key %d, which is not there, has a value of %d bytes", r.number, len(value))
+		return fmt.Errorf("workload: absent key %d has a value of %d bytes", r.number, len(value))
 	case errors.Is(err, ErrNotFound):
 		return nil
 	default:
@@ -130,7 +130,7 @@ func (s *session) makePairs(n int) []Pair {
 	return pairs
 }
 
-// fill makes the next version of a key.
+// fill sets p to the next version of a key.
 func (w *writer) fill(p *Pair, number int) {
 	p.Key = w.s.AppendKey(p.Key[:0], number)
 	w.s.Fill(p.Value, number, w.s.version.Add(1))

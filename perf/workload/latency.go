@@ -9,11 +9,11 @@ import (
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
 
-// Pace starts an operation at a fixed rate, from several goroutines in turn, for as
-// long as a phase lasts. An operation's latency counts from when it was to start,
-// whatever held it up, so that none is left out that a slow one before it delayed.
+// Pace starts operations at a fixed rate, from several goroutines in turn, for the
+// duration of a phase. An operation's latency counts from its intended start,
+// whatever delayed it, so that the wait behind a slow operation is included.
 //
-// A goroutine sleeps in the system until the next start, and goes on at once when it
+// A goroutine sleeps in the system until the next start, and continues at once if it
 // is late.
 func Pace(ctx context.Context, rate int, phase time.Duration, goroutines int, prepare func(goroutine int) func() error) (Result, error) {
 	p := pacer{
@@ -40,14 +40,14 @@ func Pace(ctx context.Context, rate int, phase time.Duration, goroutines int, pr
 	return r, errors.Join(errs...)
 }
 
-// pacer is what the goroutines have in common.
+// pacer is what the goroutines share.
 type pacer struct {
 	interval time.Duration // of one goroutine
 	each     int
 	began    time.Time
 }
 
-// keep is one goroutine, whose first start is so much behind the beginning.
+// keep runs one goroutine, whose first operation starts at first, counted from began.
 func (p pacer) keep(ctx context.Context, first time.Duration, op func() error) (Result, error) {
 	sleeper := rig.NewSleeper()
 	defer sleeper.Close()
@@ -68,8 +68,8 @@ func (p pacer) keep(ctx context.Context, first time.Duration, op func() error) (
 	return r, nil
 }
 
-// Beside calls do while each of the others runs in a goroutine of its own; their
-// context ends when do returns. That it has ended is no error of theirs.
+// Beside calls do while each of the others runs in a separate goroutine. Their context
+// ends when do returns; context.Canceled from them is not an error.
 func Beside(ctx context.Context, do func() error, others ...func(ctx context.Context) error) error {
 	aside, stop := context.WithCancel(ctx)
 	errs := make([]error, len(others))
@@ -89,7 +89,7 @@ func Beside(ctx context.Context, do func() error, others ...func(ctx context.Con
 
 // readLatency measures reads in three phases.
 func (s *session) readLatency() error {
-	if s.engine.OpenQuiet != nil { // the loop below is the compaction
+	if s.engine.OpenQuiet != nil { // compactUntil below compacts
 		if err := s.reopen(s.engine.OpenQuiet); err != nil {
 			return err
 		}
@@ -156,7 +156,8 @@ func (s *session) compactUntil(ctx context.Context) error {
 	return nil
 }
 
-// durableAtOnce is how many put at a fixed rate where each waits for the disk.
+// durableAtOnce is how many goroutines put at a fixed rate if each put waits for the
+// disk.
 const durableAtOnce = 64
 
 func (s *session) putLatency() error {
@@ -174,8 +175,8 @@ func (s *session) putLatency() error {
 	return nil
 }
 
-// besideCompaction compares what the foreground does alone and beside a compaction
-// of a store half of which was overwritten.
+// besideCompaction compares the speed of the foreground alone and beside a compaction
+// of a store of which half was overwritten.
 func (s *session) besideCompaction() error {
 	if s.engine.OpenQuiet == nil {
 		return nil

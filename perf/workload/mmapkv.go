@@ -11,7 +11,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// MMapKV is the store that all this is about.
+// MMapKV is the engine that opens a mmapkv store.
 func MMapKV(name string, options mmapkv.Options) Engine {
 	survives := Kill
 	if options.Sync == fsync.Always {
@@ -28,7 +28,7 @@ func MMapKV(name string, options mmapkv.Options) Engine {
 	}
 }
 
-// mapped makes a Store of mmapkv's.
+// mapped adapts a mmapkv.Store to Store.
 type mapped struct {
 	*mmapkv.Store
 	batches sync.Pool // of *mmapkv.Batch
@@ -76,7 +76,8 @@ func (m *mapped) WriteStall() time.Duration { return m.Stats().WriteStall }
 
 func (m *mapped) IndexBytes() int64 { return m.Stats().IndexBytes }
 
-// translated costs nothing where there is no error.
+// translated maps mmapkv.ErrNotFound to ErrNotFound; without an error it costs
+// nothing.
 func translated(err error) error {
 	if err != nil && errors.Is(err, mmapkv.ErrNotFound) {
 		return ErrNotFound

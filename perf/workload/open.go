@@ -16,7 +16,7 @@ import (
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
 
-// disk closes the store, for an open one may have taken room ahead.
+// disk closes the store, since an open one may have preallocated space.
 func (s *session) disk() error {
 	if s.engine.Survives == Nothing {
 		return nil
@@ -72,7 +72,7 @@ func (s *session) timeOpen(name, dir string) (Result, error) {
 	return Result{Workload: name, Engine: s.engine.Name, Goroutines: 1, Operations: s.Keys, Took: took, Processor: worked}, nil
 }
 
-// openKilled has another process load a store of its own.
+// openKilled opens a store that another process loaded before it was killed.
 func (s *session) openKilled() error {
 	if err := s.close(); err != nil {
 		return err
@@ -90,21 +90,21 @@ func (s *session) openKilled() error {
 	return errors.Join(err, s.open(s.engine.Open))
 }
 
-// orderName is the variable that tells a process to be a child.
+// orderName is the environment variable that makes a process a child.
 const orderName = "MMAPKV_PERF_LOAD"
 
-// order is what a child is to do.
+// order says what a child does.
 type order struct {
 	Engine, Dir string
 	Data        Data
 }
 
-// loaded is what the child says when it is done.
+// loaded is what the child prints when it is done.
 const loaded = "loaded"
 
-// Child does, in a process that was started for it, what has to end with SIGKILL,
-// and never returns there. In other processes it does nothing. The main function of
-// a program that runs open-killed calls it first, with all its engines.
+// Child does nothing in an ordinary process. In a child process that open-killed has
+// started, it loads a store, waits for SIGKILL and never returns. The main function
+// of a program that runs open-killed calls it first, with all its engines.
 func Child(engines []Engine) {
 	encoded, set := os.LookupEnv(orderName)
 	if !set {
@@ -130,7 +130,7 @@ func obey(encoded string, engines []Engine) error {
 			return err
 		}
 		fmt.Println(loaded)
-		_, err := io.Copy(io.Discard, os.Stdin) // until it is killed, or left alone
+		_, err := io.Copy(io.Discard, os.Stdin) // until it is killed, or its parent ends
 		return errors.Join(err, s.close())
 	}
 	return fmt.Errorf("there is no engine %q", o.Engine)
@@ -161,12 +161,12 @@ func loadAndKill(ctx context.Context, o order) error {
 	killed := c.Process.Kill()
 	_ = c.Wait() // it was killed
 	if line != loaded+"\n" {
-		return fmt.Errorf("workload: the process that loads a store said %q", line)
+		return fmt.Errorf("workload: the process that loads a store printed %q", line)
 	}
 	return killed
 }
 
-// coldReads is how many reads of the disk are enough.
+// coldReads is how many cold reads are enough.
 const coldReads = 20_000
 
 func (s *session) cold() error {

@@ -6,21 +6,20 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Result is what one measurement showed.
+// Result is the result of one measurement.
 type Result struct {
 	Workload   string // such as "view"
 	Engine     string // or the name of a floor
 	Goroutines int
 	Operations int
 	Took       time.Duration
-	// Processor is how long processors worked for the process meanwhile, its background
-	// included: less depends on what else the machine does. 0: not known.
+	// Processor is the processor time of the process during the measurement, its
+	// background included. It depends less on other load of the machine. 0: not known.
 	Processor time.Duration
-	// Latency is how long each operation took, in nanoseconds; nil where only all
-	// together were timed. At a fixed rate it counts from when the operation was to
-	// start.
+	// Latency is how long each operation took, in nanoseconds; nil if only their total
+	// was timed. At a fixed rate it counts from the intended start of the operation.
 	Latency *hdrhistogram.Histogram
-	// Figures are what else it showed.
+	// Figures are further results.
 	Figures []Figure
 }
 
@@ -32,7 +31,7 @@ type Figure struct {
 }
 
 // PerOperation is the time from one operation to the next in nanoseconds, all
-// goroutines together; 0 when there were no operations.
+// goroutines together; 0 if there were no operations.
 func (r Result) PerOperation() float64 {
 	if r.Operations == 0 {
 		return 0
@@ -40,10 +39,10 @@ func (r Result) PerOperation() float64 {
 	return float64(r.Took) / float64(r.Operations)
 }
 
-// longest is the longest latency that is told from longer ones.
+// longest is the longest latency that is recorded; longer ones count as this.
 const longest = 10 * time.Minute
 
-// NewHistogram is one for latencies in nanoseconds, of three digits.
+// NewHistogram returns a histogram of latencies in nanoseconds, with three digits.
 func NewHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, int64(longest), 3)
 }

@@ -17,39 +17,40 @@ import (
 	"github.com/mmapkv/mmapkv/perf/internal/rig"
 )
 
-// Config says what to measure with.
+// Config configures a measurement.
 type Config struct {
 	Data
-	// Operations is how many each goroutine of a workload does, and Longest after
-	// what time it stops before that. When the first has come to its end the others
-	// stop as well: from then on it would be the speed of fewer.
+	// Operations is how many operations each goroutine of a workload does, unless it
+	// stops earlier, after Longest. When the first goroutine is done the others stop
+	// too: the rest would measure fewer goroutines.
 	Operations int
 	Longest    time.Duration
-	// Goroutines are how many read at a time, one number after the other.
+	// Goroutines are the numbers of concurrent readers, measured in turn.
 	Goroutines []int
 	// BatchSize is how many pairs are written together.
 	BatchSize int
-	// Durable are how many write at a time where each write outlives a power loss.
+	// Durable are the numbers of concurrent writers whose writes survive a power
+	// loss, measured in turn.
 	Durable []int
-	// Rate is how many operations start in a second where latency is measured, and
-	// Phase how long each part of that takes.
+	// Rate is how many operations start per second where latency is measured, and
+	// Phase is how long each part of that takes.
 	Rate  int
 	Phase time.Duration
-	// WriterRate is how many puts a second the writer beside the readers makes; 0: as
-	// many as it can.
+	// WriterRate is how many puts per second the writer beside the readers makes; 0:
+	// as many as it can.
 	WriterRate int
-	// Rest is how long a workload waits, at most, for the background to come to rest.
+	// Rest is how long a workload waits at most for background work to finish.
 	Rest time.Duration
-	// After, unless nil, is called behind each workload, and each phase of
-	// read-latency, while the store is open and at rest: for the floors of this very
-	// moment.
+	// After, unless nil, is called after each workload, and after each phase of
+	// read-latency, while the store is open and at rest, to measure floors under the
+	// same conditions.
 	After func(ctx context.Context, workload, dir string) error
-	// Before, unless nil, is called in front of each, and of the loading even where
-	// that is none of them.
+	// Before, unless nil, is called before each workload, and before the load even if
+	// the load is not one of them.
 	Before func(workload string) error
 }
 
-// Check says why nothing can be measured with it.
+// Check returns an error if nothing can be measured with it.
 func (c Config) Check() error {
 	positive := c.Operations > 0 && c.Longest > 0 && c.BatchSize > 0 && c.Rate > 0 && c.Phase > 0 && c.WriterRate >= 0
 	for _, n := range append(slices.Clone(c.Goroutines), c.Durable...) {
@@ -67,11 +68,11 @@ type Workload struct {
 	run         func(*session) error
 }
 
-// All is every workload, in the order in which they are run.
+// All returns every workload, in the order in which they run.
 func All() []Workload { return slices.Clone(all) }
 
-// Select returns those with these names, all for none; a name may end with * for
-// all that begin like it.
+// Select returns the workloads with these names, or all of them if there are no
+// names. A name that ends with * selects by prefix.
 func Select(names []string) ([]Workload, error) {
 	if len(names) == 0 {
 		return All(), nil
@@ -93,12 +94,12 @@ func Select(names []string) ([]Workload, error) {
 }
 
 // Run loads a new store in dir, which exists and is empty, runs the workloads with
-// it and closes it. Each result is passed on as soon as it is there.
+// it and closes it. It calls emit with each result as soon as it has it.
 func Run(ctx context.Context, engine Engine, dir string, c Config, workloads []Workload, emit func(Result)) error {
 	return run(ctx, engine, dir, c, workloads, emit, (*session).load)
 }
 
-// RunLoaded is Run with a store that has all keys, or seems to.
+// RunLoaded is Run with a store that already has all keys, or behaves as if it had.
 func RunLoaded(ctx context.Context, engine Engine, dir string, c Config, workloads []Workload, emit func(Result)) error {
 	return run(ctx, engine, dir, c, workloads, emit, func(*session) error { return nil })
 }
@@ -137,7 +138,7 @@ func run(ctx context.Context, engine Engine, dir string, c Config, workloads []W
 	return nil
 }
 
-// session is one store that is measured.
+// session is the measurement of one store.
 type session struct {
 	Config
 	ctx      context.Context
@@ -147,8 +148,8 @@ type session struct {
 	selected func(workload string) bool
 
 	store    Store         // nil: closed
-	skewed   ranks         // drawn when they are needed
-	version  atomic.Uint64 // of what was written last
+	skewed   ranks         // drawn on first use
+	version  atomic.Uint64 // of the last write
 	inserted int           // numbers from Keys on that have a value
 	heap     uint64        // bytes before the store was opened
 }
@@ -170,7 +171,7 @@ func (s *session) close() error {
 	return store.Close()
 }
 
-// reopen opens the store again, in this way.
+// reopen closes the store and opens it again with the given function.
 func (s *session) reopen(open func(dir string) (Store, error)) error {
 	if err := s.close(); err != nil {
 		return err
@@ -192,7 +193,7 @@ func (s *session) after(name string) error {
 	return s.After(s.ctx, name, s.dir)
 }
 
-// ranks draws them once.
+// ranks draws the ranks once.
 func (s *session) ranks() ranks {
 	if s.skewed == nil {
 		s.skewed = newRanks(s.Keys, s.Seed)
@@ -200,30 +201,31 @@ func (s *session) ranks() ranks {
 	return s.skewed
 }
 
-// task is what goroutines do.
+// task is the work of a measurement's goroutines.
 type task struct {
 	name       string
 	goroutines int
 	operations int // of each goroutine; 0: Config.Operations
 	timed      bool
-	warm       bool            // a quarter of it is done before, by one goroutine
-	until      <-chan struct{} // ends it earlier; nil: nothing does
-	// prepare makes the operation of one goroutine; it says of how many things it was.
+	warm       bool            // one goroutine first does a quarter of it
+	until      <-chan struct{} // ends it earlier, unless nil
+	// prepare makes the operation of one goroutine; the operation returns how many
+	// things it did.
 	prepare func(goroutine int) func() (int, error)
 }
 
-// one makes an operation of one thing.
+// one makes an operation that does one thing.
 func one(op func() error) func() (int, error) {
 	return func() (int, error) { return 1, op() }
 }
 
-// endless is the operations of a task that ends with its time.
+// endless is the number of operations of a task that only time ends.
 const endless = math.MaxInt
 
-// lookEvery is how many operations are done between two looks at the clock.
+// lookEvery is how many operations are done between two checks of the clock.
 const lookEvery = 64
 
-// measure runs a task, all its goroutines from the same moment on.
+// measure runs a task; all its goroutines start at the same moment.
 func (s *session) measure(t task) (Result, error) {
 	if t.operations == 0 {
 		t.operations = s.Operations
@@ -243,8 +245,8 @@ func (s *session) measure(t task) (Result, error) {
 			workers[g].latency = NewHistogram()
 		}
 	}
-	runtime.GC()        // what others left does not count
-	if t.until == nil { // else something goes on beside it that ends it
+	runtime.GC()        // garbage of earlier work does not count
+	if t.until == nil { // otherwise concurrent work ends it
 		s.awaitRest()
 	}
 	start := make(chan time.Time)
@@ -276,16 +278,16 @@ func (s *session) measure(t task) (Result, error) {
 	return result, err
 }
 
-// How often it is looked whether the background is at rest, and how much work a look
-// may show.
+// The background is at rest when restLooks windows in a row show less than restWork
+// of processor time.
 const (
 	restWindow = 10 * time.Millisecond
 	restWork   = restWindow / 5
-	restLooks  = 10 // in a row, for it may only be waiting for a disk
+	restLooks  = 10 // one could be a wait for the disk
 )
 
-// awaitRest returns when the process has as good as nothing to do, so that a
-// compaction of what one workload left behind is not counted as another's.
+// awaitRest returns when the process is nearly idle, so that the compaction of one
+// workload's garbage does not count for the next workload.
 func (s *session) awaitRest() {
 	quiet := 0
 	for waited := time.Duration(0); waited < s.Rest && quiet < restLooks && s.ctx.Err() == nil; waited += restWindow {
@@ -297,7 +299,7 @@ func (s *session) awaitRest() {
 	}
 }
 
-// stalled is how long writers have waited so far, as far as the store knows.
+// stalled is how long writers have waited so far, 0 if the store does not know.
 func (s *session) stalled() time.Duration {
 	if store, ok := s.store.(Stalling); ok {
 		return store.WriteStall()
@@ -305,7 +307,8 @@ func (s *session) stalled() time.Duration {
 	return 0
 }
 
-// waited is how long they have waited since it was so much, if at all.
+// waited returns how long writers have waited since stalled returned since, if at
+// all.
 func (s *session) waited(since time.Duration) []Figure {
 	if waited := s.stalled() - since; waited > 0 {
 		return []Figure{{"writers waited", waited.Seconds() * 1e3, "ms"}}
@@ -313,7 +316,7 @@ func (s *session) waited(since time.Duration) []Figure {
 	return nil
 }
 
-// report measures and passes the result on.
+// report measures a task and emits the result.
 func (s *session) report(t task) error {
 	result, err := s.measure(t)
 	if err != nil {
@@ -327,7 +330,7 @@ func (s *session) report(t task) error {
 type worker struct {
 	op      func() (int, error)
 	until   <-chan struct{}
-	ended   *atomic.Bool            // one of the goroutines has come to its end, and the others would have the machine for themselves
+	ended   *atomic.Bool            // set when one goroutine is done: the others would have the machine to themselves
 	latency *hdrhistogram.Histogram // nil: not timed
 	did     int
 	err     error
@@ -336,7 +339,7 @@ type worker struct {
 func (w *worker) work(ctx context.Context, began time.Time, operations int, longest time.Duration) {
 	last, all := time.Now(), 0
 	defer func() {
-		w.did = all // others' counts lie next to it
+		w.did = all // written once: the counts of other goroutines share its cache line
 		w.ended.Store(true)
 	}()
 	for n := range operations {

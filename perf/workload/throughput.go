@@ -12,36 +12,36 @@ import (
 )
 
 var all = []Workload{
-	{"load", "every key once, in random order, one by one; the worst moment of the index meanwhile", nil},
-	{"memory", "what a key takes of the heap and of the index", (*session).memory},
+	{"load", "every key once, in random order, one by one; also the peak size of the index", nil},
+	{"memory", "heap and index bytes for each key", (*session).memory},
 	{"gc", "a full garbage collection beside the loaded store", (*session).collect},
 	{"view", "reads of uniformly random keys without a copy", (*session).view},
 	{"get", "reads of uniformly random keys into a buffer", (*session).get},
 	{"many", "reads of 64 uniformly random keys at a time", (*session).getMany},
-	{"has", "whether uniformly random keys are there", (*session).has},
+	{"has", "existence checks of uniformly random keys", (*session).has},
 	{"zipf", "reads of keys of a Zipf distribution, theta 0.99, without a copy", (*session).zipf},
-	{"absent", "reads of keys that are not there", (*session).absent},
+	{"absent", "reads of absent keys", (*session).absent},
 	{"keys", "all keys", (*session).allKeys},
 	{"range", "all pairs", (*session).allPairs},
-	{"disk", "what the files take when the store is closed, without any garbage", (*session).disk},
+	{"disk", "disk space of the closed store, without garbage", (*session).disk},
 	{"ycsb-c", "YCSB C: reads only, Zipf", (*session).ycsbC},
 	{"ycsb-b", "YCSB B: 95 % reads, 5 % updates, Zipf", (*session).ycsbB},
 	{"ycsb-a", "YCSB A: half reads, half updates, Zipf", (*session).ycsbA},
-	{"ycsb-f", "YCSB F: half reads, half reads with an update behind them, Zipf", (*session).ycsbF},
+	{"ycsb-f", "YCSB F: half reads, half read-modify-writes, Zipf", (*session).ycsbF},
 	{"ycsb-d", "YCSB D: 95 % reads of the newest, 5 % inserts", (*session).ycsbD},
 	{"put", "new versions of uniformly random keys, one by one", (*session).put},
 	{"batch", "new versions of uniformly random keys, many at a time", (*session).batch},
-	{"read-latency", "reads at a fixed rate: alone, beside a writer, beside that and compaction", (*session).readLatency},
+	{"read-latency", "reads at a fixed rate: alone, beside a writer, beside a writer and compaction", (*session).readLatency},
 	{"put-latency", "puts at a fixed rate", (*session).putLatency},
 	{"compaction", "reads and puts alone, and beside a compaction at full speed", (*session).besideCompaction},
-	{"durable", "puts that outlive a power loss, from several goroutines", (*session).durable},
+	{"durable", "puts that survive a power loss, from several goroutines", (*session).durable},
 	{"open", "opening the store after it was closed", (*session).openClosed},
 	{"open-killed", "opening a store whose process was killed", (*session).openKilled},
-	{"cold", "reads of a store of which nothing is in memory", (*session).cold},
+	{"cold", "reads of a store with nothing in memory", (*session).cold},
 }
 
-// load puts every key once. A store that syncs each write is loaded by batches, and
-// that is no result.
+// load puts every key once. A store that syncs each write is loaded in batches, which
+// gives no result.
 func (s *session) load() error {
 	if s.engine.Survives == PowerLoss {
 		return s.loadByBatches()
@@ -59,7 +59,7 @@ func (s *session) load() error {
 	return err
 }
 
-// measureFor is measure with another end.
+// measureFor is measure with another limit of time.
 func (s *session) measureFor(longest time.Duration, t task) (Result, error) {
 	usual := s.Longest
 	s.Longest = longest
@@ -89,7 +89,8 @@ func firstOf(err, other error) error {
 	return other
 }
 
-// watchIndex samples what the index takes while it grows, until it is asked.
+// watchIndex samples the size of the index while it grows, until the returned
+// function is called, which returns the figures.
 func (s *session) watchIndex(keys *atomic.Int64) func() []Figure {
 	indexed, ok := s.store.(Indexed)
 	if !ok {
@@ -108,7 +109,7 @@ func (s *session) watchIndex(keys *atomic.Int64) func() []Figure {
 				return
 			case <-ticker.C:
 			}
-			// A small index is all constants.
+			// In a small index the fixed costs dominate.
 			if n := float64(keys.Load()); n >= float64(s.Keys)/10 {
 				perKey := float64(indexed.IndexBytes()) / n
 				sum, worst, samples = sum+perKey, max(worst, perKey), samples+1
@@ -135,7 +136,7 @@ func (s *session) memory() error {
 	return nil
 }
 
-// collect times several collections; the median counts.
+// collect times several collections and reports the median.
 func (s *session) collect() error {
 	runtime.GC()
 	took := make([]time.Duration, 5)
@@ -159,7 +160,7 @@ func (s *session) collect() error {
 	return nil
 }
 
-// reads runs an operation of readers with each number of goroutines.
+// reads runs an operation with each number of reading goroutines.
 func (s *session) reads(name string, choose func(goroutine int) chooser, op func(*reader) error) error {
 	for _, goroutines := range s.Goroutines {
 		err := s.report(task{name: name, goroutines: goroutines, warm: true, prepare: func(g int) func() (int, error) {
@@ -225,14 +226,14 @@ func (s *session) walk(name string, walk func(seen func(key []byte) error) error
 				return n, err
 			}
 			if n != s.Keys+s.inserted {
-				return n, fmt.Errorf("workload: %d keys came, not %d", n, s.Keys+s.inserted)
+				return n, fmt.Errorf("workload: iterated over %d keys, not %d", n, s.Keys+s.inserted)
 			}
 			return n, nil
 		}
 	}})
 }
 
-// ycsb mixes reads with something else, so many of 100.
+// ycsb mixes reads with something else; readPercent of the operations are reads.
 func (s *session) ycsb(name string, readPercent int, other func(*reader, *writer) error) error {
 	return s.report(task{name: name, goroutines: 1, prepare: func(g int) func() (int, error) {
 		r, w := s.newReader(s.scrambled(g)), s.newWriter(s.scrambled(g+1))
@@ -256,7 +257,7 @@ func (s *session) ycsbB() error {
 
 func (s *session) ycsbC() error { return s.ycsb("ycsb-c", 100, nil) }
 
-// ycsbF writes behind the other reads.
+// ycsbF follows every other read with a write.
 func (s *session) ycsbF() error {
 	return s.ycsb("ycsb-f", 50, func(r *reader, w *writer) error {
 		if err := r.get(); err != nil {
@@ -285,7 +286,7 @@ func (s *session) ycsbD() error {
 	}})
 }
 
-// each written is timed, for the longest tells what stops writers.
+// put times each put: the longest ones show what stalls writers.
 func (s *session) put() error {
 	if s.engine.Survives == PowerLoss {
 		return nil // see durable
@@ -303,7 +304,7 @@ func (s *session) batch() error {
 	}})
 }
 
-// durable does as many puts as it can in a phase.
+// durable does as many puts as fit in a phase.
 func (s *session) durable() error {
 	if s.engine.Survives != PowerLoss {
 		return nil

@@ -54,7 +54,7 @@ func TestEveryWorkloadRuns(t *testing.T) {
 	}
 }
 
-// workloadsOf leaves out what takes long, and what needs files.
+// workloadsOf leaves out slow workloads, and those that need files the engine lacks.
 func workloadsOf(t *testing.T, e Engine) []Workload {
 	t.Helper()
 	var names []string
@@ -95,10 +95,10 @@ func TestAReadOfAnothersValueIsAnError(t *testing.T) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 		if d.Verify(4, value) == nil || d.Verify(3, value[1:]) == nil {
-			t.Errorf("%d bytes: another key's value, or a short one, is taken", size)
+			t.Errorf("%d bytes: another key's value, or a short one, is accepted", size)
 		}
 		for i := range value {
-			// The second word only tells the version, where there is no noise.
+			// Without noise nothing checks the second word, the version.
 			if value[i] ^= 4; d.VerifyFully(3, value) == nil && (size > 16 || i < 8) {
 				t.Errorf("%d bytes: byte %d is not checked", size, i)
 			}
@@ -141,7 +141,7 @@ func TestZipfIsSkewed(t *testing.T) {
 	}
 }
 
-// What holds up one operation delays those behind it, and each of them counts.
+// A delay of one operation delays those after it, and each of them counts.
 func TestLatencyCountsFromTheIntendedStart(t *testing.T) {
 	n := 0
 	r, err := Pace(t.Context(), 1000, 100*time.Millisecond, 1, func(int) func() error {
@@ -156,7 +156,7 @@ func TestLatencyCountsFromTheIntendedStart(t *testing.T) {
 		t.Fatalf("%d operations, %v", r.Latency.TotalCount(), err)
 	}
 	if half := time.Duration(r.Latency.ValueAtPercentile(60)); half < 5*time.Millisecond {
-		t.Errorf("50 ms were lost and four of ten took less than %v", half)
+		t.Errorf("50 ms were lost, but six of ten operations took at most %v", half)
 	}
 }
 
@@ -181,6 +181,6 @@ func TestSelect(t *testing.T) {
 		t.Errorf("%v, %v", some, err)
 	}
 	if _, err := Select([]string{"nothing"}); err == nil {
-		t.Error("a workload that is not there is found")
+		t.Error("an unknown workload is found")
 	}
 }

@@ -13,10 +13,11 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// ReadLatency measures what the machine and the scheduler take of a loop that starts
-// nothing at a fixed rate, in a phase of the workload read-latency: alone; beside a
-// goroutine that does a writer's pwrites; or beside that and one that works like a
-// compaction without pause. It makes files in dir and reads those of a store in from.
+// ReadLatency measures the delays that the machine and the scheduler cause in a loop
+// that does nothing at a fixed rate, in a phase of the workload read-latency: alone;
+// beside a goroutine that does a writer's pwrites; or beside that and a goroutine that
+// works like a compaction without pause. It creates files in dir, and reads those of a
+// store in from.
 func ReadLatency(ctx context.Context, phase, dir, from string, fileSize int64, c workload.Config) (workload.Result, error) {
 	writer := func(ctx context.Context) error { return writeUntil(ctx, dir, fileSize, c) }
 	compactor := func(ctx context.Context) error { return copyUntil(ctx, dir, from) }
@@ -62,8 +63,8 @@ func writeUntil(ctx context.Context, dir string, fileSize int64, c workload.Conf
 // piece is how much a copy reads at a time.
 const piece = 16 << 10
 
-// copyUntil reads files, sums them up and writes them to another file, again and
-// again until the context ends, in slices as a compaction does.
+// copyUntil reads files, checksums them and writes them to another file, in slices as
+// a compaction does, over and over until the context ends.
 func copyUntil(ctx context.Context, dir, from string) (err error) {
 	names, err := filepath.Glob(filepath.Join(from, "*.seg"))
 	if err != nil {

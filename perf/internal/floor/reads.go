@@ -1,10 +1,10 @@
-// Package floor is the least that can be done for the same effect, without what
-// makes a store of it: nothing here looks for damage, survives anything, or lets
-// anybody read what was written. What a store takes is set beside these, in the same
-// minute on the same machine, because a figure alone says more about the machine.
+// Package floor is the least work with the same effect as a store's, without what
+// makes it a store: nothing here checks for damage, survives anything, or can read
+// back what was written. A store is compared with its floor in the same minute on the
+// same machine, because a figure alone says more about the machine.
 //
-// Floors are workload.Stores, so that the same loops call them and what these do for
-// themselves is in both.
+// Floors are workload.Stores, so that the same loops call both, and both figures
+// include the cost of the loop.
 package floor
 
 import (
@@ -23,8 +23,8 @@ import (
 // Name is what floors are called in results.
 const Name = "floor"
 
-// Reads opens the files of a mmapkv store in a directory, which nobody writes, and
-// reads by a probe of a KeyDir and a touch of each cache line of the mapped record.
+// Reads opens the files of a mmapkv store in a directory while nobody writes to them,
+// and reads by a probe of a KeyDir and a touch of each cache line of the mapped record.
 func Reads() workload.Engine {
 	return workload.Engine{
 		Name:     Name,
@@ -90,10 +90,10 @@ func (r *reads) add(d vfs.Dir, name, path string) error {
 	r.segments = append(r.segments, s)
 	return segment.Scan(written, h.Salt, h.Size(), end, func(e segment.Entry) {
 		r.keys.Put(r.hasher.Fingerprint(e.Key), index.MakeLocation(slot, e.Offset, e.Size))
-	}, func(segment.Damage) {}) // the room ahead of the log
+	}, func(segment.Damage) {}) // the preallocated space after the log
 }
 
-// Where a record's header has the sizes and flags, see segment/doc.go.
+// Offsets of the sizes and flags in a record's header, see segment/doc.go.
 const (
 	valueSizeAt = 16
 	keySizeAt   = 20
@@ -119,7 +119,7 @@ func (r *reads) value(key []byte) ([]byte, bool) {
 	return record[at:][:binary.LittleEndian.Uint32(record[valueSizeAt:])], true
 }
 
-// touch is a call, so that nothing of it can be left out.
+// touch is not inlined, so that the compiler cannot remove its loads.
 //
 //go:noinline
 func touch(record []byte) (touched byte) {
@@ -152,10 +152,10 @@ func (r *reads) Has(key []byte) (bool, error) {
 	return found, nil
 }
 
-// nothing is a Store that cannot do anything.
+// nothing is a Store without any operation.
 type nothing struct{}
 
-var errNothing = errors.New("floor: this floor does not do that")
+var errNothing = errors.New("floor: not an operation of this floor")
 
 func (nothing) Put([]byte, []byte) error                  { return errNothing }
 func (nothing) Write([]workload.Pair) error               { return errNothing }

@@ -11,10 +11,9 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Writes puts by one pwrite of as many bytes as a record has, and writes a batch by
-// one pwrite of as many as all its records have. A file is preallocated; when it is
-// full the next one takes its place, and it is removed. One goroutine at a time
-// writes.
+// Writes makes one pwrite of as many bytes as a record has for each put, and one of as
+// many bytes as all records have for each batch. Files are preallocated; a full file
+// is replaced by a new one and removed. Only one goroutine may write at a time.
 func Writes(fileSize int64) workload.Engine {
 	return workload.Engine{
 		Name:     Name,
@@ -24,8 +23,8 @@ func Writes(fileSize int64) workload.Engine {
 	}
 }
 
-// DurableWrites is Writes with an fdatasync behind each pwrite, into a file whose
-// room was made durable before.
+// DurableWrites is Writes with an fdatasync after each pwrite, into a file whose
+// space was made durable before.
 func DurableWrites(fileSize int64) workload.Engine {
 	return workload.Engine{
 		Name:     Name,
@@ -42,7 +41,7 @@ type writes struct {
 	durable  bool
 
 	file     vfs.File
-	made     int // files
+	made     int // files so far
 	end      int64
 	buffer   []byte
 	removing sync.WaitGroup
@@ -50,7 +49,7 @@ type writes struct {
 }
 
 func openWrites(dir string, fileSize int64, durable bool) (*writes, error) {
-	// It needs a directory of its own, for the store's may be in use.
+	// It needs its own directory, since the store's may be in use.
 	own := filepath.Join(dir, "floor")
 	if _, err := vfs.MkdirAll(vfs.OS(), own); err != nil {
 		return nil, err
@@ -68,7 +67,7 @@ func openWrites(dir string, fileSize int64, durable bool) (*writes, error) {
 
 func (w *writes) name() string { return fmt.Sprint(w.made) }
 
-// rotate goes on in a new file and removes the old one aside.
+// rotate continues in a new file and removes the old one in the background.
 func (w *writes) rotate() error {
 	old, oldName := w.file, w.name()
 	w.made++

@@ -15,7 +15,7 @@ var units = []struct {
 	size Bytes
 }{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 
-// String is the number in the largest unit of which there is one.
+// String is the number in the largest unit that is not larger than the number.
 func (b Bytes) String() string {
 	for _, u := range units {
 		if b >= u.size && b%u.size == 0 {

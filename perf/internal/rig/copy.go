@@ -11,7 +11,7 @@ import (
 )
 
 // CopyFiles copies files to a new directory, each of them durably, with reads and
-// writes of 1 MiB, and says how long that took.
+// writes of 1 MiB, and returns how long that took.
 func CopyFiles(ctx context.Context, from, to string, names []string) (size Bytes, took time.Duration, err error) {
 	source, err := vfs.OS().OpenDir(from)
 	if err != nil {

@@ -14,21 +14,21 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// KeySize is the length of every key, and MinValueSize the smallest of a value, in
+// KeySize is the size of every key, and MinValueSize the minimum size of a value, in
 // bytes.
 const (
 	KeySize      = 16
 	MinValueSize = 16
 )
 
-// Data is keys of one size with values of one size. A value begins with the number
-// of its key and of its version; the rest is noise.
+// Data is keys of one size with values of one size. A value begins with the numbers
+// of its key and its version; the rest is noise.
 type Data struct {
 	Keys, ValueSize int
-	Rate            int // puts a second that each goroutine overwrites at most; 0: as many as it can
+	Rate            int // maximum of puts per second when a goroutine overwrites; 0: no limit
 }
 
-// Check says why there can be no such data.
+// Check returns an error if such data cannot exist.
 func (d Data) Check() error {
 	if d.Keys < 1 || int64(d.Keys) >= 1e12 {
 		return fmt.Errorf("%w: %d keys; there must be between 1 and 1e12", ErrUsage, d.Keys)
@@ -42,7 +42,7 @@ func (d Data) Check() error {
 	return nil
 }
 
-// CheckValue says what is wrong with a value of a key.
+// CheckValue returns an error if a value is not the key's.
 func (d Data) CheckValue(i int, value []byte) error {
 	if len(value) != d.ValueSize || binary.LittleEndian.Uint64(value) != uint64(i) {
 		return fmt.Errorf("key %d has a value of %d bytes that is not its own", i, len(value))
@@ -80,7 +80,7 @@ func (w *writer) put(i int) error {
 	return w.store.Put(w.key, w.value)
 }
 
-// lookEvery is how many puts are made between two looks at the context.
+// lookEvery is how many puts are made between two checks of the context.
 const lookEvery = 64
 
 // Load puts every key once, from several goroutines.
@@ -99,7 +99,7 @@ func (d Data) Load(ctx context.Context, store *mmapkv.Store, goroutines int) err
 	})
 }
 
-// Overwrite puts so many random keys, from several goroutines.
+// Overwrite makes this many puts of random keys, from several goroutines.
 func (d Data) Overwrite(ctx context.Context, store *mmapkv.Store, puts, goroutines int, seed uint64) error {
 	return d.each(goroutines, func(n int) error {
 		share := puts / goroutines
@@ -112,7 +112,7 @@ func (d Data) Overwrite(ctx context.Context, store *mmapkv.Store, puts, goroutin
 }
 
 // OverwriteUntil puts random keys from this goroutine until the context ends, and
-// says how many.
+// returns how many.
 func (d Data) OverwriteUntil(ctx context.Context, store *mmapkv.Store, seed uint64) (puts int, err error) {
 	puts, err = d.overwrite(ctx, store, math.MaxInt, rand.New(rand.NewPCG(seed, 0)))
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -140,7 +140,7 @@ func (d Data) overwrite(ctx context.Context, store *mmapkv.Store, puts int, rand
 	return did, nil
 }
 
-// each calls fn on so many goroutines and waits for them.
+// each calls fn on this many goroutines and waits for them.
 func (d Data) each(goroutines int, fn func(n int) error) error {
 	errs := make([]error, goroutines)
 	var group sync.WaitGroup
@@ -165,8 +165,8 @@ func (d Data) OverwriteEverySecond(ctx context.Context, store *mmapkv.Store) err
 	return nil
 }
 
-// Verify reads every key and checks its value. each, which may be nil, is called
-// with them.
+// Verify reads every key and checks its value. It calls each, unless that is nil, with
+// every pair.
 func (d Data) Verify(ctx context.Context, store *mmapkv.Store, each func(key, value []byte) error) error {
 	var key, value []byte
 	var err error

@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CanEvict says whether Evict does anything.
+// CanEvict reports whether Evict does anything.
 const CanEvict = true
 
-// Evict writes back the files of a directory and drops what the system has of them
-// in memory. What somebody has mapped stays.
+// Evict writes back the files of a directory and drops them from the page cache.
+// Mapped pages stay.
 func Evict(dir string) error {
 	return filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
@@ -26,9 +26,9 @@ func Evict(dir string) error {
 	})
 }
 
-// OpenWritten opens a file to read what was written of it, of which there are size
-// bytes: the room that was taken ahead behind that is left out of it, and out of the
-// system's memory, where it would make the writes that are to come slower.
+// OpenWritten opens a file to read the size bytes that were written. It leaves out the
+// preallocated space after them, and keeps it out of the page cache, where it would
+// slow down later writes.
 func OpenWritten(path string) (f *os.File, size int64, err error) {
 	if f, err = os.Open(path); err != nil {
 		return nil, 0, err

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// CanEvict says whether Evict does anything.
+// CanEvict reports whether Evict does anything.
 const CanEvict = false
 
 // Evict does nothing: the system has no call for it.

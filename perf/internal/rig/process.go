@@ -11,7 +11,7 @@ import (
 )
 
 // Allocated lists the files of a directory with the bytes of the blocks that each
-// of them has. A file that vanishes meanwhile is left out.
+// file has. It leaves out files that vanish while it runs.
 func Allocated(dir string) (map[string]int64, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -31,23 +31,22 @@ func Allocated(dir string) (map[string]int64, error) {
 	return files, nil
 }
 
-// Memory is what the process takes now: all that is resident, the most that ever
-// was, and how much is not pages of files. It is all zero where the system does
-// not tell.
+// Memory is the memory of the process: what is resident now, the maximum that ever
+// was, and what is not pages of files. All are zero if the system does not say.
 type Memory struct {
 	Resident, Peak, Anonymous Bytes
 }
 
-// HeapInUse is what is alive on the heap, in bytes. It collects garbage first.
+// HeapInUse collects garbage and returns the live bytes on the heap.
 func HeapInUse() uint64 {
 	runtime.GC()
-	runtime.GC() // what cleanups let go of
+	runtime.GC() // frees what cleanups released
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
 
-// ReadMemory asks the system.
+// ReadMemory reads it from the system.
 func ReadMemory() Memory {
 	content, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -57,7 +56,7 @@ func ReadMemory() Memory {
 	for line := range strings.Lines(string(content)) {
 		name, rest, _ := strings.Cut(line, ":")
 		number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-		kibibytes, _ := strconv.ParseInt(number, 10, 64) // most lines are no sizes
+		kibibytes, _ := strconv.ParseInt(number, 10, 64) // most lines are not sizes
 		size := Bytes(kibibytes << 10)
 		switch name {
 		case "VmRSS":

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// allocated is the length of the file, where the system does not tell more.
+// allocated is the length of the file: the system says no more.
 func allocated(info fs.FileInfo) int64 { return info.Size() }
 
-// ProcessorTime is how long processors have worked for this process: unknown.
+// ProcessorTime is the processor time of this process: unknown.
 func ProcessorTime() time.Duration { return 0 }

@@ -11,12 +11,12 @@ import (
 // statBlockSize is the unit of st_blocks, whatever the file system's blocks are.
 const statBlockSize = 512
 
-// allocated is what a file takes on disk.
+// allocated is the space that a file takes on disk.
 func allocated(info fs.FileInfo) int64 {
 	return int64(info.Sys().(*syscall.Stat_t).Blocks) * statBlockSize
 }
 
-// ProcessorTime is how long processors have worked for this process.
+// ProcessorTime is the processor time of this process.
 func ProcessorTime() time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {

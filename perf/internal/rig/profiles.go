@@ -16,8 +16,8 @@ type Profiles struct {
 	started                        bool
 }
 
-// How much of what happens the mutex and block profiles see: one of so many
-// contentions, and what blocks for so many nanoseconds.
+// The sampling rates of the mutex and block profiles: one of every mutexFraction
+// contentions, and one sample for every blockRate nanoseconds spent blocked.
 const (
 	mutexFraction = 10
 	blockRate     = 10_000
@@ -32,7 +32,7 @@ func (p *Profiles) Define(flags *flag.FlagSet) {
 	flags.StringVar(&p.trace, "trace", "", "write an execution trace to this `file`")
 }
 
-// Start begins all that is asked for; a second call does nothing.
+// Start begins the profiles that the flags ask for; a second call does nothing.
 func (p *Profiles) Start() error {
 	if p.started {
 		return nil
@@ -60,16 +60,16 @@ func (p *Profiles) begin(name string, start func(f *os.File) error) error {
 	return start(f)
 }
 
-// Heap writes the heap profile as it is now, over what an earlier call wrote.
+// Heap writes the current heap profile over that of an earlier call.
 func (p *Profiles) Heap() error {
 	if p.heap == "" {
 		return nil
 	}
-	runtime.GC() // the profile is that of the last collection
+	runtime.GC() // the profile shows the state at the last collection
 	return write(p.heap, "heap")
 }
 
-// Stop ends and writes the others.
+// Stop ends the other profiles and writes them.
 func (p *Profiles) Stop() (err error) {
 	if p.cpu != "" {
 		pprof.StopCPUProfile()

@@ -22,7 +22,7 @@ func TestBytesReadsWhatItPrints(t *testing.T) {
 	}
 	for _, s := range []string{"", "MiB", "-1KiB", "many", "1e300GiB", "NaN"} {
 		if err := new(Bytes).Set(s); err == nil {
-			t.Errorf("%q is taken for a size", s)
+			t.Errorf("%q is accepted as a size", s)
 		}
 	}
 }

@@ -1,6 +1,5 @@
-// Package rig is what the measurements have in common: how a command runs and
-// ends, the data that it writes, sizes in bytes, and what the process and its
-// files take.
+// Package rig is what the measurements share: how a command runs and ends, the data
+// that it writes, sizes in bytes, and how much the process and its files take.
 package rig
 
 import (
@@ -26,11 +25,11 @@ const (
 // ErrLimit is the error of a measurement whose figures break a limit.
 var ErrLimit = errors.New("a limit is broken")
 
-// ErrUsage is the error of a call that makes no sense.
+// ErrUsage is the error of a bad command line.
 var ErrUsage = errors.New("usage")
 
-// Main runs a command and ends the process. An interrupt ends the command's
-// context, so that it removes what it made.
+// Main runs a command and ends the process. An interrupt ends the command's context,
+// so that the command removes its files.
 func Main(command func(ctx context.Context, arguments []string, out io.Writer) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := command(ctx, os.Args[1:], os.Stdout)
@@ -46,8 +45,8 @@ func Main(command func(ctx context.Context, arguments []string, out io.Writer) e
 	os.Exit(exitFailed)
 }
 
-// Parse reads a command's flags, and prints them to out if asked to. It takes no
-// other arguments.
+// Parse parses a command's flags, and prints their help to out if asked to. Other
+// arguments are an error.
 func Parse(flags *flag.FlagSet, arguments []string, out io.Writer) error {
 	flags.SetOutput(io.Discard) // an error is printed once, at the end
 	err := flags.Parse(arguments)
@@ -65,8 +64,8 @@ func Parse(flags *flag.FlagSet, arguments []string, out io.Writer) error {
 	return nil
 }
 
-// InFreshDir calls fn with a new directory below parent, "" for the system's
-// place for such, and removes it afterwards.
+// InFreshDir calls fn with a new directory in parent, "" for the system's temporary
+// directory, and removes it afterwards.
 func InFreshDir(parent string, fn func(dir string) error) (err error) {
 	dir, err := os.MkdirTemp(parent, "mmapkv-perf-")
 	if err != nil {
@@ -76,7 +75,7 @@ func InFreshDir(parent string, fn func(dir string) error) (err error) {
 	return fn(dir)
 }
 
-// Setting says in a line what a figure depends on beside the flags.
+// Setting is a line of what figures depend on besides the flags.
 func Setting(dir string) string {
 	return fmt.Sprintf("%s, %d processors, GOMAXPROCS %d, GOGC=%s, GOMEMLIMIT=%s, in %s", runtime.Version(),
 		runtime.NumCPU(), runtime.GOMAXPROCS(0), environment("GOGC"), environment("GOMEMLIMIT"), dir)
@@ -89,7 +88,7 @@ func environment(name string) string {
 	return "(unset)"
 }
 
-// Limits prints figures beside their limits and remembers which are broken.
+// Limits prints figures with their limits and remembers which limits are broken.
 type Limits struct {
 	Out    io.Writer
 	broken []string
@@ -105,8 +104,7 @@ func (l *Limits) AtLeast(what string, figure, limit float64) {
 	l.report(what, figure, "at least", limit, figure >= limit)
 }
 
-// report is told whether the limit is kept, which a figure that is not a number
-// never does.
+// report prints a figure and whether it keeps its limit; NaN never does.
 func (l *Limits) report(what string, figure float64, bound string, limit float64, kept bool) {
 	verdict := "ok"
 	if !kept {

@@ -7,16 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sleeper sleeps in the system, on a thread of its own.
+// Sleeper sleeps in the system, on its own thread.
 type Sleeper struct{}
 
-// NewSleeper is for this goroutine, which calls Close in the end.
+// NewSleeper returns a Sleeper for the calling goroutine, which must call Close.
 func NewSleeper() Sleeper {
 	runtime.LockOSThread()
 	return Sleeper{}
 }
 
-// Sleep returns after about d, or earlier when a signal interrupts it.
+// Sleep returns after about d, or earlier if a signal interrupts it.
 func (Sleeper) Sleep(d time.Duration) {
 	length := unix.NsecToTimespec(int64(d))
 	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &length, nil) // the caller looks at the clock

@@ -7,7 +7,7 @@ import "time"
 // Sleeper sleeps with the runtime's timers.
 type Sleeper struct{}
 
-// NewSleeper is for this goroutine, which calls Close in the end.
+// NewSleeper returns a Sleeper for the calling goroutine, which must call Close.
 func NewSleeper() Sleeper { return Sleeper{} }
 
 // Sleep returns after about d.
