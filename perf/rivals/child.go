@@ -16,26 +16,26 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// loading is what a child process is told to do: put every key once into a new
-// store, and stay until it is killed. What one engine takes of memory can only be
-// told from a process of its own.
+// loading is the order to a child process: put every key once into a new store, and
+// wait to be killed. The memory of one engine can only be measured in a separate
+// process.
 type loading struct {
 	Engine, Dir     string
 	Keys, ValueSize int
 	Seed            uint64
 }
 
-// loaded is what the child says then: nanoseconds and bytes for a key. Heap is what
-// is reachable of Go's; anonymous is all memory of the process that is no file's,
-// and so what cannot be given back to the system without being written somewhere.
+// loaded is the answer of the child: nanoseconds and bytes for a key. Heap is the
+// reachable Go heap. Anonymous is all memory of the process that is not pages of files,
+// so the system cannot reclaim it without writing it somewhere.
 type loaded struct {
 	Load, Heap, Anonymous float64
 }
 
-// childVariable holds a loading, as JSON, where this process is such a child.
+// childVariable is the environment variable with a child's loading, as JSON.
 const childVariable = "MMAPKV_RIVALS_LOADING"
 
-// loadIfChild does not return in a child.
+// loadIfChild loads a store if this process is a child, and then does not return.
 func loadIfChild() {
 	told := os.Getenv(childVariable)
 	if told == "" {
@@ -48,8 +48,8 @@ func loadIfChild() {
 	os.Exit(0)
 }
 
-// loadAndWait waits for the kill, or for the end of the input where the parent ended
-// before.
+// loadAndWait loads a store and waits to be killed, or for the end of the input if the
+// parent ends first.
 func loadAndWait(told []byte) error {
 	var l loading
 	if err := json.Unmarshal(told, &l); err != nil {
@@ -92,8 +92,8 @@ func loadAndWait(told []byte) error {
 	return err
 }
 
-// lastPuts is how many keys the child puts one by one, at the end: what the process
-// had not handed over to the system is lost with it.
+// lastPuts is how many keys the child puts one by one at the end. Those that the
+// process has not yet passed to the system are lost with it.
 const lastPuts = 100
 
 // load puts the keys from one number to below another.
@@ -116,8 +116,8 @@ func memoryNow() memory {
 	return memory{heap: float64(m.HeapAlloc), anonymous: float64(rig.ReadMemory().Anonymous)}
 }
 
-// loadInChild has a child load a store, kills it with SIGKILL, and returns what it
-// said.
+// loadInChild starts a child that loads a store, kills it with SIGKILL, and returns
+// its answer.
 func loadInChild(l loading) (said loaded, err error) {
 	told, err := json.Marshal(l)
 	if err != nil {
@@ -144,7 +144,7 @@ func loadInChild(l loading) (said loaded, err error) {
 	}
 	line, err := bufio.NewReader(output).ReadBytes('\n')
 	killed := child.Process.Kill()
-	_ = child.Wait() // that it was killed
+	_ = child.Wait() // it says that the child was killed
 	if err != nil {
 		return said, fmt.Errorf("%s: the child that loads it ended early: %w", l.Engine, errors.Join(err, killed))
 	}

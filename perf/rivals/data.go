@@ -9,7 +9,7 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// keySize is the length of every key and minValueSize the smallest of a value, in
+// keySize is the size of every key, and minValueSize the minimum size of a value, in
 // bytes: a value begins with its key's number and a version.
 const (
 	keySize      = 24
@@ -24,8 +24,8 @@ type data struct {
 	noise           []byte
 }
 
-// noiseSize is that of the noise that values are cut from: it stays in a cache of
-// the processor.
+// noiseSize is the size of the noise that values are cut from, small enough to stay in
+// a cache of the processor.
 const noiseSize = 256 << 10
 
 func newData(keys, valueSize int) *data {
@@ -34,7 +34,7 @@ func newData(keys, valueSize int) *data {
 	return d
 }
 
-// mix spreads a number over 64 bits, each number to another one (splitmix64).
+// mix is a bijection that spreads numbers over 64 bits (splitmix64).
 func mix(n uint64) uint64 {
 	n += 0x9e3779b97f4a7c15
 	n = (n ^ n>>30) * 0xbf58476d1ce4e5b9
@@ -44,8 +44,8 @@ func mix(n uint64) uint64 {
 
 const digits = "0123456789abcdef"
 
-// appendKey appends the key of a number: its order among the keys has nothing to
-// do with the number's.
+// appendKey appends the key of a number. The order of the keys is unrelated to the
+// order of their numbers.
 func appendKey(buffer []byte, i int) []byte {
 	buffer = appendHex(buffer, mix(uint64(i)), 16)
 	return appendHex(buffer, uint64(i), keySize-16)
@@ -58,7 +58,7 @@ func appendHex(buffer []byte, n uint64, size int) []byte {
 	return buffer
 }
 
-// checkValue says what is wrong with a value of a key.
+// checkValue returns an error if a value is not the key's.
 func (d *data) checkValue(i int, value []byte) error {
 	if len(value) != d.valueSize || binary.LittleEndian.Uint64(value) != uint64(i) {
 		return fmt.Errorf("key %d has a value of %d bytes that is not its own", i, len(value))
@@ -66,16 +66,16 @@ func (d *data) checkValue(i int, value []byte) error {
 	return nil
 }
 
-// source makes what one goroutine reads and writes.
+// source makes the keys and values that one goroutine reads and writes.
 type source struct {
 	*data
-	stream         uint64 // tells the goroutines apart
+	stream         uint64 // different for each goroutine
 	random         *rand.Rand
 	version        uint64
 	key, value     []byte
 	copied         []byte
-	batch          []workload.Pair // of the last pairs
-	keys           [][]byte        // of the last someKeys
+	batch          []workload.Pair // of the last call of pairs
+	keys           [][]byte        // of the last call of someKeys
 	reading        int             // the key that check is for
 	check          func(value []byte) error
 	checkOneOfMany func(value []byte) error
@@ -87,7 +87,7 @@ func (d *data) newSource(seed, stream uint64) *source {
 	s.check = func(value []byte) error { return s.checkValue(s.reading, value) }
 	s.checkOneOfMany = func(value []byte) error {
 		if len(value) != s.valueSize || binary.LittleEndian.Uint64(value) >= uint64(s.data.keys) {
-			return fmt.Errorf("a value of %d bytes is no key's", len(value))
+			return fmt.Errorf("a value of %d bytes belongs to no key", len(value))
 		}
 		return nil
 	}
@@ -96,13 +96,13 @@ func (d *data) newSource(seed, stream uint64) *source {
 
 func (s *source) uniform() int { return s.random.IntN(s.data.keys) }
 
-// popular is a number of which few come often: the most popular ones are anywhere
-// among the keys.
+// popular is a random number of which a few are frequent. The popular ones are spread
+// over all keys.
 func (s *source) popular() int {
 	return int(mix(uint64(s.zipf.rank(s.random.Float64()))) % uint64(s.data.keys))
 }
 
-// pair is a key with a new value, both good until the next call.
+// pair is a key with a new value, both valid until the next call.
 func (s *source) pair(i int) (key, value []byte) {
 	s.key = appendKey(s.key[:0], i)
 	s.fill(s.value, i)
@@ -116,7 +116,8 @@ func (s *source) fill(value []byte, i int) {
 	binary.LittleEndian.PutUint64(value[8:], s.version)
 }
 
-// pairs are the keys of so many numbers with new values, good until the next call.
+// pairs returns n pairs with new values, valid until the next call; number gives the
+// number of each key.
 func (s *source) pairs(n int, number func() int) []workload.Pair {
 	for len(s.batch) < n {
 		s.batch = append(s.batch, workload.Pair{Value: make([]byte, s.valueSize)})
@@ -130,7 +131,7 @@ func (s *source) pairs(n int, number func() int) []workload.Pair {
 	return s.batch
 }
 
-// someKeys are so many random keys, good until the next call.
+// someKeys returns n random keys, valid until the next call.
 func (s *source) someKeys(n int) [][]byte {
 	for len(s.keys) < n {
 		s.keys = append(s.keys, nil)
@@ -141,7 +142,7 @@ func (s *source) someKeys(n int) [][]byte {
 	return s.keys
 }
 
-// versionOf is what fill wrote.
+// versionOf is the version that fill wrote.
 func versionOf(value []byte) uint64 { return binary.LittleEndian.Uint64(value[8:]) }
 
 // theta is the skew of YCSB's popular keys.
@@ -169,7 +170,7 @@ func newZipf(items int) zipf {
 	}
 }
 
-// rank is from 0, the most popular one, for a number from 0 to below 1.
+// rank maps a u in [0, 1) to a rank; 0 is the most popular.
 func (z zipf) rank(u float64) int {
 	switch uz := u * z.zeta; {
 	case uz < 1:

@@ -7,26 +7,26 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// groupWriter is a workload.Store that wants to know how many goroutines will write
-// durably, from before they begin.
+// groupWriter is a workload.Store that is told, before durable writes begin, how many
+// goroutines will write.
 type groupWriter interface {
 	expectWriters(n int)
 }
 
-// rival is an engine, and how it is opened in a directory that exists: so that a
-// write outlives the process (workload.Kill, no sync for it), or the machine.
+// rival is an engine. It opens a store in an existing directory, so that a write
+// survives the process (workload.Kill, without a sync) or a power loss.
 type rival struct {
 	name string
 	open func(dir string, survives workload.Class) (workload.Store, error)
-	// inMemory has no files: it is neither opened again nor compared where
-	// something has to survive.
+	// inMemory says that it has no files: it is neither opened again nor compared
+	// where something has to survive.
 	inMemory bool
-	// tailMayBeLost is documented to lose the last writes with the process where
-	// each is not synced.
+	// tailMayBeLost says that, by its documentation, it may lose the last writes with
+	// the process if they are not synced.
 	tailMayBeLost bool
 }
 
-// rivals are all there are; the first one is what the others are compared with.
+// rivals are all engines; the others are compared with the first.
 var rivals = []rival{
 	{name: "mmapkv", open: openMmapkv},
 	{name: "bbolt", open: openBbolt},
@@ -46,20 +46,20 @@ func rivalNamed(name string) (rival, error) {
 	return rival{}, fmt.Errorf("there is no engine %q", name)
 }
 
-// blockCache is the room for blocks of the engines that have a cache of their own:
-// enough for all data of the default size. It is what pebble's own benchmark command
-// takes by default (cmd/pebble/main.go, -cache).
+// blockCache is the size of the block cache of engines that have one: enough for all
+// data of the default size. It is the default of pebble's own benchmark command
+// (cmd/pebble/main.go, -cache).
 const blockCache = 1 << 30
 
-// memtable is the size of the tables in memory of the engines that have such: what
-// pebble's own benchmark command takes (cmd/pebble/db.go), and badger's default.
+// memtable is the size of the memtables of engines that have them: the size in
+// pebble's own benchmark command (cmd/pebble/db.go), and badger's default.
 const memtable = 64 << 20
 
-// bitsPerKey of the Bloom filters: pebble's and goleveldb's documentation both
-// have 10 in their examples.
+// bitsPerKey is the size of the Bloom filters: the examples in pebble's and
+// goleveldb's documentation both have 10.
 const bitsPerKey = 10
 
-// getMany calls fn with the value of each key, in any order, all of which are there.
+// getMany calls fn with the value of each key, in any order. All keys must be present.
 func getMany(store workload.Store, keys [][]byte, fn func(value []byte) error) error {
 	if many, ok := store.(workload.ManyReader); ok {
 		return many.GetMany(keys, func(_ int, value []byte, err error) error {
@@ -77,8 +77,8 @@ func getMany(store workload.Store, keys [][]byte, fn func(value []byte) error) e
 	return nil
 }
 
-// compact has an engine that can rewrite what it has so that reads are at their
-// fastest and the files at their smallest.
+// compact tells an engine that can to rewrite its data, so that reads are fastest and
+// files smallest.
 func compact(store workload.Store) error {
 	if c, ok := store.(workload.Compactor); ok {
 		return c.Compact(context.Background())

@@ -10,12 +10,12 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// badgerEngine has the default options, but for what the comments of badger.Options
-// advise. Without compression, which the noise that the values are would not profit
-// from, there is no block cache either: "adding a cache will lead to unnecessary
-// overhead" (WithBlockCacheSize). Without DetectConflicts, which no other engine does,
-// it "can process transactions at a higher rate". SyncWrites is what survives power
-// loss; without it "all writes can survive process crashes" (WithSyncWrites).
+// badgerEngine has the default options, except where the comments of badger.Options
+// advise otherwise. It has no compression, since the values are noise, and so no block
+// cache: "adding a cache will lead to unnecessary overhead" (WithBlockCacheSize).
+// Without DetectConflicts, which no other engine does, it "can process transactions at
+// a higher rate". With SyncWrites writes survive power loss; without it "all writes can
+// survive process crashes" (WithSyncWrites).
 type badgerEngine struct{ db *badger.DB }
 
 func openBadger(dir string, survives workload.Class) (workload.Store, error) {
@@ -32,8 +32,7 @@ func openBadger(dir string, survives workload.Class) (workload.Store, error) {
 	return badgerEngine{db}, nil
 }
 
-// read calls fn in a transaction of its own, which is what a read of the newest value
-// takes.
+// read calls fn in a new transaction, which a read of the newest value needs.
 func (e badgerEngine) read(fn func(tx *badger.Txn) error) error {
 	err := e.db.View(fn)
 	if errors.Is(err, badger.ErrKeyNotFound) {

@@ -8,12 +8,12 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// bboltEngine takes the hashed free list, "faster in almost all circumstances", does
+// bboltEngine uses the hashed free list, "faster in almost all circumstances", and does
 // not write it with each commit, which "improves the database write performance"
-// (comments of bbolt.Options; etcd does both, its server/storage/backend), and does
-// not sync where nothing has to survive power loss (NoSync; a commit is written with
-// pwrite, and survives a kill). Several durable writers use DB.Batch, as the README
-// says in "Batch read-write transactions", with MaxBatchSize as many as there are, so
+// (comments of bbolt.Options; etcd does both in server/storage/backend). It does not
+// sync if nothing has to survive power loss (NoSync; a commit is written with pwrite,
+// and survives a kill). Several durable writers use DB.Batch, as the README advises in
+// "Batch read-write transactions", with MaxBatchSize equal to the number of writers, so
 // that a batch never waits for its MaxBatchDelay of 10 ms.
 type bboltEngine struct {
 	db      *bbolt.DB
@@ -47,8 +47,8 @@ func (e *bboltEngine) expectWriters(n int) {
 	e.db.MaxBatchSize = n
 }
 
-// read calls fn with the bucket in a transaction of its own, which is what a read of
-// the newest value takes.
+// read calls fn with the bucket in a new transaction, which a read of the newest value
+// needs.
 func (e *bboltEngine) read(fn func(bucket *bbolt.Bucket) error) error {
 	return e.db.View(func(tx *bbolt.Tx) error { return fn(tx.Bucket(bboltBucket)) })
 }

@@ -11,9 +11,10 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// buntdbEngine holds everything in memory and logs the writes. It has the default
-// configuration but for the policy, "Durability and fsync" in its README: Always for
-// what survives power loss, otherwise Never; a commit is written out in both.
+// buntdbEngine keeps everything in memory and logs the writes. It has the default
+// configuration except for the policy ("Durability and fsync" in its README): Always if
+// writes have to survive power loss, otherwise Never. Both write each commit to the
+// file.
 type buntdbEngine struct{ db *buntdb.DB }
 
 func openBuntdb(dir string, survives workload.Class) (_ workload.Store, err error) {
@@ -40,8 +41,8 @@ func openBuntdb(dir string, survives workload.Class) (_ workload.Store, err erro
 	return buntdbEngine{db}, nil
 }
 
-// bytesOf and stringOf change the type without a copy; nobody writes to the result
-// of the one, and what is looked up by the other lives for the call only.
+// bytesOf and stringOf convert without a copy. Nobody writes to the result of bytesOf,
+// and the result of stringOf is only used during one lookup.
 func bytesOf(s string) []byte  { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
@@ -124,10 +125,10 @@ func (e buntdbEngine) Keys(fn func(key []byte) error) error {
 	return e.Range(func(key, _ []byte) error { return fn(key) })
 }
 
-// Sync is not to be had but with a write.
+// Sync is not supported: buntdb syncs only with a write.
 func (e buntdbEngine) Sync() error { return errors.ErrUnsupported }
 
-// Compact leaves it to the background where that is at it.
+// Compact does nothing if the background is already compacting.
 func (e buntdbEngine) Compact(context.Context) error {
 	err := e.db.Shrink()
 	if errors.Is(err, buntdb.ErrShrinkInProcess) {

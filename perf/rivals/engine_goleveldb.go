@@ -13,11 +13,11 @@ import (
 )
 
 // goleveldbEngine has the Bloom filter of the README, and a block cache and a memtable
-// as large as pebble's instead of the 8 and 4 MiB that are the default; no compression,
-// which the noise that the values are would not profit from. It merges concurrent
-// writes by itself. WriteOptions.Sync is what survives power loss; without it, "if it is
-// just the process that crashes (and the machine does not) then no writes will be lost".
-// It has no read without a copy.
+// as large as pebble's instead of the defaults of 8 and 4 MiB. It has no compression,
+// since the values are noise. It merges concurrent writes by itself. With
+// WriteOptions.Sync writes survive power loss; without it, "if it is just the process
+// that crashes (and the machine does not) then no writes will be lost". It cannot read
+// without a copy.
 type goleveldbEngine struct {
 	db    *leveldb.DB
 	write *opt.WriteOptions
@@ -82,7 +82,7 @@ func (e goleveldbEngine) Keys(fn func(key []byte) error) error {
 	return e.Range(func(key, _ []byte) error { return fn(key) })
 }
 
-// Sync is not to be had but with a write.
+// Sync is not supported: goleveldb syncs only with a write.
 func (e goleveldbEngine) Sync() error { return errors.ErrUnsupported }
 
 func (e goleveldbEngine) Compact(context.Context) error { return e.db.CompactRange(util.Range{}) }

@@ -8,9 +8,9 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// mapEngine is what a service has that stores nothing: Go's map behind a lock. Nothing
-// survives anything. A value is never written to once it is in the map, so that readers
-// hold the lock only to look it up.
+// mapEngine is a Go map guarded by a lock, what a service without a store would use.
+// Nothing survives the process. A value in the map is never modified, so readers hold
+// the lock only to look it up.
 type mapEngine struct {
 	lock   sync.RWMutex
 	values map[string][]byte // guarded by lock
@@ -96,7 +96,7 @@ func (e *mapEngine) Keys(fn func(key []byte) error) error {
 	return e.Range(func(key, _ []byte) error { return fn(key) })
 }
 
-// Sync cannot be: nothing is stored.
+// Sync is not supported: nothing is stored.
 func (e *mapEngine) Sync() error { return errors.ErrUnsupported }
 
 func (e *mapEngine) Close() error { return nil }

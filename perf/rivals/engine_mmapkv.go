@@ -6,9 +6,9 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// openMmapkv takes the default options, checksums of reads among them, but for the
-// policy. What survives a kill is the same under all of them; Never is what the
-// rivals do that sync nothing.
+// openMmapkv uses the default options, including checksums on reads, except for the
+// policy. Under every policy writes survive a kill; Never matches the rivals that sync
+// nothing.
 func openMmapkv(dir string, survives workload.Class) (workload.Store, error) {
 	options := mmapkv.Options{Sync: fsync.Never}
 	if survives == workload.PowerLoss {

@@ -13,12 +13,12 @@ import (
 )
 
 // pebbleEngine has the options of pebble's own benchmark command (newPebbleDB in
-// cmd/pebble/db.go), but for what is CockroachDB's own there, with blocks of the default
-// size and the filter in the last level too, both of which are better for single reads,
-// and without compression, which the noise that the values are would not profit from.
+// cmd/pebble/db.go), without those specific to CockroachDB. Blocks have the default
+// size and the last level has a filter too; both are better for single reads. It has no
+// compression, since the values are noise.
 //
 // Without a sync "a recent write may be lost" with the process, since it is "buffered
-// inside the process" (pebble.WriteOptions): less than what the others promise.
+// inside the process" (pebble.WriteOptions): pebble promises less than the others.
 type pebbleEngine struct {
 	db    *pebble.DB
 	write *pebble.WriteOptions
@@ -59,7 +59,7 @@ func openPebble(dir string, survives workload.Class) (workload.Store, error) {
 	return pebbleEngine{db, pebble.NoSync}, nil
 }
 
-// get returns a value that is good until the closer is closed.
+// get returns a value that is valid until the closer is closed.
 func (e pebbleEngine) get(key []byte) (value []byte, closer io.Closer, err error) {
 	value, closer, err = e.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -126,10 +126,10 @@ func (e pebbleEngine) Keys(fn func(key []byte) error) error {
 	return e.Range(func(key, _ []byte) error { return fn(key) })
 }
 
-// Sync has a sync of nothing wait for all before it.
+// Sync syncs an empty log entry, which waits for all writes before it.
 func (e pebbleEngine) Sync() error { return e.db.LogData(nil, pebble.Sync) }
 
-// Compact covers all keys there can be here: they begin with a hexadecimal digit.
+// Compact covers all possible keys: they begin with a hexadecimal digit.
 func (e pebbleEngine) Compact(ctx context.Context) error {
 	if err := e.db.Flush(); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 
 const testKeys, testValueSize = 700, 40
 
-// tested is a rival's store, with the version that each key's value has to have.
+// tested is a rival's store, with the expected version of each key's value.
 type tested struct {
 	t *testing.T
 	rival
@@ -42,7 +42,7 @@ func (s *tested) must(err error) {
 	}
 }
 
-// put puts each key in turn from one number to below another, one by one.
+// put puts the keys with numbers in [from, to) one by one.
 func (s *tested) put(from, to int) {
 	s.t.Helper()
 	for i := from; i < to; i++ {
@@ -62,7 +62,7 @@ func (s *tested) putMany(from, to int) {
 	}
 }
 
-// check reads everything in every way.
+// check reads all keys in every way.
 func (s *tested) check() {
 	s.t.Helper()
 	var keys [][]byte
@@ -124,7 +124,7 @@ func (s *tested) check() {
 	}
 }
 
-// What an engine is said to be faster at it must do at all.
+// A comparison means nothing unless each engine returns what was written.
 func TestEnginesStoreAndGiveBack(t *testing.T) {
 	for _, r := range rivals {
 		for _, c := range []workload.Class{workload.Kill, workload.PowerLoss} {
@@ -151,7 +151,7 @@ func TestEnginesStoreAndGiveBack(t *testing.T) {
 	}
 }
 
-// Writers that are expected write together, and each sees its own.
+// Announced writers write together, and each sees its own write.
 func TestEnginesTakeManyDurableWriters(t *testing.T) {
 	for _, r := range rivals {
 		t.Run(r.name, func(t *testing.T) {

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// paced is reads and puts that start at fixed times, whatever held up those before:
-// a latency counts from when the operation was to start, so that none is left out
-// that a slow one delayed.
+// paced is reads and puts that start at fixed times, whatever delayed those before. A
+// latency counts from the intended start, so that the wait behind a slow operation is
+// included.
 type paced struct {
 	name  string
-	reads bool // or only the puts, while the reader does nothing but keep its pace
+	reads bool // false: only puts, and the reader just keeps its pace
 }
 
 var besidePuts = []paced{{"reads", true}, {"no reads, the pace alone", false}}
 
-// percentiles are what is told of the latencies.
+// percentiles are the percentiles of the latencies that are reported.
 var percentiles = []float64{99, 99.9, 99.99}
 
 const figurePacedPut = "puts beside the reads"
@@ -27,8 +27,8 @@ func pacedFigure(name string, percentile float64) string {
 	return fmt.Sprintf("%s, p%v", name, percentile)
 }
 
-// readAtPace reads random keys while a second goroutine puts random keys, each at
-// its own rate.
+// readAtPace reads random keys while a second goroutine puts random keys, each at its
+// own rate.
 func (t *turn) readAtPace() error {
 	for _, p := range besidePuts {
 		var gets, puts []time.Duration
@@ -68,12 +68,12 @@ func (t *turn) tell(name string, latencies []time.Duration) {
 	}
 }
 
-// patience is how many times as long as asked something that cannot keep its pace
-// may go on.
+// patience bounds an operation that cannot keep its pace: it may run for this many
+// times its duration.
 const patience = 3
 
-// keepPace does something so often a second, for a while. What has not begun when
-// the patience is at its end has waited until then.
+// keepPace calls do at a rate per second for a duration. Calls that have not begun when
+// the patience ends are dropped; their latency is the time until then.
 func keepPace(rate int, duration time.Duration, do func() error) ([]time.Duration, error) {
 	sleeper := newSleeper()
 	defer sleeper.close()

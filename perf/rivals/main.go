@@ -1,28 +1,27 @@
 // Command rivals compares mmapkv with what a Go service could embed instead: bbolt,
-// badger, pebble, goleveldb, buntdb, and a Go map behind a sync.RWMutex. From this
-// directory, which is a module of its own so that the rivals are none of mmapkv's
-// requirements:
+// badger, pebble, goleveldb, buntdb, and a Go map guarded by a sync.RWMutex. Run it in
+// this directory, a separate module so that mmapkv does not require the rivals:
 //
 //	go run .
 //	go run . -keys 100000 -count 3 -engines mmapkv,pebble,map
 //
 // Each engine is configured as its own documentation advises; the files engine_*.go
-// say how, and where that is written.
+// say how, and cite the documentation.
 //
-// Engines take turns, A B C A B C, so that what else the machine does hits all of
+// Engines take turns, A B C A B C, so that other load on the machine affects all of
 // them alike. In a turn an engine does everything: a child process loads a new store
-// and is killed, the store is opened, overwritten, read and written to at fixed rates,
+// and is killed; the store is opened, overwritten, read and written to at fixed rates,
 // brought to its best state, read, closed, opened and closed, and written to with a
-// sync for each write. Only one
-// engine is open at a time. Every value that is read is checked to be its key's.
+// sync for each write. Only one engine is open at a time. Every read checks that the
+// value belongs to its key.
 //
 // Figures are medians over the rounds: times for one operation, and bytes; less is
-// better in all of them. With several goroutines it is the time by all operations,
-// whoever did them. In brackets is how many times mmapkv's figure of the same round
-// that is, the median again: above 1 mmapkv is better.
+// better in all of them. With several goroutines the time is divided by the operations
+// of all of them. In brackets is the median ratio to mmapkv's figure of the same
+// round: above 1 mmapkv is better.
 //
-// It fails when an engine does not find what it has to, which for those that promise
-// to survive SIGKILL is all that the child had put.
+// It fails if an engine does not find what it should. For engines that promise to
+// survive SIGKILL that is everything that the child put.
 package main
 
 import (
@@ -48,7 +47,7 @@ func main() {
 type config struct {
 	keys, valueSize int
 	duration        time.Duration
-	latency         time.Duration // how long reads and puts are paced
+	latency         time.Duration // how long reads and puts run at a fixed rate
 	readRate        int           // a second
 	putRate         int           // a second
 	count           int
@@ -63,20 +62,20 @@ const maxKeys = absent - 1
 // maxRate is a rate with an interval of a nanosecond or more.
 const maxRate = int(time.Second)
 
-// run is the whole command.
+// run runs the whole command.
 func run(ctx context.Context, arguments []string, out io.Writer) error {
 	var c config
 	flags := flag.NewFlagSet("rivals", flag.ContinueOnError)
 	flags.IntVar(&c.keys, "keys", 1_000_000, "number of `keys`")
 	flags.IntVar(&c.valueSize, "value", 128, "size of a value in `bytes`")
 	flags.DurationVar(&c.duration, "time", 300*time.Millisecond, "how long each workload takes in a round")
-	flags.DurationVar(&c.latency, "latency", 2*time.Second, "how long reads and puts keep a pace in a round, twice")
-	flags.IntVar(&c.readRate, "reads", 50_000, "`reads` a second then")
-	flags.IntVar(&c.putRate, "puts", 5_000, "`puts` a second then; the slowest engine has to be able to")
+	flags.DurationVar(&c.latency, "latency", 2*time.Second, "how long reads and puts run at a fixed rate in a round, twice")
+	flags.IntVar(&c.readRate, "reads", 50_000, "`reads` per second at the fixed rate")
+	flags.IntVar(&c.putRate, "puts", 5_000, "`puts` per second at the fixed rate; the slowest engine must keep up")
 	flags.IntVar(&c.count, "count", 5, "`rounds`")
-	flags.StringVar(&c.engines, "engines", allNames(), "the engines, the first of which is what the others are compared with")
+	flags.StringVar(&c.engines, "engines", allNames(), "the engines; the others are compared with the first")
 	flags.Uint64Var(&c.seed, "seed", 1, "`seed` of the random keys and values")
-	parent := flags.String("dir", "", "`directory` in which to make a fresh one (default: the system's for temporary files)")
+	parent := flags.String("dir", "", "create a fresh directory in this `directory` (default: the system's temporary directory)")
 	if err := rig.Parse(flags, arguments, out); err != nil {
 		return err
 	}
@@ -111,14 +110,14 @@ func (c *config) check() error {
 			return fmt.Errorf("%w: %w", rig.ErrUsage, err)
 		}
 		if slices.ContainsFunc(c.rivals, func(other rival) bool { return other.name == name }) {
-			return fmt.Errorf("%w: engine %q comes twice", rig.ErrUsage, name)
+			return fmt.Errorf("%w: engine %q is given twice", rig.ErrUsage, name)
 		}
 		c.rivals = append(c.rivals, r)
 	}
 	return nil
 }
 
-// compare lets the engines take turns, and prints the table.
+// compare runs the engines in turns, and prints the table.
 func (c *config) compare(ctx context.Context, dir string, out io.Writer) error {
 	data := newData(c.keys, c.valueSize)
 	all := results{}

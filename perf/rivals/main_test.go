@@ -58,7 +58,7 @@ func TestRivalsRefuses(t *testing.T) {
 }
 
 func TestAnEngineThatLosesWhatItPromisedFails(t *testing.T) {
-	forgetful := rival{name: "map", open: openMap} // a map that is said to have files
+	forgetful := rival{name: "map", open: openMap} // a map that claims to have files
 	c := config{duration: 1, latency: 1, readRate: 1, putRate: 1}
 	err := (&turn{config: c, rival: forgetful, data: newData(100, minValueSize), dir: t.TempDir()}).take()
 	if err == nil || !strings.Contains(err.Error(), "not found") {
@@ -66,7 +66,7 @@ func TestAnEngineThatLosesWhatItPromisedFails(t *testing.T) {
 	}
 }
 
-// What could not even begin counts for as long as it has waited.
+// An operation that never began counts for as long as it waited.
 func TestLatencyCountsFromTheIntendedStart(t *testing.T) {
 	const rate, duration = 1000, 20 * time.Millisecond
 	calls := 0
@@ -78,7 +78,7 @@ func TestLatencyCountsFromTheIntendedStart(t *testing.T) {
 	if err != nil || len(latencies) != 20 {
 		t.Fatalf("%d latencies, %v", len(latencies), err)
 	}
-	if calls < 1 || calls > patience { // fewer where each took longer than it should
+	if calls < 1 || calls > patience { // fewer if a call took longer than it should
 		t.Errorf("%d calls, want %d", calls, patience)
 	}
 	for i, latency := range latencies {

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// row is a line of the table: what is measured, and how it is written.
+// row is a line of the table: a figure, and how it is formatted.
 type row struct {
 	figure string
 	write  func(float64) string
 }
 
-// section is rows that are compared under one class.
+// section is the rows of one class.
 type section struct {
 	title string
 	rows  []row
@@ -56,7 +56,7 @@ func sections() []section {
 	}
 }
 
-// nanoseconds with three digits and a unit.
+// nanoseconds formats a time with three digits and a unit.
 func nanoseconds(n float64) string {
 	for _, unit := range []struct {
 		name string
@@ -86,7 +86,7 @@ func threeDigits(n float64) string {
 // results are the figures of all rounds, by engine.
 type results map[string][]map[string]float64
 
-// of are an engine's figures of one kind, one for each round.
+// of returns an engine's figures of one kind, one for each round.
 func (r results) of(engine, figure string) (figures []float64) {
 	for _, round := range r[engine] {
 		if f, measured := round[figure]; measured {
@@ -96,8 +96,8 @@ func (r results) of(engine, figure string) (figures []float64) {
 	return figures
 }
 
-// print writes the table in Markdown: medians of the rounds, and the median of how
-// many times the first engine's figure of the same round that is.
+// print writes the table in Markdown: medians of the rounds, and the median ratio to
+// the first engine's figure of the same round.
 func (r results) print(out io.Writer, engines []rival) {
 	names := make([]string, len(engines))
 	for i, e := range engines {

@@ -11,7 +11,7 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// The figures that no workload has.
+// The names of figures that are not a work's.
 const (
 	figureLoad       = "load, random order, batches of 1000"
 	figureOpenKilled = "open after SIGKILL, read a key"
@@ -26,12 +26,12 @@ const (
 
 const (
 	lastPairs = 10_000 // before the kill
-	warmUp    = 4      // one of so many keys is read before reads are measured
+	warmUp    = 4      // one of this many keys is read before reads are measured
 )
 
-// turn is everything that is measured of one engine in one round, from an empty
-// directory on. No other engine is open meanwhile: what one has on Go's heap would
-// make the garbage collections of another one dear.
+// turn measures everything about one engine in one round, starting from an empty
+// directory. No other engine is open at the same time: its heap would make the garbage
+// collections of this one expensive.
 type turn struct {
 	config
 	rival
@@ -45,7 +45,7 @@ type turn struct {
 func (t *turn) take() (err error) {
 	defer func() {
 		if t.store != nil {
-			_ = t.close() // an error says more already
+			_ = t.close() // err already says more
 		}
 		if err != nil {
 			err = fmt.Errorf("%s: %w", t.name, err)
@@ -64,7 +64,7 @@ func (t *turn) take() (err error) {
 	return nil
 }
 
-// load has a child fill the store, which is killed then.
+// load starts a child that fills the store and is then killed.
 func (t *turn) load() error {
 	if err := os.MkdirAll(t.dir, 0o700); err != nil {
 		return err
@@ -79,7 +79,7 @@ func (t *turn) load() error {
 	return nil
 }
 
-// openKilled opens what the child left, and puts what it lost.
+// openKilled opens the store that the child left, and puts the pairs that were lost.
 func (t *turn) openKilled() (err error) {
 	source := t.data.newSource(t.seed, 1)
 	if t.inMemory {
@@ -113,8 +113,8 @@ func (t *turn) openKilled() (err error) {
 	return nil
 }
 
-// openAndRead takes the time until a first value is there, so that an engine that
-// puts the work of opening off gains nothing.
+// openAndRead measures the time until a first value is read, so that an engine that
+// defers the work of opening gains nothing.
 func (t *turn) openAndRead(figure string) (err error) {
 	key := appendKey(nil, 0)
 	began := time.Now()
@@ -139,7 +139,7 @@ func (t *turn) do(works []work) error {
 	return nil
 }
 
-// settle leaves the engine at its best for reads, its caches warm.
+// settle brings the engine to its best state for reads, with warm caches.
 func (t *turn) settle() error {
 	if err := compact(t.store); err != nil {
 		return err
@@ -172,7 +172,7 @@ func (t *turn) iterate() error {
 	return err
 }
 
-// openClosed measures what is on the disk in between.
+// openClosed closes and opens the store, and measures its disk space in between.
 func (t *turn) openClosed() error {
 	began := time.Now()
 	if err := t.close(); err != nil {
@@ -191,7 +191,7 @@ func (t *turn) openClosed() error {
 	return t.openAndRead(figureOpenClosed)
 }
 
-// writeDurably begins with nothing left to be written to the disk, by whomever.
+// writeDurably first flushes all dirty pages of the system.
 func (t *turn) writeDurably() (err error) {
 	if err := t.close(); err != nil {
 		return err
@@ -211,7 +211,7 @@ func (t *turn) writeDurably() (err error) {
 	return nil
 }
 
-// close leaves no garbage of the engine to the next one.
+// close closes the store, and frees its garbage before the next engine's turn.
 func (t *turn) close() error {
 	store := t.store
 	t.store = nil

@@ -9,11 +9,11 @@ import (
 	"github.com/mmapkv/mmapkv/perf/workload"
 )
 
-// work is something to do again and again.
+// work is an operation to repeat.
 type work struct {
 	name       string
 	goroutines int
-	// once does it and says how many operations that was.
+	// once does it and returns how many operations that was.
 	once func(store workload.Store, s *source) (operations int, err error)
 }
 
@@ -21,10 +21,10 @@ const (
 	loadBatch  = 1000    // pairs
 	writeBatch = 100     // pairs
 	readBatch  = 64      // keys
-	absent     = 1 << 31 // above the number of every key that is there
+	absent     = 1 << 31 // above the number of every present key
 )
 
-// writing overwrites random keys. What follows reads what is left after settle.
+// writing overwrites random keys; reading runs after settle.
 var writing = []work{
 	{"put one by one", 1, putOne(uniform)},
 	{"put, batches of 100", 1, putMany},
@@ -90,14 +90,14 @@ func readAbsent(store workload.Store, s *source) (int, error) {
 	err := store.View(s.key, s.check)
 	switch {
 	case err == nil:
-		return 1, fmt.Errorf("key %d was never put and is there", i)
+		return 1, fmt.Errorf("key %d was never put but is found", i)
 	case errors.Is(err, workload.ErrNotFound):
 		return 1, nil
 	}
 	return 1, err
 }
 
-// of says which key an error is about.
+// of adds the key to an error.
 func of(i int, err error) error {
 	if err == nil {
 		return nil
@@ -105,7 +105,7 @@ func of(i int, err error) error {
 	return fmt.Errorf("key %d: %w", i, err)
 }
 
-// ycsb reads popular keys, and updates some of a hundred.
+// ycsb reads popular keys; updates of a hundred operations are updates.
 func ycsb(updates int) func(workload.Store, *source) (int, error) {
 	read, update := view(popular), putOne(popular)
 	return func(store workload.Store, s *source) (int, error) {
@@ -116,8 +116,8 @@ func ycsb(updates int) func(workload.Store, *source) (int, error) {
 	}
 }
 
-// run does a workload for a while and returns the nanoseconds that an operation took:
-// all the time by all operations, whatever goroutine did them.
+// run repeats the work for a while and returns the nanoseconds that an operation took:
+// the elapsed time divided by the operations of all goroutines.
 func (w work) run(store workload.Store, d *data, seed uint64, duration time.Duration) (float64, error) {
 	counts, errs := make([]int, w.goroutines), make([]error, w.goroutines)
 	var group sync.WaitGroup
@@ -137,14 +137,13 @@ func (w work) run(store workload.Store, d *data, seed uint64, duration time.Dura
 	return float64(took) / float64(operations), nil
 }
 
-// lookEvery is how many operations are done at most between two looks at the clock.
+// lookEvery is the maximum of operations between two checks of the clock.
 const (
 	lookEvery = 64
 	slow      = time.Millisecond // for a few operations together
 )
 
-// repeat looks at the clock after each operation unless they are
-// fast.
+// repeat checks the clock after each operation, or less often if operations are fast.
 func (w work) repeat(store workload.Store, s *source, end time.Time) (operations int, err error) {
 	for times := 1; ; {
 		before := time.Now()
