@@ -57,7 +57,7 @@ of the file that was being written.`,
 type dumper struct {
 	*target
 	out  *bufio.Writer
-	salt *uint64 // for all files; nil: each has its own
+	salt *uint64 // of --salt, for all files; nil: each file has its own
 
 	path string
 	file *os.File
@@ -110,7 +110,7 @@ func (d *dumper) dump(path string) (err error) {
 	return errors.Join(err, d.bad)
 }
 
-// kind is what the file is.
+// kind finds out what the file is.
 func (d *dumper) kind() (segment.FileKind, error) {
 	var head [8]byte
 	if _, err := d.file.ReadAt(head[:], 0); err != nil && err != io.EOF {

@@ -12,8 +12,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// line is a pair in JSON Lines: text as it is, anything else in base64. parse.go
-// reads it.
+// line is a pair in JSON Lines: text unchanged, anything else in base64. parse.go
+// parses it.
 type line struct {
 	Key     *string `json:"key,omitempty"`
 	Key64   []byte  `json:"key64,omitempty"`

@@ -222,7 +222,7 @@ func timed(do func() error) (time.Duration, error) {
 	return time.Since(began), err
 }
 
-// rate says how long something took and how fast that was.
+// rate formats how long something took and how fast that was.
 func rate(n int, bytes int64, took time.Duration) string {
 	text := fmt.Sprintf("%8v  %9.0f/s", took.Round(time.Millisecond), float64(n)/took.Seconds())
 	if bytes > 0 {

@@ -1,4 +1,4 @@
-// Command latency measures how long reads take beside a writer and compaction.
+// Command latency measures how long reads take while a writer and compaction run.
 //
 //	go run ./perf/latency
 //	go run ./perf/latency -keys 100000 -duration 3s -background

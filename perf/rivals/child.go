@@ -96,7 +96,7 @@ func loadAndWait(told []byte) error {
 // process has not yet passed to the system are lost with it.
 const lastPuts = 100
 
-// load puts the keys from one number to below another.
+// load puts the keys with numbers in [from, to).
 func load(store workload.Store, s *source, from, to int) error {
 	for at := from; at < to; {
 		n := min(loadBatch, to-at)

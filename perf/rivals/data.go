@@ -16,8 +16,8 @@ const (
 	minValueSize = 16
 )
 
-// data is keys of one size with values of one size. The values are distinct, and
-// noise, which does not compress.
+// data is keys of one size with values of one size. The values are distinct noise,
+// which does not compress.
 type data struct {
 	keys, valueSize int
 	zipf            zipf

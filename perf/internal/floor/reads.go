@@ -20,7 +20,7 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Name is what floors are called in results.
+// Name is the name of floors in results.
 const Name = "floor"
 
 // Reads opens the files of a mmapkv store in a directory while nobody writes to them,

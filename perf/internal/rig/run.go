@@ -94,12 +94,12 @@ type Limits struct {
 	broken []string
 }
 
-// AtMost reports a figure that must not be more than the limit.
+// AtMost reports a figure that must not exceed the limit.
 func (l *Limits) AtMost(what string, figure, limit float64) {
 	l.report(what, figure, "at most", limit, figure <= limit)
 }
 
-// AtLeast reports a figure that must not be less than the limit.
+// AtLeast reports a figure that must reach the limit.
 func (l *Limits) AtLeast(what string, figure, limit float64) {
 	l.report(what, figure, "at least", limit, figure >= limit)
 }

@@ -22,5 +22,5 @@ func (Sleeper) Sleep(d time.Duration) {
 	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &length, nil) // the caller looks at the clock
 }
 
-// Close gives the thread back.
+// Close unlocks the thread.
 func (Sleeper) Close() { runtime.UnlockOSThread() }

@@ -1,5 +1,5 @@
 // Package walrus reads the files of walrus (github.com/nubskr/walrus), a key-value
-// store in Rust, so that its data can be brought over.
+// store in Rust, so that mmapkv can import its data.
 //
 // A namespace is a directory. The name of a data file is a decimal number, its time
 // of creation in milliseconds. Files named <number>.hint list some of the keys and no

@@ -88,7 +88,7 @@ type many struct {
 	check   func(i int, value []byte, err error) error
 }
 
-// together is how many keys are looked up at once.
+// together is how many keys a workload looks up at once.
 const together = 64
 
 func (s *session) newMany(store ManyReader, choose chooser) *many {
