@@ -69,7 +69,7 @@ func (s *Store) finish() error {
 	if err := s.finishTail(); err != nil {
 		return err
 	}
-	err := s.edit(true, func(m *segment.Manifest) error {
+	err := s.catalog.edit(true, func(m *segment.Manifest) error {
 		if prepared != nil {
 			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == prepared.ID })
 		}
@@ -80,7 +80,7 @@ func (s *Store) finish() error {
 		return nil
 	})
 	if err == nil && prepared != nil {
-		s.remove(segment.FileName(prepared.ID))
+		s.catalog.remove(segment.FileName(prepared.ID))
 	}
 	return err
 }
@@ -101,9 +101,9 @@ func (s *Store) finishTail() error {
 // release lets go of everything: when it returns, what no read uses is unmapped and
 // closed, and a closed Store in a variable holds neither files nor the index.
 func (s *Store) release() error {
-	s.walks.leave(s.live.Load())
-	s.live.Store(nil)
-	files := s.files.drop()
+	s.walks.leave(s.catalog.set())
+	s.catalog.live.Store(nil)
+	files := s.catalog.files.drop()
 	s.tail.file = nil
 	s.maintenance.Lock() // a Compact that comes too late may be looking
 	if s.spare != nil {
@@ -118,10 +118,10 @@ func (s *Store) release() error {
 	if s.lock != nil {
 		err = s.lock.Unlock()
 	}
-	err = errors.Join(err, s.dir.Close())
+	err = errors.Join(err, s.catalog.dir.Close())
 	for _, f := range files {
 		f.AwaitRelease()
 	}
-	s.retired.awaitReleases()
+	s.catalog.retired.awaitReleases()
 	return err
 }

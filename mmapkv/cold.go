@@ -38,7 +38,7 @@ type residency struct{ next int }
 
 // lookAtResidency asks of some files whether they are cold.
 func (s *Store) lookAtResidency(r *residency) {
-	l := s.live.Load()
+	l := s.catalog.set()
 	if l == nil {
 		return
 	}
@@ -89,7 +89,7 @@ func (f *found) fetch(offset, size int64) {
 // warmUp brings the files into memory as Options.Preload and Options.LockMemory
 // have it, and finds out which of them are not there.
 func (s *Store) warmUp() error {
-	for _, f := range s.files.order {
+	for _, f := range s.catalog.files.order {
 		if s.options.LockMemory {
 			if err := f.Lock(); err != nil {
 				return fmt.Errorf("mmapkv: Options.LockMemory: %s: %w", segment.FileName(f.ID), err)
@@ -99,7 +99,7 @@ func (s *Store) warmUp() error {
 			f.populateWhole()
 		}
 	}
-	markCold(s.files.order)
+	markCold(s.catalog.files.order)
 	s.populateAll.Store(true)
 	return nil
 }

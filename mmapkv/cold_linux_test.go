@@ -36,7 +36,7 @@ func mappedPages(t *testing.T, f *file) (kilobytes int64) {
 func TestColdGetTouchesNoPage(t *testing.T) {
 	s := evicted(t, coldFixture(t), unwatched())
 	key, value := numbered(504, 700_000)
-	l := s.live.Load()
+	l := s.catalog.set()
 	long := l.file(l.keys.Get(s.hasher.Fingerprint(key)))
 	get := func() {
 		if got, err := s.Get(key); err != nil || !bytes.Equal(got, value) {
@@ -74,7 +74,7 @@ func TestLockMemory(t *testing.T) {
 	before := lockedBytes(t)
 	s := open(t, dir, o)
 	var limits int64
-	for _, f := range s.live.Load().order {
+	for _, f := range s.catalog.set().order {
 		limits += f.Limit()
 	}
 	opened := lockedBytes(t) - before
@@ -95,7 +95,7 @@ func TestPagesArePopulatedAhead(t *testing.T) {
 	fill(t, s, 0, 8_000, 1000)
 	populated := func(s *Store) {
 		t.Helper()
-		f := s.live.Load().order[0]
+		f := s.catalog.set().order[0]
 		if f.Memory() == nil {
 			return // a race build
 		}

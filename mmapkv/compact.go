@@ -310,7 +310,7 @@ func (s *Store) compactRun(pacer *pace.Pacer, run []*file) (m *merge, err error)
 // commitRun makes the manifest say that f, or nothing, has the place of the run.
 // It takes nothing out of the manifest but the run.
 func (s *Store) commitRun(run []*file, f *file) error {
-	return s.edit(true, func(m *segment.Manifest) error {
+	return s.catalog.edit(true, func(m *segment.Manifest) error {
 		at := slices.IndexFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == run[0].ID })
 		if at < 0 || len(m.Segments)-at < len(run) {
 			return errNotListed
@@ -337,12 +337,12 @@ func (s *Store) switchTo(m *merge, f *file) {
 		old.dropped.Store(true)
 	}
 	if f != nil {
-		s.files.show(f)
+		s.catalog.files.show(f)
 	}
 	s.between("shown")
 	s.moveAll(m, f)
 	s.between("moved")
-	s.files.replace(m.run)
+	s.catalog.files.replace(m.run)
 	if f != nil {
 		if t := f.expiring.Load(); t != nil {
 			s.expiresAt(t.First.Load()) // a sweep has not seen the file before
@@ -356,7 +356,7 @@ func (s *Store) moveAll(m *merge, f *file) {
 	for _, together := range m.moves {
 		for moves := range slices.Chunk(together, manyAtOnce) {
 			for _, move := range moves {
-				s.files.keys.Prefetch(move.hash)
+				s.catalog.files.keys.Prefetch(move.hash)
 			}
 			for _, move := range moves {
 				s.move(move, f)
@@ -370,7 +370,7 @@ func (s *Store) moveAll(m *merge, f *file) {
 func (s *Store) move(move move, f *file) {
 	size := int64(move.size) * segment.Alignment
 	to := index.MakeLocation(f.slot, int64(move.offset)*segment.Alignment, size)
-	if !s.files.keys.CompareAndSwap(index.Fingerprint{Hash: move.hash, Check: move.check}, move.from, to) {
+	if !s.catalog.files.keys.CompareAndSwap(index.Fingerprint{Hash: move.hash, Check: move.check}, move.from, to) {
 		return
 	}
 	// The old file is gone in a moment, and with it its account.
@@ -381,9 +381,9 @@ func (s *Store) move(move move, f *file) {
 // comes back when no reader uses them any more.
 func (s *Store) discard(run []*file) {
 	for _, f := range run {
-		s.remove(segment.FileName(f.ID))
-		s.removeHint(f.ID)
-		s.retired.retire(f)
+		s.catalog.remove(segment.FileName(f.ID))
+		s.catalog.removeHint(f.ID)
+		s.catalog.retired.retire(f)
 	}
 }
 
@@ -405,9 +405,9 @@ func (s *Store) compactionEnded(m *merge, names []string, began time.Time, err e
 
 // olderThan lists the files in front of one.
 func (s *Store) olderThan(f *file) []*file {
-	s.files.mu.Lock()
-	defer s.files.mu.Unlock()
-	return slices.Clone(s.files.order[:slices.Index(s.files.order, f)])
+	s.catalog.files.mu.Lock()
+	defer s.catalog.files.mu.Unlock()
+	return slices.Clone(s.catalog.files.order[:slices.Index(s.catalog.files.order, f)])
 }
 
 // between lets a test in between two steps of a compaction.

@@ -236,7 +236,7 @@ func TestCompactLeavesWritersAFile(t *testing.T) {
 		if err := s.sealGarbage(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		if files := len(s.files.order); came != comes || (s.tail.file != nil) != comes || files != 1+len(s.files.unsealed()) {
+		if files := len(s.catalog.files.order); came != comes || (s.tail.file != nil) != comes || files != 1+len(s.catalog.files.unsealed()) {
 			t.Errorf("came %v, and the log goes on in %v; there are %d files", came, s.tail.file, files)
 		}
 		disk.OnCall = nil

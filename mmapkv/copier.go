@@ -81,7 +81,7 @@ func (c *copier) flush() error {
 		if n > 0 {
 			c.previous = c.end
 		}
-		f, err := s.createFile(max(s.options.SegmentSize, segment.HeaderSize+size))
+		f, err := s.catalog.createFile(max(s.options.SegmentSize, segment.HeaderSize+size))
 		if err != nil {
 			return s.latch.WriteError(err)
 		}
@@ -133,7 +133,7 @@ func (c *copier) finish() ([]*file, error) {
 		}
 	}
 	if len(c.files) > 0 {
-		if err := c.store.dir.Sync(); err != nil {
+		if err := c.store.catalog.dir.Sync(); err != nil {
 			return nil, c.store.latch.SyncError(err)
 		}
 	}

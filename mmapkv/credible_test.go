@@ -61,7 +61,7 @@ func TestRecoveryBelievesNoRecordThatNoStoreWrites(t *testing.T) {
 				s := open(t, dir, o)
 				wantValue(t, s, "first", "value")
 				put(t, s, "new", "value")
-				if durable, given := s.syncer.Durable(), s.lastGiven.Load(); durable >= given {
+				if durable, given := s.syncer.Durable(), s.catalog.lastGiven.Load(); durable >= given {
 					t.Errorf("all up to %d is said to be on disk, right after %d was written", durable, given)
 				}
 				closeStore(t, s)

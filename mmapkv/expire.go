@@ -135,7 +135,7 @@ func (s *Store) sweepExpired(ctx context.Context) (did bool, err error) {
 	defer done()
 	sweep := sweep{store: s, pacer: pacer, now: now}
 	s.sweeper.due.Store(expiry.Never) // whatever is added from here on lowers it anew
-	l := s.live.Load()                // and what was added before is in this set
+	l := s.catalog.set()              // and what was added before is in this set
 	if l == nil {
 		return false, ErrClosed
 	}

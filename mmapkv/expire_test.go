@@ -98,7 +98,7 @@ func (e *expiring) wantKeys(want int) {
 		e.t.Errorf("%d keys; want %d", n, want)
 	}
 	checkAccounts(e.t, e.Store)
-	for _, f := range e.live.Load().order {
+	for _, f := range e.catalog.live.Load().order {
 		checkExpiries(e.t, e.Store, f)
 	}
 }
@@ -108,8 +108,8 @@ func checkExpiries(t testing.TB, s *Store, f *file) {
 	t.Helper()
 	table := f.expiring.Load()
 	record := func(e segment.Entry) {
-		loc := s.files.keys.Get(s.hasher.Fingerprint(e.Key))
-		if e.Flags&segment.Expires == 0 || s.live.Load().file(loc) != f || loc.Offset() != e.Offset {
+		loc := s.catalog.files.keys.Get(s.hasher.Fingerprint(e.Key))
+		if e.Flags&segment.Expires == 0 || s.catalog.set().file(loc) != f || loc.Offset() != e.Offset {
 			return
 		}
 		if table == nil {
@@ -443,8 +443,8 @@ func TestSweepGoesOnBehindDamage(t *testing.T) {
 		e.putFor(time.Second, fmt.Sprintf("session%03d", i), "value")
 	}
 	e.endForTest(t)
-	f := e.live.Load().order[0]
-	loc := e.files.keys.Get(e.hasher.Fingerprint([]byte("session200")))
+	f := e.catalog.live.Load().order[0]
+	loc := e.catalog.files.keys.Get(e.hasher.Fingerprint([]byte("session200")))
 	e.now.Add(1000)
 	damage := func() {
 		flipOnDisk(t, filepath.Join(e.dir, segment.FileName(f.ID)), loc.Offset()+segment.RecordHeaderSize)
@@ -492,7 +492,7 @@ func TestNothingExpiresForNothing(t *testing.T) {
 	s := open(t, t.TempDir(), tiny())
 	fill(t, s, 0, 300, 100)
 	compact(t, s)
-	for _, f := range s.live.Load().order {
+	for _, f := range s.catalog.set().order {
 		if f.expiring.Load() != nil {
 			t.Errorf("segment %d has a table", f.ID)
 		}

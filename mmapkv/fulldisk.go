@@ -71,7 +71,7 @@ func (s *Store) dropHint() bool {
 		if !c.eligible || c.hintBytes.Swap(0) == 0 {
 			continue
 		}
-		if err := s.unlink(segment.HintName(c.ID)); err == nil {
+		if err := s.catalog.unlink(segment.HintName(c.ID)); err == nil {
 			return true
 		}
 	}

@@ -10,9 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/mmapkv/mmapkv/segment"
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
@@ -140,7 +139,7 @@ func segmentFiles(t testing.TB, dir string) []string {
 func checkAccounts(t testing.TB, s *Store) {
 	t.Helper()
 	type account struct{ records, hints int64 }
-	live := s.live.Load()
+	live := s.catalog.set()
 	want := map[segment.ID]account{}
 	for key := range s.Keys() {
 		loc := live.keys.Get(s.hasher.Fingerprint(key))
@@ -159,8 +158,8 @@ func checkAccounts(t testing.TB, s *Store) {
 // its manifest, however busy the background is.
 func killed(t testing.TB, s *Store, dir string) string {
 	t.Helper()
-	s.manifest.mu.Lock()
-	defer s.manifest.mu.Unlock()
+	s.catalog.manifest.mu.Lock()
+	defer s.catalog.manifest.mu.Unlock()
 	return copyDir(t, dir)
 }
 

@@ -31,7 +31,7 @@ func (h *fileHint) Close() {
 // openHint opens the hint of a file, if it is whole and covers just what counts.
 // pause is as segment.OpenHint has it.
 func (s *Store) openHint(f *file, pause func()) (*fileHint, error) {
-	from, size, err := patient.OpenBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
+	from, size, err := patient.OpenBounded(s.catalog.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.Hint
 	if err != nil || !hint.Damaged() {
 		return hint, err
 	}
-	file, size, err := patient.OpenBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
+	file, size, err := patient.OpenBounded(s.catalog.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
 	if errno.Scarce(err) {
 		return nil, err // what it knows would be gone for good
 	}
@@ -111,7 +111,7 @@ func (s *Store) publishBuilt(f *file, hint *segment.HintBuilder, end segment.End
 // publishHint gives a file its hint and returns what the entries take, 0 when the
 // hint was left out.
 func (s *Store) publishHint(id segment.ID, content []byte, pause func()) (size int64, err error) {
-	if err = fsync.Publish(s.dir, segment.HintName(id), content, pause); err == nil {
+	if err = fsync.Publish(s.catalog.dir, segment.HintName(id), content, pause); err == nil {
 		return segment.HintSize(content), nil
 	}
 	if err := s.latch.WriteError(err); errors.Is(err, ErrFailed) {
@@ -141,7 +141,7 @@ func (s *Store) withHint(f *file, pause func(), use func(*fileHint) error) error
 // hintCount is how many keys a file's hint says that it has; 0 where that is not to
 // be had.
 func (s *Store) hintCount(f *file) int {
-	hint, size, err := patient.OpenBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
+	hint, size, err := patient.OpenBounded(s.catalog.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
 	if err != nil {
 		return 0
 	}

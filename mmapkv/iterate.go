@@ -131,7 +131,7 @@ func (r *ranging) nextFile() (more bool, err error) {
 	}
 	defer done()
 	// Behind a file that gets more records nothing is as old as upTo.
-	end, ended := r.store.files.isEnded(f)
+	end, ended := r.store.catalog.files.isEnded(f)
 	if offsets, ok := r.sparse[f]; ok {
 		err = r.showSome(f, offsets)
 	} else {

@@ -207,7 +207,7 @@ func wantNothingHeld(t testing.TB, s *Store) {
 
 // fileOf is where the index has a key.
 func fileOf(s *Store, key []byte) segment.ID {
-	l := s.live.Load()
+	l := s.catalog.set()
 	return l.file(l.keys.Get(s.hasher.Fingerprint(key))).ID
 }
 

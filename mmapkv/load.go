@@ -84,7 +84,7 @@ const (
 func (s *Store) startLoading(beside bool) *loading {
 	s.sizeIndex()
 	l := s.newLoading()
-	for _, f := range s.files.order {
+	for _, f := range s.catalog.files.order {
 		if f.active == nil {
 			l.add(f)
 		}
@@ -99,7 +99,7 @@ func (s *Store) startLoading(beside bool) *loading {
 func (l *loading) finish() error {
 	s := l.store
 	l.mu.Lock()
-	for _, f := range s.files.order[len(l.sources):] { // the sealed ones are in front
+	for _, f := range s.catalog.files.order[len(l.sources):] { // the sealed ones are in front
 		l.add(f)
 	}
 	l.waiting = append(l.waiting, l.unusable...)
@@ -116,9 +116,9 @@ func (l *loading) finish() error {
 			s.recovery.HintsRebuilt++
 		}
 	}
-	s.files.keys.Sweep(index.Location.Tombstone)
-	s.files.keys.Trim(s.options.ExpectedKeys)
-	if s.hides.Load() {
+	s.catalog.files.keys.Sweep(index.Location.Tombstone)
+	s.catalog.files.keys.Trim(s.options.ExpectedKeys)
+	if s.catalog.hides.Load() {
 		s.expiresAt(0) // the tail may have expired, or most of it
 	}
 	return l.err
@@ -150,7 +150,7 @@ func (s *Store) newLoading() *loading {
 		l.workers = 1
 	}
 	l.changed.L = &l.mu
-	bytes := s.files.keys.Bytes()
+	bytes := s.catalog.files.keys.Bytes()
 	for l.parts < mostParts && int64(l.parts)*partBytes < bytes {
 		l.parts *= 2
 	}
@@ -175,19 +175,19 @@ const sizeIndexFrom = 1 << 20
 // of a key one goes; what there is too much then is given back in the end.
 func (s *Store) sizeIndex() {
 	var bytes int64
-	for _, f := range s.files.order {
+	for _, f := range s.catalog.files.order {
 		bytes += f.Limit()
 	}
 	if bytes < sizeIndexFrom {
 		return
 	}
 	entries := 0
-	for _, f := range s.files.order {
+	for _, f := range s.catalog.files.order {
 		entries += s.hintCount(f)
 	}
 	if entries > s.options.ExpectedKeys {
-		s.files.keys = s.options.newIndex(entries)
-		s.files.publish()
+		s.catalog.files.keys = s.options.newIndex(entries)
+		s.catalog.files.publish()
 	}
 }
 
@@ -308,7 +308,7 @@ const mostRanges = 1000
 func (s *Store) unreadable(f *file, ranges []segment.Damage) (list []CorruptError) {
 	if len(ranges) > 0 {
 		f.damaged.Store(true)
-		s.hides.Store(true)
+		s.catalog.hides.Store(true)
 	}
 	for i, d := range ranges {
 		one := CorruptError{File: segment.FileName(f.ID), Offset: d.Offset, Reason: fmt.Sprintf("%d bytes cannot be read", d.Length)}
@@ -363,7 +363,7 @@ type tally struct {
 func (l *loading) newCollector() *collector {
 	c := &collector{
 		loading: l,
-		keys:    l.store.files.keys.Loader(),
+		keys:    l.store.catalog.files.keys.Loader(),
 		now:     l.store.now().UnixMilli(),
 		records: make([]loaded, l.parts*l.capacity),
 		counts:  make([]int, l.parts),
@@ -397,7 +397,7 @@ func (c *collector) collect(f *file, hint *fileHint, piece int) error {
 func (c *collector) put(part int) {
 	records := c.records[part*c.capacity:][:c.counts[part]]
 	c.counts[part] = 0
-	keys := c.store.files.keys
+	keys := c.store.catalog.files.keys
 	var f *file
 	var of *tally
 	for i := range records {
@@ -409,7 +409,7 @@ func (c *collector) put(part int) {
 			continue
 		}
 		if f == nil || f.slot != r.location.Slot() {
-			f = c.store.live.Load().file(r.location)
+			f = c.store.catalog.set().file(r.location)
 			of = c.tally(f)
 		}
 		of.live += r.size
@@ -455,7 +455,7 @@ func (s *Store) locate(f *file, e *segment.HintEntry, now int64) index.Location 
 		case e.Flags&segment.Expires != 0 && e.Expiry <= now:
 			f.expired.Add(e.Size)
 			size = 0
-			s.hides.Store(true)
+			s.catalog.hides.Store(true)
 		}
 	}
 	return index.MakeLocation(f.slot, e.Offset, size)
@@ -469,7 +469,7 @@ func (s *Store) load(keys *index.Loader, r *loaded) bool {
 		return false
 	}
 	if loser != index.NoLocation && !loser.Tombstone() {
-		older := s.live.Load().file(loser)
+		older := s.catalog.set().file(loser)
 		older.addLive(older.recordSize(loser), int(r.keySize), -1)
 	}
 	return !r.location.Tombstone()

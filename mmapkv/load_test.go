@@ -93,7 +93,7 @@ func TestLoadingInPieces(t *testing.T) {
 		if perKey := s.Stats().IndexBytes / int64(len(want)); perKey > 50 {
 			t.Errorf("the index takes %d bytes a key", perKey)
 		}
-		for _, f := range s.live.Load().order {
+		for _, f := range s.catalog.set().order {
 			checkExpiries(t, s, f)
 		}
 		closeStore(t, s)
@@ -157,7 +157,7 @@ func TestLoadingClosesHints(t *testing.T) {
 	s := open(t, t.TempDir(), o)
 	fill(t, s, 0, 1000, 100)
 	l := s.newLoading()
-	for _, f := range s.files.order {
+	for _, f := range s.catalog.files.order {
 		if f.active == nil {
 			l.add(f)
 		}

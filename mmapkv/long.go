@@ -39,17 +39,17 @@ func (s *Store) putLong(key, value []byte, expiry int64) error {
 	defer w.discard()
 	s.expect(w, size)
 	defer s.arrived(w)
-	if err := s.reserve.Hold(); err != nil {
+	if err := s.catalog.reserve.Hold(); err != nil {
 		return s.latch.WriteError(err)
 	}
-	f, err := s.createFile(segment.HeaderSize + size)
+	f, err := s.catalog.createFile(segment.HeaderSize + size)
 	if err != nil {
 		return s.latch.WriteError(err)
 	}
 	done := false // not so when the value faults, either
 	defer func() {
 		if !done {
-			s.dropUnlisted(f)
+			s.catalog.dropUnlisted(f)
 		}
 	}()
 	if err := f.active.Reserve(f.capacity, f.capacity, f.capacity); err != nil {
@@ -60,7 +60,7 @@ func (s *Store) putLong(key, value []byte, expiry int64) error {
 	if err != nil {
 		return s.latch.WriteError(err)
 	}
-	if err := s.syncNewFile(f); err != nil {
+	if err := s.catalog.syncNewFile(f); err != nil {
 		return err
 	}
 	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recorded: size}
@@ -80,7 +80,7 @@ func (s *Store) commitLong(w *write) error {
 	s.arrived(w)
 	s.startFile(long.file)
 	t.seq++
-	s.lastGiven.Store(t.seq)
+	s.catalog.lastGiven.Store(t.seq)
 	header := segment.LongHeader(long.key, long.size, long.sum, long.expiry, segment.Placement{
 		Salt: long.file.Salt, Offset: t.end.Offset, Seq: t.seq,
 		Watermark: s.syncer.Durable(), HasWatermark: true, Previous: &t.previous})
@@ -102,7 +102,7 @@ func (s *Store) commitLong(w *write) error {
 	if long.expiry != 0 {
 		long.file.mayShadow.Store(true)
 	}
-	old := s.live.Load().keys.Put(w.prints[0], index.MakeLocation(long.file.slot, start.Offset, long.recorded))
+	old := s.catalog.set().keys.Put(w.prints[0], index.MakeLocation(long.file.slot, start.Offset, long.recorded))
 	s.published.Store(t.end.Seq)
 	s.markDead(old, len(long.key))
 	if long.expiry != 0 {

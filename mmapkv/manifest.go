@@ -31,23 +31,23 @@ type manifestLog struct {
 // edit publishes a changed manifest. On a nil return it is durable. mayReserve
 // lets it use the reserve on a full disk. An error of the change is returned, and
 // nothing is published.
-func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) error {
-	if err := s.latch.Err(); err != nil {
+func (c *catalog) edit(mayReserve bool, change func(m *segment.Manifest) error) error {
+	if err := c.Latch.Err(); err != nil {
 		return err
 	}
-	m := &s.manifest
+	m := &c.manifest
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.identified {
-		if err := s.checkNamesLocked(); err != nil {
-			return s.latch.SyncError(err) // nothing is put where somebody else has put something
+		if err := c.checkNamesLocked(); err != nil {
+			return c.Latch.SyncError(err) // nothing is put where somebody else has put something
 		}
 	}
 	next := m.current
 	next.Segments = append(m.free[:0], m.current.Segments...)
 	next.Edit++
-	next.Watermark = max(next.Watermark, s.syncer.Durable())
-	next.LastSeq = max(next.LastSeq, s.lastGiven.Load())
+	next.Watermark = max(next.Watermark, c.Syncer.Durable())
+	next.LastSeq = max(next.LastSeq, c.lastGiven.Load())
 	if err := change(&next); err != nil {
 		return err
 	}
@@ -59,18 +59,18 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 	if next.NextID > segment.MaxNextID {
 		return errUsedUp
 	}
-	done, left, err := m.appendLocked(s.dir, &next)
+	done, left, err := m.appendLocked(c.dir, &next)
 	if !done && err == nil {
-		next.Salt = s.random()
-		if err = m.replaceLocked(s.dir, s.reserve, &next, left, mayReserve); err == nil {
-			s.noteManifestLocked()
+		next.Salt = c.Random()
+		if err = m.replaceLocked(c.dir, c.reserve, &next, left, mayReserve); err == nil {
+			c.noteManifestLocked()
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) && m.identified {
-		err = errors.Join(s.checkNamesLocked(), err) // it says more
+		err = errors.Join(c.checkNamesLocked(), err) // it says more
 	}
 	if err != nil {
-		return s.latch.WriteError(err)
+		return c.Latch.WriteError(err)
 	}
 	m.free = m.current.Segments
 	m.current = next
@@ -178,11 +178,11 @@ func (m *manifestLog) eraseLocked(dir vfs.Dir, size int) error {
 }
 
 // nextID gives a file number that no file of this store ever had.
-func (s *Store) nextID() segment.ID {
-	s.manifest.mu.Lock()
-	defer s.manifest.mu.Unlock()
-	id := s.manifest.current.NextID
-	s.manifest.current.NextID++
+func (c *catalog) nextID() segment.ID {
+	c.manifest.mu.Lock()
+	defer c.manifest.mu.Unlock()
+	id := c.manifest.current.NextID
+	c.manifest.current.NextID++
 	return id
 }
 

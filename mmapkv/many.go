@@ -26,7 +26,7 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	if s.events.watchesSlow() {
 		defer s.timed("GetMany", time.Now())
 	}
-	if s.live.Load() == nil {
+	if s.catalog.set() == nil {
 		return ErrClosed
 	}
 	var i int
@@ -60,7 +60,7 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 // will read. Each step is taken for all keys, so that none waits for another's. What
 // it finds does not count: by the time of its lookup a key may be another one.
 func (s *Store) prefetch(keys [][]byte) {
-	l := s.live.Load()
+	l := s.catalog.set()
 	if l == nil {
 		return
 	}

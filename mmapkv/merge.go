@@ -128,7 +128,7 @@ func (m *merge) leavePins(n int) {
 		}
 		pins[at.file][one.by] += segment.RecordSize(len(one.key), 0, segment.Tombstone)
 	}
-	files := &m.store.files
+	files := &m.store.catalog.files
 	files.mu.Lock()
 	defer files.mu.Unlock()
 	for i, f := range m.run[n:] {
@@ -164,8 +164,8 @@ func (m *merge) copy() (f *file, err error) {
 			if m.out != nil {
 				err = errors.Join(err, m.out.Close())
 			}
-			m.store.remove(segment.FileName(m.id))
-			m.store.removeHint(m.id)
+			m.store.catalog.remove(segment.FileName(m.id))
+			m.store.catalog.removeHint(m.id)
 		}
 	}()
 	var resident float64
@@ -185,7 +185,7 @@ func (m *merge) copy() (f *file, err error) {
 // copyFile copies what is needed of one file.
 func (m *merge) copyFile(i int, f *file) error {
 	walker := segment.NewWalker(f.File(), f.Salt, f.dataStart, f.end.Offset)
-	keys, swept := m.store.files.keys, f.swept.Load()
+	keys, swept := m.store.catalog.files.keys, f.swept.Load()
 	var r segment.Record
 	for asked := 0; ; asked-- {
 		if asked <= 0 {
@@ -236,7 +236,7 @@ func (m *merge) copyFile(i int, f *file) error {
 func (m *merge) prefetch(walker *segment.Walker) (n int) {
 	var lines [manyAtOnce]unsafe.Pointer
 	walker.Peek(manyAtOnce, func(key []byte) {
-		candidates := m.store.files.keys.Find(m.store.hasher.Hash(key))
+		candidates := m.store.catalog.files.keys.Find(m.store.hasher.Hash(key))
 		lines[n] = candidates.Memory()
 		n++
 	})
@@ -310,13 +310,13 @@ func (m *merge) most() int64 {
 // create makes the output.
 func (m *merge) create() error {
 	s := m.store
-	m.id = s.nextID()
+	m.id = s.catalog.nextID()
 	m.header = segment.Header{ID: m.id, Salt: s.random(), Kind: segment.Merged}
 	for _, f := range m.run {
 		m.header.Replaces = append(m.header.Replaces, f.ID)
 	}
 	var err error
-	if m.out, err = s.dir.Create(segment.FileName(m.id)); err != nil {
+	if m.out, err = s.catalog.dir.Create(segment.FileName(m.id)); err != nil {
 		return s.latch.WriteError(err)
 	}
 	m.buffer = m.header.Append(m.buffer)
@@ -372,7 +372,7 @@ func (m *merge) finish() (*file, error) {
 	hint := m.hint.Encode(m.id, m.header.Salt, m.end, s.syncer.Durable())
 	f.hintBytes.Store(segment.HintSize(hint))
 	// It syncs the directory, and so the name of the new file too.
-	if err := fsync.Publish(s.dir, segment.HintName(m.id), hint, m.pacer.Pause); err != nil {
+	if err := fsync.Publish(s.catalog.dir, segment.HintName(m.id), hint, m.pacer.Pause); err != nil {
 		return nil, s.latch.WriteError(err)
 	}
 	if m.cold {
@@ -389,7 +389,7 @@ func (m *merge) finish() (*file, error) {
 		f.populateWhole()
 	}
 	f.cold.Store(m.cold)
-	s.lockNew(f)
+	s.catalog.lockNew(f)
 	return f, nil
 }
 
@@ -445,7 +445,7 @@ func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error
 			if e.Flags&segment.Expires != 0 && e.Expiry <= now {
 				s.expireRecord(f, &expiredRecord{print, here, e.Size, len(e.Key)})
 			}
-			if s.files.keys.Get(print) != index.NoLocation {
+			if s.catalog.files.keys.Get(print) != index.NoLocation {
 				continue
 			}
 			// Deleted; or swept out, or expired when the store was opened, whatever the clock

@@ -10,12 +10,12 @@ import (
 )
 
 // lookAtNames makes the store fail if its files are gone.
-func (s *Store) lookAtNames() {
-	s.manifest.mu.Lock()
-	err := s.checkNamesLocked()
-	s.manifest.mu.Unlock()
+func (c *catalog) lookAtNames() {
+	c.manifest.mu.Lock()
+	err := c.checkNamesLocked()
+	c.manifest.mu.Unlock()
 	if err != nil {
-		_ = s.latch.SyncError(err) // every write says so from now on
+		_ = c.Latch.SyncError(err) // every write says so from now on
 	}
 }
 
@@ -28,12 +28,12 @@ var (
 // checkNamesLocked says what has happened to the names of the store's files, nil if
 // nothing has, or if that cannot be told at the moment. The caller holds manifest.mu:
 // whoever changes the manifest puts another file there.
-func (s *Store) checkNamesLocked() error {
-	m := &s.manifest
-	id, err := vfs.IdentityOf(s.dir, segment.ManifestName)
+func (c *catalog) checkNamesLocked() error {
+	m := &c.manifest
+	id, err := vfs.IdentityOf(c.dir, segment.ManifestName)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if stamp, err := vfs.StampOf(s.dir); err == nil && stamp.Removed {
+		if stamp, err := vfs.StampOf(c.dir); err == nil && stamp.Removed {
 			return errDirectoryRemoved
 		}
 		return errManifestGone
@@ -44,11 +44,11 @@ func (s *Store) checkNamesLocked() error {
 	case id != m.identity:
 		return errManifestGone
 	}
-	if !s.lockName.stays(s.dir, segment.LockName) {
+	if !c.lockName.stays(c.dir, segment.LockName) {
 		return errLockGone
 	}
-	for _, f := range s.files.unsealed() {
-		if name := segment.FileName(f.ID); !f.name.stays(s.dir, name) {
+	for _, f := range c.files.unsealed() {
+		if name := segment.FileName(f.ID); !f.name.stays(c.dir, name) {
 			return fmt.Errorf("mmapkv: %s, which is being written, was removed or replaced by another file", name)
 		}
 	}
@@ -81,7 +81,7 @@ func (n *fileName) stays(dir vfs.Dir, name string) bool {
 
 // noteManifestLocked remembers which file MANIFEST is. The caller holds manifest.mu, and
 // has opened the file or put it there.
-func (s *Store) noteManifestLocked() {
-	id, err := vfs.IdentityOf(s.dir, segment.ManifestName)
-	s.manifest.identity, s.manifest.identified = id, err == nil
+func (c *catalog) noteManifestLocked() {
+	id, err := vfs.IdentityOf(c.dir, segment.ManifestName)
+	c.manifest.identity, c.manifest.identified = id, err == nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -14,34 +15,34 @@ import (
 // fill the index. A ReadOnly store changes nothing on disk.
 func (s *Store) recover() error {
 	began := s.now()
-	names, err := s.dir.Names()
+	names, err := s.catalog.dir.Names()
 	if err != nil {
 		return err
 	}
-	m, err := s.readManifest(names)
+	m, err := s.catalog.readManifest(names)
 	if err != nil {
 		return err
 	}
-	if err := listing.RefuseNewer(s.dir.OpenReadOnly, names, m); err != nil {
+	if err := listing.RefuseNewer(s.catalog.dir.OpenReadOnly, names, m); err != nil {
 		return err
 	}
-	s.goBy(m, names)
+	s.catalog.goBy(m, names)
 	s.syncer.MarkDurable(m.Watermark)
 	s.recovery.Clean = m.Clean
 
 	if slices.Contains(names, segment.ReserveName) {
-		s.reserve.Found()
+		s.catalog.reserve.Found()
 	}
-	if err := s.openFiles(m); err != nil {
+	if err := s.catalog.openFiles(m); err != nil {
 		return err
 	}
-	s.files.publish()
+	s.catalog.files.publish()
 	loading := s.startLoading(!m.Clean)
 	if !m.Clean {
 		if err := s.recoverLog(); err != nil {
 			return loading.abandon(err)
 		}
-		s.files.publish()
+		s.catalog.files.publish()
 	}
 	if err := loading.finish(); err != nil {
 		return err
@@ -51,10 +52,10 @@ func (s *Store) recover() error {
 		return err
 	}
 	if !s.options.ReadOnly {
-		if err := s.removeOrphans(); err != nil {
+		if err := s.catalog.removeOrphans(); err != nil {
 			return err
 		}
-		if err := s.reserve.Hold(); err != nil && !errno.OutOfSpace(err) {
+		if err := s.catalog.reserve.Hold(); err != nil && !errno.OutOfSpace(err) {
 			return err
 		}
 	}
@@ -66,9 +67,9 @@ func (s *Store) recover() error {
 // continueLog makes the tail go on where the files end.
 func (s *Store) continueLog() {
 	t := &s.tail
-	t.seq = s.lastGiven.Load()
-	t.clean = s.manifest.current.Clean
-	order := s.files.order
+	t.seq = s.catalog.lastGiven.Load()
+	t.clean = s.catalog.manifest.current.Clean
+	order := s.catalog.files.order
 	if n := len(order); n > 0 {
 		last := order[n-1]
 		t.end = last.end
@@ -81,19 +82,19 @@ func (s *Store) continueLog() {
 		}
 	}
 	// The file where the log ended may be gone, since nothing of it was needed.
-	t.end.Seq = max(t.end.Seq, s.manifest.current.SealedSeq)
+	t.end.Seq = max(t.end.Seq, s.catalog.manifest.current.SealedSeq)
 	s.acknowledged.Store(t.end.Seq)
 	s.published.Store(t.end.Seq)
 	s.syncer.MarkDurable(t.end.Seq)
 }
 
-func (s *Store) noteDamage(name string, offset int64, reason string) {
-	s.recovery.Damages = append(s.recovery.Damages, CorruptError{File: name, Offset: offset, Reason: reason})
+func (s *Store) noteDamage(d failure.Damage) {
+	s.recovery.Damages = append(s.recovery.Damages, CorruptError(d))
 }
 
 func (s *Store) reportRecovery() {
 	r := s.recovery
-	s.events.message(slog.LevelInfo, "mmapkv: opened", "keys", s.files.keys.Len(), "segments", len(s.files.order), "clean", r.Clean,
+	s.events.message(slog.LevelInfo, "mmapkv: opened", "keys", s.catalog.files.keys.Len(), "segments", len(s.catalog.files.order), "clean", r.Clean,
 		"recovered", r.RecordsRecovered, "hintsRebuilt", r.HintsRebuilt, "took", r.Duration)
 	s.events.recovered(r)
 	for i := range r.Damages {

@@ -12,34 +12,34 @@ import (
 )
 
 // readManifest reads the manifest, or makes that of a new store.
-func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
-	m, err := s.parseManifestFile()
+func (c *catalog) readManifest(names []string) (*segment.Manifest, error) {
+	m, err := c.parseManifestFile()
 	if !errors.Is(err, fs.ErrNotExist) {
 		return m, err
 	}
 	if reason := listing.WhyNoManifest(names); reason != "" {
 		return nil, failure.Refused(failure.Damage{File: segment.ManifestName, Reason: reason})
 	}
-	if s.readOnly {
+	if c.ReadOnly {
 		return nil, fmt.Errorf("mmapkv: there is no store: %w", err)
 	}
 	// The directory's own name comes before the manifest, and the manifest before
 	// the first segment, so that a directory without one has never held data.
-	if err := s.syncParents(); err != nil {
+	if err := c.SyncParents(); err != nil {
 		return nil, err
 	}
-	s.manifest.current = segment.Manifest{NextID: 1}
-	if err := s.edit(false, func(m *segment.Manifest) error { m.Clean = true; return nil }); err != nil {
+	c.manifest.current = segment.Manifest{NextID: 1}
+	if err := c.edit(false, func(m *segment.Manifest) error { m.Clean = true; return nil }); err != nil {
 		return nil, err
 	}
-	*m = s.manifest.current
+	*m = c.manifest.current
 	return m, nil
 }
 
 // parseManifestFile reads the manifest; fs.ErrNotExist when there is none. What the disk
 // refuses to read of it may be in its other half.
-func (s *Store) parseManifestFile() (m *segment.Manifest, err error) {
-	f, _, err := patient.OpenBounded(s.dir, segment.ManifestName, segment.MaxManifestSize)
+func (c *catalog) parseManifestFile() (m *segment.Manifest, err error) {
+	f, _, err := patient.OpenBounded(c.dir, segment.ManifestName, segment.MaxManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return new(segment.Manifest), err
 	}
@@ -59,31 +59,31 @@ func (s *Store) parseManifestFile() (m *segment.Manifest, err error) {
 	case err != nil:
 		return nil, failure.Refused(failure.Damage{File: segment.ManifestName, Offset: r.RefusedFrom, Reason: r.Why(r.RefusedFrom, 1, err.Error())})
 	case r.Refused != nil:
-		s.noteDamage(segment.ManifestName, r.RefusedFrom, r.Refused.Error())
+		c.NoteDamage(failure.Damage{File: segment.ManifestName, Offset: r.RefusedFrom, Reason: r.Refused.Error()})
 	}
 	return m, nil
 }
 
 // openFiles opens every file that the manifest names.
-func (s *Store) openFiles(m *segment.Manifest) error {
+func (c *catalog) openFiles(m *segment.Manifest) error {
 	for i, info := range m.Segments {
 		known := info.Sealed || m.Clean && i == len(m.Segments)-1
-		f, err := s.openFile(info, known)
+		f, err := c.openFile(info, known)
 		if err != nil {
 			return err
 		}
-		s.files.addLocked(f)
+		c.files.addLocked(f)
 	}
 	return nil
 }
 
 // openFile opens a listed file. Where it ends is known of a sealed one and of
 // the last one after a clean close.
-func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
+func (c *catalog) openFile(info segment.SegmentInfo, known bool) (*file, error) {
 	name := segment.FileName(info.ID)
-	open := s.dir.Open
-	if info.Sealed || s.readOnly {
-		open = s.dir.OpenReadOnly
+	open := c.dir.Open
+	if info.Sealed || c.ReadOnly {
+		open = c.dir.OpenReadOnly
 	}
 	handle, err := open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -100,16 +100,16 @@ func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
 		}
 		return nil, failure.Unusable(name, err)
 	}
-	f := &file{dataStart: header.Size(), capacity: s.segmentSize}
+	f := &file{dataStart: header.Size(), capacity: c.SegmentSize}
 	mapped := size
 	if known {
 		mapped = info.End.Offset
 		if size < info.End.Offset {
-			s.noteDamage(name, size, fmt.Sprintf("the file ends here and not at %d", info.End.Offset))
+			c.NoteDamage(failure.Damage{File: name, Offset: size, Reason: fmt.Sprintf("the file ends here and not at %d", info.End.Offset)})
 		}
 	}
 	if !info.Sealed {
-		mapped = max(mapped, s.segmentSize)
+		mapped = max(mapped, c.SegmentSize)
 	}
 	if f.Segment, err = segment.OpenSegment(handle, header, mapped); err != nil {
 		return nil, err
@@ -119,21 +119,21 @@ func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
 	}
 	f.SetLimit(f.end.Offset)
 	if !info.Sealed {
-		f.name = nameOf(s.dir, name)
+		f.name = nameOf(c.dir, name)
 		f.active = segment.Reopen(f.Segment, max(f.end.Offset, f.dataStart))
 		// Nothing is appended to a file that is not exactly what was left.
-		f.ended = !known || size != info.End.Offset || info.End.Seq != s.lastGiven.Load()
+		f.ended = !known || size != info.End.Offset || info.End.Seq != c.lastGiven.Load()
 	}
 	return f, nil
 }
 
 // goBy makes a manifest that was read the current one. names are those of the
 // directory.
-func (s *Store) goBy(m *segment.Manifest, names []string) {
-	s.lastGiven.Store(m.LastSeq)
-	s.manifest.mu.Lock()
-	defer s.manifest.mu.Unlock()
-	s.manifest.current = *m
-	s.manifest.current.NextID = firstFreeID(m.NextID, names)
-	s.noteManifestLocked()
+func (c *catalog) goBy(m *segment.Manifest, names []string) {
+	c.lastGiven.Store(m.LastSeq)
+	c.manifest.mu.Lock()
+	defer c.manifest.mu.Unlock()
+	c.manifest.current = *m
+	c.manifest.current.NextID = firstFreeID(m.NextID, names)
+	c.noteManifestLocked()
 }

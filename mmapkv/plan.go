@@ -30,11 +30,11 @@ type candidate struct {
 
 // candidates lists all files, oldest first.
 func (s *Store) candidates() []candidate {
-	s.files.mu.Lock()
-	defer s.files.mu.Unlock()
-	listed := make(map[segment.ID]bool, len(s.files.order))
-	list := make([]candidate, 0, len(s.files.order))
-	for _, f := range s.files.order {
+	s.catalog.files.mu.Lock()
+	defer s.catalog.files.mu.Unlock()
+	listed := make(map[segment.ID]bool, len(s.catalog.files.order))
+	list := make([]candidate, 0, len(s.catalog.files.order))
+	for _, f := range s.catalog.files.order {
 		// What older files pin is listed by now, if it is still there.
 		c := candidate{file: f, size: f.recordBytes(), sealed: f.active == nil}
 		c.eligible = c.sealed && !f.damaged.Load() && !f.unreadable.Load()

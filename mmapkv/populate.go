@@ -33,7 +33,7 @@ func (s *Store) populate() {
 	napper := nap.New()
 	defer napper.Close()
 	for {
-		l := s.live.Load()
+		l := s.catalog.set()
 		if l == nil {
 			return
 		}
@@ -41,7 +41,7 @@ func (s *Store) populate() {
 		if !s.populateAll.Swap(false) {
 			files = files[max(0, len(files)-growing):]
 		}
-		unsealed := s.files.unsealed()
+		unsealed := s.catalog.files.unsealed()
 		for _, f := range slices.Backward(files) {
 			for f.populateNext(s.options.ReadOnly || !slices.Contains(unsealed, f)) {
 				napper.StepAside(true)

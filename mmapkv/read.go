@@ -73,7 +73,7 @@ func (f *found) set() *live {
 	if f.walk != nil {
 		return f.walk.set()
 	}
-	return f.store.live.Load()
+	return f.store.catalog.set()
 }
 
 // copies are buffers for records of files that are not mapped.
@@ -199,7 +199,7 @@ func (s *Store) TTL(key []byte) (ttl time.Duration, ok bool, err error) {
 // Len is the number of keys. Expired ones count until they are swept out, some seconds
 // later, also where the store is open for reading only; after Close it is 0.
 func (s *Store) Len() int {
-	l := s.live.Load()
+	l := s.catalog.set()
 	if l == nil {
 		return 0
 	}

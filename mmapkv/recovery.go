@@ -28,7 +28,7 @@ type unsealedFile struct {
 func (s *Store) recoverLog() error {
 	var files []*unsealedFile
 	var last *file // the sealed file in front of the unsealed ones
-	for _, f := range s.files.order {
+	for _, f := range s.catalog.files.order {
 		if f.active == nil {
 			last = f
 			continue
@@ -39,7 +39,7 @@ func (s *Store) recoverLog() error {
 		}
 		files = append(files, u)
 	}
-	start := segment.End{Seq: s.manifest.current.SealedSeq}
+	start := segment.End{Seq: s.catalog.manifest.current.SealedSeq}
 	if last != nil {
 		start.Offset = last.end.Offset
 	}
@@ -65,8 +65,8 @@ func (s *Store) scanUnsealed(f *file) (*unsealedFile, error) {
 	}
 	u := &unsealedFile{file: f, hint: segment.NewHintBuilder()}
 	known := replay.File{DataStart: f.dataStart, Size: size}
-	u.found, err = scanFile(f.File(), f.Salt, known, s.manifest.current.LastSeq, func(e segment.Entry) {
-		s.lastGiven.Store(max(s.lastGiven.Load(), e.Seq))
+	u.found, err = scanFile(f.File(), f.Salt, known, s.catalog.manifest.current.LastSeq, func(e segment.Entry) {
+		s.catalog.lastGiven.Store(max(s.catalog.lastGiven.Load(), e.Seq))
 		u.hint.Add(e)
 	})
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *Store) decide(files []*unsealedFile, sealedSeq uint64) {
 		found[i] = u.found
 	}
 	parts := replayFiles(found, sealedSeq, s.syncer.Durable(), func(i int, r replay.Record) {
-		s.noteDamage(segment.FileName(files[i].ID), r.Offset, failure.BadValue)
+		s.noteDamage(failure.Damage{File: segment.FileName(files[i].ID), Offset: r.Offset, Reason: failure.BadValue})
 	})
 	for i, part := range parts {
 		files[i].counts = part
@@ -118,12 +118,12 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 	copies, err := s.copyUnsynced(files, reached)
 	if errno.OutOfSpace(err) {
 		// What a crash left unlisted, such as half of a long value, may fill the disk.
-		if err := s.removeOrphans(); err != nil {
+		if err := s.catalog.removeOrphans(); err != nil {
 			return err
 		}
 		copies, err = s.copyUnsynced(files, reached)
 	}
-	for errno.OutOfSpace(err) && (s.reserve.Give(reserve.NewFileRoom, s.reserve.ManifestRoom()/2) || s.reserve.GiveFile(0)) {
+	for errno.OutOfSpace(err) && (s.catalog.reserve.Give(reserve.NewFileRoom, s.catalog.reserve.ManifestRoom()/2) || s.catalog.reserve.GiveFile(0)) {
 		copies, err = s.copyUnsynced(files, reached)
 	}
 	if err != nil {
@@ -151,7 +151,7 @@ func (s *Store) copyUnsynced(files []*unsealedFile, reached segment.End) (_ []*f
 	defer func() {
 		if err != nil {
 			for _, f := range c.files {
-				s.removeFile(f)
+				s.catalog.removeFile(f)
 			}
 		}
 	}()
@@ -185,11 +185,11 @@ func (s *Store) sealRecovered(files, kept []*unsealedFile, copies []*file) error
 	for i, f := range copies {
 		// The log can go on in the last one, which is whole and synced, if the
 		// numbers go on there too.
-		goesOn := i == len(copies)-1 && f.end.Seq == s.lastGiven.Load() && f.end.Offset < f.capacity/2
+		goesOn := i == len(copies)-1 && f.end.Seq == s.catalog.lastGiven.Load() && f.end.Offset < f.capacity/2
 		f.ended = !goesOn
 		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: !goesOn, End: f.end})
 	}
-	err := s.edit(true, func(m *segment.Manifest) error {
+	err := s.catalog.edit(true, func(m *segment.Manifest) error {
 		sealed := m.Segments[:0]
 		for _, info := range m.Segments {
 			if info.Sealed {
@@ -215,13 +215,13 @@ func (s *Store) writeRecoveredHint(u *unsealedFile) error {
 
 // adopt makes the files what the manifest now says.
 func (s *Store) adopt(files, kept []*unsealedFile, copies []*file) error {
-	order := slices.Clone(s.files.order[:len(s.files.order)-len(files)])
+	order := slices.Clone(s.catalog.files.order[:len(s.catalog.files.order)-len(files)])
 	for _, u := range kept {
 		f := u.file
 		mapped := f.Segment
 		if n := int64(len(f.Memory())); n > 0 && n < f.end.Offset {
 			// The file was cut, and is not mapped as far as its records should go.
-			again, err := s.openFile(segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end}, true)
+			again, err := s.catalog.openFile(segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end}, true)
 			if err != nil {
 				return err
 			}
@@ -243,9 +243,9 @@ func (s *Store) adopt(files, kept []*unsealedFile, copies []*file) error {
 			u.Retire()
 		}
 	}
-	s.files.order = order
+	s.catalog.files.order = order
 	for _, f := range copies {
-		s.files.addLocked(f)
+		s.catalog.files.addLocked(f)
 		if f.ended {
 			f.active = nil
 		}
@@ -260,16 +260,16 @@ func (s *Store) announceCopies(files []*unsealedFile) error {
 	if !slices.ContainsFunc(files, func(u *unsealedFile) bool { return u.counts.Synced < u.counts.Records }) {
 		return nil // there is nothing to copy
 	}
-	first := s.manifest.current.NextID // nobody else is there yet
+	first := s.catalog.manifest.current.NextID // nobody else is there yet
 	announce := func() error {
-		return s.edit(true, func(m *segment.Manifest) error {
+		return s.catalog.edit(true, func(m *segment.Manifest) error {
 			m.NextID = min(m.NextID+mostUnlisted, segment.MaxNextID)
 			return nil
 		})
 	}
 	err := announce()
 	if errno.OutOfSpace(err) {
-		if err := s.removeOrphans(); err != nil {
+		if err := s.catalog.removeOrphans(); err != nil {
 			return err
 		}
 		err = announce()
@@ -278,8 +278,8 @@ func (s *Store) announceCopies(files []*unsealedFile) error {
 		return err
 	}
 	// The copies get the next ids, and those that they do not use are still free.
-	s.manifest.mu.Lock()
-	defer s.manifest.mu.Unlock()
-	s.manifest.current.NextID = first
+	s.catalog.manifest.mu.Lock()
+	defer s.catalog.manifest.mu.Unlock()
+	s.catalog.manifest.current.NextID = first
 	return nil
 }

@@ -149,15 +149,15 @@ func TestSizeOfAnUnreadableRecordIsNotKnown(t *testing.T) {
 func TestReserveThatCannotBeCut(t *testing.T) {
 	s, disk := onFaulty(t, tiny(), inject.Seams{Manual: true})
 	disk.Fail(fails(syscall.EIO, segment.ReserveName, errorfs.Truncate))
-	if s.reserve.Give(1, 0) {
+	if s.catalog.reserve.Give(1, 0) {
 		t.Error("the reserve gives room that it keeps")
 	}
 	disk.Heal()
-	if !s.reserve.Give(1, 0) {
+	if !s.catalog.reserve.Give(1, 0) {
 		t.Error("the reserve gives nothing")
 	}
 	fill(t, s, 0, 25, 100)
-	s.reserve.Known = false
+	s.catalog.reserve.Known = false
 	disk.Fail(fails(syscall.EMFILE, segment.ReserveName, errorfs.Open))
 	if did, err := s.stepPrepare(); did || !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("preparing a file: %v, %v", did, err)
@@ -374,7 +374,7 @@ func TestOpenOnADiskThatALeftFileFills(t *testing.T) {
 	s := open(t, "/store", o)
 	fill(t, s, 0, 300, 1000)
 	disk = disk.Kill()
-	if err := disk.SetBytes("/store/"+segment.FileName(s.nextID()), make([]byte, 1<<20)); err != nil {
+	if err := disk.SetBytes("/store/"+segment.FileName(s.catalog.nextID()), make([]byte, 1<<20)); err != nil {
 		t.Fatal(err)
 	}
 	disk.SetCapacity(disk.Used())

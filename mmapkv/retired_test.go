@@ -18,7 +18,7 @@ import (
 // left of files when reads end.
 
 func (s *Store) locationOf(key []byte) index.Location {
-	return s.live.Load().keys.Get(s.hasher.Fingerprint(key))
+	return s.catalog.set().keys.Get(s.hasher.Fingerprint(key))
 }
 
 // Close may publish a set once more before it leaves the walks the last one: a walk that
@@ -32,7 +32,7 @@ func TestWalkReadsByTheSetBeforeTheLast(t *testing.T) {
 	}
 	defer w.end()
 	l, loc := w.set(), s.locationOf([]byte("key"))
-	s.files.publish()
+	s.catalog.files.publish()
 	closeStore(t, s)
 	if w.set() == l {
 		t.Fatal("the walk has the last set")
@@ -60,9 +60,9 @@ func TestReadBeginsAgainWhenItsFileIsRetired(t *testing.T) {
 		fill(t, s, 0, 100, 100)
 		compact(t, s)
 		key, _ := numbered(0, 100)
-		l := s.live.Load()
+		l := s.catalog.set()
 		old := l.file(s.locationOf(key))
-		again, err := s.openFile(segment.SegmentInfo{ID: old.ID, Salt: old.Salt, Kind: old.Kind, Sealed: true, End: old.end}, true)
+		again, err := s.catalog.openFile(segment.SegmentInfo{ID: old.ID, Salt: old.Salt, Kind: old.Kind, Sealed: true, End: old.end}, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +82,7 @@ func TestReadBeginsAgainWhenItsFileIsRetired(t *testing.T) {
 		for range 100_000 { // until the read has been refused, if it is not in a hurry
 			runtime.Gosched()
 		}
-		s.live.Store(next)
+		s.catalog.live.Store(next)
 		if err := <-ended; err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -242,7 +242,7 @@ func TestCloseWaitsForWhatReadsHaveLeft(t *testing.T) {
 func TestSyncOfARetiredFileIsNone(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	fill(t, s, 0, 100, 100)
-	old := s.live.Load().order[0]
+	old := s.catalog.set().order[0]
 	for i := range 100 {
 		key, _ := numbered(i, 100)
 		if err := s.Delete(key); err != nil {

@@ -32,7 +32,7 @@ func (s *Store) enlistLocked(f *file, mayReserve bool) error {
 		}
 	}
 	displaced := s.prepared
-	err := s.edit(mayReserve, func(m *segment.Manifest) error {
+	err := s.catalog.edit(mayReserve, func(m *segment.Manifest) error {
 		if displaced != nil {
 			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == displaced.ID })
 		}
@@ -44,19 +44,19 @@ func (s *Store) enlistLocked(f *file, mayReserve bool) error {
 		return err
 	}
 	if displaced != nil {
-		s.files.remove(displaced)
+		s.catalog.files.remove(displaced)
 		s.prepared = nil
 		s.dropSpareLocked()
 		s.spare = displaced
 	}
-	s.files.add(f)
+	s.catalog.files.add(f)
 	return nil
 }
 
 // dropSpareLocked removes the file that was prepared and is not listed any more.
 func (s *Store) dropSpareLocked() {
 	if s.spare != nil {
-		s.removeFile(s.spare)
+		s.catalog.removeFile(s.spare)
 		s.spare = nil
 	}
 }
@@ -102,20 +102,20 @@ func (s *Store) prepareLocked(capacity int64, mayReserve bool) error {
 		s.spare = nil
 	} else {
 		var err error
-		f, err = s.createFile(capacity)
-		for tried := 0; mayReserve && errno.OutOfSpace(err) && s.reserve.Release(tried); tried++ {
-			f, err = s.createFile(capacity)
+		f, err = s.catalog.createFile(capacity)
+		for tried := 0; mayReserve && errno.OutOfSpace(err) && s.catalog.reserve.Release(tried); tried++ {
+			f, err = s.catalog.createFile(capacity)
 		}
 		if err != nil {
 			return s.latch.WriteError(err)
 		}
-		if err := s.syncNewFile(f); err != nil {
+		if err := s.catalog.syncNewFile(f); err != nil {
 			f.Retire()
 			return err
 		}
 	}
 	if err := s.enlistLocked(f, mayReserve); err != nil {
-		s.removeFile(f)
+		s.catalog.removeFile(f)
 		return err
 	}
 	s.prepared = f
@@ -125,7 +125,7 @@ func (s *Store) prepareLocked(capacity int64, mayReserve bool) error {
 // sealOldestLocked seals the oldest unsealed file, if it has ended and more than
 // `most` files in front of the prepared one are unsealed.
 func (s *Store) sealOldestLocked(most int, mayReserve bool) (did bool, err error) {
-	unsealed := s.files.unsealed()
+	unsealed := s.catalog.files.unsealed()
 	if s.prepared != nil {
 		unsealed = slices.DeleteFunc(unsealed, func(f *file) bool { return f == s.prepared })
 	}
@@ -133,7 +133,7 @@ func (s *Store) sealOldestLocked(most int, mayReserve bool) (did bool, err error
 		return false, nil
 	}
 	f := unsealed[0]
-	end, ended := s.files.isEnded(f)
+	end, ended := s.catalog.files.isEnded(f)
 	if !ended {
 		return false, nil
 	}
@@ -155,7 +155,7 @@ func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 	if err := s.writeHint(f, end); err != nil {
 		return err
 	}
-	err := s.edit(mayReserve, func(m *segment.Manifest) error {
+	err := s.catalog.edit(mayReserve, func(m *segment.Manifest) error {
 		for i := range m.Segments {
 			if m.Segments[i].ID == f.ID {
 				m.Segments[i].Sealed, m.Segments[i].End = true, end
@@ -166,7 +166,7 @@ func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 	if err != nil {
 		return err
 	}
-	s.files.sealed(f)
+	s.catalog.files.sealed(f)
 	s.wakeCompact()
 	s.wakePopulation()
 	return nil
@@ -174,15 +174,15 @@ func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 
 // dropEmptyLocked takes out an ended file that has no records.
 func (s *Store) dropEmptyLocked(f *file, mayReserve bool) error {
-	err := s.edit(mayReserve, func(m *segment.Manifest) error {
+	err := s.catalog.edit(mayReserve, func(m *segment.Manifest) error {
 		m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == f.ID })
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	s.files.remove(f) // it was never sealed: compaction must not see it so
-	s.removeFile(f)
+	s.catalog.files.remove(f) // it was never sealed: compaction must not see it so
+	s.catalog.removeFile(f)
 	return nil
 }
 
@@ -191,7 +191,7 @@ func (s *Store) dropEmptyLocked(f *file, mayReserve bool) error {
 func (s *Store) syncLog() (upTo uint64, err error) {
 	defer region("sync").End()
 	upTo = s.acknowledged.Load()
-	for _, f := range s.files.unsealed() {
+	for _, f := range s.catalog.files.unsealed() {
 		if err := f.sync(); err != nil {
 			s.events.failed(err) // nobody may be waiting for it
 			return 0, err

@@ -124,12 +124,12 @@ func (s *Store) stepScrub() (did bool, err error) {
 // that the log had reached before it; nil behind the last one that was there when the
 // pass began. The caller uses the file, and releases it.
 func (s *Store) nextToScrub() (f *file, before uint64) {
-	s.files.mu.Lock()
-	defer s.files.mu.Unlock()
+	s.catalog.files.mu.Lock()
+	defer s.catalog.files.mu.Unlock()
 	if s.scrubs.after == 0 {
-		s.scrubs.upTo = s.files.sealedSeqLocked()
+		s.scrubs.upTo = s.catalog.files.sealedSeqLocked()
 	}
-	for _, f := range s.files.order {
+	for _, f := range s.catalog.files.order {
 		if f.active == nil && f.end.Seq > s.scrubs.after && before < s.scrubs.upTo {
 			f.Acquire() // which is not refused: a listed file is not retired
 			return f, before

@@ -47,9 +47,9 @@ func (s *Store) spaceUse() (used, live int64) {
 	s.space.mu.Lock()
 	used = s.space.promised + s.space.coming + reserve.Size
 	s.space.mu.Unlock()
-	s.files.mu.Lock()
-	defer s.files.mu.Unlock()
-	for _, f := range s.files.order {
+	s.catalog.files.mu.Lock()
+	defer s.catalog.files.mu.Unlock()
+	for _, f := range s.catalog.files.order {
 		hints := max(f.hintBytes.Load(), f.hintDue.Load())
 		length := f.Limit()
 		if f.active != nil {

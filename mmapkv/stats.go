@@ -112,7 +112,7 @@ type RecoveryStats struct {
 
 // Stats tells how the store does. After Close it is all zero.
 func (s *Store) Stats() Stats {
-	l := s.live.Load()
+	l := s.catalog.set()
 	if l == nil {
 		return Stats{}
 	}
@@ -123,7 +123,7 @@ func (s *Store) Stats() Stats {
 		WriteStall: time.Duration(s.stalled.Load()),
 		Err:        s.latch.Err(),
 
-		HeldBytes:     s.retired.held(),
+		HeldBytes:     s.catalog.retired.held(),
 		Compaction:    s.compactions.get(),
 		Scrub:         s.scrubs.get(),
 		EventsDropped: s.events.dropped(),
@@ -140,9 +140,9 @@ func (s *Store) Stats() Stats {
 }
 
 func (s *Store) segmentStats(f *file) SegmentStats {
-	s.files.mu.Lock()
+	s.catalog.files.mu.Lock()
 	active := f.active
-	s.files.mu.Unlock()
+	s.catalog.files.mu.Unlock()
 	live, liveHints, hints := f.liveBytes.Load(), f.liveHints.Load(), f.hintBytes.Load()
 	disk := f.Limit()
 	if active != nil {

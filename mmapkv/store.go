@@ -32,20 +32,11 @@ type Store struct {
 	random  func() uint64
 	hasher  index.Hasher
 
-	readOnly, lockMemory bool
-	segmentSize          int64
-	syncParents          func() error // makes the names of the directory and its parents durable
+	path    string
+	catalog catalog
+	lock    vfs.Lock // nil when read-only media has no lock file
 
-	path string
-	dir  vfs.Dir
-	lock vfs.Lock // nil when read-only media has no lock file
-
-	lockName fileName // of LOCK, if this is its owner
-
-	live     atomic.Pointer[live] // what readers use; nil after Close
 	walks    walks
-	files    fileSet
-	manifest manifestLog
 	recovery RecoveryStats
 
 	group  *fsync.Group[*write]
@@ -54,15 +45,9 @@ type Store struct {
 	tail   tail // guarded by leadership of group
 	shut   bool // guarded by leadership of group: no write follows
 
-	lastGiven    atomic.Uint64 // the highest sequence number that may be on disk
 	acknowledged atomic.Uint64 // the highest one that is written, and may be acknowledged
 	published    atomic.Uint64 // the highest one that the index knows, with all below
-	// hides says that there may be records which the index does not have: they had
-	// expired when it lost them, or lie in ranges that cannot be read. A clock that
-	// is set back, or a disk that recovers, would have the next Open find them, so a
-	// Delete of an absent key is written down.
-	hides   atomic.Bool
-	stalled atomic.Int64 // nanoseconds that writers waited for syncs
+	stalled      atomic.Int64  // nanoseconds that writers waited for syncs
 
 	// maintenance guards prepared, spare and sealing.
 	maintenance rank.Mutex[rank.Maintenance]
@@ -70,13 +55,11 @@ type Store struct {
 	sealWaiters atomic.Int32 // writers who wait for sealing to end
 	prepared    *file        // listed, and the next tail
 	spare       *file        // prepared once, then displaced by a long value's file
-	reserve     *reserve.Reserve
 
 	compacting     chan struct{} // holds one token while somebody compacts
 	liftBudget     chan struct{} // holds one token when a delete waits for that on a full disk
 	compactions    compactions
 	space          space
-	retired        retiredFiles
 	scrubs         scrubs
 	events         *notifier
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
@@ -115,15 +98,16 @@ func newStore(options Options) *Store {
 		sweeper:        sweeper{wake: make(chan struct{}, 1)},
 		events:         newNotifier(options.Events, options.Logger),
 	}
-	s.readOnly, s.lockMemory, s.segmentSize = options.ReadOnly, options.LockMemory, options.SegmentSize
-	s.syncParents = func() error { return vfs.SyncParents(options.fileSystem(), s.path) }
-	s.files.keys = options.newIndex(options.ExpectedKeys)
-	s.files.live = &s.live
 	s.sweeper.due.Store(expiry.Never)
 	s.group = fsync.NewGroup[*write]()
 	s.group.SetLinger(s.always)
 	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
 	s.latch = failure.NewLatch(s.syncer, s.events.failed)
+	s.catalog.init(catalogOptions{
+		SegmentSize: options.SegmentSize, ReadOnly: options.ReadOnly, LockMemory: options.LockMemory,
+		SyncParents: func() error { return vfs.SyncParents(options.fileSystem(), s.path) },
+		Syncer:      s.syncer, Latch: s.latch, Random: s.random, Message: s.events.message, NoteDamage: s.noteDamage,
+	}, options.newIndex(options.ExpectedKeys))
 	return s
 }
 
@@ -211,15 +195,15 @@ func (s *Store) enterDir(path string) (err error) {
 			return err
 		}
 	}
-	if s.dir, err = fsys.OpenDir(path); err != nil {
+	if s.catalog.dir, err = fsys.OpenDir(path); err != nil {
 		return err
 	}
-	s.reserve = reserve.New(s.dir)
+	s.catalog.reserve = reserve.New(s.catalog.dir)
 	if s.lock, err = s.takeLock(); err != nil {
-		return errors.Join(err, s.dir.Close())
+		return errors.Join(err, s.catalog.dir.Close())
 	}
 	if !s.options.ReadOnly {
-		s.lockName = nameOf(s.dir, segment.LockName)
+		s.catalog.lockName = nameOf(s.catalog.dir, segment.LockName)
 	}
 	return nil
 }
@@ -234,7 +218,7 @@ func (s *Store) takeLock() (vfs.Lock, error) {
 	}
 	deadline := time.Now().Add(s.options.LockTimeout)
 	for {
-		lock, err := s.dir.Lock(segment.LockName, mode)
+		lock, err := s.catalog.dir.Lock(segment.LockName, mode)
 		switch {
 		case err == nil:
 			return lock, nil

@@ -111,7 +111,7 @@ func (w *sweep) record(f *file, t *expiry.Table, offset int64, r *segment.Record
 	print := w.store.hasher.Fingerprint(r.Key)
 	loc := index.MakeLocation(f.slot, offset, r.Size)
 	switch {
-	case !holds(w.store.files.keys, print.Hash, loc):
+	case !holds(w.store.catalog.files.keys, print.Hash, loc):
 		// It is dead, or compaction has moved it to a file with a table of its own.
 	case r.Expired(w.now):
 		w.expired = append(w.expired, expiredRecord{print, loc, r.Size, len(r.Key)})
@@ -128,7 +128,7 @@ func (w *sweep) takeOut(f *file) {
 	swept := f.swept.Load()
 	for i := range w.expired {
 		r := &w.expired[i]
-		if l := s.live.Load(); l == nil || l.file(r.location) != f {
+		if l := s.catalog.set(); l == nil || l.file(r.location) != f {
 			return // the index points to another file by now, and the slot may be another one's
 		}
 		if swept != nil {
@@ -141,8 +141,8 @@ func (w *sweep) takeOut(f *file) {
 // expireRecord takes a record that has expired out of the index, unless that has
 // another one of the key, or none.
 func (s *Store) expireRecord(f *file, r *expiredRecord) {
-	s.hides.Store(true)
-	if s.files.keys.CompareAndSwap(r.print, r.location, index.NoLocation) {
+	s.catalog.hides.Store(true)
+	if s.catalog.files.keys.CompareAndSwap(r.print, r.location, index.NoLocation) {
 		f.addLive(r.size, r.keySize, -1)
 		f.expired.Add(r.size)
 	}

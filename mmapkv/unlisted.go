@@ -12,65 +12,65 @@ import (
 // when they are removed.
 
 // createFile makes a file for the log that is not listed yet.
-func (s *Store) createFile(capacity int64) (*file, error) {
-	h := segment.Header{ID: s.nextID(), Salt: s.random(), Kind: segment.Log}
-	active, err := segment.Create(s.dir, h, capacity)
+func (c *catalog) createFile(capacity int64) (*file, error) {
+	h := segment.Header{ID: c.nextID(), Salt: c.Random(), Kind: segment.Log}
+	active, err := segment.Create(c.dir, h, capacity)
 	if err != nil {
 		return nil, err
 	}
 	active.SetLimit(h.Size())
 	f := &file{Segment: active.Segment, active: active, dataStart: h.Size(), capacity: capacity,
-		name: nameOf(s.dir, segment.FileName(h.ID))}
-	s.lockNew(f)
+		name: nameOf(c.dir, segment.FileName(h.ID))}
+	c.lockNew(f)
 	return f, nil
 }
 
 // syncNewFile makes a new file's bytes and its name durable.
-func (s *Store) syncNewFile(f *file) error {
+func (c *catalog) syncNewFile(f *file) error {
 	err := f.active.Sync()
 	if err == nil {
-		err = s.dir.Sync()
+		err = c.dir.Sync()
 	}
 	if err != nil {
-		return s.latch.SyncError(err)
+		return c.Latch.SyncError(err)
 	}
 	return nil
 }
 
 // dropUnlisted removes a file that was not listed in the end.
-func (s *Store) dropUnlisted(f *file) {
-	if !s.files.has(f) {
-		s.removeFile(f)
+func (c *catalog) dropUnlisted(f *file) {
+	if !c.files.has(f) {
+		c.removeFile(f)
 	}
 }
 
 // removeFile retires a file that is not listed, and unlinks it.
-func (s *Store) removeFile(f *file) {
-	s.retired.retire(f)
-	s.remove(segment.FileName(f.ID))
+func (c *catalog) removeFile(f *file) {
+	c.retired.retire(f)
+	c.remove(segment.FileName(f.ID))
 }
 
 // remove unlinks a file that the manifest does not name. Where that fails, the
 // next Open does it. After a failure nothing is unlinked: it is not known which
 // manifest the disk holds.
-func (s *Store) remove(name string) {
-	if err := s.unlink(name); err != nil {
-		s.events.message(slog.LevelWarn, "mmapkv: a file that is no longer needed could not be removed", "file", name, "error", err)
+func (c *catalog) remove(name string) {
+	if err := c.unlink(name); err != nil {
+		c.Message(slog.LevelWarn, "mmapkv: a file that is no longer needed could not be removed", "file", name, "error", err)
 	}
 }
 
 // removeHint is remove for a hint, which need not be there.
-func (s *Store) removeHint(id segment.ID) {
-	if err := s.unlink(segment.HintName(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.events.message(slog.LevelWarn, "mmapkv: a hint that is no longer needed could not be removed", "file", segment.HintName(id), "error", err)
+func (c *catalog) removeHint(id segment.ID) {
+	if err := c.unlink(segment.HintName(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.Message(slog.LevelWarn, "mmapkv: a hint that is no longer needed could not be removed", "file", segment.HintName(id), "error", err)
 	}
 }
 
-func (s *Store) unlink(name string) error {
-	if s.syncer.Err() != nil {
+func (c *catalog) unlink(name string) error {
+	if c.Syncer.Err() != nil {
 		return nil
 	}
-	return s.dir.Remove(name)
+	return c.dir.Remove(name)
 }
 
 // mostUnlisted is how many file numbers a session may use at most from one edit of
@@ -97,13 +97,13 @@ func firstFreeID(next segment.ID, names []string) segment.ID {
 // The manifest may have got its name, or its last edit, a moment before
 // its process was killed, and that be in memory only; the one before it, which a power
 // loss would bring back, may name these files. So a manifest of our own comes first.
-func (s *Store) removeOrphans() error {
-	names, err := s.dir.Names()
+func (c *catalog) removeOrphans() error {
+	names, err := c.dir.Names()
 	if err != nil {
 		return err
 	}
 	listed := map[string]bool{}
-	for _, f := range s.files.order {
+	for _, f := range c.files.order {
 		listed[segment.FileName(f.ID)] = true
 		listed[segment.HintName(f.ID)] = true
 	}
@@ -120,22 +120,22 @@ func (s *Store) removeOrphans() error {
 	if len(orphans) == 0 {
 		return nil
 	}
-	if err := s.manifest.settle(s.edit); err != nil {
+	if err := c.manifest.settle(c.edit); err != nil {
 		return err
 	}
 	for _, name := range orphans {
-		s.remove(name)
+		c.remove(name)
 	}
 	return nil
 }
 
 // lockNew keeps a new file in memory if the options say so. It goes without where
 // the system does not let the process have more.
-func (s *Store) lockNew(f *file) {
-	if !s.lockMemory {
+func (c *catalog) lockNew(f *file) {
+	if !c.LockMemory {
 		return
 	}
 	if err := f.Lock(); err != nil {
-		s.events.message(slog.LevelWarn, "mmapkv: a new segment is not locked in memory", "file", segment.FileName(f.ID), "error", err)
+		c.Message(slog.LevelWarn, "mmapkv: a new segment is not locked in memory", "file", segment.FileName(f.ID), "error", err)
 	}
 }

@@ -77,7 +77,7 @@ func (w *walk) keeps(f *file) bool {
 
 // set is the set of files that the walk goes by.
 func (w *walk) set() *live {
-	if l := w.store.live.Load(); l != nil {
+	if l := w.store.catalog.set(); l != nil {
 		return l
 	}
 	return w.left.Load()
@@ -90,7 +90,7 @@ func (w *walk) next(after uint64) (f *file, done func()) {
 	for {
 		l := w.set()
 		at := sort.Search(len(l.order), func(i int) bool {
-			end, ended := w.store.files.isEnded(l.order[i])
+			end, ended := w.store.catalog.files.isEnded(l.order[i])
 			return !ended || end.Seq > after
 		})
 		if at == len(l.order) {

@@ -50,7 +50,7 @@ func TestWalksDoNotFollowTheirOwnWrites(t *testing.T) {
 func TestRangeBesideAWriteThatTheIndexDoesNotHave(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	put(t, s, "key", "before")
-	keys, print, before := s.live.Load().keys, s.hasher.Fingerprint([]byte("key")), s.published.Load()
+	keys, print, before := s.catalog.set().keys, s.hasher.Fingerprint([]byte("key")), s.published.Load()
 	old := keys.Get(print)
 	put(t, s, "key", "after")
 	written := keys.Put(print, old)
@@ -180,7 +180,7 @@ func TestRangeOfAFewAmongManyDeleted(t *testing.T) {
 			}
 		}
 	}
-	l := s.live.Load()
+	l := s.catalog.set()
 	sparse := l.findSparse()
 	offsets := 0
 	for _, f := range l.order {

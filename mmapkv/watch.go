@@ -52,7 +52,7 @@ func (s *Store) glance() {
 	if w.glances++; w.glances%idleGlances == 0 {
 		s.wakeCompact()
 	}
-	l := s.live.Load()
+	l := s.catalog.set()
 	if l == nil || w.looking.Load() {
 		return
 	}
@@ -60,7 +60,7 @@ func (s *Store) glance() {
 	if few {
 		s.lookAtResidency(&w.cold)
 	}
-	changed := !s.options.ReadOnly && w.namesChanged(s.dir)
+	changed := !s.options.ReadOnly && w.namesChanged(s.catalog.dir)
 	if few && !changed {
 		return
 	}
@@ -71,7 +71,7 @@ func (s *Store) glance() {
 			s.lookAtResidency(&w.cold)
 		}
 		if changed {
-			s.lookAtNames()
+			s.catalog.lookAtNames()
 		}
 	})
 }
@@ -95,7 +95,7 @@ func (s *Store) stepWatch() (did bool, err error) {
 	if s.options.ReadOnly || s.latch.Err() != nil {
 		return false, nil
 	}
-	s.lookAtNames()
+	s.catalog.lookAtNames()
 	return false, s.latch.Err()
 }
 

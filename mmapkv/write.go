@@ -108,11 +108,11 @@ func (s *Store) Delete(key []byte) error {
 		return err
 	}
 	print := s.hasher.Fingerprint(key)
-	l := s.live.Load()
+	l := s.catalog.set()
 	if l == nil {
 		return ErrClosed
 	}
-	if l.keys.Get(print) == index.NoLocation && !s.hides.Load() {
+	if l.keys.Get(print) == index.NoLocation && !s.catalog.hides.Load() {
 		return nil
 	}
 	w := writes.Get().(*write)
@@ -191,7 +191,7 @@ func (s *Store) Sync() error {
 		return err
 	}
 	defer s.leave()
-	if s.lookAtNames(); s.latch.Err() != nil {
+	if s.catalog.lookAtNames(); s.latch.Err() != nil {
 		return s.latch.Err()
 	}
 	return s.syncAll()
@@ -265,7 +265,7 @@ func (s *Store) do(w *write) error {
 		s.awaitRoom()
 	}
 	w.err = errUncommitted
-	keys := s.live.Load().keys // Close waits for this write
+	keys := s.catalog.set().keys // Close waits for this write
 	for _, print := range w.prints[:min(prefetchAhead, len(w.prints))] {
 		keys.Prefetch(print.Hash)
 	}
@@ -379,7 +379,7 @@ func (s *Store) beforeWrite(mayReserve bool) error {
 	if !s.tail.clean {
 		return nil
 	}
-	err := s.edit(mayReserve, func(m *segment.Manifest) error { m.Clean = false; return nil })
+	err := s.catalog.edit(mayReserve, func(m *segment.Manifest) error { m.Clean = false; return nil })
 	if err == nil {
 		s.tail.clean = false
 	}
@@ -431,7 +431,7 @@ func (s *Store) reserveTail(size int64, mayReserve bool) error {
 	if end <= t.file.active.Allocated() {
 		return nil
 	}
-	err := s.reserve.Hold()
+	err := s.catalog.reserve.Hold()
 	if !errno.OutOfSpace(err) {
 		err = t.file.active.Reserve(end, growthStep, t.file.capacity)
 	}
@@ -457,7 +457,7 @@ func (s *Store) reserveBlocks(end int64) error {
 		if !errno.OutOfSpace(err) {
 			return err
 		}
-		if !s.reserve.Give(most-f.active.Allocated(), s.reserve.ManifestRoom()) && !(errno.DiskFull(err) && s.makeRoom()) {
+		if !s.catalog.reserve.Give(most-f.active.Allocated(), s.catalog.reserve.ManifestRoom()) && !(errno.DiskFull(err) && s.makeRoom()) {
 			return err
 		}
 	}
@@ -497,7 +497,7 @@ func (s *Store) appendTail(members []*write) error {
 	}
 	before := t.seq
 	t.seq = p.Seq - 1
-	s.lastGiven.Store(t.seq)
+	s.catalog.lastGiven.Store(t.seq)
 
 	if written, err := s.writeTail(data); err != nil {
 		if written == 0 {
@@ -565,7 +565,7 @@ func (s *Store) cutTail(cause error) error {
 
 // endTail makes the tail's file one that gets no more records.
 func (s *Store) endTail() {
-	s.files.finish(s.tail.file, s.tail.end)
+	s.catalog.files.finish(s.tail.file, s.tail.end)
 	s.tail.file = nil
 }
 
@@ -589,7 +589,7 @@ func (s *Store) publish(members []*write, start int64) {
 	t := &s.tail
 	s.acknowledge()
 	t.file.SetLimit(t.end.Offset)
-	keys := s.live.Load().keys
+	keys := s.catalog.set().keys
 	hints := int64(0)
 	for _, w := range members {
 		for i, print := range w.prints {
@@ -646,7 +646,7 @@ func (s *Store) markDead(old index.Location, keySize int) {
 	if old == index.NoLocation {
 		return
 	}
-	if f := s.live.Load().file(old); f != nil {
+	if f := s.catalog.set().file(old); f != nil {
 		f.addLive(f.recordSize(old), keySize, -1)
 	}
 }

@@ -31,7 +31,7 @@ var editMutants = []mutant{
 	{"an edit that cannot be taken back is no failure", "mmapkv/manifest.go",
 		"Step: \"taking back an edit\", Tried: true,", "Step: \"taking back an edit\","},
 	{"Open believes an edit that it found", "mmapkv/unlisted.go",
-		"	if err := s.manifest.settle(s.edit); err != nil {\n		return err\n	}\n	for", "	for"},
+		"	if err := c.manifest.settle(c.edit); err != nil {\n		return err\n	}\n	for", "	for"},
 }
 
 // manifestMutants read edits that are not there, or not those that are.

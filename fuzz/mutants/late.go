@@ -4,9 +4,9 @@ package main
 var lateMutants = []mutant{
 	{"nobody looks for the manifest", "mmapkv/names.go", "	case id != m.identity:\n		return errManifestGone\n", ""},
 	{"nobody looks for the file being written", "mmapkv/names.go",
-		"		if name := segment.FileName(f.ID); !f.name.stays(s.dir, name) {", "		if name := segment.FileName(f.ID); f == nil {"},
+		"		if name := segment.FileName(f.ID); !f.name.stays(c.dir, name) {", "		if name := segment.FileName(f.ID); f == nil {"},
 	{"nobody looks for LOCK", "mmapkv/names.go",
-		"	if !s.lockName.stays(s.dir, segment.LockName) {", "	if false {"},
+		"	if !c.lockName.stays(c.dir, segment.LockName) {", "	if false {"},
 	{"the tail stays at the limit", "mmapkv/write.go", "errors.Is(err, ErrFailed) || empty {", "errors.Is(err, ErrFailed) || !empty {"},
 	{"a hint that cannot be opened is made anew", "mmapkv/load.go", "		if errno.Scarce(err) {\n", "		if false {\n"},
 	{"a hint that cannot be opened knows nothing", "mmapkv/hints.go", "	if errno.Scarce(err) {\n", "	if false {\n"},

@@ -9,7 +9,7 @@ var refusedMutants = []mutant{
 		"	err := active.Trim()\n	if err == nil {\n		err = active.Sync()\n	}\n", "	err := active.Sync()\n"},
 	{"recovery joins what numbers are missing between", "mmapkv/copier.go", " || c.first != c.end.Seq+1 {", " {"},
 	{"the end of a file that is gone is forgotten", "mmapkv/open.go",
-		"	t.end.Seq = max(t.end.Seq, s.manifest.current.SealedSeq)\n", ""},
+		"	t.end.Seq = max(t.end.Seq, s.catalog.manifest.current.SealedSeq)\n", ""},
 	{"recovery believes all numbers", "mmapkv/scan.go",
 		"		case replay.Credible(&e, lastSeq):\n", "		default:\n"},
 	{"tombstones that had no room are garbage", "mmapkv/merge.go", "		m.leavePins(n)\n", ""},
