@@ -15,23 +15,22 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// mostRooms is how many rooms lie between the call of Put and a pwrite at most.
-const mostRooms = 3
+// maxRooms is the maximum number of rooms between the call of Put and a pwrite.
+const maxRooms = 3
 
-// windingPaths are the paths that have more rooms, or come to one of them again. The
-// list only ever becomes shorter.
+// windingPaths are the paths that have more rooms, or enter one of them twice. The list may
+// only shrink.
 var windingPaths = []string{
-	"mmapkv > fsync > mmapkv > segment", // the record: package fsync says who leads, and calls the store back
-	"mmapkv > fsync > mmapkv",           // an edit of the manifest, when the record goes into a new file
-	"mmapkv > fsync > mmapkv > fsync",   // a full copy of it
+	"mmapkv > fsync > mmapkv > segment", // the record: package fsync picks the leader, and calls the store back
+	"mmapkv > fsync > mmapkv",           // an edit of the manifest, when the record needs a new file
+	"mmapkv > fsync > mmapkv > fsync",   // a full copy of the manifest
 }
 
-// TestPathOfAPut counts the rooms that a reader of the code has to cross to follow a
-// Put to the disk. It does not read the code but looks at the stack when the disk is
-// written to: of whoever calls whom directly, by an interface or by a function that
-// was handed over, nothing is missed. A room is a package of the module. It counts each
-// time that the path enters it, from (*Store).Put to the last one above internal/vfs,
-// the ground that all of them stand on.
+// TestPathOfAPut counts the rooms that a reader of the code has to cross to follow a Put to the
+// disk. A room is a package of the module. The test looks at the stack when the disk is written
+// to, so it sees direct calls, calls through interfaces and calls of function values alike. A
+// room counts each time the path enters it, from (*Store).Put to the last room above
+// internal/vfs, on which all of them rest.
 func TestPathOfAPut(t *testing.T) {
 	paths := map[string]bool{}
 	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(time.Second), fsync.Never} {
@@ -43,10 +42,10 @@ func TestPathOfAPut(t *testing.T) {
 		records = records || strings.HasSuffix(path, "segment")
 		rooms := strings.Split(path, " > ")
 		distinct := slices.Compact(slices.Sorted(slices.Values(rooms)))
-		if straight := len(rooms) <= mostRooms && len(distinct) == len(rooms); !straight && !slices.Contains(windingPaths, path) {
-			t.Errorf("a Put goes through %s", path)
+		if straight := len(rooms) <= maxRooms && len(distinct) == len(rooms); !straight && !slices.Contains(windingPaths, path) {
+			t.Errorf("a Put takes the path %s", path)
 		} else if straight && slices.Contains(windingPaths, path) {
-			t.Errorf("%s does not wind", path)
+			t.Errorf("the path %s is short enough; remove it from windingPaths", path)
 		}
 	}
 	if !records {
@@ -54,13 +53,13 @@ func TestPathOfAPut(t *testing.T) {
 	}
 	for _, path := range windingPaths {
 		if !paths[path] {
-			t.Errorf("no Put goes through %s any more", path)
+			t.Errorf("no Put takes the path %s any more", path)
 		}
 	}
 }
 
-// notePaths notes by which paths Puts come to write: some that fit into the log's
-// file, some that need a new one, some that have one of their own.
+// notePaths records the paths by which Puts write: some fit into the log's current file, some
+// need a new file, some get a file of their own.
 func notePaths(t *testing.T, policy fsync.Policy, paths map[string]bool) {
 	disk := crashfs.New()
 	disk.OnCall = func(_ int, op crashfs.Op) {
@@ -84,8 +83,8 @@ func notePaths(t *testing.T, policy fsync.Policy, paths map[string]bool) {
 	}
 }
 
-// pathOfPut is the rooms through which a Put has come to its caller, nil when no Put
-// has called it.
+// pathOfPut returns the rooms on the stack between a Put and the caller, nil if no Put is on
+// the stack.
 func pathOfPut() (path []string) {
 	const module = "github.com/mmapkv/mmapkv/"
 	var pcs [100]uintptr
@@ -95,7 +94,7 @@ func pathOfPut() (path []string) {
 		if name, ours := strings.CutPrefix(frame.Function, module); ours {
 			at := strings.LastIndex(name, "/") + 1
 			room := name[:at+strings.Index(name[at:], ".")]
-			below := room == "fuzz" || strings.HasPrefix(room, "internal/") // the test, its disk, the ground
+			below := room == "fuzz" || strings.HasPrefix(room, "internal/") // the test, its disk, and what all rooms rest on
 			if !below && (len(path) == 0 || path[len(path)-1] != room) {
 				path = append(path, room)
 			}
