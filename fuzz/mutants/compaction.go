@@ -1,6 +1,6 @@
 package main
 
-// compactionMutants break the order of steps of a compaction, one at a time.
+// compactionMutants break the order of a compaction's steps, or drop one.
 var compactionMutants = []mutant{
 	{"no sync of what compaction wrote", "mmapkv/merge.go",
 		"	if err := m.out.Datasync(); err != nil {", "	if err := error(nil); err != nil {"},
@@ -49,7 +49,7 @@ var compactionMutants = []mutant{
 		"		m.Segments = slices.Concat(m.Segments[:at], with, m.Segments[at+len(run):])", "		m.Segments = slices.Concat(m.Segments[:at], m.Segments[at+len(run):], with)"},
 }
 
-// clockMutants confuse what has expired, and how far the log has come.
+// clockMutants misjudge what has expired, or how far the log has come.
 var clockMutants = []mutant{
 	{"expired records are dropped", "mmapkv/merge.go",
 		"		case shadow != nil && shadow.by != 0:", "		case shadow != nil && shadow.by != 0 && r.Flags&segment.Tombstone != 0:"},
@@ -59,7 +59,7 @@ var clockMutants = []mutant{
 		"			next.SealedSeq = max(next.SealedSeq, info.End.Seq)\n", ""},
 }
 
-// sweepMutants lose what expires, or more than that.
+// sweepMutants sweep too much or too little.
 var sweepMutants = []mutant{
 	{"the sweep removes a newer value", "mmapkv/sweep.go",
 		"	if s.files.keys.CompareAndSwap(r.print, r.location, index.NoLocation) {", "	if s.files.keys.Delete(r.print) != index.NoLocation {"},
@@ -83,7 +83,7 @@ var sweepMutants = []mutant{
 		"	return expired >= records-expired && ", "	return expired > records && "},
 }
 
-// plainMutants are for the store's own tests.
+// The store's own tests must catch plainMutants.
 var plainMutants = []mutant{
 	{"the watermark is told once", "mmapkv/write.go",
 		" || t.end.Offset-t.toldAt >= watermarkEvery", ""},

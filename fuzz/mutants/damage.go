@@ -1,6 +1,6 @@
 package main
 
-// damageMutants do not look whether what they read is what was written.
+// damageMutants do not check that what they read is what was written.
 var damageMutants = []mutant{
 	{"no header checksum in reads", "segment/record.go",
 		"	if stored == 0 || stored != seal(crc32.Update(0, castagnoli, data[valueSumAt:head]), salt, offset, roleHeader) {", "	if stored == 0 {"},
@@ -17,8 +17,7 @@ var damageMutants = []mutant{
 		"	if binary.LittleEndian.Uint32(header[blockSumAt:]) != blockSum(header, body) {", "	if false {"},
 }
 
-// editMutants make edits of the manifest that are not there later, or find some that
-// were not made.
+// editMutants lose edits of the manifest that were made, or find edits that were not.
 var editMutants = []mutant{
 	{"no sync of an edit", "mmapkv/manifest.go",
 		"	if err := f.Datasync(); err != nil {\n		return false, left, &fsync", "	if err := error(nil); err != nil {\n		return false, left, &fsync"},
@@ -34,7 +33,7 @@ var editMutants = []mutant{
 		"	if err := s.manifest.settle(s.edit); err != nil {\n		return err\n	}\n	for", "	for"},
 }
 
-// manifestMutants read edits that are not there, or not those that are.
+// manifestMutants read edits that are not valid, or miss valid ones.
 var manifestMutants = []mutant{
 	{"an edit's checksum is not checked", "segment/manifest_edits.go",
 		"	if binary.LittleEndian.Uint32(b[editChangeSumAt:]) != changeSum(b, salt, int64(offset)) {", "	if false {"},

@@ -1,6 +1,6 @@
 package main
 
-// lateMutants hear what the disk says late, and do nothing about it.
+// lateMutants ignore what the disk reveals late.
 var lateMutants = []mutant{
 	{"nobody looks for the manifest", "mmapkv/watch.go", "	case id != m.identity:\n		return errManifestGone\n", ""},
 	{"nobody looks for the file being written", "mmapkv/watch.go",
@@ -12,7 +12,7 @@ var lateMutants = []mutant{
 	{"a hint that cannot be opened knows nothing", "mmapkv/hints.go", "	if errno.Scarce(err) {\n", "	if false {\n"},
 }
 
-// revivedMutants make a key absent for a moment that no commit leaves absent.
+// revivedMutants make a key absent for a moment although no commit leaves it absent.
 var revivedMutants = []mutant{
 	{"a key is absent while its batch is published", "mmapkv/write.go",
 		"				if w.revived[print] <= i {", "				if true {"},

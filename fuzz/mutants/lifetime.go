@@ -1,6 +1,6 @@
 package main
 
-// lifetimeMutants break how a segment is let go.
+// lifetimeMutants break the release of a segment.
 var lifetimeMutants = []mutant{
 	{"the count is not looked at", "segment/lifetime.go",
 		"	if s.holds.Load() != 0 {\n		return false\n	}\n", ""},
@@ -24,7 +24,7 @@ var lifetimeMutants = []mutant{
 		"lastNumber.Add(1), mapped, make(", "lastNumber.Load()+1, mapped, make("},
 }
 
-// usingMutants break who uses a file, and until when.
+// usingMutants break which reads use a file, and until when.
 var usingMutants = []mutant{
 	{"a read does not take a slot", "mmapkv/read.go",
 		"	if !f.pin.Take(f.file.Segment) && !f.walk.keeps(f.file) {", "	if f.file.Released() && !f.walk.keeps(f.file) {"},

@@ -1,7 +1,7 @@
 package main
 
-// mutants are the bugs that the crash simulator must see: each fdatasync and
-// directory sync, checksum, watermark test and ordering that a crash depends on.
+// mutants are the bugs that the crash simulator must catch. They break each fdatasync,
+// directory sync, checksum, watermark test and ordering that crash safety depends on.
 var mutants = []mutant{
 	{"zeros reach into the log", "segment/active.go",
 		"	_, err := vfs.WriteFull(a.file, zeros[:to-from], from)\n", "	_, err := vfs.WriteFull(a.file, zeros[:to-from], from-8)\n"},

@@ -1,7 +1,7 @@
 package main
 
-// refusedMutants go on wrongly behind a write that was refused in the middle, a file
-// that is gone, and a compaction that had no room for all that it was given.
+// refusedMutants continue wrongly after a write that was refused in the middle, a file that is
+// gone, or a compaction that had no space for all of its input.
 var refusedMutants = []mutant{
 	{"no sync of a cut tail", "mmapkv/write.go",
 		"	err := active.Trim()\n	if err == nil {\n		err = active.Sync()\n	}\n", "	err := active.Trim()\n"},

@@ -1,6 +1,6 @@
 package main
 
-// userCodeMutants call what the user gave the store while they hold its locks.
+// userCodeMutants call code of the store's user while they hold its locks.
 var userCodeMutants = []mutant{
 	{"the logger is called under the lock", "mmapkv/events.go",
 		"	n.enqueue(func() {\n		if ctx", "	func(now func()) { now() }(func() {\n		if ctx"},
