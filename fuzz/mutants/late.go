@@ -2,14 +2,14 @@ package main
 
 // lateMutants ignore what the disk reveals late.
 var lateMutants = []mutant{
-	{"nobody looks for the manifest", "mmapkv/watch.go", "	case id != m.identity:\n		return errManifestGone\n", ""},
-	{"nobody looks for the file being written", "mmapkv/watch.go",
+	{"the manifest's identity is not checked", "mmapkv/watch.go", "	case id != m.identity:\n		return errManifestGone\n", ""},
+	{"the active file's name is not checked", "mmapkv/watch.go",
 		"		if name := segment.FileName(f.ID); !f.name.stays(s.dir, name) {", "		if name := segment.FileName(f.ID); f == nil {"},
-	{"nobody looks for LOCK", "mmapkv/watch.go",
+	{"the name LOCK is not checked", "mmapkv/watch.go",
 		"	if !s.lockName.stays(s.dir, segment.LockName) {", "	if false {"},
 	{"the tail stays at the limit", "mmapkv/write.go", "errors.Is(err, ErrFailed) || empty {", "errors.Is(err, ErrFailed) || !empty {"},
-	{"a hint that cannot be opened is made anew", "mmapkv/load.go", "		if errno.Scarce(err) {\n", "		if false {\n"},
-	{"a hint that cannot be opened knows nothing", "mmapkv/hints.go", "	if errno.Scarce(err) {\n", "	if false {\n"},
+	{"a hint that cannot be opened is rebuilt", "mmapkv/load.go", "		if errno.Scarce(err) {\n", "		if false {\n"},
+	{"a hint that cannot be opened counts as empty", "mmapkv/hints.go", "	if errno.Scarce(err) {\n", "	if false {\n"},
 }
 
 // revivedMutants make a key absent for a moment although no commit leaves it absent.

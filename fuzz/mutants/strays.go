@@ -4,9 +4,9 @@ package main
 var olderMutants = []mutant{
 	{"newer data is deleted", "mmapkv/internal/listing/strays.go",
 		"	return seq > m.SealedSeq && !(given && seq <= m.LastSeq)\n", "	return false\n"},
-	{"the end of a clean close is believed", "mmapkv/internal/listing/strays.go",
+	{"the end of a clean close is trusted", "mmapkv/internal/listing/strays.go",
 		"	if !m.Clean || n == 0 ||", "	if true ||"},
-	{"only the first record of a copy is looked at", "mmapkv/internal/listing/strays.go",
+	{"only the first record of a copy is checked", "mmapkv/internal/listing/strays.go",
 		"		if n.seq <= m.SealedSeq {", "		if true {"},
 }
 
