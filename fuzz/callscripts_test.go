@@ -76,8 +76,8 @@ func (c *caller) life(stream uint64) *life {
 	return l
 }
 
-// A script of the crash simulator ends, in several ways, at one in callsPerEnd of its calls
-// that change the disk.
+// callsPerEnd says how often a script of the crash simulator ends, in several ways: at one in
+// this many of its calls that change the disk.
 const callsPerEnd = 100
 
 // crash runs a script of the crash simulator with occasional power cuts and kills, also during

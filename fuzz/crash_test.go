@@ -153,8 +153,8 @@ func (l *life) fail(format string, args ...any) {
 	l.t.Fatalf("%s%s: %s", l.name, l.ended, fmt.Sprintf(format, args...))
 }
 
-// openReadOnly returns what a read-only store shows of the disk: nothing if there is no store
-// yet. The store must not change the disk.
+// openReadOnly returns what a read-only store shows of the disk, an empty map if there is no
+// store yet. The store must not change the disk.
 func (l *life) openReadOnly() map[string]string {
 	hook, calls := l.disk.OnCall, l.disk.Calls()
 	l.disk.OnCall = nil
@@ -377,7 +377,7 @@ func expectation(disk *crashfs.Disk, o *oracle.Oracle, powerLost bool) uint64 {
 // maxDepth is how often a recovery is cut at most.
 const maxDepth = 2
 
-// A recovery is cut at one in nestedOneIn of its calls.
+// nestedOneIn says how often a recovery is cut: at one in this many of its calls.
 const nestedOneIn = 40
 
 // examine opens what is left and lets the oracle judge it. It cuts some of the recoveries

@@ -12,8 +12,8 @@ import (
 )
 
 // TestSealingForgetsNoDamagedKey damages the newest records of two keys, a value and a delete,
-// in a file that the store goes on writing after a reopen. The file's old hint knew both keys.
-// The hint written when the file is sealed must know them too.
+// in a file that the store continues to write after a reopen. The file's old hint knew both
+// keys. The hint written when the file is sealed must know them too.
 func TestSealingForgetsNoDamagedKey(t *testing.T) {
 	l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(1, 1)))
 	open := func() {

@@ -115,13 +115,13 @@ func (c *tamperer) sweep(s tampered) {
 	calls := c.count(c.run(origin, s, tampering{}))
 	number := 0
 	for _, tampering := range tamperings {
-		most := calls[tampering.call]
+		total := calls[tampering.call]
 		step := *syscallStep
 		if step == 0 {
-			step = most + 1
+			step = total + 1
 		}
 		number++
-		for n := 1 + (number*7+len(s.policy))%min(step, max(most, 1)); n <= most; n += step {
+		for n := 1 + (number*7+len(s.policy))%min(step, max(total, 1)); n <= total; n += step {
 			c.tamper(origin, s, tampering, n)
 		}
 	}
@@ -212,13 +212,13 @@ func (c *tamperer) count(r *outcome) map[string]int {
 		c.fail("without tampering: %v\n%s", r.err, r.text)
 	}
 	threads := map[[2]string]int{}
-	most := map[string]int{}
+	busiest := map[string]int{}
 	for _, call := range loggedCall.FindAllSubmatch(r.log, -1) {
 		key := [2]string{string(call[1]), string(call[2])}
 		threads[key]++
-		most[key[1]] = max(most[key[1]], threads[key])
+		busiest[key[1]] = max(busiest[key[1]], threads[key])
 	}
-	return most
+	return busiest
 }
 
 // tamper lets strace tamper with the nth call, and checks what is left.

@@ -33,7 +33,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// Every call returns ErrPowerOff once the power is off.
+// ErrPowerOff is the error of every call once the power is off.
 var ErrPowerOff = errors.New("crashfs: the power is off")
 
 // Unlimited is the capacity of a new disk.

@@ -1,11 +1,11 @@
 // Package nap lets background work pause for less than a millisecond.
 //
-// While a goroutine computes on each processor, any other that wakes up waits up to 10 ms for
-// the runtime to preempt one of them. Work that nobody waits for should not cause such waits. A
-// goroutine that only yields stays runnable, so its processor never looks for work elsewhere,
-// and timers that expired on busy processors wait as well. Only a goroutine that blocks frees
-// its processor for them. The runtime's own timers block for at least a millisecond, which
-// would leave the work a tenth of the time.
+// While a goroutine computes on each processor, any other goroutine that wakes up waits up to
+// 10 ms for the runtime to preempt one of them. Work that nobody waits for should not cause
+// such waits. A goroutine that only yields stays runnable, so its processor never looks for
+// work elsewhere, and timers that expired on busy processors wait as well. Only a goroutine
+// that blocks frees its processor for them. The runtime's own timers block for at least a
+// millisecond, which would leave the work a tenth of the time.
 //
 // What must hold: called often enough, StepAside releases the processor once a slice while
 // every processor is busy, and less often when it cannot be sure of that. While a processor is
@@ -23,8 +23,8 @@ const (
 	// slice is how long the work runs before it steps aside, and aside is for how long. On a
 	// very busy machine stepping aside may take longer than a slice. The next slice is then as
 	// long as that wait, up to longSlice, or a quarter of the wait, up to longestSlice,
-	// whichever is longer. Otherwise the work would hardly ever run. When not all processors
-	// may be busy, the slice is doubtSlice.
+	// whichever is longer. Otherwise the work would hardly ever run. When perhaps not all
+	// processors are busy, the slice is doubtSlice.
 	slice      = 100 * time.Microsecond
 	doubtSlice = 500 * time.Microsecond
 	aside      = 20 * time.Microsecond

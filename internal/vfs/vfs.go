@@ -24,12 +24,12 @@ import (
 	"io"
 )
 
-// Dir.Lock returns ErrLocked while another holder, in this process or another one, has a lock
-// that excludes the requested one.
+// ErrLocked says that another holder, in this process or another one, has a lock that excludes
+// the requested one. Dir.Lock returns it.
 var ErrLocked = errors.New("vfs: locked by another holder")
 
-// File.Map returns ErrMappingLimit when the stores of this process have used up their share of
-// the mappings that the system allows a process. ReadAt can still read the file.
+// ErrMappingLimit says that the stores of this process have used up their share of the mappings
+// that the system allows a process. File.Map returns it; ReadAt can still read the file.
 var ErrMappingLimit = errors.New("vfs: the mappings of the process are used up")
 
 // FS opens and creates directories.
