@@ -37,7 +37,8 @@ func blockStep(policy fsync.Policy) int {
 	return 4
 }
 
-// TestRotationOnAFullDisk leaves 0, 1, 2 and more free blocks before each step of a rotation.
+// TestRotationOnAFullDisk leaves ever more free blocks, from none on, before each step of a
+// rotation.
 func TestRotationOnAFullDisk(t *testing.T) {
 	if !alone(t) {
 		return
@@ -55,7 +56,7 @@ func TestRotationOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestCompactionOnAFullDisk leaves 0, 1, 2 and more free blocks at the beginning of a
+// TestCompactionOnAFullDisk leaves ever more free blocks, from none on, at the beginning of a
 // compaction and between its phases.
 func TestCompactionOnAFullDisk(t *testing.T) {
 	if !alone(t) {
