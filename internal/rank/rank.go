@@ -36,7 +36,7 @@ type (
 	Manifest struct{}
 	// Files is fileSet.mu.
 	Files struct{}
-	// Sweeping is expiry.sweeping.
+	// Sweeping is sweeper.sweeping.
 	Sweeping struct{}
 	// Growing is index.KeyDir.growing.
 	Growing struct{}
@@ -98,7 +98,7 @@ var names = [...]string{
 	closing: "Store.closing", background: "Store.running", inFlight: "Store.writing",
 	leadership: "leadership of Store.group", compacting: "Store.compacting", maintenance: "Store.maintenance",
 	syncing: "Syncer.syncing", manifest: "manifestLog.mu", files: "fileSet.mu",
-	sweeping: "expiry.sweeping", growing: "KeyDir.growing", page: "page.mu",
+	sweeping: "sweeper.sweeping", growing: "KeyDir.growing", page: "page.mu",
 
 	group: "Group.mu", syncer: "Syncer.mu", loading: "loading.mu", reserve: "reserve.mu", space: "space.mu",
 	compactions: "compactions.mu", scrubs: "scrubs.mu", swept: "sweptRecords.mu", notifier: "notifier.mu",
