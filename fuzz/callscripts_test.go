@@ -22,8 +22,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// callScripts are what makes the calls. The simulators behind them decide whether the
-// store does the right thing; here only what it does counts.
+// callScripts make the calls. Other tests judge whether the store does the right thing; here
+// only the calls matter.
 var callScripts = []struct {
 	name  string
 	seeds int
@@ -40,7 +40,7 @@ type caller struct {
 	t     *testing.T
 	seed  uint64
 	calls *transcript.Transcript
-	large bool // segments are, so that they grow in steps
+	large bool // segments are large, so that they grow in steps
 }
 
 func (c *caller) random(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(c.seed, stream)) }
@@ -49,7 +49,7 @@ func (c *caller) policy() fsync.Policy {
 	return []fsync.Policy{fsync.Always, fsync.Every(200 * time.Millisecond), fsync.Never}[c.seed%3]
 }
 
-// tune opens a store so that its calls are written down and nothing is left to chance.
+// tune makes a store's calls go to the transcript, and removes its remaining randomness.
 func (c *caller) tune(o *mmapkv.Options, seams *inject.Seams) {
 	c.calls.Note("open, read-only %v", o.ReadOnly)
 	seams.FS = c.calls.Of(seams.FS)
@@ -62,7 +62,7 @@ func (c *caller) tune(o *mmapkv.Options, seams *inject.Seams) {
 	}
 }
 
-// steadyHash is the same in every process, where a real one is not.
+// steadyHash is the same in every process, unlike the store's own hash.
 func steadyHash(key []byte) (hash uint64, check uint32) {
 	sum := sha256.Sum256(key)
 	return binary.LittleEndian.Uint64(sum[:]), binary.LittleEndian.Uint32(sum[8:])
@@ -76,12 +76,12 @@ func (c *caller) life(stream uint64) *life {
 	return l
 }
 
-// callsPerEnd: a script of the crash simulator is ended, in several ways, at one in so
-// many of its calls that change the disk.
+// callsPerEnd says how often a script of the crash simulator ends, in several ways: at one in
+// this many of its calls that change the disk.
 const callsPerEnd = 100
 
-// crash is a script of the crash simulator, in which the power is cut and the process
-// killed now and then, also during the recovery.
+// crash runs a script of the crash simulator with occasional power cuts and kills, also during
+// recovery.
 func (c *caller) crash() {
 	c.large = c.seed%5 == 3
 	l := c.life(1)
@@ -96,7 +96,7 @@ func (c *caller) crash() {
 	}
 }
 
-// fault is a script of the fault bench, without a fault and then with one.
+// fault runs a script of the fault bench, without a fault and then with one.
 func (c *caller) fault() {
 	run := func(rule errorfs.Rule) (calls []errorfs.Op) {
 		r := newFaultRun(c.t, c.policy())
@@ -115,8 +115,8 @@ func (c *caller) fault() {
 	run(rule)
 }
 
-// full is a disk that becomes full, and one on which deletes go on until their
-// tombstones fit only where something dead makes room.
+// full fills a disk. On another disk it deletes until tombstones fit only where compaction
+// frees space.
 func (c *caller) full() {
 	r := newFaultRun(c.t, fsync.Always)
 	r.rng, r.tune = c.random(4), c.tune
@@ -142,9 +142,8 @@ func (c *caller) full() {
 	c.result(store.Close())
 }
 
-// damage is a store that is damaged, and then verified, opened, read, compacted and
-// salvaged. What comes of that is judged elsewhere, so that errors are only written
-// down.
+// damage damages a store, then verifies, opens, reads, compacts and salvages it. Other tests
+// judge the outcome, so this script only records errors.
 func (c *caller) damage() {
 	c.large = c.seed%5 == 3
 	disk := c.damaged()
@@ -175,8 +174,8 @@ func (c *caller) damage() {
 	}
 }
 
-// damaged is the disk of a store that was closed, killed, or lost its power, with one
-// to three places damaged; now and then hints, the manifest or a segment are gone.
+// damaged returns the disk of a store that was closed, killed, or lost its power, with one to
+// three places damaged. Sometimes the hints, the manifest or another file are missing.
 func (c *caller) damaged() *crashfs.Disk {
 	l := c.life(7)
 	l.quiet = true
@@ -219,13 +218,13 @@ func (l *life) lose(name string) {
 	}
 }
 
-// unreadable is the fault of a disk that cannot read a place.
+// unreadable returns the fault of a disk that cannot read somewhere.
 func (c *caller) unreadable() errorfs.Rule {
 	rng := c.random(8)
 	return errorfs.Rule{Match: errorfs.Only(errorfs.Read), Nth: 1 + rng.IntN(30), Forever: rng.IntN(3) == 0, Err: syscall.EIO}
 }
 
-// result writes down whether there was an error; its words do not count.
+// result records whether there was an error, but not its text.
 func (c *caller) result(err error) { c.calls.Note("failed %v", err != nil) }
 
 func (c *caller) report(r mmapkv.Report, err error) {
@@ -233,7 +232,7 @@ func (c *caller) report(r mmapkv.Report, err error) {
 	c.result(err)
 }
 
-// salvage brings the store of a disk over.
+// salvage salvages the store of a disk.
 func (c *caller) salvage(disk vfs.FS, rng *rand.Rand) (mmapkv.SalvageReport, error) {
 	o := mmapkv.SalvageOptions{
 		OlderVersions:  c.seed%3 == 0,

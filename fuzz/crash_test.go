@@ -29,17 +29,17 @@ import (
 )
 
 var (
-	crashStates = flag.Int("crash.states", 12_000, "how many distinct crash states a crash test visits, for each policy")
-	crashSeed   = flag.Uint64("crash.seed", 0, "the seed of the crash tests; 0 draws one. The same seed visits the same states")
+	crashStates = flag.Int("crash.states", 12_000, "how many distinct crash states a crash test visits for each policy")
+	crashSeed   = flag.Uint64("crash.seed", 0, "the seed of the crash tests; 0 draws one; the same seed visits the same states")
 )
 
-// TestCrashStates cuts the power, or kills the process, at every file call of
-// random scripts, opens what may be left, cuts that again in the middle of its
-// recovery, writes on, and cuts once more. Each time the oracle decides.
+// TestCrashStates cuts the power, or kills the process, at every file call of random scripts,
+// and opens what may be left. It cuts the power again in the middle of some recoveries, writes
+// more, and cuts once more. The oracle judges each state.
 func TestCrashStates(t *testing.T) { crashAll(t, false) }
 
-// TestCompactionCrashStates is TestCrashStates with compactions all the time, and
-// with writes in the midst of them.
+// TestCompactionCrashStates is TestCrashStates with frequent compactions, and with writes
+// during them.
 func TestCompactionCrashStates(t *testing.T) { crashAll(t, true) }
 
 func crashAll(t *testing.T, compacting bool) {
@@ -64,11 +64,11 @@ func crashAll(t *testing.T, compacting bool) {
 	}
 }
 
-// crashShards is in how many parts the scripts of a policy are divided, that run in
-// parallel. Each keeps its own census, so that none depends on the others' pace.
+// crashShards is the number of parallel parts into which the scripts of a policy are divided.
+// Each keeps its own census, so that it does not depend on the others' speed.
 const crashShards = 4
 
-// crashShard runs every fourth script, until it has visited a fourth of the states.
+// crashShard runs every fourth script until it has visited a fourth of the states.
 func crashShard(t *testing.T, c *census, policy fsync.Policy, seed, first uint64, compacting bool) {
 	c.enough = int64(*crashStates / sampleOneIn / crashShards)
 	for script := first; c.states.Load() < c.enough && !t.Failed(); script += crashShards {
@@ -79,7 +79,7 @@ func crashShard(t *testing.T, c *census, policy fsync.Policy, seed, first uint64
 	}
 }
 
-// report adds up what the shards have visited.
+// report sums up what the shards have visited.
 func report(t *testing.T, shards []*census, compacting bool) {
 	all := map[uint64]bool{}
 	var nested, opens, compactions int64
@@ -87,14 +87,14 @@ func report(t *testing.T, shards []*census, compacting bool) {
 		maps.Copy(all, c.seen)
 		nested, opens, compactions = nested+c.nested.Load(), opens+c.opens.Load(), compactions+c.compactions.Load()
 	}
-	t.Logf("%d distinct states, %d of them behind a second end, %d opens, %d compactions", len(all), nested, opens, compactions)
+	t.Logf("%d distinct states, %d of them after a second cut, %d opens, %d compactions", len(all), nested, opens, compactions)
 	if compacting && compactions == 0 {
 		t.Error("nothing was compacted")
 	}
 }
 
-// collectSeldom has the garbage collector run less often during a test that makes
-// much small garbage and keeps nothing: a tenth of its time is saved.
+// collectSeldom makes the garbage collector run less often during a test that makes much small
+// garbage and keeps nothing. This saves a tenth of the test's time.
 func collectSeldom(t *testing.T) {
 	before := debug.SetGCPercent(200)
 	t.Cleanup(func() { debug.SetGCPercent(before) })
@@ -104,12 +104,12 @@ func collectSeldom(t *testing.T) {
 type census struct {
 	mu                    sync.Mutex
 	seen                  map[uint64]bool
-	enough                int64 // states at which scripts come to no further end
+	enough                int64 // with this many states, scripts are cut no more
 	states, nested, opens atomic.Int64
 	compactions           atomic.Int64 // that changed the manifest
 }
 
-// first says whether a state, with what is expected of it, is new.
+// first reports whether a state, together with what a store may show of it, is new.
 func (c *census) first(state uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,8 +140,8 @@ type life struct {
 	tune func(*mmapkv.Options, *inject.Seams)
 
 	readOnly   bool // how open opens
-	compacting bool // compactions happen, often
-	quiet      bool // nothing is written in the midst of them
+	compacting bool // compactions happen often
+	quiet      bool // nothing is written during compactions
 }
 
 func newLife(t *testing.T, c *census, policy fsync.Policy, rng *rand.Rand) *life {
@@ -153,8 +153,8 @@ func (l *life) fail(format string, args ...any) {
 	l.t.Fatalf("%s%s: %s", l.name, l.ended, fmt.Sprintf(format, args...))
 }
 
-// openReadOnly is what a read-only store shows of the disk, which it must not
-// change. nil where there is no store yet.
+// openReadOnly returns what a read-only store shows of the disk, an empty map if there is no
+// store yet. The store must not change the disk.
 func (l *life) openReadOnly() map[string]string {
 	hook, calls := l.disk.OnCall, l.disk.Calls()
 	l.disk.OnCall = nil
@@ -173,13 +173,13 @@ func (l *life) openReadOnly() map[string]string {
 		l.fail("close read-only: %v", err)
 	}
 	if l.disk.Calls() != calls {
-		l.fail("a read-only store has changed the disk")
+		l.fail("a read-only store changed the disk")
 	}
 	return shown
 }
 
-// open opens the store of a disk with everything that is random or in the
-// background in the life's hands.
+// open opens the store of a disk. The life controls the randomness and the background work of
+// the store.
 func (l *life) open(disk vfs.FS) (*mmapkv.Store, error) {
 	l.census.opens.Add(1)
 	o := &mmapkv.Options{SegmentSize: 4 << 10, Sync: l.policy, ReadOnly: l.readOnly}
@@ -201,8 +201,8 @@ func (l *life) open(disk vfs.FS) (*mmapkv.Store, error) {
 	return mmapkv.Open("/store", o)
 }
 
-// run opens the store and takes n random actions. When cutting, every file call
-// on the way is a place to end.
+// run opens the store and performs n random actions. When cutting, it ends the life at every
+// file call on the way.
 func (l *life) run(n int, cutting bool) {
 	if cutting {
 		l.disk.OnCall = func(int, crashfs.Op) { l.endHere() }
@@ -220,8 +220,8 @@ func (l *life) run(n int, cutting bool) {
 	l.disk.OnCall = nil
 }
 
-// between writes in the midst of a compaction, as other goroutines would, and
-// reads: nothing of it is to be seen.
+// between writes and reads during a compaction, as other goroutines would. The compaction must
+// be invisible to them.
 func (l *life) between(phase string) {
 	if phase == "edited" {
 		l.census.compactions.Add(1)
@@ -237,13 +237,13 @@ func (l *life) between(phase string) {
 	}
 }
 
-// act takes one random action and tells the oracle.
+// act performs one random action and tells the oracle.
 func (l *life) act() {
 	if l.compacting && l.rng.IntN(6) == 0 {
 		if err := l.store.Compact(context.Background()); err != nil {
 			l.fail("Compact: %v", err)
 		}
-		l.checkDirectory(l.store, 1) // a file prepared ahead may have given way to a long value
+		l.checkDirectory(l.store, 1) // a long value may have displaced a prepared file
 	}
 	switch p := l.rng.IntN(100); {
 	case p < 50:
@@ -262,7 +262,7 @@ func (l *life) act() {
 	case p < 90:
 		step := l.steps[l.rng.IntN(len(l.steps))]
 		if step.Name == "sync" {
-			l.now += 200 // so that it is due
+			l.now += 200 // so that the sync is due
 		}
 		l.step(step)
 	case p < 95:
@@ -300,7 +300,7 @@ func (l *life) write(ops []oracle.Op, do func([]oracle.Op) error) {
 	}
 }
 
-// writeOne makes a change by itself.
+// writeOne makes a single change.
 func (l *life) writeOne(ops []oracle.Op) error {
 	op := ops[0]
 	switch {
@@ -349,8 +349,8 @@ func (l *life) randomOp() oracle.Op {
 	return op
 }
 
-// endHere ends the life at this call, in several ways, and goes on with what is
-// left on copies of the disk.
+// endHere ends the life at this call in several ways, and continues with what is left on copies
+// of the disk.
 func (l *life) endHere() {
 	if l.census.states.Load() >= l.census.enough {
 		return
@@ -369,20 +369,19 @@ func (c chooser) Intn(n int) int { return c.IntN(n) }
 
 var hashSeed = maphash.MakeSeed()
 
-// expectation identifies a disk with what is expected of it.
+// expectation returns a hash of a disk and of what a store may show of it.
 func expectation(disk *crashfs.Disk, o *oracle.Oracle, powerLost bool) uint64 {
 	return maphash.Comparable(hashSeed, [2]uint64{disk.Hash(), o.Expectation(powerLost)})
 }
 
-// maxDepth is how often a recovery is cut.
+// maxDepth is how often a recovery is cut at most.
 const maxDepth = 2
 
-// nestedOneIn: of the calls that a recovery makes, one in so many is a place to
-// end it.
+// nestedOneIn says how often a recovery is cut: at one in this many of its calls.
 const nestedOneIn = 40
 
-// examine opens what is left and has the oracle judge it, ends some of the
-// recoveries halfway, and lets the store live on for a little.
+// examine opens what is left and lets the oracle judge it. It cuts some of the recoveries
+// halfway, and then uses the store for a while.
 func (l *life) examine(disk *crashfs.Disk, powerLost bool, ended string, depth int) {
 	if !l.census.first(expectation(disk, l.oracle, powerLost)) {
 		return
@@ -396,7 +395,7 @@ func (l *life) examine(disk *crashfs.Disk, powerLost bool, ended string, depth i
 			if l.rng.IntN(nestedOneIn) != 0 {
 				return
 			}
-			// Nothing has been shown yet, so the same is expected again.
+			// The store has shown nothing yet, so the same contents are legal again.
 			again := fmt.Sprint(", its recovery at call ", n)
 			after.examine(disk.PowerCut(chooser{l.rng}), true, again+" by power", depth+1)
 			if l.rng.IntN(4) == 0 {
@@ -415,7 +414,7 @@ func (l *life) examine(disk *crashfs.Disk, powerLost bool, ended string, depth i
 	}
 	shown := after.content(store)
 	if !maps.Equal(readOnly, shown) {
-		after.fail("read-only it shows %v, and then %v", readOnly, shown)
+		after.fail("read-only it shows %v, then %v", readOnly, shown)
 	}
 	check := l.oracle.CheckKill
 	if powerLost {
@@ -432,8 +431,8 @@ func (l *life) examine(disk *crashfs.Disk, powerLost bool, ended string, depth i
 	}
 }
 
-// liveOn writes to a recovered store, with steps between, and cuts the power
-// again: what it has shown, and what it acknowledges now, must not be lost.
+// liveOn writes to a recovered store, with background steps in between, and cuts the power
+// again. What the store has shown, and what it acknowledges now, must not be lost.
 func (l *life) liveOn(state oracle.State) {
 	l.oracle = oracle.New(state)
 	for range 1 + l.rng.IntN(4) {
@@ -445,12 +444,12 @@ func (l *life) liveOn(state oracle.State) {
 	l.examine(l.disk.PowerCut(crashfs.KeepNothing), true, ", power cut", maxDepth)
 }
 
-// content is all that a store shows; every way to read must agree.
+// content returns everything that a store shows. All ways to read must agree.
 func (l *life) content(store *mmapkv.Store) map[string]string {
 	shown := map[string]string{}
 	err := store.Range(func(key, value []byte) error {
 		if _, again := shown[string(key)]; again {
-			return fmt.Errorf("%q comes twice", key)
+			return fmt.Errorf("%q is shown twice", key)
 		}
 		shown[string(key)] = string(value)
 		return nil
@@ -462,7 +461,7 @@ func (l *life) content(store *mmapkv.Store) map[string]string {
 	return shown
 }
 
-// compare checks that reads find just the content.
+// compare checks that reads find exactly the wanted content.
 func (l *life) compare(store *mmapkv.Store, want map[string]string) {
 	l.t.Helper()
 	keys := map[string]bool{}
@@ -470,7 +469,7 @@ func (l *life) compare(store *mmapkv.Store, want map[string]string) {
 		keys[string(key)] = true
 		got, err := store.Get(key)
 		if value, ok := want[string(key)]; !ok || err != nil || string(got) != value {
-			l.fail("Get(%q) = %.30q, %v; want %.30q, there %v", key, got, err, value, ok)
+			l.fail("Get(%q) = %.30q, %v; want %.30q, present %v", key, got, err, value, ok)
 		}
 	}
 	if len(keys) != len(want) {
@@ -487,8 +486,8 @@ func (l *life) compare(store *mmapkv.Store, want map[string]string) {
 	}
 }
 
-// checkDirectory checks that a store has left no orphans, or so many segments at
-// most.
+// checkDirectory checks that a store has left no orphans, except at most the given number of
+// segments.
 func (l *life) checkDirectory(store *mmapkv.Store, segments int) {
 	listed := map[string]bool{}
 	for _, s := range store.Stats().Segments {
@@ -516,8 +515,7 @@ func (l *life) checkDirectory(store *mmapkv.Store, segments int) {
 	}
 }
 
-// TestSameSeedSameCalls shows that nothing about a store is left to chance but
-// what a test puts in.
+// TestSameSeedSameCalls checks that a store has no randomness except what a test injects.
 func TestSameSeedSameCalls(t *testing.T) {
 	sum := func(seed uint64) (uint64, int) {
 		l := newLife(t, &census{seen: map[uint64]bool{}}, fsync.Every(time.Second), rand.New(rand.NewPCG(seed, 1)))
@@ -541,8 +539,8 @@ func TestSameSeedSameCalls(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
-	// Recoveries within recoveries allocate from ever more places. The profile has a record
-	// for each, and every collection goes through all of them.
+	// Nested recoveries allocate from ever more call stacks. The profile keeps a record for
+	// each, and every garbage collection walks all of them.
 	runtime.MemProfileRate = 0
 	flag.Parse()
 	os.Exit(m.Run())

@@ -15,8 +15,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// TestAFileCutAnywhereIsOpenedAgain cuts a file that is not sealed at every place,
-// where the next one, whose first record is damaged, knows that it was synced.
+// TestAFileCutAnywhereIsOpenedAgain truncates an unsealed file at every offset. The next file
+// shows that the first one was synced, although its own first record is damaged.
 func TestAFileCutAnywhereIsOpenedAgain(t *testing.T) {
 	l := newLife(t, &census{}, fsync.Always, rand.New(rand.NewPCG(1, 1)))
 	var err error

@@ -40,7 +40,7 @@ func damageable(t *testing.T, l *life) map[string]string {
 	return want
 }
 
-// readDamaged reads every key and says how that went.
+// readDamaged reads every key and returns its value, "damaged" or "lost".
 func (l *life) readDamaged(store *mmapkv.Store, want map[string]string) map[string]string {
 	shown := map[string]string{}
 	for key, value := range want {
@@ -49,20 +49,20 @@ func (l *life) readDamaged(store *mmapkv.Store, want map[string]string) map[stri
 		case err == nil && string(got) == value:
 			shown[key] = value
 		case err == nil:
-			l.fail("%s is %.30q and not %.30q", key, got, value)
+			l.fail("%s is %.30q, want %.30q", key, got, value)
 		case errors.Is(err, mmapkv.ErrCorrupt):
 			shown[key] = "damaged"
 		case errors.Is(err, mmapkv.ErrNotFound) && len(store.Stats().Recovery.Damages) > 0:
 			shown[key] = "lost"
 		default:
-			l.fail("Get(%s): %v, and Open has reported nothing", key, err)
+			l.fail("Get(%s): %v, but Open reported nothing", key, err)
 		}
 	}
 	return shown
 }
 
-// TestDamagedHintsAreMadeAnew takes away or damages the hints of a store, whose
-// segments tell all the same.
+// TestDamagedHintsAreMadeAnew truncates the hints of a store, which Open rebuilds from the
+// segments.
 func TestDamagedHintsAreMadeAnew(t *testing.T) {
 	l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(2, 2)))
 	want := damageable(t, l)
@@ -82,7 +82,7 @@ func TestDamagedHintsAreMadeAnew(t *testing.T) {
 				l.fail("open: %v", err)
 			}
 			if rebuilt := store.Stats().Recovery.HintsRebuilt; rebuilt != 1 {
-				l.fail("%d hints were made anew", rebuilt)
+				l.fail("%d hints were rebuilt", rebuilt)
 			}
 			for key, shown := range l.readDamaged(store, want) {
 				if shown != want[key] {

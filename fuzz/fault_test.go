@@ -23,11 +23,11 @@ var faults = []errorfs.Rule{
 	{Err: syscall.ENOMEM}, {Err: syscall.EFBIG}, {Err: syscall.ENOSPC, Short: true},
 }
 
-var faultStep = flag.Int("fault.step", 9, "TestEveryCallFails lets one call of so many fail")
+var faultStep = flag.Int("fault.step", 9, "TestEveryCallFails makes one call in this many fail")
 
-// TestEveryCallFails fails each file call of a script with each fault, once and
-// from then on, and goes on: nothing hangs, nothing acknowledged is lost, nothing
-// refused is seen, and once the fault is over the store works again.
+// TestEveryCallFails fails each file call of a script with each fault, once or from then on,
+// and continues. Nothing hangs, nothing acknowledged is lost, nothing refused is seen, and
+// after the fault the store works again.
 func TestEveryCallFails(t *testing.T) {
 	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(time.Second), fsync.Never} {
 		calls := newFaultRun(t, policy).run(errorfs.Rule{})
@@ -56,7 +56,7 @@ func TestEveryCallFails(t *testing.T) {
 type faultRun struct {
 	life
 	faulty *errorfs.Disk
-	failed bool // the store has said ErrFailed
+	failed bool // the store has returned ErrFailed
 }
 
 func newFaultRun(t *testing.T, policy fsync.Policy) *faultRun {
@@ -66,8 +66,8 @@ func newFaultRun(t *testing.T, policy fsync.Policy) *faultRun {
 	return r
 }
 
-// run takes the script with the rule in force, none when it has no error, and
-// returns how many calls there were.
+// run runs the script with the rule in force, unless the rule has no error, and returns the
+// number of calls.
 func (r *faultRun) run(rule errorfs.Rule) (calls int) {
 	r.name = fmt.Sprintf("%v, call %d fails with %v, short %v, forever %v", r.policy, rule.Nth, rule.Err, rule.Short, rule.Forever)
 	if rule.Err != nil {
@@ -103,7 +103,7 @@ func (r *faultRun) session(actions int) {
 	}
 }
 
-// actFaulty takes one random action, which may fail.
+// actFaulty performs one random action, which may fail.
 func (r *faultRun) actFaulty() {
 	switch p := r.rng.IntN(20); {
 	case p < 13:
@@ -127,12 +127,12 @@ func (r *faultRun) actFaulty() {
 			r.fail("Compact: %v", err)
 		}
 	default:
-		// A step that fails is tried again, unless the store has failed.
+		// A later turn tries a failed step again.
 		_, _ = r.steps[r.rng.IntN(len(r.steps))].Run()
 	}
 }
 
-// tryWrite writes and tells the oracle how it went.
+// tryWrite writes and tells the oracle the outcome.
 func (r *faultRun) tryWrite(ops []oracle.Op, write func([]oracle.Op) error) {
 	if r.failed {
 		if err := write(ops); err == nil && !onlyDeletes(ops) {
@@ -154,7 +154,8 @@ func (r *faultRun) tryWrite(ops []oracle.Op, write func([]oracle.Op) error) {
 	}
 }
 
-// onlyDeletes: deleting what is not there writes nothing and is nil.
+// onlyDeletes reports whether all ops are deletes. Deleting a missing key writes nothing and
+// returns nil, even in a failed store.
 func onlyDeletes(ops []oracle.Op) bool {
 	for _, op := range ops {
 		if !op.Delete {
@@ -176,13 +177,13 @@ func (r *faultRun) wantFailure(err error) {
 		r.fail("a write after the failure: %v", err)
 	}
 	if r.store.Stats().Err == nil {
-		r.fail("Stats does not tell of the failure")
+		r.fail("Stats does not report the failure")
 	}
 	r.compare(r.store, r.oracle.Current().Visible(r.now))
 }
 
-// afterwards opens what is there without a fault, after a kill and after power
-// cuts, and writes.
+// afterwards opens the store without faults, after a kill and after power cuts, and writes to
+// it.
 func (r *faultRun) afterwards() {
 	for _, end := range []struct {
 		name string
@@ -225,15 +226,15 @@ func (r *faultRun) afterwards() {
 	}
 }
 
-// TestDiskFull fills a disk to the brim: what does not fit is refused, what was
-// there stays, Delete works, and with room writes work again.
+// TestDiskFull fills a disk. The store refuses what does not fit and keeps what it has. Delete
+// works, and writes work again once there is space.
 func TestDiskFull(t *testing.T) {
 	for capacity := int64(50 << 10); capacity < 90<<10; capacity += 293 {
 		newFaultRun(t, fsync.Always).fillDisk(capacity)
 	}
 }
 
-// fillDisk is TestDiskFull on a disk of so many bytes.
+// fillDisk is TestDiskFull on a disk of the given capacity in bytes.
 func (r *faultRun) fillDisk(capacity int64) {
 	r.name = fmt.Sprint("capacity ", capacity)
 	r.disk.SetCapacity(capacity)
@@ -272,14 +273,14 @@ func (r *faultRun) fillDisk(capacity int64) {
 	r.afterFull()
 }
 
-// afterFull opens the full disk again, then makes room.
+// afterFull opens the store of the full disk after a power cut, then adds space and writes.
 func (r *faultRun) afterFull() {
 	killed := r.life
 	killed.disk = r.disk.PowerCut(chooser{r.rng})
 	killed.disk.SetCapacity(1 << 30)
 	store, err := killed.open(killed.disk)
 	if err != nil {
-		r.fail("open with room: %v", err)
+		r.fail("open with space: %v", err)
 	}
 	if _, err := r.oracle.CheckPowerLoss(killed.content(store), r.now); err != nil {
 		r.fail("%v", err)
@@ -287,11 +288,11 @@ func (r *faultRun) afterFull() {
 	r.disk.SetCapacity(1 << 30)
 	for i := range 30 {
 		if err := r.store.Put(fmt.Append(nil, "room", i), make([]byte, 300)); err != nil {
-			r.fail("Put once there is room: %v", err)
+			r.fail("Put once there is space: %v", err)
 		}
 	}
 	if err := r.store.Compact(context.Background()); err != nil {
-		r.fail("Compact once there is room: %v", err)
+		r.fail("Compact once there is space: %v", err)
 	}
 	if err := r.store.Close(); err != nil {
 		r.fail("Close: %v", err)

@@ -10,7 +10,7 @@ import (
 
 const fuzzHintID = 7
 
-// sealHintBytes gives a hint the checksum that fits.
+// sealHintBytes gives a hint a matching checksum.
 func sealHintBytes(data []byte) []byte {
 	data = bytes.Clone(data)
 	if body := len(data) - 8; body >= 0 {
@@ -19,8 +19,8 @@ func sealHintBytes(data []byte) []byte {
 	return data
 }
 
-// FuzzHint: what ParseHint accepts can be walked and searched, and encodes to
-// itself.
+// FuzzHint checks that a hint that ParseHint accepts can be iterated and searched, and encodes
+// to itself.
 func FuzzHint(f *testing.F) {
 	add := func(data []byte) {
 		f.Add(data, false)

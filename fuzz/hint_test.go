@@ -11,9 +11,9 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// TestSealingForgetsNoDamagedKey damages the newest records of two keys, a value and
-// a delete, in a file that was closed and goes on. Its hint knew them; so must the
-// one that it gets when it is sealed.
+// TestSealingForgetsNoDamagedKey damages the newest records of two keys, a value and a delete,
+// in a file that the store continues to write after a reopen. The file's old hint knew both
+// keys. The hint written when the file is sealed must know them too.
 func TestSealingForgetsNoDamagedKey(t *testing.T) {
 	l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(1, 1)))
 	open := func() {

@@ -15,9 +15,9 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// FuzzHostileDirectory opens a directory in which anything may have happened to
-// any file: no panic, no hang, memory within twice the files plus 64 MiB, and
-// what the store shows after opening is what it shows when opened again.
+// FuzzHostileDirectory opens a directory in which anything may have happened to any file: no
+// panic, no hang, memory within twice the files plus 64 MiB, and the store shows the same when
+// opened again.
 func FuzzHostileDirectory(f *testing.F) {
 	f.Add(uint64(1), []byte{0, 0, 0, 1, 2, 3})
 	f.Add(uint64(2), []byte{1, 0, 16, 0xff, 2, 0, 8, 1, 3, 1, 0, 0x80})
@@ -36,7 +36,7 @@ func FuzzHostileDirectory(f *testing.F) {
 		store, err := l.open(disk)
 		runtime.ReadMemStats(&after)
 		if grown := after.TotalAlloc - before.TotalAlloc; grown > 2*total+64<<20 {
-			t.Fatalf("opening %d bytes has allocated %d", total, grown)
+			t.Fatalf("opening %d bytes allocated %d", total, grown)
 		}
 		if err != nil {
 			return
@@ -50,12 +50,12 @@ func FuzzHostileDirectory(f *testing.F) {
 		}
 		again := readable(t, store)
 		if fmt.Sprint(again) != fmt.Sprint(shown) {
-			t.Fatalf("it shows %v, and opened again %v", shown, again)
+			t.Fatalf("it shows %v, when opened again %v", shown, again)
 		}
 	})
 }
 
-// smallStore is the disk of a store with a little of everything.
+// smallStore returns the disk of a store with a little of everything.
 func smallStore(t *testing.T, seed uint64) *crashfs.Disk {
 	l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(seed, 3)))
 	store, err := l.open(l.disk)
@@ -76,13 +76,13 @@ func smallStore(t *testing.T, seed uint64) *crashfs.Disk {
 	return l.disk.Kill()
 }
 
-// mostEdits is how many edits count: each copies a file, and may make it longer.
-const mostEdits = 64
+// maxEdits limits the edits: each copies a file, and may make it longer.
+const maxEdits = 64
 
 // damage edits files: each edit is a file, an offset, and what happens there.
 func damage(t *testing.T, disk *crashfs.Disk, edits []byte) {
 	names := disk.Files()
-	edits = edits[:min(len(edits), 5*mostEdits)]
+	edits = edits[:min(len(edits), 5*maxEdits)]
 	for ; len(edits) >= 5; edits = edits[5:] {
 		name := names[int(edits[0])%len(names)]
 		content := disk.Bytes(name)
@@ -111,7 +111,7 @@ func damage(t *testing.T, disk *crashfs.Disk, edits []byte) {
 	}
 }
 
-// readable is what a store shows of a few keys: a value, nothing, or damage.
+// readable returns what a store shows of each of its keys: the value, or "damaged".
 func readable(t *testing.T, store *mmapkv.Store) map[string]string {
 	shown := map[string]string{}
 	for key := range store.Keys() {
@@ -131,7 +131,8 @@ func readable(t *testing.T, store *mmapkv.Store) map[string]string {
 	return shown
 }
 
-// FuzzOperations runs the operations that the bytes say, against the model.
+// FuzzOperations runs the operations that the bytes encode, and compares the store with the
+// oracle.
 func FuzzOperations(f *testing.F) {
 	f.Add([]byte("put get delete"), byte(0))
 	f.Add([]byte{0, 1, 2, 200, 201, 202, 90, 91, 92, 254, 255, 100}, byte(1))
@@ -144,8 +145,8 @@ func FuzzOperations(f *testing.F) {
 	})
 }
 
-// scripted is a source of random numbers that come from the fuzzer's bytes, and
-// from a counter once they are used up.
+// scripted is a source of random numbers. They come from the fuzzer's bytes, and from a counter
+// once the bytes are used up.
 type scripted struct {
 	bytes []byte
 	count uint64

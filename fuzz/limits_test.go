@@ -20,9 +20,9 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-var clockSeed = flag.Uint64("clock.seed", 0, "seed of TestClockJumps; 0: a random one")
+var clockSeed = flag.Uint64("clock.seed", 0, "seed of TestClockJumps; 0 draws one")
 
-// limitedStore is a store on a real disk whose values tell their key and version.
+// limitedStore is a store on a real disk whose values name their key and version.
 type limitedStore struct {
 	*mmapkv.Store
 	t        *testing.T
@@ -51,8 +51,8 @@ func (s *limitedStore) check(when string) {
 	}
 }
 
-// TestFewMappings lets a store have so many mappings, from one on, that rotation,
-// compaction, and opening run out of them: all works without.
+// TestFewMappings limits the mappings of a store, so that rotation, compaction and Open run out
+// of them. Everything works without mappings.
 func TestFewMappings(t *testing.T) {
 	for _, limit := range []int{1, 6} {
 		restore := vfs.SetMappingLimit(limit)
@@ -88,7 +88,7 @@ func TestFewMappings(t *testing.T) {
 		s.check("with mappings")
 		segments := s.Stats().Segments
 		if last := segments[len(segments)-1]; !last.Mapped {
-			t.Errorf("limit %d: %s is not mapped, and there are mappings", limit, last.File)
+			t.Errorf("limit %d: %s is not mapped, although mappings are available", limit, last.File)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -96,9 +96,9 @@ func TestFewMappings(t *testing.T) {
 	}
 }
 
-// TestClockJumps sets the clock of a store with goroutines back and forth, by up to
-// a year: nothing hangs or is lost, syncs and compactions come all the same, and a
-// key that expires has its value or none.
+// TestClockJumps sets the clock of a store with goroutines back and forth, by up to a year.
+// Nothing hangs or is lost, syncs and compactions still happen, and a key that expires has its
+// value or none.
 func TestClockJumps(t *testing.T) {
 	const interval = 10 * time.Millisecond
 	seed := *clockSeed
@@ -112,7 +112,7 @@ func TestClockJumps(t *testing.T) {
 	options := mmapkv.Options{SegmentSize: 16 << 10, Sync: fsync.Every(interval)}
 	options.Compaction.BytesPerSecond = 4 << 20
 	inject.Into(&options, &inject.Seams{FS: disk, Now: func() time.Time {
-		// Without the monotonic reading, as after a change by the administrator.
+		// Drop the monotonic reading, as when an administrator sets the clock.
 		return time.Now().Round(0).Add(time.Duration(offset.Load()))
 	}})
 	dir := t.TempDir()
@@ -160,14 +160,13 @@ func TestClockJumps(t *testing.T) {
 	if s.Store, err = mmapkv.Open(dir, &options); err != nil {
 		t.Fatal(err)
 	}
-	s.check("reopened a year before")
+	s.check("reopened a year earlier")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// waitForSync expects the background to sync what is written now, whatever the
-// clock says.
+// waitForSync checks that the background syncs what is written now, whatever the clock says.
 func waitForSync(t *testing.T, disk *errorfs.Disk, s *limitedStore) {
 	t.Helper()
 	s.put(0)
@@ -182,9 +181,9 @@ func waitForSync(t *testing.T, disk *errorfs.Disk, s *limitedStore) {
 	t.Fatal("nothing was synced in a minute")
 }
 
-// TestReopenWhileTheFailedStoreIsViewed closes a store that has failed, and opens
-// its directory again in the same process, all inside a View of the failed one: it
-// keeps its value, whatever the new store does to the files.
+// TestReopenWhileTheFailedStoreIsViewed closes a failed store, and opens its directory again in
+// the same process, all inside a View of the failed store. The View keeps its value, whatever
+// the new store does to the files.
 func TestReopenWhileTheFailedStoreIsViewed(t *testing.T) {
 	dir := t.TempDir()
 	disk := errorfs.New(vfs.OS())
@@ -198,7 +197,7 @@ func TestReopenWhileTheFailedStoreIsViewed(t *testing.T) {
 	for i := range 60 {
 		old.put(i)
 	}
-	disk.Fail(errorfs.Rule{Match: errorfs.Only(errorfs.Datasync), Err: syscall.EIO, Forever: true}) // whose sync comes first is open
+	disk.Fail(errorfs.Rule{Match: errorfs.Only(errorfs.Datasync), Err: syscall.EIO, Forever: true}) // which sync comes first is undefined
 	if err := failed.Put([]byte("doubtful"), nil); !errors.Is(err, mmapkv.ErrFailed) {
 		t.Fatalf("Put when the sync fails: %v", err)
 	}
@@ -206,7 +205,7 @@ func TestReopenWhileTheFailedStoreIsViewed(t *testing.T) {
 
 	var readers sync.WaitGroup
 	done := make(chan bool)
-	for i := range 3 { // more readers of the old store, of other segments
+	for i := range 3 { // more readers of the old store, in other segments
 		key := fmt.Sprint("key ", 20*i)
 		inside := make(chan bool)
 		readers.Go(func() {
@@ -257,7 +256,7 @@ func TestReopenWhileTheFailedStoreIsViewed(t *testing.T) {
 	}
 }
 
-// reopen opens the directory and has every file of before replaced.
+// reopen opens the directory and replaces every old file.
 func (s *limitedStore) reopen(dir string, options *mmapkv.Options) {
 	s.t.Helper()
 	var err error
@@ -265,7 +264,7 @@ func (s *limitedStore) reopen(dir string, options *mmapkv.Options) {
 		s.t.Fatal(err)
 	}
 	if _, err := s.Get([]byte("doubtful")); err != nil && !errors.Is(err, mmapkv.ErrNotFound) {
-		s.t.Errorf("what was in doubt: %v", err)
+		s.t.Errorf("Get of the write in doubt: %v", err)
 	}
 	s.check("reopened")
 	for range 2 {

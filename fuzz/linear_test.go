@@ -29,7 +29,7 @@ type response struct {
 	found bool
 }
 
-// register is what a key is: the last value put, or nothing.
+// register models a key: the last value put, or nothing.
 var register = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		byKey := map[int][]porcupine.Operation{}
@@ -56,14 +56,13 @@ var register = porcupine.Model{
 	},
 }
 
-// historiesOfStore is how many histories a store sees. Its index only grows, so the
-// pages of a new one split again.
+// historiesOfStore is the number of histories of one store. An index only grows, so only a new
+// store splits pages again.
 const historiesOfStore = 10
 
-// TestLinearizable checks histories of Get, Put and Delete from eight goroutines
-// on eight keys, with rotation in tiny segments, compaction in the background and
-// by Compact, and, through hundreds of other keys on tiny pages, the index
-// splitting and rebuilding all the while.
+// TestLinearizable checks histories of Get, Put and Delete from eight goroutines on eight keys.
+// Tiny segments rotate, compaction runs in the background and by Compact, and hundreds of other
+// keys on tiny pages make the index split and rebuild all the time.
 func TestLinearizable(t *testing.T) {
 	const goroutines, operations, keys = 8, 125, 8
 	for _, test := range []struct {
@@ -72,7 +71,7 @@ func TestLinearizable(t *testing.T) {
 	}{
 		{fsync.Never, 100},
 		{fsync.Every(time.Millisecond), 100},
-		{fsync.Always, 5}, // real syncs take their time
+		{fsync.Always, 5}, // real syncs are slow
 	} {
 		t.Run(test.policy.String(), func(t *testing.T) {
 			rotations, runs := 0, 0
@@ -93,21 +92,21 @@ func TestLinearizable(t *testing.T) {
 				}
 				runs += stats.Compaction.Runs
 				last, _, _ := segment.ParseFileName(stats.Segments[len(stats.Segments)-1].File)
-				rotations += int(last) - stats.Compaction.Runs // each run made one at most
+				rotations += int(last) - stats.Compaction.Runs // each run created at most one file
 				if err := store.Close(); err != nil {
 					t.Fatal(err)
 				}
 			}
 			t.Logf("%d histories, %d rotations or more, %d compactions", test.histories, rotations, runs)
 			if rotations < test.histories || runs < test.histories {
-				t.Error("there was too little rotation or compaction")
+				t.Error("too few rotations or compactions")
 			}
 		})
 	}
 }
 
-// openSmall opens an empty store with tiny segments and tiny pages, which compacts
-// whatever is worth anything.
+// openSmall opens an empty store with tiny segments and tiny pages that compacts at little
+// garbage.
 func openSmall(t *testing.T, policy fsync.Policy) *mmapkv.Store {
 	t.Helper()
 	o := &mmapkv.Options{SegmentSize: 16 << 10, Sync: policy}
@@ -121,7 +120,7 @@ func openSmall(t *testing.T, policy fsync.Policy) *mmapkv.Store {
 	return store
 }
 
-// compactAgain calls Compact again and again until it is stopped.
+// compactAgain calls Compact in a loop until stop is called.
 func compactAgain(t *testing.T, store *mmapkv.Store) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -161,7 +160,7 @@ func record(t *testing.T, store *mmapkv.Store, round, goroutines, operations, ke
 				histories[g] = append(histories[g], porcupine.Operation{
 					ClientId: g, Input: in, Output: out, Call: int64(start), Return: int64(time.Since(began)),
 				})
-				// Other keys, so that pages split and are rebuilt.
+				// Other keys, so that pages split and rebuild.
 				other := fmt.Appendf(nil, "other-%d-%d-%d", round, g, i)
 				if err := store.Put(other, []byte("x")); err != nil {
 					t.Errorf("Put: %v", err)

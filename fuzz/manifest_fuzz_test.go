@@ -10,8 +10,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// sealBlocks gives both full copies of a manifest, and the edits behind them,
-// checksums that fit, if their sizes do.
+// sealBlocks gives both full copies of a manifest, and the edits after them, matching
+// checksums, if their sizes fit.
 func sealBlocks(data []byte) []byte {
 	const headerSize, versionAt, sumAt, sizeAt, saltAt = 32, 8, 12, 16, 24
 	data = bytes.Clone(data)
@@ -34,10 +34,10 @@ func sealBlocks(data []byte) []byte {
 }
 
 func sealEdits(half []byte, at int, salt uint64) {
-	const headerSize, sizeAt, leastSize = 24, 16, 72
-	for len(half)-at >= leastSize {
+	const headerSize, sizeAt, minSize = 24, 16, 72
+	for len(half)-at >= minSize {
 		size := binary.LittleEndian.Uint32(half[at+sizeAt:])
-		if size < leastSize || uint64(size) > uint64(len(half)-at) {
+		if size < minSize || uint64(size) > uint64(len(half)-at) {
 			return
 		}
 		edit := half[at:][:size]
@@ -47,7 +47,7 @@ func sealEdits(half []byte, at int, salt uint64) {
 	}
 }
 
-// FuzzManifest: what ParseManifest accepts encodes to something equal.
+// FuzzManifest checks that a manifest that ParseManifest accepts encodes to an equal one.
 func FuzzManifest(f *testing.F) {
 	add := func(data []byte) {
 		f.Add(data, false)

@@ -1,7 +1,6 @@
 //go:build !race && !invariants
 
-// Race builds, and callbacks under the invariants tag, read heap copies, which do
-// not fault.
+// Race builds, and callbacks under the invariants tag, read heap copies, which never fault.
 
 package fuzz
 
@@ -26,15 +25,15 @@ import (
 )
 
 var (
-	mappedFaults = flag.Int64("mapped.faults", 30_000, "TestMappedFaults ends when reads have met so many faults")
-	mappedTime   = flag.Duration("mapped.time", 3*time.Second, "and before, after so long; 0: not before")
-	mappedSeed   = flag.Uint64("mapped.seed", 0, "seed of TestMappedFaults; 0: a random one")
+	mappedFaults = flag.Int64("mapped.faults", 30_000, "number of faults in reads after which TestMappedFaults ends")
+	mappedTime   = flag.Duration("mapped.time", 3*time.Second, "time after which TestMappedFaults ends in any case; 0: no limit")
+	mappedSeed   = flag.Uint64("mapped.seed", 0, "seed of TestMappedFaults; 0 draws one")
 )
 
-// TestMappedFaults cuts the files of stores under concurrent readers, who use
-// every method that reads, and puts the bytes back: a read gives the value or says
-// where the damage is, a value that the file still has is given, nothing hangs,
-// and the store goes on to write and to close.
+// TestMappedFaults truncates the files of stores under concurrent readers that use every read
+// method, and then restores the bytes. A read returns the value or says where the damage is. It
+// returns every value that the file still has. Nothing hangs, and the store can still write and
+// close.
 func TestMappedFaults(t *testing.T) {
 	seed := *mappedSeed
 	if seed == 0 {
@@ -70,20 +69,20 @@ type mappedRun struct {
 	pairs  []*mappedPair
 	files  []*mappedFile
 	stop   atomic.Bool
-	// healing keeps callbacks out while bytes are put back: a callback's fault in a
-	// page that can be read again is taken for an attempt to write.
+	// healing keeps callbacks out while bytes are restored: a callback's fault in a page that
+	// has become readable again would be taken for an attempt to write.
 	healing sync.RWMutex
-	// state is what the files hold; nil while that changes.
+	// state is where the files are cut; nil while that changes.
 	state atomic.Pointer[mappedState]
 }
 
 type mappedFile struct {
 	name    string
 	content []byte
-	tail    bool // it is being written, and cut only at the end
+	tail    bool // the active file, which is cut only at the end of the run
 }
 
-// mappedPair is a key with its value, and where they lie.
+// mappedPair is a key, its value, and where both are stored.
 type mappedPair struct {
 	key, value []byte
 	file       int
@@ -101,11 +100,11 @@ func newMappedRun(t *testing.T, rng *rand.Rand, counts *mappedCounts) *mappedRun
 		p := &mappedPair{key: fmt.Appendf(nil, "key-%05d", i)}
 		size := rng.IntN(6000)
 		if i == 150 {
-			size = 300_000 // so long that the index does not know how long
+			size = 300_000 // too long for the index to store the length
 		}
 		p.value = make([]byte, size)
 		for j := range p.value {
-			p.value[j] = byte(1 + rng.IntN(255)) // no zeros: those of a cut page are wrong
+			p.value[j] = byte(1 + rng.IntN(255)) // no zeros, so that the zeros of a cut page are wrong
 		}
 		put := r.store.Put
 		if i%3 == 0 {
@@ -126,7 +125,7 @@ func newMappedRun(t *testing.T, rng *rand.Rand, counts *mappedCounts) *mappedRun
 
 func (r *mappedRun) open() {
 	options := mmapkv.Options{SegmentSize: 256 << 10, Sync: fsync.Never}
-	options.Compaction.Disabled = true // until the end: records stay where they are
+	options.Compaction.Disabled = true // until the end, so that records stay in place
 	var err error
 	if r.store, err = mmapkv.Open(r.dir, &options); err != nil {
 		r.t.Fatal(err)
@@ -163,11 +162,11 @@ func (r *mappedRun) locate() {
 	}
 	for _, p := range r.pairs {
 		if p.keyEnd == 0 {
-			r.t.Fatalf("%s is in no file", p.key)
+			r.t.Fatalf("no file contains %s", p.key)
 		}
 	}
 	tail := r.pairs[len(r.pairs)-1].file
-	r.files = r.files[:tail+1] // a file prepared for later has nothing to lose
+	r.files = r.files[:tail+1] // drop a file that is prepared for later: it has no records
 	r.files[tail].tail = true
 }
 
@@ -188,7 +187,7 @@ func (r *mappedRun) run() {
 	r.stop.Store(true)
 	r.wait(&readers)
 	r.restoreAll()
-	r.wantAll("once the bytes are back")
+	r.wantAll("after the bytes were restored")
 	r.cutSome(false)
 	r.readEach()
 	r.writeAndClose()
@@ -201,9 +200,9 @@ func (r *mappedRun) wait(readers *sync.WaitGroup) {
 	readers.Wait()
 }
 
-// cutSome cuts some of the files, anywhere. Beside readers it leaves out the tail,
-// and cuts between pages: of a page that is cut within, the rest is zeros, which
-// who has been given a checked value can see, where he faults in lost pages.
+// cutSome cuts some of the files, anywhere. While readers run it skips the tail and cuts only
+// between pages. If it cut within a page, the rest of that page would read as zeros, and a
+// callback with a checked value could see them. Lost pages fault instead.
 func (r *mappedRun) cutSome(besideReaders bool) {
 	old := r.state.Swap(nil)
 	next := &mappedState{cut: slices.Clone(old.cut)}
@@ -227,7 +226,7 @@ func (r *mappedRun) cutSome(besideReaders bool) {
 	r.state.Store(next)
 }
 
-// restoreAll puts all bytes back.
+// restoreAll restores all bytes.
 func (r *mappedRun) restoreAll() {
 	r.healing.Lock()
 	defer r.healing.Unlock()
@@ -250,12 +249,11 @@ func (r *mappedRun) restoreAll() {
 	r.state.Store(next)
 }
 
-// mappedReads are the ways to read a key. Each checks what it was given; whole
-// says whether it looks at the value.
+// mappedReads are the ways to read a key. Each checks what it gets.
 var mappedReads = []struct {
 	name  string
-	whole bool
-	calls bool // a function of ours is called with the value
+	whole bool // it reads the value
+	calls bool // it passes the value to a callback
 	by    func(r *mappedRun, p, other *mappedPair) error
 }{
 	{"Get", true, false, func(r *mappedRun, p, _ *mappedPair) error {
@@ -266,7 +264,7 @@ var mappedReads = []struct {
 		kept := []byte("kept")
 		got, err := r.store.AppendGet(kept, p.key)
 		if err != nil && string(got) != "kept" {
-			r.t.Errorf("AppendGet gave %.40q with the error %v", got, err)
+			r.t.Errorf("AppendGet returned %.40q with the error %v", got, err)
 		}
 		return r.same(p, bytes.TrimPrefix(got, kept), err)
 	}},
@@ -276,7 +274,7 @@ var mappedReads = []struct {
 	{"View in View", true, true, func(r *mappedRun, p, other *mappedPair) error {
 		return r.store.View(p.key, func(value []byte) error {
 			_ = r.store.View(other.key, func(inner []byte) error {
-				_ = r.same(p, value, nil) // faults of the outer value are the outer View's
+				_ = r.same(p, value, nil) // the outer View handles faults of the outer value
 				return r.same(other, inner, nil)
 			})
 			return r.same(p, value, nil)
@@ -317,7 +315,7 @@ var mappedReads = []struct {
 	}},
 }
 
-var errWrongValue = errors.New("a wrong value")
+var errWrongValue = errors.New("wrong value")
 
 func (r *mappedRun) same(p *mappedPair, got []byte, err error) error {
 	if err == nil && !bytes.Equal(got, p.value) {
@@ -348,7 +346,7 @@ func (r *mappedRun) read(rng *rand.Rand) {
 	}
 }
 
-// check judges a read by what the files held, if that was the same all the time.
+// check judges a read by what the files held, unless that changed during the read.
 func (r *mappedRun) check(what string, p *mappedPair, whole bool, err error, before *mappedState) {
 	r.count(what, string(p.key), err)
 	if before == nil || r.state.Load() != before {
@@ -359,11 +357,11 @@ func (r *mappedRun) check(what string, p *mappedPair, whole bool, err error, bef
 		end = p.valueEnd
 	}
 	if cut := before.cut[p.file]; (err == nil) != (end <= cut) {
-		r.t.Errorf("%s of %s, which ends at %d of a file that ends at %d: %v", what, p.key, end, cut, err)
+		r.t.Errorf("%s of %s, which ends at offset %d of a file of %d bytes: %v", what, p.key, end, cut, err)
 	}
 }
 
-// count takes nothing but nil and damage with a place.
+// count accepts only nil and a CorruptError that names the file.
 func (r *mappedRun) count(what, key string, err error) {
 	var corrupt *mmapkv.CorruptError
 	switch {
@@ -378,7 +376,7 @@ func (r *mappedRun) count(what, key string, err error) {
 	}
 }
 
-// readAll reads by the methods that go through all keys.
+// readAll reads by the methods that iterate over all keys.
 func (r *mappedRun) readAll() {
 	want := map[string]*mappedPair{}
 	for _, p := range r.pairs {
@@ -386,7 +384,7 @@ func (r *mappedRun) readAll() {
 	}
 	for key := range r.store.Keys() {
 		if want[string(key)] == nil && string(key) != "a copy" {
-			r.t.Errorf("Keys shows %q", key)
+			r.t.Errorf("Keys yields %q", key)
 		}
 	}
 	r.healing.RLock()
@@ -414,7 +412,7 @@ func (r *mappedRun) wantAll(when string) {
 	}
 }
 
-// readEach reads each key in each way, with nobody else about.
+// readEach reads each key in each way, without concurrent readers.
 func (r *mappedRun) readEach() {
 	state := r.state.Load()
 	for _, p := range r.pairs {
@@ -424,17 +422,17 @@ func (r *mappedRun) readEach() {
 	}
 }
 
-// writeAndClose writes to the store whose files are cut, over keys that it cannot
-// read too, compacts and closes it: each works, or says what does not.
+// writeAndClose writes to the store with cut files, also to keys that it cannot read, compacts
+// it and closes it. Each call works or says what is damaged.
 func (r *mappedRun) writeAndClose() {
 	for i := range 100 {
 		p := r.pairs[r.rng.IntN(len(r.pairs))]
-		p.value = fmt.Appendf(nil, "written when the files were cut %d", i)
+		p.value = fmt.Appendf(nil, "written while the files were cut %d", i)
 		if err := r.store.Put(p.key, p.value); err != nil {
 			r.t.Errorf("Put to a store with cut files: %v", err)
 		}
 		if got, err := r.store.Get(p.key); err != nil || !bytes.Equal(got, p.value) {
-			r.t.Errorf("what was written to a store with cut files is %.40q, %v", got, err)
+			r.t.Errorf("Get after Put to a store with cut files: %.40q, %v", got, err)
 		}
 	}
 	if err := r.store.Delete(r.pairs[0].key); err != nil {
@@ -464,7 +462,7 @@ func (r *mappedRun) writeAndClose() {
 	r.close()
 }
 
-// readCut reads each key, and says whether one is damaged.
+// readCut reads each key, and reports whether any is damaged.
 func (r *mappedRun) readCut(when string) (damaged bool) {
 	for _, p := range r.pairs {
 		got, err := r.store.Get(p.key)

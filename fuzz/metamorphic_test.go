@@ -22,16 +22,16 @@ import (
 
 var (
 	metaLists = flag.Int("meta.lists", 40, "how many lists of operations TestOptionsChangeNoAnswer runs")
-	metaSeed  = flag.Uint64("meta.seed", 0, "the seed of the first list of TestOptionsChangeNoAnswer, the next one has the next; 0 draws one")
+	metaSeed  = flag.Uint64("meta.seed", 0, "the seed of the first list of TestOptionsChangeNoAnswer, increased by one for each further list; 0 draws one")
 )
 
-// metaVariants is in how many ways each list is run.
+// metaVariants is the number of ways in which each list is run.
 const metaVariants = 6
 
-// TestOptionsChangeNoAnswer runs one list of operations on stores with different
-// options, of which background work is done at different times, that are closed,
-// killed or neither where the list says that they may be. After each operation all
-// must answer just what a map would, and so the same.
+// TestOptionsChangeNoAnswer runs one list of operations on stores with different options. They
+// do their background work at different times. Where the list allows it, they are closed,
+// killed or neither. After each operation every store must answer exactly as a map would, and
+// so all answer alike.
 func TestOptionsChangeNoAnswer(t *testing.T) {
 	seed := *metaSeed
 	if seed == 0 {
@@ -50,18 +50,18 @@ func TestOptionsChangeNoAnswer(t *testing.T) {
 	}
 	t.Logf("%+v", total)
 	if total.Compactions == 0 || total.Kills == 0 || total.Closes == 0 || total.Steps == 0 {
-		t.Error("one of these did not happen")
+		t.Error("one of these never happened")
 	}
 }
 
-// metaCounts is what happened.
+// metaCounts counts what happened.
 type metaCounts struct{ Operations, Answers, Steps, Compactions, Kills, Closes int }
 
 // metaOp is one operation of a list.
 type metaOp struct {
-	write  []oracle.Op // a change, or a batch; their expiry is the time to live
-	clock  int64       // milliseconds by which the clock moves
-	reopen bool        // a place to close the store, or to kill it, or to do neither
+	write  []oracle.Op // a change, or a batch; Expiry is the time to live
+	clock  int64       // how far the clock moves, in milliseconds
+	reopen bool        // here the store may be closed or killed
 }
 
 var metaKeys = func() (keys []string) {
@@ -71,10 +71,10 @@ var metaKeys = func() (keys []string) {
 	return append(keys, "", "\x00", strings.Repeat("long", 75), strings.Repeat("longer", 700))
 }()
 
-// metaList draws a list. What expires stays so: the clock is set back only as far as
-// brings nothing to life again, which a compaction might or might not have removed.
+// metaList draws a list. Nothing that expired becomes live again: the clock is set back only
+// that far, since a compaction may or may not have removed the record.
 func metaList(rng *rand.Rand) (list []metaOp) {
-	now, expired := int64(0), int64(0) // expired is the time at which something last did
+	now, expired := int64(0), int64(0) // expired is the time at which something last expired
 	var expiries []int64
 	for len(list) < 120 {
 		var op metaOp
@@ -141,15 +141,15 @@ type meta struct {
 	now     int64
 	content oracle.State
 
-	stepOneIn int // how seldom background work is done
+	stepOneIn int // one operation in this many is preceded by background work
 	pageSlots int
-	collide   bool // few hashes for many keys
-	killed    int  // of ten reopens: how many are kills
-	closed    int  // and how many close it
+	collide   bool // many keys share few hashes
+	killed    int  // how many of ten reopens are kills
+	closed    int  // how many of ten reopens are closes
 	ratio     float64
 	disabled  bool
 	policy    fsync.Policy
-	opened    mmapkv.Options // the last one's
+	opened    mmapkv.Options // of the last open
 }
 
 func newMeta(t *testing.T, rng *rand.Rand, counts *metaCounts) *meta {
@@ -165,7 +165,7 @@ func newMeta(t *testing.T, rng *rand.Rand, counts *metaCounts) *meta {
 	return m
 }
 
-// options draws those that may change from one open to the next.
+// options draws the options that may change from one open to the next.
 func (m *meta) options() *mmapkv.Options {
 	return &mmapkv.Options{
 		SegmentSize:      []int64{4 << 10, 4 << 10, 8 << 10, 64 << 10}[m.rng.IntN(4)],
@@ -234,8 +234,8 @@ func (m *meta) run(list []metaOp) {
 	m.must("Close", m.store.Close())
 }
 
-// background does some of the work that goroutines do otherwise, and what a program
-// may do at any time.
+// background does some of the work that goroutines would otherwise do, and calls what a program
+// may call at any time.
 func (m *meta) background() {
 	for m.rng.IntN(m.stepOneIn) == 0 {
 		step := m.steps[m.rng.IntN(len(m.steps))]
@@ -280,7 +280,7 @@ func (m *meta) do(op metaOp) {
 	m.content.Apply(applied)
 }
 
-// write makes a single change in one of two ways.
+// write makes the changes. For a single change it draws one of two ways.
 func (m *meta) write(ops []oracle.Op) {
 	if op := ops[0]; len(ops) == 1 && m.rng.IntN(2) == 0 {
 		key, value := []byte(op.Key), []byte(op.Value)
@@ -309,7 +309,7 @@ func (m *meta) write(ops []oracle.Op) {
 	m.must("Write", m.store.Write(&b))
 }
 
-// check asks for the keys that were written, and now and then for everything.
+// check reads the written keys and one other, and now and then everything.
 func (m *meta) check(written []oracle.Op) {
 	for _, op := range written {
 		m.checkKey(op.Key)
@@ -333,7 +333,7 @@ func (m *meta) checkKey(key string) {
 	}
 	if !there {
 		if !errors.Is(err, mmapkv.ErrNotFound) || !errors.Is(ttlErr, mmapkv.ErrNotFound) {
-			m.fail("Get(%.20q) = %.30q, %v, TTL: %v; nothing is there", key, got, err, ttlErr)
+			m.fail("Get(%.20q) = %.30q, %v, TTL: %v; the key is absent", key, got, err, ttlErr)
 		}
 		return
 	}
@@ -358,7 +358,7 @@ func (m *meta) checkAll() {
 	ranged := map[string]string{}
 	m.must("Range", m.store.Range(func(key, value []byte) error {
 		if _, twice := ranged[string(key)]; twice {
-			return fmt.Errorf("%.20q comes twice", key)
+			return fmt.Errorf("%.20q is shown twice", key)
 		}
 		ranged[string(key)] = string(value)
 		return nil
@@ -372,10 +372,10 @@ func (m *meta) checkAll() {
 	}
 	slices.Sort(keys)
 	if !slices.Equal(keys, slices.Sorted(maps.Keys(want))) {
-		m.fail("Keys yields %.300q; want those of %.300v", keys, want)
+		m.fail("Keys yields %.300q; want the keys of %.300v", keys, want)
 	}
-	// What has expired counts until somebody meets it.
+	// Len counts expired keys until a call finds them expired.
 	if n := m.store.Len(); n < len(want) || n > len(m.content) {
-		m.fail("Len is %d; there are %d, and %d with what has expired", n, len(want), len(m.content))
+		m.fail("Len is %d; there are %d keys, %d with the expired ones", n, len(want), len(m.content))
 	}
 }

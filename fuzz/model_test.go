@@ -26,9 +26,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// TestStoreIsAModelMap takes random actions on a store and on a map whose values
-// expire, and compares all that the store's methods return. rapid prints how to
-// replay a failure.
+// TestStoreIsAModelMap performs random actions on a store and on a map whose values expire, and
+// compares everything that the store's methods return. rapid prints how to replay a failure.
 func TestStoreIsAModelMap(t *testing.T) {
 	t.Run("in memory", func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
@@ -58,7 +57,7 @@ func TestStoreIsAModelMap(t *testing.T) {
 type model struct {
 	disk      vfs.FS
 	dir       string
-	byHand    bool // the test takes the steps of the background
+	byHand    bool // the test runs the background steps
 	policy    fsync.Policy
 	pageSlots int
 	hash      func(key []byte) (hash uint64, check uint32)
@@ -71,10 +70,10 @@ type model struct {
 	serial  int // numbers the values
 }
 
-// entry is a value that was put and neither overwritten nor deleted. An expired
-// one is out of reach at once; whether it comes back when the clock is turned back
-// depends on who has met it meanwhile. Open leaves it out of the index, the sweep
-// takes it from there, and compaction may take it from the index and from the disk.
+// entry is a value that was put and neither overwritten nor deleted. Reads stop finding it as
+// soon as it expires. Whether it reappears when the clock is set back depends on what happened
+// in between: Open leaves expired entries out of the index, the sweep removes them from the
+// index, and compaction may remove them from the index and from the disk.
 type entry struct {
 	value   string
 	expiry  int64 // Unix milliseconds; 0: never
@@ -90,8 +89,8 @@ const (
 	yes
 )
 
-// The keys: empty, short, of every length modulo the alignment, longer than a
-// segment, as long as can be.
+// The keys: empty, short, of every length modulo the alignment, longer than a segment, of the
+// maximum length.
 var modelKeys = func() (keys []string) {
 	for n := range 20 {
 		keys = append(keys, strings.Repeat("k", n))
@@ -104,7 +103,7 @@ var modelKeys = func() (keys []string) {
 }()
 
 var (
-	// Few of the keys come often, and the very long ones seldom.
+	// Draws the very long keys seldom.
 	keyGenerator = rapid.Custom(func(t *rapid.T) string {
 		n := rapid.IntRange(0, len(modelKeys)-1).Draw(t, "key")
 		if n >= len(modelKeys)-2 && rapid.IntRange(0, 3).Draw(t, "not so long") != 0 {
@@ -112,7 +111,8 @@ var (
 		}
 		return modelKeys[n]
 	})
-	// From nothing to what takes many segments' room and has a file of its own.
+	// From nothing to values that are larger than several segments and have a file of their
+	// own.
 	sizeGenerator = rapid.OneOf(rapid.IntRange(0, 60), rapid.IntRange(0, 60), rapid.IntRange(600, 1500),
 		rapid.IntRange(3900, 4200), rapid.SampledFrom([]int{0, 5000, 20_000, 70_000}))
 	ttlGenerator = rapid.OneOf(
@@ -141,7 +141,7 @@ func newModel(t *rapid.T, disk vfs.FS, dir string, byHand bool) *model {
 
 func (m *model) now() int64 { return m.clock.Load() }
 
-// open opens the store; what has expired by now is not in its index then.
+// open opens the store, and notes that expired entries are not in its index.
 func (m *model) open(t *rapid.T, readOnly bool) {
 	o := &mmapkv.Options{
 		SegmentSize: int64(rapid.SampledFrom([]int{4 << 10, 4 << 10, 8 << 10}).Draw(t, "segment size")),
@@ -175,7 +175,7 @@ func (m *model) open(t *rapid.T, readOnly bool) {
 
 func (m *model) expired(e *entry) bool { return e.expiry != 0 && e.expiry <= m.now() }
 
-// compacted says that a compaction may have met all that has expired.
+// compacted notes that a compaction may have removed any expired entry.
 func (m *model) compacted() {
 	m.swept(unknown)
 	for _, e := range m.entries {
@@ -193,8 +193,8 @@ func (m *model) expiryAfter(ttl time.Duration) int64 {
 	return max(time.UnixMilli(m.now()).Add(ttl).UnixMilli(), 1)
 }
 
-// find is what a read of the key must find. Where that cannot be known the store
-// decides, once.
+// find returns what a read of the key must find. Where the model cannot know it, the store's
+// first answer decides.
 func (m *model) find(t *rapid.T, key string) (e *entry, found bool) {
 	e = m.entries[key]
 	if e == nil || m.expired(e) {
@@ -213,7 +213,7 @@ func (m *model) find(t *rapid.T, key string) (e *entry, found bool) {
 	return e, e.indexed == yes
 }
 
-// newValue draws a value like no other.
+// newValue draws a unique value.
 func (m *model) newValue(t *rapid.T) string {
 	m.serial++
 	piece := fmt.Sprint("value ", m.serial, "; ")
@@ -221,7 +221,8 @@ func (m *model) newValue(t *rapid.T) string {
 	return strings.Repeat(piece, size/len(piece)+1)[:size]
 }
 
-// actions are what may happen, and, without a name, what must hold after each.
+// actions are the actions that may happen. The one without a name checks what must hold after
+// each.
 func (m *model) actions() map[string]func(*rapid.T) {
 	actions := map[string]func(*rapid.T){
 		"":               m.checkLen,
@@ -254,8 +255,8 @@ func (m *model) must(t *rapid.T, what string, err error) {
 	}
 }
 
-// writing calls write with copies that are then overwritten: a store must not
-// keep its caller's slices.
+// writing calls write with copies, and then overwrites them: a store must not keep its caller's
+// slices.
 func writing(key, value string, write func(key, value []byte) error) error {
 	k, v := []byte(key), []byte(value)
 	err := write(k, v)
@@ -288,8 +289,8 @@ func (m *model) doDelete(t *rapid.T) {
 	m.checkKey(t, key)
 }
 
-// doWrite writes a batch, in which a key may come several times; some of them
-// twice, with the time to live starting anew.
+// doWrite writes a batch, which may contain a key several times. It writes some batches twice;
+// the second write starts the time to live anew.
 func (m *model) doWrite(t *rapid.T) {
 	var b mmapkv.Batch
 	var apply []func()
@@ -332,8 +333,7 @@ func (m *model) doPutMany(t *rapid.T) {
 	}
 }
 
-// doPutInView gives a key the value that View is showing of another one, or of
-// the same.
+// doPutInView puts the value that a View shows of another key, or of the same.
 func (m *model) doPutInView(t *rapid.T) {
 	from, to := keyGenerator.Draw(t, "from"), keyGenerator.Draw(t, "to")
 	e, found := m.find(t, from)
@@ -350,7 +350,7 @@ func (m *model) doPutInView(t *rapid.T) {
 	m.checkKey(t, to)
 }
 
-// doRefusedWrites asks for what must be refused, all of it.
+// doRefusedWrites makes writes that the store must refuse, as a whole.
 func (m *model) doRefusedWrites(t *rapid.T) {
 	key, tooLong := []byte(keyGenerator.Draw(t, "key")), make([]byte, mmapkv.MaxKeySize+1)
 	var large, late mmapkv.Batch
@@ -395,7 +395,7 @@ func (m *model) doStep(t *rapid.T) {
 	}
 }
 
-// swept says what is left in the index of what has expired: no more than that.
+// swept notes that a sweep ran: at most left remains in the index of expired entries.
 func (m *model) swept(left maybe) {
 	for _, e := range m.entries {
 		if m.expired(e) {
@@ -412,7 +412,7 @@ func (m *model) reopen(t *rapid.T) {
 	m.checkAll(t)
 }
 
-// doReadOnly looks at the store through one that is open read-only.
+// doReadOnly opens the store read-only and checks it.
 func (m *model) doReadOnly(t *rapid.T) {
 	m.close(t)
 	m.open(t, true)
@@ -442,22 +442,22 @@ func (m *model) close(t *rapid.T) {
 	}
 }
 
-// checkLen compares Len, in which what has expired counts until it is met.
+// checkLen checks Len, which counts expired entries until the store finds them expired.
 func (m *model) checkLen(t *rapid.T) {
 	if !m.byHand {
-		m.swept(unknown) // the background may have been there
+		m.swept(unknown) // the background sweep may have run
 	}
-	least, most := 0, 0
+	low, high := 0, 0
 	for _, e := range m.entries {
 		if e.indexed == yes {
-			least++
+			low++
 		}
 		if e.indexed != no {
-			most++
+			high++
 		}
 	}
-	if n := m.store.Len(); n < least || n > most || m.store.Stats().Keys != n {
-		t.Fatalf("Len is %d; want %d to %d", n, least, most)
+	if n := m.store.Len(); n < low || n > high || m.store.Stats().Keys != n {
+		t.Fatalf("Len is %d; want %d to %d", n, low, high)
 	}
 }
 
@@ -495,7 +495,7 @@ func (m *model) checkKey(t *rapid.T, key string) {
 			}
 		}
 		if calls > 0 || string(after) != "before" || cap(after) != cap(before) {
-			t.Fatalf("reads of %.20q, which is not there, have called back %d times and left %q", key, calls, after)
+			t.Fatalf("reads of the absent key %.20q called back %d times and returned %q", key, calls, after)
 		}
 		return
 	}
@@ -509,7 +509,7 @@ func (m *model) checkKey(t *rapid.T, key string) {
 		t.Fatalf("GetMany shows %.40q for %.20q, %v; want %.40q", many, key, manyErr, e.value)
 	}
 	if appended != nil || string(after) != "before"+e.value {
-		t.Fatalf("AppendGet(%.20q) = %.40q, %v; want %.40q behind what was there", key, after, appended, e.value)
+		t.Fatalf("AppendGet(%.20q) = %.40q, %v; want %.40q appended", key, after, appended, e.value)
 	}
 	want := time.UnixMilli(e.expiry).Sub(time.UnixMilli(m.now()))
 	if ttlErr != nil || expires != (e.expiry != 0) || expires && left != want {
@@ -517,7 +517,7 @@ func (m *model) checkKey(t *rapid.T, key string) {
 	}
 }
 
-// checkAll compares the whole content, by every way to read.
+// checkAll compares the whole content, in every way to read.
 func (m *model) checkAll(t *rapid.T) {
 	t.Helper()
 	want := map[string]string{}
@@ -530,7 +530,7 @@ func (m *model) checkAll(t *rapid.T) {
 	ranged := map[string]string{}
 	m.must(t, "Range", m.store.Range(func(key, value []byte) error {
 		if _, twice := ranged[string(key)]; twice {
-			return fmt.Errorf("%.20q comes twice", key)
+			return fmt.Errorf("%.20q is shown twice", key)
 		}
 		ranged[string(key)] = string(value)
 		return nil
@@ -542,7 +542,7 @@ func (m *model) checkAll(t *rapid.T) {
 	for key := range m.store.Keys() {
 		keys++
 		if _, there := want[string(key)]; !there {
-			t.Fatalf("Keys yields %.20q, which is not there", key)
+			t.Fatalf("Keys yields the absent key %.20q", key)
 		}
 		delete(want, string(key))
 	}
@@ -552,9 +552,9 @@ func (m *model) checkAll(t *rapid.T) {
 	m.checkLen(t)
 }
 
-// account is what the records of one file, or their entries in its hint, take in
-// bytes, of all and of those that the index points to: at least and at most.
-type account struct{ records, hints, least, most int64 }
+// account counts the bytes of one file: all its records, all its hint entries, and the minimum
+// and maximum of what the index points to, hint entries included.
+type account struct{ records, hints, minLive, maxLive int64 }
 
 // checkAccounts compares what Stats says of live and dead bytes with a count of
 // the records on disk. The store is closed, or has just been opened.
@@ -564,10 +564,10 @@ func (m *model) checkAccounts(t *rapid.T, stats mmapkv.Stats) {
 	var live, dead int64
 	for _, s := range stats.Segments {
 		a := want[s.File]
-		// Of hints no more can be dead than there are, and they come late.
-		if s.LiveBytes < a.least || s.LiveBytes > a.most ||
+		// Hint entries are counted late, so the sum may lack some of them.
+		if s.LiveBytes < a.minLive || s.LiveBytes > a.maxLive ||
 			s.LiveBytes+s.DeadBytes < a.records || s.LiveBytes+s.DeadBytes > a.records+a.hints {
-			t.Fatalf("Stats says %+v; counted are %+v", s, a)
+			t.Fatalf("Stats says %+v; the files have %+v", s, a)
 		}
 		live, dead = live+s.LiveBytes, dead+s.DeadBytes
 		delete(want, s.File)
@@ -580,7 +580,7 @@ func (m *model) checkAccounts(t *rapid.T, stats mmapkv.Stats) {
 	}
 }
 
-// count reads all files of the log after a clean Close.
+// count reads all segments after a clean Close.
 func (m *model) count(t *rapid.T) map[string]account {
 	dir, err := m.disk.OpenDir(m.dir)
 	m.must(t, "OpenDir", err)
@@ -626,17 +626,17 @@ func (m *model) count(t *rapid.T) map[string]account {
 		}
 		bytes := p.size + segment.HintEntrySize(len(key))
 		if e.indexed == yes {
-			a.least += bytes
+			a.minLive += bytes
 		}
 		if e.indexed != no {
-			a.most += bytes
+			a.maxLive += bytes
 		}
 		accounts[p.file] = a
 	}
 	return accounts
 }
 
-// content is a whole file.
+// content returns the content of a file.
 func (m *model) content(t *rapid.T, dir vfs.Dir, name string) []byte {
 	f, err := dir.OpenReadOnly(name)
 	m.must(t, name, err)

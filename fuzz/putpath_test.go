@@ -15,9 +15,9 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// mostRooms is how many rooms lie between the call of Put and a pwrite at most. No
+// maxRooms is how many rooms lie between the call of Put and a pwrite at most. No
 // path comes to one of them again.
-const mostRooms = 3
+const maxRooms = 3
 
 // TestPathOfAPut counts the rooms that a reader of the code has to cross to follow a
 // Put to the disk. It does not read the code but looks at the stack when the disk is
@@ -36,7 +36,7 @@ func TestPathOfAPut(t *testing.T) {
 		records = records || strings.HasSuffix(path, "segment")
 		rooms := strings.Split(path, " > ")
 		distinct := slices.Compact(slices.Sorted(slices.Values(rooms)))
-		if len(rooms) > mostRooms || len(distinct) < len(rooms) {
+		if len(rooms) > maxRooms || len(distinct) < len(rooms) {
 			t.Errorf("a Put goes through %s", path)
 		}
 	}

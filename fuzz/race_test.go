@@ -2,6 +2,5 @@
 
 package fuzz
 
-// Under the race detector the simulators, which are of one goroutine anyway, take
-// a sample.
+// Under the race detector the simulators run only a sample: they have only one goroutine.
 const sampleOneIn = 10

@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// What the README names as noticing a bug is there: tests, fuzz targets, mutants and
-// programs.
+// Everything that the README names exists: tests, fuzz targets, mutants and programs.
 func TestReadmeNamesWhatThereIs(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	if err != nil {

@@ -15,8 +15,8 @@ const (
 	fuzzOffset = segment.HeaderSize
 )
 
-// The checksums once more, as segment/doc.go has them. A fuzzer never finds one
-// that fits, so without this it would see nothing of what lies behind them.
+// The checksums of segment/doc.go, implemented again. A fuzzer never finds a matching one by
+// itself, so without this it would never reach the code past the checksum tests.
 const (
 	sealHeader   = 0x9ae16a3b2f90404f
 	sealValue    = 0xc3a5c85c97cb3127
@@ -34,8 +34,7 @@ func sealed(content []byte, salt, offset, role uint64) uint32 {
 	return max(sum, 1)
 }
 
-// sealRecord gives the record at the start of data checksums that fit, if its
-// lengths do.
+// sealRecord gives the record at the start of data matching checksums, if its lengths fit.
 func sealRecord(data []byte) []byte {
 	data = bytes.Clone(data)
 	if len(data) < segment.RecordHeaderSize {
@@ -52,8 +51,7 @@ func sealRecord(data []byte) []byte {
 	return data
 }
 
-// boundMemory fails the test when read allocates much more than the bytes it was
-// given can ask for.
+// boundMemory fails the test if read allocates much more than the size of its input justifies.
 func boundMemory(t *testing.T, given int, read func()) {
 	t.Helper()
 	const scanWindow, slack = 1 << 20, 1 << 20
@@ -62,12 +60,12 @@ func boundMemory(t *testing.T, given int, read func()) {
 	read()
 	runtime.ReadMemStats(&after)
 	if grown := after.TotalAlloc - before.TotalAlloc; grown > uint64(32*given+2*scanWindow+slack) {
-		t.Fatalf("%d bytes made it allocate %d", given, grown)
+		t.Fatalf("an input of %d bytes made it allocate %d", given, grown)
 	}
 }
 
-// FuzzRecord: Decode and a Scanner take any bytes, and agree about them; what
-// they accept is what a Draft writes.
+// FuzzRecord checks that Decode and a Scanner handle any bytes and agree about them, and that a
+// Draft writes what they accept.
 func FuzzRecord(f *testing.F) {
 	add := func(data []byte) {
 		f.Add(data, false)
@@ -117,7 +115,7 @@ func readRecord(t *testing.T, data []byte) {
 	}
 }
 
-// writeAgain checks that a Draft makes the same bytes of what was decoded.
+// writeAgain checks that a Draft writes the decoded record as the same bytes.
 func writeAgain(t *testing.T, r *segment.Record, data []byte) {
 	var d segment.Draft
 	switch {
@@ -126,7 +124,7 @@ func writeAgain(t *testing.T, r *segment.Record, data []byte) {
 	case (r.Expiry != 0) == (r.Flags&segment.Expires != 0) && r.Flags&segment.Tombstone == 0:
 		d.Put(r.Key, r.Value, r.Expiry)
 	default:
-		return // valid, but no Draft's: a tombstone that expires, an expiry of 0
+		return // valid, but no Draft writes it: a tombstone that expires, an expiry of 0
 	}
 	if r.Flags&segment.BatchGoesOn != 0 {
 		d.Delete(nil)

@@ -16,7 +16,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// A read fails with EIO only.
+// Reads fail only with EIO.
 var recoveryFaults = []errorfs.Rule{
 	{Err: syscall.EIO}, {Err: syscall.ENOSPC, Match: noRead}, {Err: syscall.ENOSPC, Short: true},
 	{Err: syscall.EMFILE, Match: noRead, Through: true},
@@ -24,9 +24,9 @@ var recoveryFaults = []errorfs.Rule{
 
 func noRead(op errorfs.Op) bool { return op.Kind != errorfs.Read }
 
-// TestEveryCallOfRecoveryFails fails each file call of an Open after a kill or a
-// power cut, once and from then on: Open says so or shows what it would otherwise,
-// and the next one does.
+// TestEveryCallOfRecoveryFails fails each file call of an Open after a kill or a power cut,
+// once or from then on. Open returns the error, or shows what it would show without the fault.
+// The next Open shows that in any case.
 func TestEveryCallOfRecoveryFails(t *testing.T) {
 	runs := 0
 	for seed := range uint64(3) {
@@ -45,7 +45,7 @@ func TestEveryCallOfRecoveryFails(t *testing.T) {
 	t.Logf("%d recoveries with a fault", runs)
 }
 
-// live opens the store and uses it, so that it has files that are not sealed.
+// live opens the store and uses it, so that it has unsealed files.
 func (r *faultRun) live(actions int) {
 	var err error
 	if r.store, err = r.open(r.disk); err != nil {
@@ -61,7 +61,7 @@ func (r *faultRun) live(actions int) {
 	}
 }
 
-// damaged is the disk with a flipped byte in each segment.
+// damaged returns the disk with a flipped bit in each file.
 func (r *faultRun) damaged() *crashfs.Disk {
 	disk := r.disk.Kill()
 	for _, name := range disk.Files() {
@@ -70,7 +70,7 @@ func (r *faultRun) damaged() *crashfs.Disk {
 	return disk
 }
 
-// failEachCall opens clones of the disk with a fault each, and returns how many.
+// failEachCall opens clones of the disk with one fault each, and returns how many.
 func (r *faultRun) failEachCall(disk *crashfs.Disk) (runs int) {
 	clean := errorfs.New(disk.Clone())
 	store, err := r.open(clean)
@@ -90,7 +90,7 @@ func (r *faultRun) failEachCall(disk *crashfs.Disk) (runs int) {
 	return runs
 }
 
-// shown is what the store shows, of each key that can be read.
+// shown returns the value of each key that can be read, and closes the store.
 func (r *faultRun) shown(store interface {
 	Get([]byte) ([]byte, error)
 	Close() error
@@ -106,7 +106,7 @@ func (r *faultRun) shown(store interface {
 	return shown
 }
 
-// openWithFault opens the disk with the rule in force, and then without.
+// openWithFault opens the disk with the rule in force, and then without it.
 func (r *faultRun) openWithFault(disk *crashfs.Disk, rule errorfs.Rule, want map[string]string, damages int) {
 	f := errorfs.New(disk)
 	f.Fail(rule)
@@ -125,7 +125,7 @@ func (r *faultRun) openWithFault(disk *crashfs.Disk, rule errorfs.Rule, want map
 		r.fail("the next Open: %v", err)
 	}
 	if got := len(store.Stats().Recovery.Damages); damages > 0 && got == 0 {
-		r.fail("the next Open reports no damage, and before there was some")
+		r.fail("the next Open reports no damage, but there was some before")
 	}
 	if got := r.shown(store); !maps.Equal(got, want) {
 		r.fail("the next Open shows %d keys, want %d", len(got), len(want))

@@ -27,18 +27,18 @@ import (
 var (
 	rotMutations = flag.Int("rot.mutations", 2000, "how often TestDamageIsLocalAndReported damages each of its stores")
 	rotSeed      = flag.Uint64("rot.seed", 0, "the seed of TestDamageIsLocalAndReported; 0 draws one")
-	rotOnly      = flag.Int("rot.only", -1, "the number of the only damage that TestDamageIsLocalAndReported does; negative: all")
+	rotOnly      = flag.Int("rot.only", -1, "the number of the only damage that TestDamageIsLocalAndReported inflicts; negative: all")
 )
 
-// TestDamageIsLocalAndReported damages the files of a store in all ways it knows,
-// opens it, reads everything, and now and then compacts it and opens it again.
+// TestDamageIsLocalAndReported damages the files of a store in many ways, opens it, reads
+// everything, and now and then compacts it and opens it again.
 //
-// Open refuses, if the manifest or the header of a segment is damaged, or the store
-// is there. Then a key whose newest record is untouched has its value. One whose
-// record was damaged has its value, or a read says that it is damaged, or, where
-// even the key is lost, Open has reported the file: then the key may have an older
-// value, or none. It never has a value that nobody gave it. Nothing else matters:
-// hints, the spare bytes of files, the lock.
+// Open may refuse only if the manifest or the header of a segment is damaged. Otherwise a key
+// whose newest record is untouched has its value. A key whose newest record was damaged has its
+// value, or a read says that it is damaged. If even the key is lost, Open has reported the
+// file, and the key may have an older value or none. No key ever has a value that it was not
+// given. Damage anywhere else does not matter: in hints, in the spare bytes of files, in the
+// lock.
 func TestDamageIsLocalAndReported(t *testing.T) {
 	seed := *rotSeed
 	if seed == 0 {
@@ -61,17 +61,17 @@ func TestDamageIsLocalAndReported(t *testing.T) {
 					r.damage(n)
 				}
 			}
-			t.Logf("%d files, %d keys: %d times refused, %d times all was read, %d keys damaged, %d lost or old and reported, %d lost or old and not known to be synced; at most %d bytes allocated, %d without damage",
+			t.Logf("%d files, %d keys: Open refused %d times, everything was read %d times, %d keys damaged, %d lost or old and reported, %d lost or old and not known to be synced; at most %d bytes allocated, %d without damage",
 				len(r.names), len(r.keys), r.refused, r.intact, r.damaged, r.reported, r.unknown, r.allocated, r.needed)
-			enough := *rotOnly < 0 && *rotMutations/sampleOneIn >= 2000 // that each of these happens
+			enough := *rotOnly < 0 && *rotMutations/sampleOneIn >= 2000 // for each of these to happen
 			if enough && (r.refused == 0 || r.intact == 0 || r.damaged == 0 || r.reported+r.unknown == 0) {
-				t.Error("one of these did not happen")
+				t.Error("one of these never happened")
 			}
 		})
 	}
 }
 
-// rotten is a store to be damaged, and what is known of it.
+// rotten is a store to damage, and what is known about it.
 type rotten struct {
 	t      *testing.T
 	seed   uint64
@@ -86,13 +86,13 @@ type rotten struct {
 	want     map[string]string          // what the store holds
 	written  map[string]map[string]bool // every value that a key ever had
 	headers  map[string]int64           // of the segments: sizes
-	newest   map[string]placedRecord    // of each key
-	unsealed []placedRecord             // of files whose end the manifest does not know, in order
+	newest   map[string]placedRecord    // the newest record of each key
+	unsealed []placedRecord             // records of files whose end the manifest does not know, in order
 	synced   uint64                     // the manifest's watermark
 
 	needed                                      uint64 // bytes allocated to open and read the intact store
 	refused, intact, damaged, reported, unknown int
-	allocated                                   uint64 // at most
+	allocated                                   uint64 // maximum
 }
 
 // placedRecord is a record in a file.
@@ -100,13 +100,13 @@ type placedRecord struct {
 	file         string
 	offset, size int64
 	seq          uint64
-	goesOn       bool // in the next record: they are of one batch
+	goesOn       bool // the next record belongs to the same batch
 	watermark    uint64
 	unsealed     bool
 }
 
-// newRotten makes a store with several versions of its keys in several files: ended,
-// merged, of a long value, and, unless it is closed, not sealed.
+// newRotten creates a store with several versions of its keys in several files: complete ones,
+// merged ones, one of a long value, and, unless the store is closed, unsealed ones.
 func newRotten(t *testing.T, policy fsync.Policy, closed bool, seed uint64) *rotten {
 	l := newLife(t, &census{}, policy, rand.New(rand.NewPCG(seed, 1)))
 	var err error
@@ -139,13 +139,13 @@ func newRotten(t *testing.T, policy fsync.Policy, closed bool, seed uint64) *rot
 	r.keys = slices.Sorted(maps.Keys(r.written))
 	r.needed = r.allocations(func() {
 		if _, shown := r.life(r.disk.Clone(), " without damage").reopened(); !maps.Equal(shown, r.want) {
-			t.Fatalf("without damage it shows %v and not %v", shown, r.want)
+			t.Fatalf("without damage it shows %v, want %v", shown, r.want)
 		}
 	})
 	return r
 }
 
-// op is the i-th write.
+// op draws the i-th write.
 func (r *rotten) op(l *life, i int) oracle.Op {
 	op := oracle.Op{Key: fmt.Sprint("key", l.rng.IntN(25))}
 	size := l.rng.IntN(120)
@@ -168,7 +168,7 @@ func (r *rotten) op(l *life, i int) oracle.Op {
 	return op
 }
 
-// keep copies all that is on a disk to one that has nothing pending.
+// keep copies the files of a disk to one without pending changes.
 func (r *rotten) keep(disk *crashfs.Disk) {
 	r.names = disk.Files()
 	r.disk = crashfs.New()
@@ -218,7 +218,7 @@ func (r *rotten) locate() {
 	}
 }
 
-// batchEnd is the number of the last record of an unsealed record's batch.
+// batchEnd returns the sequence number of the last record of an unsealed record's batch.
 func (r *rotten) batchEnd(p placedRecord) uint64 {
 	for _, other := range r.unsealed {
 		if other.seq >= p.seq && !other.goesOn {
@@ -233,7 +233,7 @@ func (r *rotten) life(disk *crashfs.Disk, ended string) *life {
 		rng: rand.New(rand.NewPCG(r.seed, 2)), disk: disk, now: r.now}
 }
 
-// allocations is how many bytes are allocated meanwhile, by anybody.
+// allocations returns how many bytes the process allocates while do runs.
 func (r *rotten) allocations(do func()) uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(sample)
@@ -243,11 +243,11 @@ func (r *rotten) allocations(do func()) uint64 {
 	return sample[0].Value.Uint64() - before
 }
 
-// most is how many bytes may be allocated to open and read a store that was
-// damaged: somewhat more, for what is read a second time.
-func (r *rotten) most() uint64 { return 2*r.needed + 4<<20 }
+// maxAllocated is how many bytes may be allocated to open and read a damaged store: more than
+// for an intact one, since some things are read twice.
+func (r *rotten) maxAllocated() uint64 { return 2*r.needed + 4<<20 }
 
-// damage does the n-th damage, and looks what comes of it.
+// damage inflicts the n-th damage, and checks the outcome.
 func (r *rotten) damage(n int) {
 	rng := rand.New(rand.NewPCG(r.seed, uint64(n)))
 	m := &mutation{rng: rng, names: r.names, files: maps.Clone(r.files)}
@@ -271,12 +271,13 @@ func (r *rotten) damage(n int) {
 	}()
 	allocated := r.allocations(func() { r.live(l, m, rng.IntN(4) == 0) })
 	r.allocated = max(r.allocated, allocated)
-	if allocated > r.most() {
+	if allocated > r.maxAllocated() {
 		l.fail("%d bytes were allocated", allocated)
 	}
 }
 
-// live opens the damaged store and reads it; and once more when compacted.
+// live opens the damaged store and reads it. If compacted is set, it compacts the store, and
+// reads and opens it again.
 func (r *rotten) live(l *life, m *mutation, compacted bool) {
 	store, err := l.open(l.disk)
 	if err != nil {
@@ -297,7 +298,7 @@ func (r *rotten) live(l *life, m *mutation, compacted bool) {
 		l.fail("Compact: %v", err)
 	}
 	if after := r.read(l, store); !maps.Equal(shown, after) {
-		l.fail("before compaction it shows %v, and then %v", shown, after)
+		l.fail("before compaction it shows %v, then %v", shown, after)
 	}
 	if err := store.Close(); err != nil {
 		l.fail("Close: %v", err)
@@ -306,17 +307,17 @@ func (r *rotten) live(l *life, m *mutation, compacted bool) {
 		l.fail("open again: %v", err)
 	}
 	if again := r.read(l, store); !maps.Equal(shown, again) {
-		l.fail("first it shows %v, and opened again %v", shown, again)
+		l.fail("first it shows %v, when opened again %v", shown, again)
 	}
 }
 
-// touched says whether the newest record of a key is not what it was.
+// touched reports whether the newest record of a key has changed.
 func (r *rotten) touched(m *mutation, key string) bool {
 	p, recorded := r.newest[key]
 	return recorded && r.changed(m, p.file, p.offset, p.size)
 }
 
-// mayRefuse says whether what Open cannot do without is damaged.
+// mayRefuse reports whether something that Open needs is damaged.
 func (r *rotten) mayRefuse(m *mutation) bool {
 	if name := path.Join(storeDir, segment.ManifestName); !bytes.Equal(r.files[name], m.files[name]) {
 		return true
@@ -329,16 +330,16 @@ func (r *rotten) mayRefuse(m *mutation) bool {
 	return false
 }
 
-// changed says whether a piece of a file is not what it was.
+// changed reports whether a piece of a file has changed.
 func (r *rotten) changed(m *mutation, name string, offset, size int64) bool {
 	now := m.files[name]
 	return offset+size > int64(len(now)) || !bytes.Equal(r.files[name][offset:][:size], now[offset:][:size])
 }
 
-// unreadable stands for a value that cannot be read. It is none.
+// unreadable stands for a value that cannot be read. No key has this value.
 const unreadable = "(damaged)"
 
-// read is what each key has.
+// read returns the value of each key, or unreadable.
 func (r *rotten) read(l *life, store *mmapkv.Store) map[string]string {
 	shown := map[string]string{}
 	for _, key := range r.keys {
@@ -360,7 +361,7 @@ func (r *rotten) read(l *life, store *mmapkv.Store) map[string]string {
 	return shown
 }
 
-// readAll compares what all keys have with the ways to read them together.
+// readAll compares the values with what Range and Keys show.
 func (r *rotten) readAll(l *life, store *mmapkv.Store, shown map[string]string) {
 	ranged := map[string]string{}
 	err := store.Range(func(key, value []byte) error {
@@ -377,7 +378,7 @@ func (r *rotten) readAll(l *life, store *mmapkv.Store, shown map[string]string) 
 	for key, value := range shown {
 		switch got, there := ranged[key]; {
 		case value == unreadable && (err == nil || there):
-			l.fail("%s is damaged, and Range shows %.30q, %v", key, got, err)
+			l.fail("%s is damaged, but Range shows %.30q, %v", key, got, err)
 		case value != unreadable && (err == nil && !there || there && got != value || !listed[key]):
 			l.fail("Range has %s %v, %.30q, %v, and Keys %v; Get has %.30q", key, there, got, err, listed[key], value)
 		}
@@ -385,11 +386,11 @@ func (r *rotten) readAll(l *life, store *mmapkv.Store, shown map[string]string) 
 		delete(listed, key)
 	}
 	if len(ranged)+len(listed) > 0 {
-		l.fail("Range shows %v and Keys %v, which are not there", ranged, listed)
+		l.fail("Range shows absent keys %v, and Keys %v", ranged, listed)
 	}
 }
 
-// judge reads everything, and checks that nothing is wrong that needs not be.
+// judge reads everything, and checks that nothing is wrong beyond what the damage explains.
 func (r *rotten) judge(l *life, m *mutation, store *mmapkv.Store) map[string]string {
 	reported := map[string]bool{}
 	for _, d := range store.Stats().Recovery.Damages {
@@ -413,16 +414,16 @@ func (r *rotten) judge(l *life, m *mutation, store *mmapkv.Store) map[string]str
 		case r.forgotten(m, p):
 			r.unknown++
 		default:
-			l.fail("%s is %.30q, there %v, and not %.30q; its newest record is %+v, touched %v; reported is %v",
+			l.fail("%s is %.30q, present %v, want %.30q; its newest record is %+v, touched %v; Open reported %v",
 				key, got, there, r.want[key], p, touched, store.Stats().Recovery.Damages)
 		}
 	}
 	return shown
 }
 
-// forgotten says that a record may be gone, with all behind it, like a torn end:
-// there is damage in the log up to it, or in the rest of its batch, and nothing is
-// left to tell that it was synced.
+// forgotten reports whether a record may be lost, with everything after it, like a torn end:
+// the log is damaged up to it, or in the rest of its batch, and nothing is left that says that
+// it was synced.
 func (r *rotten) forgotten(m *mutation, p placedRecord) bool {
 	if !p.unsealed || r.synced >= p.seq {
 		return false
@@ -442,14 +443,14 @@ func (r *rotten) forgotten(m *mutation, p placedRecord) bool {
 type mutation struct {
 	rng   *rand.Rand
 	names []string
-	files map[string][]byte // content is replaced, never changed
+	files map[string][]byte // content is replaced, never changed in place
 	done  string            // what was done, in words
 }
 
-// sector is what a disk writes at once, in bytes.
+// sector is the number of bytes that a disk writes at once.
 const sector = 512
 
-// mutate does one kind of damage to one file, or two.
+// mutate inflicts one kind of damage on one or two files.
 func (m *mutation) mutate() {
 	name, other := m.file(), m.file()
 	content := bytes.Clone(m.files[name])
@@ -478,10 +479,10 @@ func (m *mutation) mutate() {
 		what = fmt.Sprintf("%d bytes at %d copied to %d", n, from, at)
 	case kind == 8:
 		content = slices.Concat(content[:to], content[from:])
-		what = fmt.Sprintf("bytes %d to %d come twice", from, to)
+		what = fmt.Sprintf("bytes %d to %d doubled", from, to)
 	case kind == 9:
 		content = slices.Delete(content, from, to)
-		what = fmt.Sprintf("bytes %d to %d taken out", from, to)
+		what = fmt.Sprintf("bytes %d to %d removed", from, to)
 	case kind == 10:
 		theirs := bytes.Clone(m.files[other])
 		if other == name {
@@ -502,7 +503,7 @@ func (m *mutation) mutate() {
 	m.done += fmt.Sprintf(" %s: %s;", path.Base(name), what)
 }
 
-// file is any file, more often one with data.
+// file draws a file, preferring segments.
 func (m *mutation) file() string {
 	name := m.names[m.rng.IntN(len(m.names))]
 	if _, kind, _ := segment.ParseFileName(path.Base(name)); kind != segment.SegmentFile && m.rng.IntN(2) == 0 {
@@ -511,7 +512,7 @@ func (m *mutation) file() string {
 	return name
 }
 
-// piece is a few bytes, or a few sectors.
+// piece draws a range of a few bytes or a few sectors.
 func (m *mutation) piece(size int) (from, to int) {
 	if size == 0 {
 		return 0, 0
@@ -524,7 +525,7 @@ func (m *mutation) piece(size int) (from, to int) {
 	return from, min(size, from+sector*(1+m.rng.IntN(4)))
 }
 
-// place is anywhere in a file, more often near its start.
+// place draws an offset in a file, preferring those near its start.
 func (m *mutation) place(size int) int {
 	if m.rng.IntN(6) == 0 {
 		size = min(size, 128)
@@ -532,7 +533,7 @@ func (m *mutation) place(size int) int {
 	return m.rng.IntN(max(size, 1))
 }
 
-// noise is bytes that look random, or are all the same.
+// noise returns random bytes, or bytes that are all the same.
 func (m *mutation) noise(n int) []byte {
 	noise := bytes.Repeat([]byte{byte(cmp.Or(m.rng.IntN(3)*0x7f, 0xff))}, n)
 	if m.rng.IntN(2) == 0 {

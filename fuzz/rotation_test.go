@@ -21,34 +21,33 @@ const (
 	rotationReaders = 4
 )
 
-// TestReadsThroughRotation has readers check every way to read while writers
-// fill thousands of segments: what a read finds was written to that key, whole,
-// is not older than what was acknowledged before the read began, and never older
-// than what the same reader has seen.
+// TestReadsThroughRotation checks every way to read while writers fill thousands of segments.
+// Every value that a read finds was written to that key, and is whole. It is not older than
+// what was acknowledged before the read began, nor than what the same reader has seen.
 func TestReadsThroughRotation(t *testing.T) {
-	// A change to a new file takes the longer the more files there are, so several
-	// stores share the rotations.
+	// A rotation takes longer the more files there are, so several stores share the rotations.
 	const stores, rotations = 6, 500
 	var files int
 	for range stores {
 		files += rotate(t, rotations, mmapkv.Options{Compaction: mmapkv.Compaction{Disabled: true}})
 	}
 	if files < stores*rotations {
-		t.Errorf("%d rotations have made only %d files", stores*rotations, files)
+		t.Errorf("%d rotations made only %d files", stores*rotations, files)
 	}
 }
 
-// TestReadsThroughRotationAndCompaction is TestReadsThroughRotation with files that go
-// away under the readers.
+// TestReadsThroughRotationAndCompaction is TestReadsThroughRotation with compactions that
+// remove files under the readers.
 func TestReadsThroughRotationAndCompaction(t *testing.T) {
 	const rotations = 1000 / sampleOneIn
-	// Of tiny files most is hints and headers, for which writers need not wait.
+	// Tiny files are mostly hints and headers; a high ratio keeps writers from waiting for
+	// space.
 	rotate(t, rotations, mmapkv.Options{Compaction: mmapkv.Compaction{MaxSpaceRatio: 100}})
 }
 
-// rotate writes and reads until a store has rotated so often, somebody has gone
-// through the whole of it, and of the files that compaction takes half are gone. It
-// returns how many files there are then.
+// rotate writes and reads until a store has rotated often enough, a reader has read all of it,
+// and compaction, if enabled, has removed half of the files. It returns the number of files
+// left.
 func rotate(t *testing.T, rotations int64, o mmapkv.Options) (files int) {
 	o.SegmentSize, o.Sync = 4<<10, fsync.Never
 	r := newRotation(t, o)
@@ -74,8 +73,8 @@ func rotate(t *testing.T, rotations int64, o mmapkv.Options) (files int) {
 	return files
 }
 
-// rotation is a store that is written and read at once. Each key has one writer,
-// who counts its versions.
+// rotation is a store that is written and read concurrently. Each key has one writer, which
+// counts its versions.
 type rotation struct {
 	t          *testing.T
 	store      *mmapkv.Store
@@ -85,8 +84,8 @@ type rotation struct {
 	// whose write has returned.
 	begun, acknowledged [rotationKeys]atomic.Int64
 
-	rotations     atomic.Int64 // that the store has told of
-	reads, rounds atomic.Int64 // of one key, and of all
+	rotations     atomic.Int64 // as the store reported them
+	reads, rounds atomic.Int64 // reads of one key, and of the whole store
 
 	// turns keeps the readers from taking all the processor time: each write lets
 	// one of them read for a while. It is closed when the writers are done.
@@ -110,7 +109,7 @@ func newRotation(t *testing.T, o mmapkv.Options) *rotation {
 
 func rotationKey(k int) []byte { return fmt.Appendf(nil, "key %02d", k) }
 
-// rotationValue is a version of a key's value: every piece of it says which.
+// rotationValue returns a version of a key's value. Every piece of the value names the version.
 func rotationValue(k int, version int64) []byte {
 	return bytes.Repeat(fmt.Appendf(nil, "%02d %010d;", k, version), 1+int(version*7%90))
 }
@@ -123,14 +122,13 @@ func (r *rotation) put(k int) {
 	r.acknowledged[k].Store(version)
 }
 
-// done says whether there was enough of everything.
+// done reports whether everything has happened often enough.
 func (r *rotation) done(rotations int64) bool {
 	made := r.rotations.Load()
 	return made >= rotations && r.rounds.Load() > 0 && (!r.compacting || 2*int64(len(r.store.Stats().Segments)) <= made)
 }
 
-// write overwrites the keys that are this writer's until the store has rotated
-// often enough.
+// write overwrites this writer's keys until the rotation is done.
 func (r *rotation) write(writer int, rotations int64) {
 	rng := rand.New(rand.NewPCG(2, uint64(writer)))
 	for !r.done(rotations) && !r.t.Failed() {
@@ -142,7 +140,7 @@ func (r *rotation) write(writer int, rotations int64) {
 	}
 }
 
-// readsPerTurn is how often a reader reads a key before it waits for a write.
+// readsPerTurn is the number of reads of single keys before a reader waits for a write.
 const readsPerTurn = 16
 
 // read reads until the writers are done.
@@ -163,17 +161,17 @@ func (r *rotation) read(rng *rand.Rand) {
 
 // readOne reads a key in one of four ways.
 func (r *rotation) readOne(way, k int, seen *[rotationKeys]int64) {
-	key, least := rotationKey(k), max(seen[k], r.acknowledged[k].Load())
+	key, oldest := rotationKey(k), max(seen[k], r.acknowledged[k].Load())
 	var err error
 	switch way {
 	case 0:
 		var value []byte
 		if value, err = r.store.Get(key); err == nil {
-			seen[k], err = r.check(k, value, least)
+			seen[k], err = r.check(k, value, oldest)
 		}
 	case 1:
 		err = r.store.View(key, func(value []byte) (err error) {
-			seen[k], err = r.check(k, value, least)
+			seen[k], err = r.check(k, value, oldest)
 			return err
 		})
 	case 2:
@@ -181,14 +179,14 @@ func (r *rotation) readOne(way, k int, seen *[rotationKeys]int64) {
 		var value []byte
 		if value, err = r.store.AppendGet([]byte(before), key); err == nil {
 			after, kept := bytes.CutPrefix(value, []byte(before))
-			if seen[k], err = r.check(k, after, least); !kept {
-				err = errors.New("what was there before the value is gone")
+			if seen[k], err = r.check(k, after, oldest); !kept {
+				err = errors.New("AppendGet changed what was before the value")
 			}
 		}
 	default:
 		var has bool
 		if has, err = r.store.Has(key); err == nil && !has {
-			err = errors.New("the key is not there")
+			err = errors.New("the key is absent")
 		}
 	}
 	if err != nil {
@@ -196,24 +194,23 @@ func (r *rotation) readOne(way, k int, seen *[rotationKeys]int64) {
 	}
 }
 
-// check says which version a value is, and what is wrong with it.
-func (r *rotation) check(k int, value []byte, least int64) (version int64, err error) {
+// check returns the version of a value, and what is wrong with it.
+func (r *rotation) check(k int, value []byte, oldest int64) (version int64, err error) {
 	var key int
 	if _, err := fmt.Sscanf(string(value), "%d %d;", &key, &version); err != nil {
-		return least, fmt.Errorf("%.40q is no value: %w", value, err)
+		return oldest, fmt.Errorf("%.40q is not a value: %w", value, err)
 	}
 	if !bytes.Equal(value, rotationValue(k, version)) {
-		return least, fmt.Errorf("%.40q, %d bytes, was never written", value, len(value))
+		return oldest, fmt.Errorf("%.40q, %d bytes, was never written", value, len(value))
 	}
-	if most := r.begun[k].Load(); version < least || version > most {
-		return least, fmt.Errorf("version %d is not between %d and %d", version, least, most)
+	if newest := r.begun[k].Load(); version < oldest || version > newest {
+		return oldest, fmt.Errorf("version %d is not between %d and %d", version, oldest, newest)
 	}
 	return version, nil
 }
 
-// readAll goes through the whole store. Range may leave out a pair that is
-// overwritten, and show an older value beside a newer one, but none that was old
-// when it began.
+// readAll reads the whole store. Range may leave out a pair that is being overwritten, and may
+// show an older value along with a newer one, but not a value that was old when Range began.
 func (r *rotation) readAll(seen *[rotationKeys]int64) {
 	found := map[string]int{}
 	for key := range r.store.Keys() {
@@ -224,16 +221,16 @@ func (r *rotation) readAll(seen *[rotationKeys]int64) {
 			r.t.Errorf("Keys yields key %d %d times, and %d keys in all", k, n, len(found))
 		}
 	}
-	var least [rotationKeys]int64
-	for k := range least {
-		least[k] = max(seen[k], r.acknowledged[k].Load())
+	var oldest [rotationKeys]int64
+	for k := range oldest {
+		oldest[k] = max(seen[k], r.acknowledged[k].Load())
 	}
 	err := r.store.Range(func(key, value []byte) error {
 		var k int
 		if _, err := fmt.Sscanf(string(key), "key %d", &k); err != nil || k >= rotationKeys {
-			return fmt.Errorf("%.40q is no key: %v", key, err)
+			return fmt.Errorf("%.40q is not a key: %v", key, err)
 		}
-		version, err := r.check(k, value, least[k])
+		version, err := r.check(k, value, oldest[k])
 		seen[k] = max(seen[k], version)
 		return err
 	})
@@ -242,8 +239,8 @@ func (r *rotation) readAll(seen *[rotationKeys]int64) {
 	}
 }
 
-// unsynced is a disk whose syncs do nothing: no power is lost here, and thousands
-// of new files would wait for them.
+// unsynced is a disk whose syncs do nothing: this test loses no power, and thousands of new
+// files would wait for the syncs.
 type unsynced struct{ vfs.FS }
 
 func (u unsynced) OpenDir(path string) (vfs.Dir, error) {

@@ -24,11 +24,11 @@ import (
 )
 
 var (
-	salvageRuns = flag.Int("salvage.runs", 1500, "how many damaged stores TestSalvage brings over")
+	salvageRuns = flag.Int("salvage.runs", 1500, "how many damaged stores TestSalvage salvages")
 	salvageSeed = flag.Uint64("salvage.seed", 0, "the seed of TestSalvage; 0 draws one")
 )
 
-// salvage brings the store of a disk over to /new, which it opens.
+// salvage salvages the store of a disk to /new, and opens the new store.
 func (l *life) salvage(disk vfs.FS, o mmapkv.SalvageOptions) (*mmapkv.Store, mmapkv.SalvageReport, error) {
 	o.Options = &mmapkv.Options{SegmentSize: 4 << 10, Sync: fsync.Never}
 	inject.Into(o.Options, &inject.Seams{FS: disk, Now: func() time.Time { return time.UnixMilli(l.now) }, PageSlots: 8, Manual: true})
@@ -40,9 +40,9 @@ func (l *life) salvage(disk vfs.FS, o mmapkv.SalvageOptions) (*mmapkv.Store, mma
 	return store, report, err
 }
 
-// TestSalvage damages random stores in several ways. What Salvage brings over was
-// once the key's value. It is the current one, and nothing is missing and nothing
-// is back, unless the report says that something is lost.
+// TestSalvage damages random stores in several ways. Every salvaged value was once the value of
+// its key. Unless the report says that something is lost, every value is the current one, no
+// key is missing, and no deleted key reappears.
 func TestSalvage(t *testing.T) {
 	seed := *salvageSeed
 	if seed == 0 {
@@ -70,7 +70,7 @@ func TestSalvage(t *testing.T) {
 		}
 		store, report, err := l.salvage(l.disk, o)
 		if harm > 0 && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, mmapkv.ErrVersion)) {
-			continue // nothing is left of it, or it looks like the future
+			continue // nothing is left of the store, or it looks like a later version
 		}
 		if err != nil {
 			l.fail("Salvage: %v", err)
@@ -78,24 +78,24 @@ func TestSalvage(t *testing.T) {
 		if !report.Complete() {
 			incomplete++
 		}
-		// Without a manifest nothing tells where a file had ended.
+		// Without a manifest, Salvage cannot know where a file ended.
 		exact := harm == 0 || report.Complete() && (report.Manifest || !cut)
 		l.judge(l.content(store), history, report, exact)
 		if harm == 0 && !report.Complete() {
-			l.fail("nothing was harmed: %+v", report)
+			l.fail("the report of an undamaged store is not complete: %+v", report)
 		}
 		if err := store.Close(); err != nil {
 			l.fail("Close: %v", err)
 		}
 	}
-	t.Logf("seed %d: %d stores, %d without a manifest, damaged %d times; of %d something was lost", seed, runs, noManifest, damaged, incomplete)
+	t.Logf("seed %d: %d stores, %d without a manifest, damaged %d times; %d lost something", seed, runs, noManifest, damaged, incomplete)
 	if runs > 100 && incomplete == 0 {
 		t.Error("nothing was ever lost")
 	}
 }
 
-// salvageable makes a closed store with several versions of each key, and returns
-// all values that each key ever had.
+// salvageable creates a closed store with several versions of each key, and returns all values
+// that each key ever had.
 func (l *life) salvageable() map[string]map[string]bool {
 	history := map[string]map[string]bool{}
 	store, err := l.open(l.disk)
@@ -150,8 +150,8 @@ func (l *life) setBytes(name string, content []byte) {
 	}
 }
 
-// harm changes a few bytes of a file, or cuts it, or fills a part of it with noise
-// or with another one.
+// harm flips a bit of a file, truncates it, or overwrites a part of it with noise or with the
+// file's own beginning. It reports whether it truncated the file.
 func (l *life) harm() (cut bool) {
 	names := l.disk.Files()
 	name := names[l.rng.IntN(len(names))]
@@ -178,10 +178,10 @@ func (l *life) harm() (cut bool) {
 	return cut
 }
 
-// judge compares what was brought over with what there was.
+// judge compares what was salvaged with what the store held.
 func (l *life) judge(shown map[string]string, history map[string]map[string]bool, report mmapkv.SalvageReport, exact bool) {
 	if len(shown) != report.Keys {
-		l.fail("%d keys are there, %d in the report", len(shown), report.Keys)
+		l.fail("the store has %d keys, the report says %d", len(shown), report.Keys)
 	}
 	for key, value := range shown {
 		if !history[key][value] {
@@ -189,13 +189,13 @@ func (l *life) judge(shown map[string]string, history map[string]map[string]bool
 		}
 	}
 	if want := l.oracle.Current().Visible(l.now); exact && !maps.Equal(shown, want) {
-		l.fail("it has %.300v and not %.300v: %+v", shown, want, report)
+		l.fail("it has %.300v, want %.300v: %+v", shown, want, report)
 	}
 }
 
-// TestSalvageWhileCallsFail has each file call of a salvage fail, once and for
-// ever. What was salvaged all the same is all there, or the report says what is
-// not; otherwise there is no store, or all of it. The old one stays as it was.
+// TestSalvageWhileCallsFail makes each file call of a salvage fail, once or from then on. If
+// Salvage succeeds, the new store is complete, or the report says what is missing. If it fails,
+// there is no new store, or a complete one. The old store does not change.
 func TestSalvageWhileCallsFail(t *testing.T) {
 	for how := range 4 {
 		ignoring, killed := how&1 != 0, how&2 != 0
@@ -247,7 +247,7 @@ func TestSalvageWhileCallsFail(t *testing.T) {
 	}
 }
 
-// writeOn opens the store again and writes to it.
+// writeOn reopens the store and writes to it.
 func (l *life) writeOn(history map[string]map[string]bool) {
 	var err error
 	if l.store, err = l.open(l.disk); err != nil {
@@ -263,17 +263,16 @@ func (l *life) writeOn(history map[string]map[string]bool) {
 	}
 }
 
-// openNew opens what is left of a salvage that has failed.
+// openNew opens what a failed salvage left.
 func (l *life) openNew(disk vfs.FS) (*mmapkv.Store, error) {
 	o := &mmapkv.Options{ReadOnly: true}
 	inject.Into(o, &inject.Seams{FS: disk, Now: func() time.Time { return time.UnixMilli(l.now) }, PageSlots: 8, Manual: true})
 	return mmapkv.Open("/new", o)
 }
 
-// FuzzSalvage salvages a directory in which anything may have happened to any
-// file, or in which the manifest or a segment is whatever the fuzzer likes: no
-// panic, no hang, memory in proportion to the files, and a store that opens and
-// has what the report says. A dry run reports the same.
+// FuzzSalvage salvages a directory in which anything may have happened to any file, or in which
+// the fuzzer chose the manifest or a segment: no panic, no hang, memory in proportion to the
+// files, and a store that opens and has what the report says. A dry run reports the same.
 func FuzzSalvage(f *testing.F) {
 	f.Add(uint64(1), []byte{0, 0, 0, 1, 2, 3}, byte(0), []byte(nil))
 	f.Add(uint64(2), []byte{1, 0, 16, 0xff, 2, 0, 8, 1, 3, 1, 0, 0x80}, byte(1), []byte(nil))
@@ -306,7 +305,7 @@ func FuzzSalvage(f *testing.F) {
 		_, dry, dryErr := l.salvage(disk, o)
 		runtime.ReadMemStats(&after)
 		if grown := after.TotalAlloc - before.TotalAlloc; grown > 64*total+64<<20 {
-			t.Fatalf("salvaging %d bytes has allocated %d", total, grown)
+			t.Fatalf("salvaging %d bytes allocated %d", total, grown)
 		}
 		o.DryRun = false
 		store, report, err := l.salvage(disk, o)
@@ -317,7 +316,7 @@ func FuzzSalvage(f *testing.F) {
 			return
 		}
 		if shown := readable(t, store); len(shown) != report.Keys {
-			t.Fatalf("%d keys are there, %d in the report", len(shown), report.Keys)
+			t.Fatalf("the store has %d keys, the report says %d", len(shown), report.Keys)
 		}
 		if err := store.Close(); err != nil {
 			t.Fatal(err)

@@ -16,20 +16,19 @@ import (
 )
 
 var (
-	recordCalls = flag.Bool("samecalls.record", false, "TestSameCallsAsRecorded records what it sees, rather than compare it")
+	recordCalls = flag.Bool("samecalls.record", false, "TestSameCallsAsRecorded records the calls instead of comparing them")
 	callsDir    = flag.String("samecalls.dir", "", "a directory where TestSameCallsAsRecorded writes the calls of each seed, one a line")
 )
 
-// recordedCalls has a line for each seed: its name, the hash of its calls, and how
-// many they are.
+// recordedCalls has a line for each seed: its name, the hash of its calls, and their number.
 const recordedCalls = "testdata/samecalls.txt"
 
-// TestSameCallsAsRecorded shows that a change which is not meant to change anything
-// makes the same file calls as before, with the same arguments and in the same
-// order. It runs scripts of the other benches: they cross every room of the store,
-// and since a test takes the background's steps, equal code makes equal calls.
+// TestSameCallsAsRecorded checks that a refactored store makes the same file calls as before,
+// with the same arguments and in the same order. It runs scripts of the other benches, which
+// reach every package of the store. The test runs the background steps itself, so equal code
+// makes equal calls.
 //
-// A change that is meant to make other calls records them anew, in its own commit:
+// A change that intends to make other calls records them again, in its own commit:
 //
 //	go test ./fuzz -run SameCallsAsRecorded -samecalls.record
 func TestSameCallsAsRecorded(t *testing.T) {
@@ -46,7 +45,7 @@ func TestSameCallsAsRecorded(t *testing.T) {
 					sum := sumCalls(t, uint64(seed), script.run)
 					seen.add(name, sum)
 					if !*recordCalls && recorded[name] != sum {
-						t.Errorf("other file calls than recorded: %s, and not %s\n%s", sum, recorded[name], howToCompare(t))
+						t.Errorf("the file calls differ from the recorded ones: %s, want %s\n%s", sum, recorded[name], howToCompare(t))
 					}
 				})
 			}
@@ -55,10 +54,10 @@ func TestSameCallsAsRecorded(t *testing.T) {
 	switch {
 	case !*recordCalls:
 		if len(recorded) != seeds {
-			t.Errorf("%d seeds are recorded of %d", len(recorded), seeds)
+			t.Errorf("%d of %d seeds are recorded", len(recorded), seeds)
 		}
 	case t.Failed() || len(seen.sums) != seeds:
-		t.Errorf("nothing is recorded: %d seeds were run of %d", len(seen.sums), seeds)
+		t.Errorf("nothing was recorded: %d of %d seeds were run", len(seen.sums), seeds)
 	default:
 		writeCalls(t, seen.sums)
 	}
@@ -71,8 +70,8 @@ func TestSameCallsAsRecorded(t *testing.T) {
 	}
 }
 
-// sumCalls runs a script and returns what its line in the record says. The calls go
-// to a file if they are wanted.
+// sumCalls runs a script and returns what its line in the record should say. With
+// -samecalls.dir it also writes the calls to a file.
 func sumCalls(t *testing.T, seed uint64, run func(*caller)) string {
 	c := &caller{t: t, seed: seed}
 	if *callsDir == "" {
@@ -95,21 +94,21 @@ func sumCalls(t *testing.T, seed uint64, run func(*caller)) string {
 
 func (c *caller) sum() string { return fmt.Sprint(c.calls.Sum(), " ", c.calls.Calls()) }
 
-// callsFile is the name of the file that the calls of a seed go to.
+// callsFile returns the name of the file for the calls of a seed.
 func callsFile(t *testing.T) string {
 	_, seed, _ := strings.Cut(t.Name(), "/")
 	return strings.ReplaceAll(seed, "/", "-") + ".calls"
 }
 
-// howToCompare tells how to see the first call that is another one.
+// howToCompare says how to find the first call that differs.
 func howToCompare(t *testing.T) string {
 	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
-	return fmt.Sprintf("to see the first other call, run this here with DIR=/tmp/after, and at the commit before with DIR=/tmp/before:\n"+
+	return fmt.Sprintf("to find the first call that differs, run this here with DIR=/tmp/after, and at the commit before with DIR=/tmp/before:\n"+
 		"\tmkdir -p $DIR; go test ./fuzz -run '%s' -samecalls.dir=$DIR\n"+
 		"\tdiff /tmp/before/%[2]s /tmp/after/%[2]s | head", pattern, callsFile(t))
 }
 
-// callSums is what the seeds have come to.
+// callSums collects the sums of the seeds.
 type callSums struct {
 	mu   sync.Mutex // guards sums
 	sums map[string]string
@@ -121,7 +120,7 @@ func (c *callSums) add(name, sum string) {
 	c.sums[name] = sum
 }
 
-// readCalls reads the record; there need be none when one is to be made.
+// readCalls reads the record, which may be missing while recording.
 func readCalls(t *testing.T) map[string]string {
 	content, err := os.ReadFile(recordedCalls)
 	if err != nil && !*recordCalls {

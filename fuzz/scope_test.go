@@ -20,26 +20,25 @@ import (
 )
 
 var (
-	scopeLength = flag.Int("scope.length", 2, "the small scope test takes all sequences of at most so many operations")
-	scopeSample = flag.Int("scope.sample", 100, "how many of the sequences that are one operation longer the small scope test draws, for each policy")
-	scopeSeed   = flag.Uint64("scope.seed", 0, "the seed of what the small scope test draws; 0 draws one")
-	scopeOnly   = flag.String("scope.only", "", `the only sequence that the small scope test takes, such as "put a, rotate, compact"`)
+	scopeLength = flag.Int("scope.length", 2, "the small scope test runs all sequences of at most this many operations")
+	scopeSample = flag.Int("scope.sample", 100, "how many sequences of one more operation the small scope test draws for each policy")
+	scopeSeed   = flag.Uint64("scope.seed", 0, "the seed of the small scope test; 0 draws one")
+	scopeOnly   = flag.String("scope.only", "", `the only sequence that the small scope test runs, such as "put a, rotate, compact"`)
 )
 
 const (
-	// mostSubsets is how many subsets of the pending changes are gone through at one
-	// call. Where there are more, so many again are drawn.
-	mostSubsets = 512
-	// tornVariants is how many states with torn writes, odd lengths and stale blocks
-	// are drawn at one call, beside the subsets.
+	// maxSubsets is how many subsets of the pending changes are enumerated at one call. If
+	// there are more, as many again are drawn at random.
+	maxSubsets = 512
+	// tornVariants is how many states with torn writes, odd lengths and stale blocks are drawn
+	// at one call, in addition to the subsets.
 	tornVariants = 2
 )
 
-// TestSmallScope takes every sequence of a few operations on two keys, cuts the
-// power at every file call of it, and opens what is left: for every subset of the
-// changes that were not synced, each there or not, in whatever combination of
-// files, and some in which writes are torn. So there is no rare case among these
-// that the seeds of TestCrashStates might miss.
+// TestSmallScope runs every sequence of a few operations on two keys, cuts the power at each of
+// its file calls, and opens what is left: for every subset of the unsynced changes, across all
+// files, and for some states with torn writes. So it also covers the rare cases that the seeds
+// of TestCrashStates might miss.
 func TestSmallScope(t *testing.T) {
 	seed := *scopeSeed
 	if seed == 0 {
@@ -52,8 +51,8 @@ func TestSmallScope(t *testing.T) {
 		t.Run(policy.String(), func(t *testing.T) {
 			s.all(t)
 			t.Cleanup(func() {
-				t.Logf("%d sequences, %d ends at %d calls, %d distinct states with what is expected of them; at %d calls there were more than %d subsets: the first ones, and as many drawn",
-					s.sequences.Load(), s.ends.Load(), s.calls.Load(), s.census.states.Load(), s.exploded.Load(), mostSubsets)
+				t.Logf("%d sequences, %d ends at %d calls, %d distinct states with what a store may show; at %d calls there were more than %d subsets: the first ones were taken, and as many drawn",
+					s.sequences.Load(), s.ends.Load(), s.calls.Load(), s.census.states.Load(), s.exploded.Load(), maxSubsets)
 			})
 		})
 	}
@@ -63,10 +62,10 @@ func TestSmallScope(t *testing.T) {
 type scope struct {
 	policy fsync.Policy
 	seed   uint64
-	census *census // of all sequences: many come by the same states
+	census *census // of all sequences, since many reach the same states
 
 	sequences, calls, ends atomic.Int64
-	exploded               atomic.Int64 // calls with more than mostSubsets subsets
+	exploded               atomic.Int64 // calls with more than maxSubsets subsets
 }
 
 // scopeOp is one operation of a sequence.
@@ -98,7 +97,7 @@ var scopeOps = []scopeOp{
 			l.fail("open after Close: %v", err)
 		}
 	}},
-	// Here recovery, too, ends at every call.
+	// Here recovery is cut at every call too.
 	{"kill", func(l *life) {
 		cut := l.disk.OnCall
 		l.disk = l.disk.Kill()
@@ -111,7 +110,7 @@ var scopeOps = []scopeOp{
 	}},
 }
 
-// scopeSync is a Sync; where the policy has a clock, that of the background.
+// scopeSync syncs: by the background step if the policy has an interval, otherwise by Sync.
 func scopeSync(l *life) {
 	if l.policy != fsync.Always && l.policy != fsync.Never {
 		l.now += 200
@@ -124,15 +123,15 @@ func scopeSync(l *life) {
 	l.oracle.Synced()
 }
 
-// scopePut puts what nobody has put before.
+// scopePut puts a value that was never put before.
 func scopePut(l *life, key string) oracle.Op {
 	l.serial++
 	return oracle.Op{Key: key, Value: fmt.Sprint(key, l.serial)}
 }
 
-// scopeRotate writes a batch that fits into no file that has records, and has the
-// background seal the file before it and prepare the next. Three of the batch's
-// records are dead at once: there is something to compact.
+// scopeRotate writes a batch that does not fit into a file that has records. Then the
+// background steps seal the file before it and prepare the next. Three of the batch's records
+// are dead at once, so there is something to compact.
 func scopeRotate(l *life) {
 	var ops []oracle.Op
 	for range 4 {
@@ -145,7 +144,7 @@ func scopeRotate(l *life) {
 	l.stepAll("prepare")
 }
 
-// stepAll takes the steps of one name.
+// stepAll runs the steps with the given name.
 func (l *life) stepAll(name string) {
 	for _, step := range l.steps {
 		if step.Name == name {
@@ -154,8 +153,8 @@ func (l *life) stepAll(name string) {
 	}
 }
 
-// all takes all sequences up to the length, those that begin alike in one subtest,
-// and a sample of the longer ones.
+// all runs all sequences up to the length, with one subtest for each first operation, and a
+// sample of longer ones.
 func (s *scope) all(t *testing.T) {
 	if *scopeOnly != "" {
 		s.run(t, parseScope(t, *scopeOnly))
@@ -187,7 +186,7 @@ func (s *scope) all(t *testing.T) {
 	})
 }
 
-// below runs a sequence, and all that begin with it.
+// below runs a sequence, and all sequences that begin with it.
 func (s *scope) below(t *testing.T, ops []scopeOp) {
 	s.run(t, ops)
 	if len(ops) < *scopeLength {
@@ -201,22 +200,22 @@ func parseScope(t *testing.T, list string) (ops []scopeOp) {
 	for name := range strings.SplitSeq(list, ", ") {
 		i := slices.IndexFunc(scopeOps, func(op scopeOp) bool { return op.name == name })
 		if i < 0 {
-			t.Fatalf("%q is no operation", name)
+			t.Fatalf("%q is not an operation", name)
 		}
 		ops = append(ops, scopeOps[i])
 	}
 	return ops
 }
 
-// run runs a sequence, and ends it at every call of its last operation; those
-// before it are the last ones of other sequences.
+// run runs a sequence, and ends it at every call of its last operation. The earlier operations
+// are the last ones of other sequences.
 func (s *scope) run(t *testing.T, ops []scopeOp) {
 	s.sequences.Add(1)
 	var names []string
 	for _, op := range ops {
 		names = append(names, op.name)
 	}
-	// The salts are the same in all sequences, so that equal states are met again.
+	// All sequences use the same salts, so that the census recognizes equal states.
 	l := newLife(t, s.census, s.policy, rand.New(rand.NewPCG(1, 1)))
 	l.name = fmt.Sprintf("%s, -scope.only=%q", s.policy, strings.Join(names, ", "))
 	torn := rand.New(rand.NewPCG(s.seed, uint64(crc32.ChecksumIEEE([]byte(l.name)))))
@@ -235,22 +234,22 @@ func (s *scope) run(t *testing.T, ops []scopeOp) {
 		op.do(l)
 	}
 	l.disk.OnCall = nil
-	s.cut(l, ", ended behind its last call", torn)
+	s.cut(l, ", ended after its last call", torn)
 	l.compare(l.store, l.oracle.Current().Visible(l.now))
 	if err := l.store.Close(); err != nil {
 		l.fail("Close: %v", err)
 	}
 }
 
-// cut ends the program here, in every way there is.
+// cut ends the program here, in every way.
 func (s *scope) cut(l *life, ended string, torn *rand.Rand) {
 	s.calls.Add(1)
 	s.examine(l, l.disk.Kill(), false, ended+", killed")
 	subsets := 0
-	for e := crashfs.Enumerate(mostSubsets); e.Next(); subsets++ {
-		if subsets == mostSubsets {
+	for e := crashfs.Enumerate(maxSubsets); e.Next(); subsets++ {
+		if subsets == maxSubsets {
 			s.exploded.Add(1)
-			s.draw(l, mostSubsets, ended+", a subset lost", torn, l.disk.PowerCutWhole)
+			s.draw(l, maxSubsets, ended+", a subset lost", torn, l.disk.PowerCutWhole)
 			break
 		}
 		s.examine(l, l.disk.PowerCutWhole(e), true, fmt.Sprint(ended, ", subset ", subsets, " kept"))
@@ -258,15 +257,15 @@ func (s *scope) cut(l *life, ended string, torn *rand.Rand) {
 	s.draw(l, tornVariants, ended+", torn", torn, l.disk.PowerCut)
 }
 
-// draw ends the program so often in ways that are drawn.
+// draw ends the program n times in random ways.
 func (s *scope) draw(l *life, n int, ended string, rng *rand.Rand, cut func(crashfs.Chooser) *crashfs.Disk) {
 	for range n {
 		s.examine(l, cut(chooser{rng}), true, ended)
 	}
 }
 
-// examine opens what is left, has the oracle judge it, cuts the power, opens it
-// again and compacts it: what has been shown once stays.
+// examine opens what is left and lets the oracle judge it. Then it cuts the power, opens the
+// store again and compacts it. What the store has shown once must stay.
 func (s *scope) examine(l *life, disk *crashfs.Disk, powerLost bool, ended string) {
 	s.ends.Add(1)
 	if !s.census.first(expectation(disk, l.oracle, powerLost)) {
@@ -287,18 +286,18 @@ func (s *scope) examine(l *life, disk *crashfs.Disk, powerLost bool, ended strin
 	after.ended += ", and the power cut once it was open"
 	store, again := after.reopened()
 	if !maps.Equal(shown, again) {
-		after.fail("first it shows %v, and then %v", shown, again)
+		after.fail("first it shows %v, then %v", shown, again)
 	}
 	after.checkDirectory(store, 0)
 	if err := store.Compact(context.Background()); err != nil {
 		after.fail("Compact: %v", err)
 	}
 	if compacted := after.content(store); !maps.Equal(shown, compacted) {
-		after.fail("first it shows %v, and when compacted %v", shown, compacted)
+		after.fail("first it shows %v, when compacted %v", shown, compacted)
 	}
 }
 
-// reopened opens the disk, and reads all that is there. Nothing was damaged.
+// reopened opens the disk, and reads everything. Open must report no damage.
 func (l *life) reopened() (*mmapkv.Store, map[string]string) {
 	l.t.Helper()
 	store, err := l.open(l.disk)

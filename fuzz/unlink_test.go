@@ -19,16 +19,15 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// A compaction ends with unlinking its input files and their hints. Whichever of
-// them a crash leaves, in whatever order the file system did that, is of no
-// account; nor is, before the manifest is committed, what there is of its output.
+// A compaction ends by unlinking its input files and their hints. It must not matter which of
+// them a crash leaves, in whatever order the file system removed them. Before the manifest is
+// committed, it must not matter which of the compaction's output files exist.
 
-// unlinking is one compaction of so many files, and what the disk was at the
-// moments that matter.
+// unlinking is one compaction, and the state of the disk at the moments that matter.
 type unlinking struct {
 	t     *testing.T
-	files int
-	extra bool // files beside the run, and writes in the midst of it
+	files int  // input files of the compaction
+	extra bool // an older file outside the run, and writes during the compaction
 
 	disk  *crashfs.Disk
 	store *mmapkv.Store
@@ -36,12 +35,12 @@ type unlinking struct {
 	now   int64
 	want  map[string]string // what the store holds
 
-	uncommitted []snapshot // before the manifest says it
+	uncommitted []snapshot // before the manifest has the edit
 	committed   []snapshot // after the swap, before the first unlink
 	removed     []string   // what the compaction unlinked
 }
 
-// snapshot is what a crash leaves, and what is expected of it.
+// snapshot is what a crash leaves, and what a store must show of it.
 type snapshot struct {
 	what string
 	disk *crashfs.Disk
@@ -81,7 +80,7 @@ func (u *unlinking) remove(key string) {
 	delete(u.want, key)
 }
 
-// sealed seals what has ended and says how many sealed files there are.
+// sealed seals the files that are complete, and returns how many files are sealed.
 func (u *unlinking) sealed() (n int) {
 	u.t.Helper()
 	for _, step := range u.steps {
@@ -99,13 +98,13 @@ func (u *unlinking) sealed() (n int) {
 	return n
 }
 
-// build writes the files of the run, each with values that were overwritten later
-// or were not, deletes, and records that expire or have expired.
+// build writes the files of the run. Each has values that are overwritten later, values that
+// are not, deletes, and records that expire or have expired.
 func (u *unlinking) build() {
 	u.t.Helper()
 	older := 0
 	if u.extra {
-		// An older file that is not worth a rewrite, and whose key must stay deleted.
+		// An older file, not worth a rewrite, with a key that must stay deleted.
 		u.put("victim", "old")
 		for u.sealed() == 0 {
 			u.put(fmt.Sprint("older", len(u.want)), strings.Repeat("o", 100))
@@ -123,17 +122,17 @@ func (u *unlinking) build() {
 		u.must(u.store.PutWithTTL(fmt.Append(nil, "short", i), []byte("lived"), time.Second))
 		u.must(u.store.PutWithTTL(fmt.Append(nil, "long", i), []byte("lives"), time.Hour))
 		u.want[fmt.Sprint("long", i)] = "lives"
-		// The last file is ended by the compaction.
+		// The compaction ends the last file.
 		for n := 0; i < u.files-1 && u.sealed() == older+i; n++ {
 			u.put("filler", fmt.Sprint(n, strings.Repeat("f", 200)))
 		}
 	}
-	u.put("filler", "last but one") // so that there is garbage in any case
+	u.put("filler", "last but one") // so that there is always garbage
 	u.put("filler", "last")
 	u.now += 2000
 }
 
-// between is called by the compaction.
+// between writes during the compaction, and takes snapshots.
 func (u *unlinking) between(phase string) {
 	switch phase {
 	case "copied", "logged":
@@ -152,7 +151,7 @@ func (u *unlinking) between(phase string) {
 	}
 }
 
-// snapshots are what is left of the disk when it ends now.
+// snapshots returns what a kill and power cuts would leave of the disk now.
 func (u *unlinking) snapshots(when string) []snapshot {
 	want := maps.Clone(u.want)
 	return []snapshot{
@@ -162,7 +161,7 @@ func (u *unlinking) snapshots(when string) []snapshot {
 	}
 }
 
-// compact makes the store, compacts once, and keeps the snapshots.
+// compact creates the store, compacts it once, and keeps the snapshots.
 func (u *unlinking) compact() {
 	u.t.Helper()
 	var err error
@@ -175,7 +174,7 @@ func (u *unlinking) compact() {
 			return
 		}
 		if len(u.uncommitted) == 0 {
-			return // nothing is copied yet; it is the file that writers could have used
+			return // nothing is copied yet; this is the file prepared for writers
 		}
 		if len(u.removed) == 0 {
 			u.committed = u.snapshots("swapped")
@@ -185,12 +184,12 @@ func (u *unlinking) compact() {
 	u.must(u.store.Compact(context.Background()))
 	u.disk.OnCall = nil
 	if len(u.removed) != 2*u.files || u.store.Stats().Compaction.Runs != 1 {
-		u.t.Fatalf("%d files were to be compacted once, and %v were unlinked by %+v", u.files, u.removed, u.store.Stats().Compaction)
+		u.t.Fatalf("one compaction of %d files, want twice as many unlinks: %v, %+v", u.files, u.removed, u.store.Stats().Compaction)
 	}
 }
 
-// without is a copy of the disk on which the names of a subset, by bits, are gone.
-// Names that are not there are no matter.
+// without returns a copy of the disk without the names of a subset, given by bits, and the
+// names that it removed. It ignores missing names.
 func (u *unlinking) without(disk *crashfs.Disk, names []string, subset int) (*crashfs.Disk, []string) {
 	u.t.Helper()
 	copied := disk.Clone()
@@ -209,7 +208,7 @@ func (u *unlinking) without(disk *crashfs.Disk, names []string, subset int) (*cr
 	return copied, removed
 }
 
-// examine opens what a crash has left: read-only, for good, and once again.
+// examine opens what a crash left: read-only, then for writing, then once more.
 func (u *unlinking) examine(what string, disk *crashfs.Disk, want map[string]string) (rebuilt int) {
 	u.t.Helper()
 	for pass, readOnly := range []bool{true, false, false} {
@@ -219,10 +218,10 @@ func (u *unlinking) examine(what string, disk *crashfs.Disk, want map[string]str
 		}
 		reader := &life{t: u.t, name: what, ended: fmt.Sprint(", open ", pass), disk: disk}
 		if shown := reader.content(store); !maps.Equal(shown, want) {
-			reader.fail("it shows %v and not %v", shown, want)
+			reader.fail("it shows %v, want %v", shown, want)
 		}
 		if got, err := store.Get([]byte("victim")); !errors.Is(err, mmapkv.ErrNotFound) {
-			reader.fail("what was deleted is %q, %v", got, err)
+			reader.fail("Get of the deleted key: %q, %v", got, err)
 		}
 		recovery := store.Stats().Recovery
 		if len(recovery.Damages) > 0 || pass == 2 && !recovery.Clean {
@@ -239,8 +238,8 @@ func (u *unlinking) examine(what string, disk *crashfs.Disk, want map[string]str
 	return rebuilt
 }
 
-// outputs are the files of a disk that the manifest of the store did not yet name
-// when it was taken: the output of the compaction and its hint.
+// outputs returns the names of the compaction's output and its hint, if the disk has them. The
+// disk's own manifest does not name them yet.
 func (u *unlinking) outputs(disk *crashfs.Disk) (names []string) {
 	u.t.Helper()
 	dir, err := disk.OpenDir(storeDir)
@@ -257,8 +256,8 @@ func (u *unlinking) outputs(disk *crashfs.Disk) (names []string) {
 	return names
 }
 
-// maxUnlinked is how many files the compaction of a test has at most: with their
-// hints there are 1,024 subsets.
+// maxUnlinked is the maximum number of files in a test's compaction: with their hints they have
+// 1,024 subsets.
 const maxUnlinked = 5
 
 func TestEverySubsetOfTheUnlinks(t *testing.T) {
@@ -286,14 +285,14 @@ func TestEverySubsetOfTheUnlinks(t *testing.T) {
 	t.Logf("%d states", states)
 }
 
-// examineUncommitted removes every subset of the output and its hint, and of the
-// hints of the input, which are made anew.
+// examineUncommitted removes every subset of the output, its hint, and the input's hints. Open
+// rebuilds the input's hints.
 func (u *unlinking) examineUncommitted(states *int) {
 	u.t.Helper()
 	for _, before := range u.uncommitted {
 		names := u.outputs(before.disk)
 		if len(names) != 2 {
-			u.t.Fatalf("%s: there is %v of the output", before.what, names)
+			u.t.Fatalf("%s: the output files are %v", before.what, names)
 		}
 		outputs := len(names)
 		for _, name := range u.removed {
@@ -310,7 +309,7 @@ func (u *unlinking) examineUncommitted(states *int) {
 			}
 			hints := len(slices.DeleteFunc(gone, func(name string) bool { return slices.Contains(names[:outputs], name) }))
 			if rebuilt != intact+hints {
-				u.t.Errorf("%s: %d hints were made anew for %d that are gone", before.what, rebuilt-intact, hints)
+				u.t.Errorf("%s: %d hints were rebuilt for %d missing ones", before.what, rebuilt-intact, hints)
 			}
 			*states++
 		}

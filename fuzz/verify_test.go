@@ -21,11 +21,11 @@ import (
 )
 
 var (
-	verifyStates = flag.Int("verify.states", 4_000, "how many states of a disk the tests of Verify look at")
+	verifyStates = flag.Int("verify.states", 4_000, "how many states of a disk the tests of Verify check")
 	verifySeed   = flag.Uint64("verify.seed", 0, "the seed of the tests of Verify; 0 draws one")
 )
 
-// verify verifies the store on a disk, which it must not change.
+// verify verifies the store on a disk, and checks that Verify does not change the disk.
 func verify(t *testing.T, disk *crashfs.Disk) (mmapkv.Report, error) {
 	t.Helper()
 	hook, calls := disk.OnCall, disk.Calls()
@@ -33,7 +33,7 @@ func verify(t *testing.T, disk *crashfs.Disk) (mmapkv.Report, error) {
 	defer func() { disk.OnCall = hook }()
 	report, err := verifyOn(t, disk)
 	if disk.Calls() != calls {
-		t.Fatal("Verify has changed the disk")
+		t.Fatal("Verify changed the disk")
 	}
 	return report, err
 }
@@ -47,9 +47,9 @@ func drawnSeed(t *testing.T) uint64 {
 	return seed
 }
 
-// TestVerifyFindsNothingWithoutDamage verifies what a store in use has on the disk
-// at any of its file calls, what SIGKILL and a power cut leave there, and what is
-// there in the midst of a recovery: none of that is damage.
+// TestVerifyFindsNothingWithoutDamage verifies the disk of a store in use at any of its file
+// calls, what SIGKILL and a power cut leave, and the disk in the middle of a recovery. None of
+// these is damaged.
 func TestVerifyFindsNothingWithoutDamage(t *testing.T) {
 	seed := drawnSeed(t)
 	states, records := 0, 0
@@ -59,7 +59,7 @@ func TestVerifyFindsNothingWithoutDamage(t *testing.T) {
 		l.name, l.compacting = fmt.Sprintf("seed %d, script %d", seed, script), script%2 == 0
 		sound := func(disk *crashfs.Disk, what string) {
 			report, err := verify(t, disk)
-			if err != nil && states == 0 { // the first call makes the directory
+			if err != nil && states == 0 { // the first call creates the directory
 				return
 			}
 			if err == nil {
@@ -75,7 +75,7 @@ func TestVerifyFindsNothingWithoutDamage(t *testing.T) {
 			if l.rng.IntN(10) != 0 {
 				return
 			}
-			sound(l.disk, "in use")
+			sound(l.disk, "store in use")
 			sound(l.disk.Kill(), "killed")
 			cut := l.disk.PowerCut(chooser{l.rng})
 			sound(cut, "power cut")
@@ -105,7 +105,7 @@ func TestVerifyFindsNothingWithoutDamage(t *testing.T) {
 	t.Logf("%d states with %d records", states, records)
 }
 
-// isAbsent says whether a disk has no store yet.
+// isAbsent reports whether a disk has no store yet.
 func isAbsent(disk *crashfs.Disk) bool {
 	for _, name := range disk.Files() {
 		if name == "/store/MANIFEST" {
@@ -160,9 +160,8 @@ func (f watchedFile) Size() (int64, error) {
 	return f.File.Size()
 }
 
-// TestVerifyBesideAnything has a store written, rotated, compacted, closed and
-// opened between any two calls that Verify makes: that is no damage, nor can
-// Verify not come to an end.
+// TestVerifyBesideAnything writes, rotates, compacts, closes and opens a store between any two
+// file calls of Verify. Verify takes none of that for damage, and always ends.
 func TestVerifyBesideAnything(t *testing.T) {
 	seed := drawnSeed(t)
 	runs, actions, records := 0, 0, 0
@@ -195,8 +194,8 @@ func TestVerifyBesideAnything(t *testing.T) {
 	t.Logf("%d runs with %d records and %d actions between", runs, records, actions)
 }
 
-// TestEveryCallOfVerifyFails fails each file call of a Verify, once and from then
-// on. What the disk refuses to read at all is damage or an error.
+// TestEveryCallOfVerifyFails fails each file call of a Verify, once or from then on. If the
+// disk never lets Verify read a file, Verify reports damage or returns the error.
 func TestEveryCallOfVerifyFails(t *testing.T) {
 	seed := drawnSeed(t)
 	runs, noticed := 0, 0
@@ -223,7 +222,7 @@ func TestEveryCallOfVerifyFails(t *testing.T) {
 					report, got := verifyOn(t, bad)
 					found := got != nil || report.Err() != nil
 					if !found && script < 2 && (forever || err != syscall.EIO) {
-						l.fail("Verify has noticed nothing")
+						l.fail("Verify noticed nothing")
 					}
 					if got != nil && !errors.Is(got, err) {
 						l.fail("Verify: %v", got)
@@ -239,7 +238,7 @@ func TestEveryCallOfVerifyFails(t *testing.T) {
 	t.Logf("%d runs, %d of them with an error or damage", runs, noticed)
 }
 
-// manifestOn is the manifest on a disk.
+// manifestOn returns the manifest on a disk.
 func manifestOn(t *testing.T, disk *crashfs.Disk) *segment.Manifest {
 	t.Helper()
 	m, err := segment.ParseManifest(disk.Bytes("/store/" + segment.ManifestName))
@@ -249,7 +248,7 @@ func manifestOn(t *testing.T, disk *crashfs.Disk) *segment.Manifest {
 	return m
 }
 
-// removeFile removes a file of the store, if it is there.
+// removeFile removes a file of the store, if it exists.
 func removeFile(t *testing.T, disk *crashfs.Disk, name string) {
 	t.Helper()
 	dir, err := disk.OpenDir("/store")
@@ -261,8 +260,8 @@ func removeFile(t *testing.T, disk *crashfs.Disk, name string) {
 	}
 }
 
-// TestVerifyAgreesWithRecovery overwrites a part of the unsealed files of a store
-// that was killed: Verify calls damage just what Open calls so.
+// TestVerifyAgreesWithRecovery overwrites a part of the unsealed files of a killed store.
+// Verify reports damage exactly when Open does.
 func TestVerifyAgreesWithRecovery(t *testing.T) {
 	seed := drawnSeed(t)
 	runs, damaged := 0, 0
@@ -271,7 +270,7 @@ func TestVerifyAgreesWithRecovery(t *testing.T) {
 		l.run(20+l.rng.IntN(60), false)
 		m := manifestOn(t, l.disk)
 		for _, info := range m.Segments {
-			if info.Sealed || m.Clean { // Open believes the hint
+			if info.Sealed || m.Clean { // Open trusts the hint
 				continue
 			}
 			name := "/store/" + segment.FileName(info.ID)
@@ -297,7 +296,7 @@ func TestVerifyAgreesWithRecovery(t *testing.T) {
 					l.fail("Open: %v", err)
 				}
 				if found := store.Stats().Recovery.Damages; (len(found) > 0) != (report.Err() != nil) {
-					l.fail("Open finds %v, and Verify %v", found, report.Damages)
+					l.fail("Open finds %v, but Verify %v", found, report.Damages)
 				}
 				runs++
 				if report.Err() != nil {
@@ -308,7 +307,7 @@ func TestVerifyAgreesWithRecovery(t *testing.T) {
 	}
 	t.Logf("%d runs, %d of them with damage", runs, damaged)
 	if damaged == 0 || damaged == runs {
-		t.Error("all or nothing is damage")
+		t.Error("either all runs found damage, or none did")
 	}
 }
 
@@ -318,9 +317,8 @@ func verifyOn(t *testing.T, disk vfs.FS) (mmapkv.Report, error) {
 	return mmapkv.Verify(t.Context(), "/store", o)
 }
 
-// TestVerifyNamesWhatReadsFindDamaged flips a bit of a closed store at a time:
-// what Open or a read notices Verify reports, with the key if its record's place is
-// known.
+// TestVerifyNamesWhatReadsFindDamaged flips one bit of a closed store at a time. Verify reports
+// whatever Open or a read notices, and names every key that a read finds damaged.
 func TestVerifyNamesWhatReadsFindDamaged(t *testing.T) {
 	seed := drawnSeed(t)
 	l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(seed, 1)))
@@ -348,18 +346,18 @@ func TestVerifyNamesWhatReadsFindDamaged(t *testing.T) {
 		if l.noticed(disk, report, want) {
 			noticed++
 			if err == nil && report.Err() == nil {
-				l.fail("reads find damage, and Verify none")
+				l.fail("reads find damage, but Verify finds none")
 			}
 		}
 	}
 	t.Logf("of %d flips Verify reports %d, and reads notice %d", flips, reported, noticed)
 	if reported < flips/2 || noticed > reported {
-		t.Error("these are not the numbers of a store that is full of data")
+		t.Error("these numbers cannot be those of a store full of data")
 	}
 }
 
-// noticed says whether somebody who opens and reads a store notices damage. A key
-// that cannot be read must be named by the report.
+// noticed reports whether opening and reading a store finds damage. The report must name every
+// key that cannot be read.
 func (l *life) noticed(disk *crashfs.Disk, report mmapkv.Report, want map[string]string) bool {
 	store, err := l.open(disk)
 	if err != nil {
@@ -374,16 +372,16 @@ func (l *life) noticed(disk *crashfs.Disk, report mmapkv.Report, want map[string
 	for key, value := range want {
 		got, err := store.Get([]byte(key))
 		if errors.Is(err, mmapkv.ErrCorrupt) && !named[key] {
-			l.fail("Get(%q): %v, and Verify names only %v", key, err, named)
+			l.fail("Get(%q): %v, but Verify names only %v", key, err, named)
 		}
 		found = found || err != nil || string(got) != value
 	}
 	return found
 }
 
-// FuzzVerify verifies a directory in which anything may have happened to any
-// file: no panic, no hang, memory within twice the files plus 64 MiB; and where it
-// finds no damage, Open finds none.
+// FuzzVerify verifies a directory in which anything may have happened to any file: no panic, no
+// hang, memory within twice the files plus 64 MiB. Where Verify finds no damage, Open finds
+// none.
 func FuzzVerify(f *testing.F) {
 	f.Add(uint64(1), []byte{0, 0, 0, 1, 2, 3})
 	f.Add(uint64(2), []byte{1, 0, 16, 0xff, 2, 0, 8, 1, 3, 1, 0, 0x80})
@@ -400,7 +398,7 @@ func FuzzVerify(f *testing.F) {
 		report, err := verify(t, disk)
 		runtime.ReadMemStats(&after)
 		if grown := after.TotalAlloc - before.TotalAlloc; grown > 2*total+64<<20 {
-			t.Fatalf("verifying %d bytes has allocated %d", total, grown)
+			t.Fatalf("verifying %d bytes allocated %d", total, grown)
 		}
 		if err != nil || report.Err() != nil {
 			return
@@ -408,14 +406,14 @@ func FuzzVerify(f *testing.F) {
 		l := newLife(t, &census{}, fsync.Never, rand.New(rand.NewPCG(seed, 9)))
 		store, err := l.open(disk)
 		if err != nil {
-			t.Fatalf("Verify finds nothing, and Open: %v", err)
+			t.Fatalf("Verify finds nothing, but Open: %v", err)
 		}
 		if found := store.Stats().Recovery.Damages; len(found) > 0 {
-			t.Fatalf("Verify finds nothing, and Open %v", found)
+			t.Fatalf("Verify finds nothing, but Open finds %v", found)
 		}
 		for key, value := range readable(t, store) {
 			if value == "damaged" {
-				t.Fatalf("Verify finds nothing, and %q is damaged", key)
+				t.Fatalf("Verify finds nothing, but %q is damaged", key)
 			}
 		}
 		if err := store.Close(); err != nil {

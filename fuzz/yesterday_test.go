@@ -24,10 +24,10 @@ var (
 
 const manifestPath = "/store/" + segment.ManifestName
 
-// TestOlderManifests puts every manifest that a store ever had back, alone and with
-// all other files of its time. Then Open refuses and changes nothing, and Salvage has
-// the newest values; or Open shows them; or all that is newer is gone with the
-// manifest, so that this is the store as it was.
+// TestOlderManifests puts back every manifest that a store ever had, alone and with all other
+// files of its time. Open either shows the newest values, or refuses and changes nothing, and
+// Salvage finds the newest values. If all files were put back, nothing newer may be left, and
+// Open may show the store as it was.
 func TestOlderManifests(t *testing.T) {
 	seed := *yesterdaySeed
 	if seed == 0 {
@@ -41,7 +41,7 @@ func TestOlderManifests(t *testing.T) {
 		l.name = fmt.Sprintf("run %d; to repeat: go test ./fuzz -run TestOlderManifests -yesterday.seed=%d -yesterday.runs=%d", run, seed, run+1)
 		l.compacting = l.rng.IntN(2) == 0
 		l.run(5, false)
-		if l.rng.IntN(2) == 0 { // a recovery is a part of its life
+		if l.rng.IntN(2) == 0 { // recovery is part of the store's life
 			l.disk = l.disk.Kill()
 		} else if err := l.store.Close(); err != nil {
 			l.fail("Close: %v", err)
@@ -51,13 +51,13 @@ func TestOlderManifests(t *testing.T) {
 			y.putBack(l, then)
 		}
 	}
-	t.Logf("seed %d: %d manifests refused, %d accepted, %d salvaged; of all files %d refused", seed, y.refused, y.accepted, y.salvaged, y.allRefused)
+	t.Logf("seed %d: %d manifests refused, %d accepted, %d salvaged; with all files %d refused", seed, y.refused, y.accepted, y.salvaged, y.allRefused)
 	if y.refused == 0 || y.accepted == 0 || y.salvaged == 0 || y.allRefused == 0 {
 		t.Error("something never happened")
 	}
 }
 
-// liveThrough lives on, and returns the disk as it was under each manifest.
+// liveThrough continues the life, and returns the disk as it was under each manifest.
 func (l *life) liveThrough() (old []*crashfs.Disk) {
 	var last []byte
 	look := func(int, crashfs.Op) {
@@ -84,7 +84,7 @@ func (l *life) liveThrough() (old []*crashfs.Disk) {
 	return old
 }
 
-// yesterdays counts what came of older files.
+// yesterdays counts the outcomes of putting older files back.
 type yesterdays struct{ refused, accepted, salvaged, allRefused int }
 
 func (y *yesterdays) putBack(l *life, then *crashfs.Disk) {
@@ -97,7 +97,7 @@ func (y *yesterdays) putBack(l *life, then *crashfs.Disk) {
 		y.accepted++
 	case err == nil && l.isFromARecovery(then):
 	case err == nil:
-		l.fail("with an older manifest it shows %v, and had %v", shown, want)
+		l.fail("with an older manifest it shows %v, want %v", shown, want)
 	default:
 		y.refused++
 		if strings.Contains(err.Error(), "it is older than other files") {
@@ -118,13 +118,13 @@ func (y *yesterdays) putBack(l *life, then *crashfs.Disk) {
 		l.fail("open: %v", err)
 	}
 	if !maps.Equal(shown, want) && !maps.Equal(shown, was) {
-		l.fail("with all older files it shows %v, was %v and had been %v", shown, want, was)
+		l.fail("with all older files it shows %v, want the newest %v or the older %v", shown, want, was)
 	}
 }
 
-// isFromARecovery says whether a manifest is the one that the last recovery committed
-// before it copied, with nothing written since. What that leaves looks like a power cut
-// in the midst of it.
+// isFromARecovery reports whether the last recovery committed this manifest before it copied,
+// and nothing was written since. Putting that manifest back looks like a power cut in the
+// middle of the recovery.
 func (l *life) isFromARecovery(then *crashfs.Disk) bool {
 	m, err := segment.ParseManifest(then.Bytes(manifestPath))
 	if err != nil {
@@ -137,14 +137,14 @@ func (l *life) isFromARecovery(then *crashfs.Disk) bool {
 	return m.NextID > now.NextID && m.LastSeq == now.LastSeq
 }
 
-// salvage has Salvage bring the newest values over.
+// salvage checks that Salvage finds the newest values.
 func (y *yesterdays) salvage(l *life, disk *crashfs.Disk, want map[string]string) {
 	store, report, err := l.salvage(disk, mmapkv.SalvageOptions{})
 	if err != nil {
 		l.fail("Salvage: %v", err)
 	}
 	if shown := l.content(store); !maps.Equal(shown, want) {
-		l.fail("Salvage brings %v, and it had %v: %+v", shown, want, report)
+		l.fail("Salvage finds %v, want %v: %+v", shown, want, report)
 	}
 	y.salvaged++
 }
@@ -155,8 +155,8 @@ func setBytes(l *life, disk *crashfs.Disk, name string, from *crashfs.Disk) {
 	}
 }
 
-// openUnchanged is what a store shows; damage is an error. If Open refuses, nothing
-// has changed, and Verify finds damage.
+// openUnchanged returns what a store shows, or damage as an error. If Open refuses, it must
+// change nothing, and Verify must find damage.
 func (l *life) openUnchanged(disk *crashfs.Disk) (map[string]string, error) {
 	report, err := verifyOn(l.t, disk)
 	if err != nil {
@@ -174,7 +174,7 @@ func (l *life) openUnchanged(disk *crashfs.Disk) (map[string]string, error) {
 		l.fail("open, after %d changes: %v", disk.Calls()-calls, err)
 	}
 	if len(report.Damages) == 0 {
-		l.fail("Verify finds nothing, and Open says %v", err)
+		l.fail("Verify finds nothing, but Open: %v", err)
 	}
 	return nil, err
 }

@@ -23,7 +23,7 @@ func (t *T) one() error {
 }
 `
 
-// The first place is taken, the second is not; the last if is about no error.
+// Tests take the first place and not the second. The last if is not about an error.
 const cover = `mode: set
 github.com/mmapkv/mmapkv/FILE:3.27,4.35 1 1
 github.com/mmapkv/mmapkv/FILE:4.35,6.3 1 0

@@ -1,7 +1,7 @@
-// Command coverage runs the tests of the engine and says what they leave out. It
-// fails when a package has less than nine in ten of its statements run, and when
-// more places that handle an error than stillOpen are taken by no test; the list of
-// exceptions says why some cannot be. It prints them all.
+// Command coverage runs the tests of the engine and prints what they do not cover. It fails
+// when they run less than nine in ten of a package's statements, or when they take all but more
+// than maxOpen of the places that handle an error. The list of exceptions says why tests cannot
+// take some places. The command prints every place that no test takes.
 //
 //	go run ./fuzz/coverage
 package main
@@ -16,21 +16,21 @@ import (
 	"time"
 )
 
-// least is the part of a package's statements that has to be run, in percent.
-const least = 90
+// minPercent is how many of a package's statements must be run, in percent.
+const minPercent = 90
 
-// stillOpen is how many places that handle an error may be taken by no test, beside
-// the exceptions. Chance decides of some of them. It only ever becomes less.
-const stillOpen = 15
+// maxOpen is how many places that handle an error tests may miss, besides the exceptions.
+// Chance decides whether they take some of them. This number may only shrink.
+const maxOpen = 15
 
-// packages are what is to be covered. Their own tests run, those of the conformance
-// suite of disks, and the benches of package fuzz that follow.
+// packages are the packages to cover. The command runs their own tests, the conformance suite
+// of disks, and the benches below from package fuzz.
 var packages = []string{"mmapkv", "mmapkv/internal/replay", "segment", "index", "fsync", "internal/vfs"}
 
 const benches = "TestVerify|TestEveryCallOfVerifyFails|TestSalvage|TestEveryCallFails|TestEveryCallOfRecoveryFails|TestDiskFull|TestDamageIsLocalAndReported|Fuzz"
 
 func main() {
-	keep := flag.String("keep", "", "a directory for the cover profiles, which would otherwise be removed")
+	keep := flag.String("keep", "", "a directory to keep the cover profiles in; empty: remove them")
 	flag.Parse()
 	ok, err := run(*keep)
 	if err != nil {
@@ -41,7 +41,7 @@ func main() {
 	}
 }
 
-// run runs the tests, reads what they cover, and prints what they do not.
+// run runs the tests and prints what they do not cover.
 func run(keep string) (ok bool, err error) {
 	began := time.Now()
 	dir := keep
@@ -65,7 +65,7 @@ func run(keep string) (ok bool, err error) {
 	for _, p := range packages {
 		percent := blocks.percent(p)
 		fmt.Printf("%-22s %5.1f%% of the statements\n", p, percent)
-		ok = ok && percent >= least
+		ok = ok && percent >= minPercent
 	}
 	places, err := errorPlaces(blocks)
 	if err != nil {
@@ -76,7 +76,7 @@ func run(keep string) (ok bool, err error) {
 	return ok, nil
 }
 
-// runTests runs the tests and returns where their cover profiles are.
+// runTests runs the tests and returns the names of their cover profiles.
 func runTests(dir string) (profiles []string, err error) {
 	var own, covered []string
 	for _, p := range packages {
@@ -98,8 +98,8 @@ func runTests(dir string) (profiles []string, err error) {
 	return profiles, nil
 }
 
-// report prints the places that no test takes, and says whether all of them are
-// exceptions.
+// report prints the places that no test takes. It reports whether at most maxOpen of them are
+// not exceptions, and all exceptions are still needed.
 func report(places []place) (ok bool) {
 	taken, open := 0, 0
 	ok = true
@@ -119,10 +119,10 @@ func report(places []place) (ok bool) {
 	}
 	for key := range exceptions {
 		if !used[key] {
-			fmt.Printf("not an exception any more: %s\n", key)
+			fmt.Printf("no longer an exception: %s\n", key)
 			ok = false
 		}
 	}
-	fmt.Printf("%d of %d places that handle an error are taken\n", taken, len(places))
-	return ok && open <= stillOpen
+	fmt.Printf("tests take %d of %d places that handle an error\n", taken, len(places))
+	return ok && open <= maxOpen
 }

@@ -11,23 +11,23 @@ import (
 	"strings"
 )
 
-// place is where an error is handled: the body of an if, or of a case, whose
-// condition says that an error is not nil.
+// place is code that handles an error: the body of an if or a case whose condition tests that
+// an error is not nil.
 type place struct {
 	file      string
 	line      int
 	function  string
 	condition string
-	nth       int // of those with this condition in the function, from 1
+	nth       int // among the places with this condition in the function, from 1
 	taken     bool
 }
 
-// key names a place so that it stays the same when lines are added in front of it.
+// key names a place. The name does not depend on line numbers.
 func (p place) key() string {
 	return fmt.Sprintf("%s %s: %s #%d", p.file, p.function, p.condition, p.nth)
 }
 
-// errorPlaces lists those of all files in the profile, in order.
+// errorPlaces lists the places of all files in the profile, in order.
 func errorPlaces(blocks profile) (places []place, err error) {
 	for file := range blocks {
 		found, err := placesOf(file, blocks)
@@ -81,7 +81,7 @@ func placesOf(file string, blocks profile) (places []place, err error) {
 	return places, nil
 }
 
-// name is the function's, with its receiver's type.
+// name returns the name of a function, with its receiver's type.
 func name(function *ast.FuncDecl) string {
 	if function.Recv == nil {
 		return function.Name.Name
@@ -89,8 +89,8 @@ func name(function *ast.FuncDecl) string {
 	return types.ExprString(function.Recv.List[0].Type) + "." + function.Name.Name
 }
 
-// saysError says whether a condition asks for an error that is not nil, alone or
-// with something else.
+// saysError reports whether a condition tests that an error is not nil, alone or along with
+// something else.
 func saysError(condition ast.Expr) bool {
 	switch c := condition.(type) {
 	case *ast.ParenExpr:

@@ -10,7 +10,7 @@ import (
 // profile says which blocks of statements were run.
 type profile map[string]map[block]bool // by file, as in the repository
 
-// block is a piece of a file that is run as a whole.
+// block is a piece of a file that runs as a whole.
 type block struct {
 	from, to   position
 	statements int
@@ -24,7 +24,7 @@ func (p position) before(q position) bool {
 
 const module = "github.com/mmapkv/mmapkv/"
 
-// read adds what a cover profile says. A block that one of the tests has run is run.
+// read adds a cover profile. A block counts as run if any profile says so.
 func (p profile) read(name string) error {
 	f, err := os.Open(name)
 	if err != nil {
@@ -50,7 +50,7 @@ func (p profile) read(name string) error {
 	return lines.Err()
 }
 
-// percent is how many of a package's statements were run, of a hundred.
+// percent returns how many of a package's statements were run, in percent.
 func (p profile) percent(dir string) float64 {
 	all, run := 0, 0
 	for file, blocks := range p {
@@ -67,8 +67,7 @@ func (p profile) percent(dir string) float64 {
 	return 100 * float64(run) / float64(max(all, 1))
 }
 
-// within says whether the first block that lies between two places of a file was
-// run.
+// within reports whether the first block between two positions of a file was run.
 func (p profile) within(file string, from, to position) bool {
 	var first block
 	found, wasRun := false, false

@@ -12,7 +12,7 @@ var damageMutants = []mutant{
 		"			return unreadable(f, offset, err)\n		}\n		m.in +=", "			return nil\n		}\n		m.in +="},
 	{"no checksum of a hint", "segment/hint_reader.go",
 		"	if binary.LittleEndian.Uint64(buf) != uint64(hintSeal(sum, id, salt)) {", "	if false && sum == 0 {"},
-	{"the hint of a recovery knows of no damage", "mmapkv/recovery.go", "	if u.counts.Damaged {", "	if false {"},
+	{"the hint of a recovery omits damage", "mmapkv/recovery.go", "	if u.counts.Damaged {", "	if false {"},
 	{"no checksum of a manifest", "segment/manifest.go",
 		"	if binary.LittleEndian.Uint32(header[blockSumAt:]) != blockSum(header, body) {", "	if false {"},
 }
@@ -24,13 +24,13 @@ var editMutants = []mutant{
 		"	if err := f.Datasync(); err != nil {\n		return false, left, &fsync", "	if err := error(nil); err != nil {\n		return false, left, &fsync"},
 	{"an edit is written once", "mmapkv/manifest.go",
 		"	for _, place := range m.edits.Places() {\n		n, err", "	for i, place := range m.edits.Places() {\n		if i > 0 {\n			break\n		}\n		n, err"},
-	{"an edit of unknown outcome is no failure", "mmapkv/manifest.go",
+	{"an edit of unknown outcome is not a failure", "mmapkv/manifest.go",
 		"Step: \"syncing an edit\", SyncFailed: true,", "Step: \"syncing an edit\","},
-	{"what is left of an edit stays", "mmapkv/manifest.go",
+	{"the remains of an edit stay", "mmapkv/manifest.go",
 		"	if eraseErr := m.eraseLocked(dir, left); eraseErr != nil {", "	if eraseErr := error(nil); eraseErr != nil {"},
-	{"an edit that cannot be taken back is no failure", "mmapkv/manifest.go",
+	{"an edit that cannot be undone is not a failure", "mmapkv/manifest.go",
 		"Step: \"taking back an edit\", Tried: true,", "Step: \"taking back an edit\","},
-	{"Open believes an edit that it found", "mmapkv/unlisted.go",
+	{"Open trusts an edit that it found", "mmapkv/unlisted.go",
 		"	if err := c.manifest.settle(c.edit); err != nil {\n		return err\n	}\n	for", "	for"},
 }
 

@@ -3,7 +3,7 @@ package main
 // mutants are the bugs that the crash simulator must see: each fdatasync and
 // directory sync, checksum, watermark test and ordering that a crash depends on.
 var mutants = []mutant{
-	{"zeros reach into the log", "segment/active.go",
+	{"zeros overwrite the log", "segment/active.go",
 		"	_, err := vfs.WriteFull(a.file, zeros[:to-from], from)\n", "	_, err := vfs.WriteFull(a.file, zeros[:to-from], from-8)\n"},
 	{"no sync under Always", "mmapkv/write.go",
 		"	return written, s.syncTail()\n", "	s.syncer.MarkDurable(s.tail.seq)\n	return written, nil\n"},
@@ -11,7 +11,7 @@ var mutants = []mutant{
 		"	if err := s.syncTail(); err != nil {\n		return err\n	}\n", "	s.syncer.MarkDurable(t.seq)\n"},
 	{"no sync of the log", "mmapkv/files.go",
 		"	return f.File().Datasync()\n", "	return nil\n"},
-	{"the log is synced youngest file only", "mmapkv/rotate.go",
+	{"only the log's youngest file is synced", "mmapkv/rotate.go",
 		"	for _, f := range s.catalog.files.unsealed() {\n		if err", "	for _, f := range s.catalog.files.unsealed()[max(len(s.catalog.files.unsealed())-1, 0):] {\n		if err"},
 	{"no sync of a new file", "mmapkv/unlisted.go",
 		"	err := f.active.Sync()\n	if err == nil {\n		err = c.dir.Sync()\n	}", "	err := c.dir.Sync()"},
@@ -41,7 +41,7 @@ var mutants = []mutant{
 		"next.Watermark = max(next.Watermark, c.Syncer.Durable())", "next.Watermark = max(next.Watermark, c.lastGiven.Load())"},
 	{"the manifest stays clean while written to", "mmapkv/write.go",
 		"	if !s.tail.clean {\n		return nil\n	}", "	if true {\n		return nil\n	}"},
-	{"an old hint is believed", "mmapkv/hints.go", "	if err == nil && hint.Covers != f.end {", "	if false {"},
+	{"an outdated hint is trusted", "mmapkv/hints.go", "	if err == nil && hint.Covers != f.end {", "	if false {"},
 	{"an expired record does not shadow", "mmapkv/load.go",
 		"			size = 0\n			s.catalog.hides.Store(true)\n", "			s.catalog.hides.Store(true)\n			return index.NoLocation\n"},
 	{"a tombstone does not shadow", "mmapkv/load.go",

@@ -1,10 +1,9 @@
-// Command mutants plants bugs in the engine, one at a time, and runs the tests
-// that must notice: a test suite is worth what it catches. It fails when a mutant
-// survives, no longer applies, or does not compile.
+// Command mutants plants bugs in the engine, one at a time, and runs the tests that must catch
+// them. It fails when a mutant survives, no longer applies, or does not compile.
 //
 //	go run ./fuzz/mutants             all of them
 //	go run ./fuzz/mutants -only N     those whose name contains N
-//	go run ./fuzz/mutants -sample 20  twenty, others each time
+//	go run ./fuzz/mutants -sample 20  twenty, drawn at random
 package main
 
 import (
@@ -25,7 +24,7 @@ type mutant struct {
 	name, file, search, replace string
 }
 
-// suites are what must notice which mutants.
+// suites lists which tests must catch which mutants.
 var suites = []suite{
 	{"fuzz", "TestCrashStates", mutants},
 	{"fuzz", "TestCrashStates", slices.Concat(replayMutants, openBatchMutants)},
@@ -58,7 +57,7 @@ type suite struct {
 
 func main() {
 	only := flag.String("only", "", "run the mutants whose name contains this")
-	sample := flag.Int("sample", 0, "run so many of them, drawn anew each time; 0 for all")
+	sample := flag.Int("sample", 0, "run this many of them, drawn at random; 0: all")
 	states := flag.Int("states", 40_000, "crash states for each policy, and half as many damages")
 	flag.Parse()
 	var chosen []func() (caught bool)
@@ -85,12 +84,12 @@ func main() {
 	}
 }
 
-// catches plants a mutant, and says whether the test notices.
+// catches plants a mutant, and reports whether the test catches it.
 func (s suite) catches(m mutant, states int) bool {
 	began := time.Now()
 	verdict, err := s.try(m, states)
 	if verdict == "" && err == nil {
-		verdict, err = s.try(m, 4*states) // perhaps it was bad luck
+		verdict, err = s.try(m, 4*states) // the first run may have missed it by chance
 	}
 	switch {
 	case err != nil:
@@ -104,8 +103,7 @@ func (s suite) catches(m mutant, states int) bool {
 	return true
 }
 
-// try runs the test on the mutant and returns the first complaint, "" when there
-// is none.
+// try runs the test on the mutant and returns the first complaint, "" if there is none.
 func (s suite) try(m mutant, states int) (verdict string, err error) {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
@@ -133,7 +131,7 @@ func (s suite) try(m mutant, states int) (verdict string, err error) {
 	return "", fmt.Errorf("the tests failed without a complaint: %w\n%s", err, out)
 }
 
-// build compiles the simulator with the mutant in the place of the real file.
+// build compiles the tests with the mutant in place of the real file.
 func (s suite) build(m mutant, dir string) (binary string, err error) {
 	source, err := os.ReadFile(m.file)
 	if err != nil {

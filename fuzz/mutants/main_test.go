@@ -12,7 +12,7 @@ func TestEveryMutantAppliesOnce(t *testing.T) {
 	names := map[string]bool{}
 	for _, suite := range suites {
 		for _, m := range suite.mutants {
-			// Several suites may have to notice the same one.
+			// Several suites may have to catch the same mutant.
 			if name := suite.dir + " " + suite.test + " " + m.name; names[name] {
 				t.Errorf("two mutants are called %q", name)
 			} else {

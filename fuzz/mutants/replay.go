@@ -1,24 +1,26 @@
 package main
 
-// replayMutants get wrong what of a log counts. Who asks for that must notice.
+// replayMutants misjudge which records of a log count. The tests of each caller of package
+// replay must catch them.
 var replayMutants = []mutant{
-	{"a damaged value counts behind the watermark", "mmapkv/internal/replay/log.go",
+	{"a damaged value counts after the watermark", "mmapkv/internal/replay/log.go",
 		"		if r.Seq > l.watermark {\n			l.stopped, l.torn = true, true\n			return false, lost\n		}\n", ""},
 	{"a torn end is taken for damage", "mmapkv/internal/replay/log.go",
 		"		if l.endsHere(f) || r.Seq-1 > l.watermark {", "		if l.endsHere(f) {"},
-	{"a later file counts though the one before is short", "mmapkv/internal/replay/log.go", "		l.ended = next.HasFirst\n", ""},
+	{"a later file counts although the one before is short", "mmapkv/internal/replay/log.go", "		l.ended = next.HasFirst\n", ""},
 }
 
-// openBatchMutants count half a batch. Verify counts what it has checked of one.
+// openBatchMutants count half a batch. Verify's tests cannot catch them: Verify counts the
+// records of a batch that it has checked.
 var openBatchMutants = []mutant{
 	{"an open batch counts", "mmapkv/internal/replay/log.go", "	l.cutOpenBatch()\n", ""},
 }
 
-// replayDamageMutants lose more than damage has taken.
+// replayDamageMutants lose more than the damage destroyed.
 var replayDamageMutants = []mutant{
 	{"damage is taken for a torn end", "mmapkv/internal/replay/log.go",
 		"		if l.endsHere(f) || r.Seq-1 > l.watermark {", "		if true {"},
-	{"the log ends in front of a damaged value", "mmapkv/internal/replay/log.go", "		if r.Seq > l.watermark {\n			l.stopped", "		if true {\n			l.stopped"},
-	{"the next file is not asked where this one ends", "mmapkv/internal/replay/log.go",
+	{"the log ends before a damaged value", "mmapkv/internal/replay/log.go", "		if r.Seq > l.watermark {\n			l.stopped", "		if true {\n			l.stopped"},
+	{"the next file's record of this one's end is ignored", "mmapkv/internal/replay/log.go",
 		"	return next != nil && next.HasFirst && next.Previous == f.End\n", "	return next != nil && false\n"},
 }

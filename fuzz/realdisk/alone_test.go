@@ -17,14 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childVariable is set in the children.
+// childVariable is set in child processes.
 const childVariable = "MMAPKV_REALDISK_CHILD"
 
-// exitLacks is how a child says that the machine does not allow the test.
+// exitLacks is the exit code of a child when the machine cannot run the test.
 const exitLacks = 77
 
-// alone runs the test again in a child that has mounts of its own, and tells the
-// child from its parent, which has nothing more to do:
+// alone runs the test again in a child process with its own mounts. It returns true in the
+// child, and false in the parent, which then returns:
 //
 //	if !alone(t) {
 //		return
@@ -38,7 +38,7 @@ func alone(t *testing.T) bool {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		lacks(t, fmt.Sprint("making mounts private: ", err))
 	}
-	// Nothing of the child is in a directory that others see.
+	// Nothing that the child writes is in a directory that others see.
 	mountTmpfs(t, os.TempDir(), 64<<20)
 	return true
 }
@@ -72,8 +72,8 @@ func runChild(t *testing.T) {
 	}
 }
 
-// childArguments has the child take the flags of this package, and as much time as
-// its parent has.
+// childArguments passes the flags of this package to the child, and the time that its parent
+// has left.
 func childArguments(t *testing.T) []string {
 	arguments := []string{"-test.run=^" + t.Name() + "$", fmt.Sprint("-test.v=", testing.Verbose())}
 	if deadline, ok := t.Deadline(); ok {
@@ -87,7 +87,7 @@ func childArguments(t *testing.T) []string {
 	return arguments
 }
 
-// lacks ends a test for which the machine lacks something.
+// lacks ends a test because the machine lacks something that it needs.
 func lacks(t *testing.T, why string) {
 	t.Helper()
 	switch {
@@ -101,14 +101,14 @@ func lacks(t *testing.T, why string) {
 	}
 }
 
-// mountTmpfs puts a file system of size bytes in memory over the directory, until
-// the test ends.
+// mountTmpfs mounts an in-memory file system of size bytes over the directory until the test
+// ends.
 func mountTmpfs(t *testing.T, dir string, size int64) {
 	t.Helper()
 	t.Cleanup(mountOver(t, dir, size))
 }
 
-// mountOver is mountTmpfs until unmount is called.
+// mountOver does the same until unmount is called.
 func mountOver(t *testing.T, dir string, size int64) (unmount func()) {
 	t.Helper()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprint("size=", size)); err != nil {

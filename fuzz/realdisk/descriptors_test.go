@@ -18,13 +18,13 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// descriptors is up to how many are left, less one: so few that something fails,
-// each time somewhere else.
+// descriptors is one more than the maximum number of descriptors left: so few that something
+// fails, each time in another place.
 const descriptors = 8
 
-// TestNoDescriptorsToSpare takes away descriptors, all but so many, when a store
-// opens, rotates, compacts or closes: what cannot be done says EMFILE, nothing is
-// lost, and with descriptors everything works again.
+// TestNoDescriptorsToSpare leaves only a few descriptors while a store opens, rotates, compacts
+// or closes. Calls that cannot work return EMFILE, nothing is lost, and with descriptors
+// everything works again.
 func TestNoDescriptorsToSpare(t *testing.T) {
 	if !alone(t) {
 		return
@@ -48,7 +48,7 @@ func TestNoDescriptorsToSpare(t *testing.T) {
 	}
 }
 
-// takeDescriptors leaves the process so many descriptors, until giveBack.
+// takeDescriptors leaves the process only spare descriptors until giveBack is called.
 func takeDescriptors(t *testing.T, spare int) (giveBack func()) {
 	t.Helper()
 	var old unix.Rlimit
@@ -83,8 +83,7 @@ func takeDescriptors(t *testing.T, spare int) (giveBack func()) {
 	}
 }
 
-// wantNoDescriptor takes nil, or that there was no descriptor, which does not stop
-// the store.
+// wantNoDescriptor accepts nil and EMFILE, but not a failed store.
 func (s *checkedStore) wantNoDescriptor(what string, err error) {
 	s.t.Helper()
 	if err != nil && (!errors.Is(err, syscall.EMFILE) || errors.Is(err, mmapkv.ErrFailed)) {
@@ -92,12 +91,12 @@ func (s *checkedStore) wantNoDescriptor(what string, err error) {
 	}
 }
 
-// rotateWithout fills several files, or tries to.
+// rotateWithout tries to fill several files.
 func (s *checkedStore) rotateWithout(spare int) {
 	s.t.Helper()
 	giveBack := takeDescriptors(s.t, spare)
 	var refused []string
-	// The background may have held some at the moment, and given them back.
+	// The background may have held descriptors for a moment, and released them.
 	for n := 0; n < 60 || spare == 0 && len(refused) == 0 && n < 1000; n++ {
 		key, err := s.putNew(1000)
 		s.wantNoDescriptor("Put", err)
@@ -106,7 +105,7 @@ func (s *checkedStore) rotateWithout(spare int) {
 		}
 	}
 	if spare == 0 && len(refused) == 0 {
-		s.t.Fatal("rotations went on without descriptors")
+		s.t.Fatal("the store rotated without descriptors")
 	}
 	for _, key := range s.keys()[:10] {
 		if err := s.Delete([]byte(key)); err == nil {
@@ -121,7 +120,7 @@ func (s *checkedStore) rotateWithout(spare int) {
 	s.compare(refused)
 }
 
-// compactWithout makes garbage and compacts, or tries to.
+// compactWithout makes garbage and tries to compact.
 func (s *checkedStore) compactWithout(spare int) {
 	s.t.Helper()
 	s.deleteSome(40)
@@ -150,7 +149,7 @@ func (s *checkedStore) closeWithout(spare int) {
 	}
 }
 
-// copyKilled copies the store as a kill would leave it.
+// copyKilled copies the store as a kill would leave it now.
 func (s *checkedStore) copyKilled() (dir string) {
 	s.t.Helper()
 	for {
@@ -166,7 +165,7 @@ func (s *checkedStore) copyKilled() (dir string) {
 	}
 }
 
-// openWithout opens the store, closed or as if it was killed.
+// openWithout opens the store after Close or as after a kill.
 func (s *checkedStore) openWithout(spare int) {
 	s.t.Helper()
 	if s.options.Sync == fsync.Always {

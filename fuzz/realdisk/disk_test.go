@@ -15,8 +15,8 @@ import (
 
 const diskSize = 24 << 20
 
-// disk is a file system on a loop device, whose blocks lie in a file in memory:
-// what is done to the file happens to the disk.
+// disk is a file system on a loop device backed by an in-memory file. A change of the file
+// changes the disk.
 type disk struct {
 	t       *testing.T
 	kind    fileSystem
@@ -25,7 +25,7 @@ type disk struct {
 	dir     string // where it is mounted
 }
 
-// fileSystem is how to make one.
+// fileSystem says how to create a file system.
 type fileSystem struct {
 	name string
 	size int64
@@ -33,10 +33,10 @@ type fileSystem struct {
 }
 
 var (
-	// Blocks of a page, and nothing left to be written later by the kernel.
+	// Blocks of page size, and nothing that the kernel initializes later.
 	ext4 = fileSystem{"ext4", diskSize, []string{"mkfs.ext4", "-q", "-F", "-b", fmt.Sprint(os.Getpagesize()),
 		"-E", "lazy_itable_init=0,lazy_journal_init=0"}}
-	// It wants no less room, of which it writes little.
+	// xfs needs at least this size, but writes little of it.
 	xfs = fileSystem{"xfs", 300 << 20, []string{"mkfs.xfs", "-q", "-f"}}
 )
 
@@ -67,8 +67,8 @@ func newDiskOf(t *testing.T, kind fileSystem) *disk {
 	return d
 }
 
-// use attaches a loop device to the backing for the time of fn. The device goes
-// with its last user, which may be a mount that fn makes.
+// use attaches a loop device to the backing file while fn runs. The device is detached after
+// its last use, which may be a mount that fn makes.
 func (d *disk) use(fn func()) {
 	d.t.Helper()
 	device, err := attachLoop(d.backing)
@@ -89,7 +89,7 @@ func (d *disk) mount() {
 	})
 }
 
-// unmount unmounts the disk, on which every store is closed.
+// unmount unmounts the disk. Every store on it must be closed.
 func (d *disk) unmount() {
 	d.t.Helper()
 	if err := unix.Unmount(d.dir, 0); err != nil {
@@ -97,7 +97,7 @@ func (d *disk) unmount() {
 	}
 }
 
-// refuseWrites makes every write from now on an I/O error.
+// refuseWrites makes every write from now on fail with an I/O error.
 func (d *disk) refuseWrites() {
 	d.t.Helper()
 	if _, err := unix.FcntlInt(d.backing.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_FUTURE_WRITE); err != nil {
@@ -105,7 +105,7 @@ func (d *disk) refuseWrites() {
 	}
 }
 
-// replace goes on with a good disk that has the content of this one.
+// replace replaces the disk by a good one with the same content.
 func (d *disk) replace() {
 	d.t.Helper()
 	d.unmount()
@@ -117,7 +117,7 @@ func (d *disk) replace() {
 	d.mount()
 }
 
-// image is what the disk holds.
+// image returns the content of the disk.
 func (d *disk) image() []byte {
 	d.t.Helper()
 	content, err := io.ReadAll(io.NewSectionReader(d.backing, 0, d.kind.size))
@@ -127,7 +127,7 @@ func (d *disk) image() []byte {
 	return content
 }
 
-// memoryFile is a file without a name, in memory, that can be sealed.
+// memoryFile returns an unnamed in-memory file that can be sealed.
 func memoryFile(t *testing.T) *os.File {
 	t.Helper()
 	fd, err := unix.MemfdCreate("disk", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
@@ -139,7 +139,7 @@ func memoryFile(t *testing.T) *os.File {
 	return f
 }
 
-// attachLoop makes the file a block device until nobody uses it any more.
+// attachLoop turns the file into a block device that lives until its last use ends.
 func attachLoop(backing *os.File) (device *os.File, err error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
@@ -164,7 +164,7 @@ func attachLoop(backing *os.File) (device *os.File, err error) {
 		if !errors.Is(err, unix.EBUSY) {
 			return nil, err
 		}
-		// Somebody else was faster.
+		// Another process took the device first.
 	}
 	return nil, unix.EBUSY
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// TestFullDisk fills a disk to the last page: what does not fit is refused and
-// never seen, what was there stays, Delete works, and with room writes work again.
+// TestFullDisk fills a disk to the last page. What does not fit is refused and never seen, what
+// was there stays, Delete works, and once there is space writes work again.
 func TestFullDisk(t *testing.T) {
 	if !alone(t) {
 		return
@@ -61,9 +61,9 @@ func checkFullDisk(t *testing.T, size int64, policy fsync.Policy) {
 	s.compare(refused)
 }
 
-// TestEmptyFullDisk fills a disk with nothing but the store, and deletes all:
-// wherever it stops on the way, what a kill would leave there can be opened, Close
-// and Open work, and then it goes on.
+// TestEmptyFullDisk fills a disk with nothing but the store, and deletes all keys, with a stop
+// on the way. Wherever it stops, what a kill would leave can be opened, Close and Open work,
+// and the deletes can continue.
 func TestEmptyFullDisk(t *testing.T) {
 	if !alone(t) {
 		return
@@ -72,9 +72,9 @@ func TestEmptyFullDisk(t *testing.T) {
 		for _, policy := range policies {
 			for _, order := range orders {
 				for _, background := range []bool{false, true} {
-					step := int(size / 1000) // one stop, at the beginning, or two
+					step := int(size / 1000) // one or two stops, the first at the beginning
 					if policy == fsync.Always && order.name == "oldest first" {
-						step = 37 // many
+						step = 37 // many stops
 					}
 					if policy != fsync.Always && size > 512<<10 {
 						continue
@@ -91,7 +91,7 @@ func TestEmptyFullDisk(t *testing.T) {
 	}
 }
 
-// orders are those in which keys, sorted by age, are deleted.
+// orders are the orders in which keys, sorted by age, are deleted.
 var orders = []struct {
 	name string
 	of   func(keys []string)
@@ -103,8 +103,8 @@ var orders = []struct {
 	}},
 }
 
-// emptyFullDisk fills a disk and empties it again, with a stop on the way, and
-// says whether there is more to delete than that.
+// emptyFullDisk fills a disk and empties it again, with a stop on the way. It reports whether
+// keys were left to delete after the stop.
 func emptyFullDisk(t *testing.T, size int64, options mmapkv.Options, order func(keys []string), stop int) (more bool) {
 	t.Helper()
 	disk := t.TempDir()
@@ -132,14 +132,14 @@ func emptyFullDisk(t *testing.T, size int64, options mmapkv.Options, order func(
 	return more
 }
 
-// openKilled opens, on another disk of the size, a copy of the store as it is.
+// openKilled opens a copy of the store as it is, on another disk of the given size.
 func (s *checkedStore) openKilled(size int64) {
 	s.t.Helper()
 	disk := s.t.TempDir()
 	unmount := mountOver(s.t, disk, size)
 	copied := *s
 	copied.dir = filepath.Join(disk, "store")
-	// Whole if there was no edit meanwhile, and no file went.
+	// The copy is consistent if no edit was made and no file removed during it.
 	for before := s.manifest(); ; before = s.manifest() {
 		err := os.CopyFS(copied.dir, os.DirFS(s.dir))
 		if err == nil && bytes.Equal(before, s.manifest()) {
@@ -167,7 +167,7 @@ func (s *checkedStore) manifest() []byte {
 	return content
 }
 
-// deleteAll deletes the keys, in their order.
+// deleteAll deletes the keys in order.
 func (s *checkedStore) deleteAll(keys []string) {
 	s.t.Helper()
 	for _, key := range keys {
@@ -191,9 +191,9 @@ func (s *checkedStore) fill() {
 	}
 }
 
-// TestFileSizeLimit lowers RLIMIT_FSIZE to less than a segment, and less than the log
-// has in one already: the log goes on in files as long as they may be, and Delete works.
-// What is longer is refused.
+// TestFileSizeLimit lowers RLIMIT_FSIZE below the segment size, and below the length of the
+// current segment. The log continues in files of the allowed length, and Delete works. Longer
+// records are refused.
 func TestFileSizeLimit(t *testing.T) {
 	if !alone(t) {
 		return
@@ -209,7 +209,7 @@ func TestFileSizeLimit(t *testing.T) {
 				s.deleteSome(30)
 				key, err := s.putNew(60_000)
 				s.wantNoRoom(key, err, syscall.EFBIG)
-				long, err := s.putNew(400_000) // one that gets a file of its own
+				long, err := s.putNew(400_000) // a value that gets a file of its own
 				s.wantNoRoom(long, err, syscall.EFBIG)
 				s.mustPut(20, 1000)
 				s.compare([]string{key, long})
@@ -231,8 +231,8 @@ func TestFileSizeLimit(t *testing.T) {
 	}
 }
 
-// TestFileSizeLimitBelowAnyFile lowers RLIMIT_FSIZE to less than a new file needs: every
-// write says so, nothing is lost, and with a higher limit all goes on.
+// TestFileSizeLimitBelowAnyFile lowers RLIMIT_FSIZE below what a new file needs. Every write
+// returns EFBIG, nothing is lost, and with a higher limit everything works again.
 func TestFileSizeLimitBelowAnyFile(t *testing.T) {
 	if !alone(t) {
 		return
@@ -266,9 +266,9 @@ func TestFileSizeLimitBelowAnyFile(t *testing.T) {
 	}
 }
 
-// TestFileSizeLimitInReservedRoom: the limit lies where room is reserved, as somebody may
-// set it for a process that runs, so that a part of a write fits. The log goes on in
-// another file, and nothing is refused.
+// TestFileSizeLimitInReservedRoom lowers RLIMIT_FSIZE of the running process into the space
+// reserved for a segment, so that only a part of a write fits. The log continues in another
+// file, and nothing is refused.
 func TestFileSizeLimitInReservedRoom(t *testing.T) {
 	if !alone(t) {
 		return
@@ -308,8 +308,8 @@ func limitFileSize(t *testing.T, size uint64) (restore func()) {
 	return func() { set(old) }
 }
 
-// putUntil puts values, large ones and then ever smaller ones, until each size is
-// refused for the cause, and returns the keys that were.
+// putUntil puts values of decreasing sizes until each size is refused because of the cause, and
+// returns the refused keys.
 func (s *checkedStore) putUntil(cause error) (refused []string) {
 	s.t.Helper()
 	for size := 4000; size > 0; size /= 4 {
@@ -327,22 +327,22 @@ func (s *checkedStore) putUntil(cause error) (refused []string) {
 	return refused
 }
 
-// wantNoRoom checks the error of a Put for which there is no room.
+// wantNoRoom checks the error of a Put that does not fit.
 func (s *checkedStore) wantNoRoom(key string, err, cause error) {
 	s.t.Helper()
 	if !errors.Is(err, cause) || errors.Is(err, mmapkv.ErrFailed) {
-		s.t.Fatalf("Put(%s) where there is no room: %v", key, err)
+		s.t.Fatalf("Put(%s) without space: %v", key, err)
 	}
 }
 
-// deleteSome deletes so many keys, or all, the oldest first.
+// deleteSome deletes up to count keys, the oldest first.
 func (s *checkedStore) deleteSome(count int) {
 	s.t.Helper()
 	keys := s.keys()
 	s.deleteAll(keys[:min(count, len(keys))])
 }
 
-// fillUp makes a file of size bytes, or as large as there is room.
+// fillUp creates a file of size bytes, or as many as fit.
 func fillUp(t *testing.T, name string, size int64) {
 	t.Helper()
 	f, err := os.Create(name)

@@ -15,8 +15,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// TestNoInodesLeft takes a file system's last inode, while it has blocks: what needs
-// a new file is refused, all keys can be deleted, Close and Open work, and with
+// TestNoInodesLeft takes the last inode of a file system that still has blocks. Writes that
+// need a new file are refused, all keys can be deleted, Close and Open work, and with free
 // inodes writes work again.
 func TestNoInodesLeft(t *testing.T) {
 	if !alone(t) {
@@ -62,7 +62,7 @@ func TestNoInodesLeft(t *testing.T) {
 	}
 }
 
-// takeInodes makes empty files until there is no inode left.
+// takeInodes creates empty files until no inode is left.
 func takeInodes(t *testing.T, prefix string) (names []string) {
 	t.Helper()
 	for {

@@ -21,11 +21,11 @@ import (
 
 var (
 	kills    = flag.Int("kill.rounds", 20, "how often TestKillLoop kills its writer")
-	killSeed = flag.Uint64("kill.seed", 0, "the seed of what is written; 0 draws one. The moments of the kills are not the same again")
+	killSeed = flag.Uint64("kill.seed", 0, "the seed of what is written; 0 draws one; it does not fix the moments of the kills")
 )
 
-// TestKillLoop kills a writer again and again, at any moment from the recovery on:
-// the store shows what was acknowledged, and of the last action all or nothing.
+// TestKillLoop kills a writer again and again, at any moment from its recovery on. The store
+// shows what was acknowledged, and the last action whole or not at all.
 func TestKillLoop(t *testing.T) {
 	if !alone(t) {
 		return
@@ -34,13 +34,13 @@ func TestKillLoop(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("seed %d; again: go test ./fuzz/realdisk -run %s -kill.seed=%d -kill.rounds=%d", seed, t.Name(), seed, *kills)
+	t.Logf("seed %d; to repeat: go test ./fuzz/realdisk -run %s -kill.seed=%d -kill.rounds=%d", seed, t.Name(), seed, *kills)
 	k := &killer{t: t, dir: filepath.Join(t.TempDir(), "store"), seed: seed, state: oracle.State{}}
 	began := time.Now()
 	for k.rounds < *kills {
 		k.round()
 	}
-	t.Logf("%d kills in %.1f s, %d of them in an open; %d actions acknowledged; %d recoveries, of %d records; %d actions in doubt were there",
+	t.Logf("%d kills in %.1f s, %d of them in an open; %d actions acknowledged; %d recoveries, of %d records; %d actions in doubt survived",
 		k.rounds, time.Since(began).Seconds(), k.opens, k.acknowledged, k.recoveries, k.records, k.there)
 	if *kills >= 100 && (k.opens == 0 || k.recoveries == 0 || k.there == 0) {
 		t.Error("something never happened")
@@ -53,12 +53,12 @@ type killer struct {
 	dir   string
 	seed  uint64
 	hour  int64
-	state oracle.State // that the store is in
+	state oracle.State // of the store
 
 	rounds, opens, acknowledged, recoveries, records, there int
 }
 
-// round has one writer killed, and checks what it leaves.
+// round kills one writer, and checks what it leaves.
 func (k *killer) round() {
 	o := &order{Dir: k.dir, Seed: k.seed, Number: uint64(k.rounds), Hour: k.hour, Sessions: 1, Actions: 1 << 30, Prepared: -1}
 	told := o.kill(k.t)
@@ -76,8 +76,8 @@ func (k *killer) round() {
 	k.rounds++
 }
 
-// kill runs the writer for a while, in one case of four not longer than it may
-// take to open, and returns what it has told.
+// kill runs the writer for a while and returns what it told. In one of four cases it runs no
+// longer than an open may take.
 func (o *order) kill(t *testing.T) (told []byte) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -102,13 +102,13 @@ func (o *order) kill(t *testing.T) (told []byte) {
 	return append(told, rest...)
 }
 
-// check opens the store and has the oracle judge it. Every other time it is only
-// read, so that the next writer has to recover it, and may be killed then.
+// check opens the store and lets the oracle judge it. Half of the time it opens it read-only,
+// so that the next writer has to recover it, and may be killed during recovery.
 func (k *killer) check(known *oracle.Oracle) {
 	k.t.Helper()
 	options := mmapkv.Options{ReadOnly: rand.IntN(2) == 0}
 	if _, err := os.Stat(k.dir); os.IsNotExist(err) {
-		return // killed before there was anything
+		return // killed before it created anything
 	}
 	p, err := openProgram(k.dir, options, k.hour, false)
 	if options.ReadOnly && errors.Is(err, fs.ErrNotExist) {

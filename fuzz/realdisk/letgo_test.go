@@ -1,6 +1,6 @@
 //go:build linux && !race
 
-// Race builds have files in the heap instead of mapping them.
+// Race builds copy files to the heap instead of mapping them.
 
 package realdisk
 
@@ -29,10 +29,10 @@ const (
 	letGoValue       = 10_000
 )
 
-// TestCloseLetsGoOfEverything opens, reads and closes a store again and again, in a
-// process that never collects garbage and has few descriptors. When Close is back,
-// the process has no file of the store open or mapped; in the end the store can be
-// deleted, its room is free, and its disk can be unmounted, all at once.
+// TestCloseLetsGoOfEverything opens, reads and closes a store again and again, in a process
+// that never collects garbage and has few descriptors. When Close returns, the process has no
+// file of the store open or mapped. In the end the store can be deleted, its space is free, and
+// its disk can be unmounted, all without delay.
 func TestCloseLetsGoOfEverything(t *testing.T) {
 	if !alone(t) {
 		return
@@ -68,15 +68,15 @@ func TestCloseLetsGoOfEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	if now := freeBlocks(t, disk); now != free {
-		t.Errorf("%d blocks were free before there was a store, and %d are when it is deleted", free, now)
+		t.Errorf("%d blocks were free before the store was created, %d after it was deleted", free, now)
 	}
 	if err := unix.Unmount(disk, 0); err != nil {
 		t.Errorf("unmounting the disk: %v", err)
 	}
 }
 
-// segmented is a store of many segments in a directory. Reading all of it makes
-// little garbage, which nobody collects here.
+// segmented is a store of many segments in a directory. Reading all of it makes little garbage,
+// which this test never collects.
 type segmented struct {
 	t            *testing.T
 	dir          string
@@ -84,7 +84,7 @@ type segmented struct {
 	buffer       []byte
 }
 
-// newSegmented makes the store, and closes it.
+// newSegmented creates the store, and closes it.
 func newSegmented(t *testing.T, dir string) *segmented {
 	t.Helper()
 	m := &segmented{t: t, dir: dir}
@@ -112,12 +112,12 @@ func (m *segmented) open() *mmapkv.Store {
 	return s
 }
 
-// readAndClose opens the store, reads it in each way there is, and closes it.
+// readAndClose opens the store, reads it in every way, and closes it.
 func (m *segmented) readAndClose() {
 	m.t.Helper()
 	s := m.open()
 	if n := len(s.Stats().Segments); n < letGoSegments {
-		m.t.Fatalf("there are %d segments", n)
+		m.t.Fatalf("the store has %d segments", n)
 	}
 	for i, key := range m.keys {
 		var err error
@@ -146,7 +146,7 @@ func (m *segmented) readAndClose() {
 		listed++
 	}
 	if listed != len(m.keys) {
-		m.t.Fatalf("Keys has %d keys of %d", listed, len(m.keys))
+		m.t.Fatalf("Keys yields %d keys of %d", listed, len(m.keys))
 	}
 	if err := s.Close(); err != nil {
 		m.t.Fatal(err)
@@ -160,7 +160,7 @@ func (m *segmented) check(i int, value []byte) error {
 	return nil
 }
 
-// heldBelow is what the process has open or mapped below a directory.
+// heldBelow lists what the process has open or mapped below a directory.
 func heldBelow(t *testing.T, dir string) (held []string) {
 	t.Helper()
 	content, err := os.ReadFile("/proc/self/maps")

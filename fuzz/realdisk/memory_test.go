@@ -1,6 +1,6 @@
 //go:build linux && !race
 
-// Race builds have files in the heap instead of mapping them.
+// Race builds copy files to the heap instead of mapping them.
 
 package realdisk
 
@@ -24,18 +24,17 @@ const (
 	memoryLimit = 32 << 20
 	memoryData  = 3 * memoryLimit
 
-	// What the child of TestLittleMemory is told: the control group that it joins,
-	// and where the data goes.
+	// Tell the child of TestLittleMemory which control group to join, and where to put the
+	// data.
 	groupVariable = "MMAPKV_REALDISK_GROUP"
 	dataVariable  = "MMAPKV_REALDISK_DATA"
 )
 
-// TestLittleMemory loads, reads and compacts three times as many bytes as the
-// control group of the process may have in memory: all works, and the process is
-// not killed.
+// TestLittleMemory loads, reads and compacts three times as many bytes as the control group of
+// the process may have in memory. Everything works, and the process is not killed.
 func TestLittleMemory(t *testing.T) {
 	if os.Getenv(childVariable) == "" {
-		// The child may be killed, so that the parent clears up.
+		// The child may be killed, so the parent cleans up.
 		t.Setenv(groupVariable, newMemoryGroup(t))
 		t.Setenv(dataVariable, diskDir(t))
 	}
@@ -86,7 +85,7 @@ func TestLittleMemory(t *testing.T) {
 	wantReclaimed(t, os.Getenv(groupVariable))
 }
 
-// wantReclaimed checks that the group has met its limit.
+// wantReclaimed checks that the group hit its memory limit.
 func wantReclaimed(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range []string{"memory.failcnt", "memory.events"} {
@@ -96,14 +95,14 @@ func wantReclaimed(t *testing.T, dir string) {
 		}
 		text := "\n" + string(content)
 		if text == "\n0\n" || strings.Contains(text, "\nmax 0\n") {
-			t.Errorf("the memory was enough: %s says %s", name, content)
+			t.Errorf("the group never hit its memory limit: %s says %s", name, content)
 		}
 		return
 	}
-	t.Error("the control group does not say whether it met its limit")
+	t.Error("the control group does not say whether it hit its limit")
 }
 
-// newMemoryGroup makes a control group whose processes may have memoryLimit bytes in
+// newMemoryGroup creates a control group that limits its processes to memoryLimit bytes of
 // memory.
 func newMemoryGroup(t *testing.T) (dir string) {
 	t.Helper()
@@ -126,7 +125,7 @@ func joinMemoryGroup(t *testing.T, dir string) {
 	}
 }
 
-// diskDir is a directory whose files are not in memory anyway.
+// diskDir returns a directory on a disk, not in memory.
 func diskDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/var/tmp", "mmapkv-test-")

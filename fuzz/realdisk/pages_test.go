@@ -11,8 +11,8 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// TestPagesAreReadOneByOne: a page fault, and Populate, read what was asked for and
-// not what lies around it, which little memory would have to give up other pages for.
+// TestPagesAreReadOneByOne checks that a page fault and Populate read only the requested pages.
+// With little memory, reading the pages around them would evict others.
 func TestPagesAreReadOneByOne(t *testing.T) {
 	if !alone(t) {
 		return
@@ -45,28 +45,28 @@ func TestPagesAreReadOneByOne(t *testing.T) {
 	if before == 1 {
 		lacks(t, "a system that says which pages are in memory")
 	}
-	read := func(what string, most float64) {
+	read := func(what string, limit float64) {
 		t.Helper()
 		now := vfs.Resident(f, size)
-		if got := (now - before) * size; got > most {
-			t.Errorf("%s has read %.0f bytes", what, got)
+		if got := (now - before) * size; got > limit {
+			t.Errorf("%s read %.0f bytes", what, got)
 		}
 		before = now
 	}
 	if m.Bytes()[size/2] != 0 {
-		t.Error("the file is not what was written")
+		t.Error("the mapping does not show what was written")
 	}
 	read("a page fault", page)
 	vfs.Populate(m, size/4, size/4+2*page)
-	read("to populate two pages", 2*page)
+	read("populating two pages", 2*page)
 	vfs.Populate(m, 0, size)
 	if now := vfs.Resident(f, size); now < 1 {
-		t.Errorf("all was populated, and %v is in memory", now)
+		t.Errorf("all pages were populated, but only %v of them are in memory", now)
 	}
 }
 
-// TestFirstWritesAreSlow on those file systems, and only there, where Allocate reserves
-// what is written to later without more room.
+// TestFirstWritesAreSlow checks that SlowFirstWrite is true on ext4 and xfs, where Allocate
+// reserves blocks that later writes use without more space, and false elsewhere.
 func TestFirstWritesAreSlow(t *testing.T) {
 	if !alone(t) {
 		return
@@ -92,15 +92,15 @@ func TestFirstWritesAreSlow(t *testing.T) {
 	old.mkfs = append(slices.Clone(ext4.mkfs), "-O", "^extents,^64bit")
 	for _, kind := range []fileSystem{ext4, xfs} {
 		if !slow(newDiskOf(t, kind).dir) {
-			t.Errorf("%s is not one of them", kind.name)
+			t.Errorf("SlowFirstWrite is false on %s", kind.name)
 		}
 	}
 	if slow(newDiskOf(t, old).dir) {
-		t.Error("zeros would fill a disk on which nothing is reserved")
+		t.Error("SlowFirstWrite is true on an ext4 that cannot reserve blocks")
 	}
 	memory := t.TempDir()
 	mountTmpfs(t, memory, 1<<20)
 	if slow(memory) {
-		t.Error("tmpfs is one of them")
+		t.Error("SlowFirstWrite is true on tmpfs")
 	}
 }

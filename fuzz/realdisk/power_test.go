@@ -23,13 +23,13 @@ import (
 
 var (
 	powerCuts = flag.Int("power.cuts", 6, "how often the power is cut, on each file system")
-	powerSeed = flag.Uint64("power.seed", 0, "the seed of what is written between power cuts; 0 draws one. The moments of the cuts are not the same again")
+	powerSeed = flag.Uint64("power.seed", 0, "the seed of what is written between power cuts; 0 draws one; it does not fix the moments of the cuts")
 )
 
-// TestPowerCutsOnExt4 and TestPowerCutsOnXFS cut the power of one disk again and
-// again, at any moment of a life that begins with the recovery from the cut
-// before: the file system shuts down, with what it has not written, and what it
-// has, in whatever order, is there when it is mounted again.
+// TestPowerCutsOnExt4 and TestPowerCutsOnXFS cut the power of one disk again and again, at any
+// moment of a life that begins with the recovery from the last cut. The file system shuts down
+// and loses what it has not written. After the next mount it has what it wrote, in whatever
+// order.
 func TestPowerCutsOnExt4(t *testing.T) { cutPower(t, ext4) }
 
 func TestPowerCutsOnXFS(t *testing.T) { cutPower(t, xfs) }
@@ -42,38 +42,38 @@ func cutPower(t *testing.T, kind fileSystem) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("seed %d; again: go test ./fuzz/realdisk -run %s -power.seed=%d -power.cuts=%d", seed, t.Name(), seed, *powerCuts)
+	t.Logf("seed %d; to repeat: go test ./fuzz/realdisk -run %s -power.seed=%d -power.cuts=%d", seed, t.Name(), seed, *powerCuts)
 	m := &mains{t: t, disk: newDiskOf(t, kind), oracle: oracle.New(nil)}
 	began := time.Now()
 	for m.cuts < *powerCuts {
 		m.life(newScript(seed, uint64(m.cuts), m.hour))
 	}
-	t.Logf("%s: %d cuts in %.1f s, %d of them in an open, %d soon after a kill; %d writes acknowledged, %d compactions; %d times all was there, %d times not what might be lost",
+	t.Logf("%s: %d cuts in %.1f s, %d of them in an open, %d soon after a kill; %d writes acknowledged, %d compactions; %d times nothing was lost, %d times only what may be lost",
 		kind.name, m.cuts, time.Since(began).Seconds(), m.opens, m.kills, m.acknowledged, m.compactions, m.whole, m.lossy)
 	if *powerCuts >= 100 && (m.opens == 0 || m.kills == 0 || m.compactions == 0 || m.whole == 0 || m.lossy == 0) {
 		t.Error("something never happened")
 	}
 }
 
-// mains is what a disk gets its power from, and what its store may have lost.
+// mains powers a disk, and knows what its store may have lost.
 type mains struct {
 	t      *testing.T
 	disk   *disk
 	oracle *oracle.Oracle
 	hour   int64  // of the store's clock
-	now    string // which life, for errors
+	now    string // the current life, for errors
 
 	cuts, opens, kills, acknowledged, compactions, whole, lossy int
 }
 
-// cut is one power cut, which may have begun.
+// cut is a power cut, begun or still to come.
 type cut struct {
 	begun atomic.Bool
 	done  chan error
 }
 
-// cutAfter shuts the file system down after a while. Of what is not synced some
-// pages are written before, and perhaps the file system's own journal.
+// cutAfter shuts the file system down after a while. Before that it writes some unsynced pages,
+// and perhaps the file system's journal.
 func (m *mains) cutAfter(wait time.Duration, s *script) *cut {
 	c := &cut{done: make(chan error, 1)}
 	how, pages, number := uint32(1+s.IntN(2)), s.Perm(64), s.IntN(8)
@@ -92,8 +92,8 @@ func (m *mains) cutAfter(wait time.Duration, s *script) *cut {
 
 func (m *mains) store() string { return filepath.Join(m.disk.dir, "store") }
 
-// writeSomePages has the kernel write some pages of the youngest files. Files
-// that have gone are none of its business.
+// writeSomePages makes the kernel write some pages of the youngest files. It ignores files that
+// are gone.
 func writeSomePages(dir string, number int, pages []int) {
 	names, _ := filepath.Glob(filepath.Join(dir, "*.seg"))
 	for _, name := range names[max(0, len(names)-number):] {
@@ -110,8 +110,8 @@ func writeSomePages(dir string, number int, pages []int) {
 	}
 }
 
-// shutDown is FS_IOC_SHUTDOWN: nothing is written to the disk any more. How is 1
-// for a journal that is written before, 2 for one that is not.
+// shutDown calls FS_IOC_SHUTDOWN: from then on nothing is written to the disk. how is 1 to
+// write the journal first, 2 not to.
 func shutDown(dir string, how uint32) error {
 	const shutdown = 0x8004587d // _IOR('X', 125, __u32)
 	f, err := os.Open(dir)
@@ -151,8 +151,8 @@ func (m *mains) life(s *script) {
 	m.disk.mount()
 }
 
-// open opens the store and has the oracle judge what it shows. nil where the cut
-// came first: then nothing was shown.
+// open opens the store and lets the oracle judge what it shows. It returns nil if the power was
+// cut before: then nothing was shown.
 func (m *mains) open(options mmapkv.Options, c *cut) *program {
 	m.t.Helper()
 	isCut := func() bool { return c != nil && c.begun.Load() }
@@ -189,14 +189,14 @@ func (m *mains) open(options mmapkv.Options, c *cut) *program {
 	return p
 }
 
-// close frees the disk of a store that has failed.
+// close closes a failed store, so that the disk can be unmounted.
 func (m *mains) close(p *program) {
 	m.compactions += p.Stats().Compaction.Runs
 	_ = p.Close()
 }
 
-// kill has another process write to the store, which is killed: what is shown
-// after that must not be lost, though nobody has synced it yet.
+// kill lets another process write to the store and kills it. What the store shows after that
+// must not be lost, although nothing has synced it yet.
 func (m *mains) kill(p *program, s *script, options mmapkv.Options) *program {
 	m.t.Helper()
 	if err := p.Close(); err != nil {
@@ -208,7 +208,7 @@ func (m *mains) kill(p *program, s *script, options mmapkv.Options) *program {
 		m.fail("%v", err)
 	}
 	s.hour = m.hour
-	m.oracle.Synced() // it is all there after a kill
+	m.oracle.Synced() // a kill loses nothing
 	m.kills++
 	return m.open(options, nil)
 }
@@ -218,7 +218,7 @@ func (m *mains) fail(format string, args ...any) {
 	m.t.Fatalf("%s: %s", m.now, fmt.Sprintf(format, args...))
 }
 
-// writeOn takes one action after the other, until one fails.
+// writeOn performs one action after the other until one fails.
 func (m *mains) writeOn(p *program, s *script, c *cut, policy fsync.Policy) {
 	for {
 		a := s.next()
@@ -239,8 +239,8 @@ func (m *mains) writeOn(p *program, s *script, c *cut, policy fsync.Policy) {
 			m.acknowledged++
 			m.oracle.Acknowledge()
 		}
-		// Whoever is told something after the cut was not there any more: ext4 lets
-		// a sync that is on its way then return 0, and has not written anything.
+		// Do not trust an acknowledgement after the cut: ext4 lets a sync that is under way
+		// return 0 although it wrote nothing.
 		if (a.kind == syncNow || policy == fsync.Always) && !c.begun.Load() {
 			m.oracle.Synced()
 		}
@@ -252,7 +252,7 @@ func (m *mains) wantStopped(p *program, err error) {
 	m.t.Helper()
 	later := p.Put([]byte("key 0"), nil)
 	for _, err := range []error{err, later} {
-		// ext4 is read-only once it has noticed.
+		// ext4 becomes read-only once it notices the shutdown.
 		if !errors.Is(err, mmapkv.ErrFailed) || !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EROFS) {
 			m.fail("after a power cut: %v", err)
 		}

@@ -18,11 +18,11 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// script draws what a program does with a store. Scripts of one seed, number and
-// hour are the same, so that a parent knows what its child did.
+// script draws what a program does with a store. Scripts with the same seed, number and hour
+// are the same, so that a parent knows what its child did.
 type script struct {
 	*rand.Rand
-	hour  int64 // that the store's clock is ahead: only whole hours matter here
+	hour  int64 // how many hours the store's clock is ahead; the scripts only move it by whole hours
 	drawn int
 }
 
@@ -30,7 +30,7 @@ func newScript(seed, number uint64, hour int64) *script {
 	return &script{Rand: rand.New(rand.NewPCG(seed, number)), hour: hour}
 }
 
-// action is one thing that a program does.
+// action is one action of a program.
 type action struct {
 	kind actionKind
 	ops  []oracle.Op // of write and writeBatch
@@ -60,7 +60,7 @@ func (s *script) next() action {
 		for range 2 + s.IntN(6) {
 			a.ops = append(a.ops, s.op())
 		}
-		if s.IntN(2) == 0 { // of several pages, of which some may be lost
+		if s.IntN(2) == 0 { // a batch of several pages, some of which may be lost
 			for range 20 {
 				a.ops = append(a.ops, s.op())
 			}
@@ -89,7 +89,7 @@ func (s *script) op() oracle.Op {
 	case 0, 1, 2:
 		size = 600 + s.IntN(2000)
 	case 3:
-		size = 4000 + s.IntN(9000) // most have a file of their own
+		size = 4000 + s.IntN(9000) // most of these values have a file of their own
 	}
 	op.Value = strings.Repeat(fmt.Sprintf("%d of %x ", s.drawn, s.Uint32()), size/12+1)
 	return op
@@ -105,15 +105,15 @@ func (s *script) draw() mmapkv.Options {
 	return o
 }
 
-// program does what a script says with a store that it has opened.
+// program is an open store on which a script's actions run.
 type program struct {
 	*mmapkv.Store
 	hour  atomic.Int64
 	steps []inject.Step
 }
 
-// openProgram opens the store with the clock that many hours ahead. By hand means
-// without goroutines: the steps of the background are taken by the script.
+// openProgram opens the store with its clock hour hours ahead. byHand means without goroutines:
+// the script runs the background steps.
 func openProgram(dir string, o mmapkv.Options, hour int64, byHand bool) (*program, error) {
 	p := &program{}
 	p.hour.Store(hour)
@@ -130,7 +130,7 @@ func openProgram(dir string, o mmapkv.Options, hour int64, byHand bool) (*progra
 	return p, err
 }
 
-// do takes an action.
+// do performs an action.
 func (p *program) do(a action) error {
 	p.hour.Store(a.hour)
 	switch a.kind {
@@ -178,12 +178,12 @@ func (p *program) writeBatch(ops []oracle.Op) error {
 	return p.Write(&b)
 }
 
-// ttl ends half an hour away from every hour.
+// ttl returns the time to live of op, which ends half an hour away from every full hour.
 func (p *program) ttl(op oracle.Op) time.Duration {
 	return time.Duration(op.Expiry-p.hour.Load()*hourMillis) * time.Millisecond
 }
 
-// content is all that the store shows; every way to read must agree.
+// content returns everything that the store shows. All ways to read must agree.
 func (p *program) content() (map[string]string, error) {
 	shown := map[string]string{}
 	err := p.Range(func(key, value []byte) error {
@@ -210,11 +210,11 @@ func (p *program) content() (map[string]string, error) {
 	keys := 0
 	for key := range p.Keys() {
 		if keys++; shown[string(key)] == "" {
-			return nil, fmt.Errorf("Keys shows %q, Range does not", key)
+			return nil, fmt.Errorf("Keys yields %q, but Range does not show it", key)
 		}
 	}
 	if keys != len(shown) {
-		return nil, fmt.Errorf("Keys shows %d of %d", keys, len(shown))
+		return nil, fmt.Errorf("Keys yields %d keys of %d", keys, len(shown))
 	}
 	return shown, nil
 }

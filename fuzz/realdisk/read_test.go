@@ -1,7 +1,6 @@
 //go:build linux && !race && !invariants
 
-// Race builds, and callbacks under the invariants tag, read heap copies, which do
-// not fault.
+// Race builds, and callbacks under the invariants tag, read heap copies, which never fault.
 
 package realdisk
 
@@ -21,8 +20,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// TestReadError takes away the end of a disk under an open store: reads of what
-// lay there are errors, others go on, and once the disk is whole all do.
+// TestReadError cuts off the end of a disk under an open store. Reads of data there fail, other
+// reads work, and once the disk is whole again all work.
 func TestReadError(t *testing.T) {
 	if !alone(t) {
 		return
@@ -31,13 +30,13 @@ func TestReadError(t *testing.T) {
 	s := openChecked(t, filepath.Join(d.dir, "store"), mmapkv.Options{SegmentSize: 64 << 10, Sync: fsync.Never})
 	s.mustPut(1000, 3000)
 	s.mustClose()
-	// Remounted, so that the file system and no cache has the content.
+	// Remount, so that the content is on the disk and in no cache.
 	d.unmount()
 	image := d.image()
 	d.mount()
 
 	cut, whole, lost := s.cutInHalf(image)
-	s.dropCaches() // lest the store maps what is in memory, which then stays
+	s.dropCaches() // otherwise the store would map pages that are in memory, which would stay there
 	s.open()
 	for _, segment := range s.Stats().Segments {
 		if !segment.Mapped {
@@ -61,8 +60,8 @@ func TestReadError(t *testing.T) {
 	s.mustClose()
 }
 
-// cutInHalf finds the place on the disk that has as many segments behind it as
-// before, and the keys of segments that lie wholly before it and wholly behind.
+// cutInHalf finds the place on the disk with as many segments after it as before, and the keys
+// of segments that lie wholly before it, or wholly after it.
 func (s *checkedStore) cutInHalf(image []byte) (cut int64, whole, lost []string) {
 	s.t.Helper()
 	var extents []extent
@@ -87,13 +86,13 @@ func (s *checkedStore) cutInHalf(image []byte) (cut int64, whole, lost []string)
 	return int64(middle), whole, lost
 }
 
-// extent is where a file lies on the disk, between its first and its last page.
+// extent is where a file lies on the disk, from its first page to its last.
 type extent struct {
 	content     []byte
 	first, last int
 }
 
-// locate finds a file's pages by what is in them.
+// locate finds a file's pages by their content.
 func (s *checkedStore) locate(name string, image []byte) extent {
 	s.t.Helper()
 	content, err := os.ReadFile(name)
@@ -120,7 +119,7 @@ func (s *checkedStore) segmentFiles() []string {
 	return names
 }
 
-// dropCaches has the kernel forget the segments' content.
+// dropCaches makes the kernel drop the segments from the page cache.
 func (s *checkedStore) dropCaches() {
 	s.t.Helper()
 	for _, name := range s.segmentFiles() {
@@ -136,8 +135,8 @@ func (s *checkedStore) dropCaches() {
 	}
 }
 
-// readEach reads each key in each way, by several goroutines at once, and expects
-// the values of the whole ones and errors for the lost.
+// readEach reads each key in each way, in several goroutines at once. It expects the values of
+// the whole keys, and errors for the lost ones.
 func (s *checkedStore) readEach(whole, lost []string) {
 	s.t.Helper()
 	var readers sync.WaitGroup
@@ -152,18 +151,18 @@ func (s *checkedStore) readEach(whole, lost []string) {
 	readers.Wait()
 }
 
-// keysOf expects Keys to show these, whatever else it cannot read.
+// keysOf checks that Keys yields at least these keys, and none that was never put.
 func (s *checkedStore) keysOf(whole []string) {
 	s.t.Helper()
 	shown := map[string]bool{}
 	for key := range s.Keys() {
 		if shown[string(key)] = true; s.want[string(key)] == "" {
-			s.t.Errorf("Keys shows %q", key)
+			s.t.Errorf("Keys yields %q", key)
 		}
 	}
 	for _, key := range whole {
 		if !shown[key] {
-			s.t.Errorf("Keys does not show %s", key)
+			s.t.Errorf("Keys does not yield %s", key)
 		}
 	}
 }
@@ -194,6 +193,6 @@ func (s *checkedStore) readBy(key string, lost bool) {
 		}
 	}
 	if lost && string(appended) != "kept " {
-		s.t.Errorf("AppendGet of the lost %s gave %.40q", key, appended)
+		s.t.Errorf("AppendGet of the lost %s returned %.40q", key, appended)
 	}
 }

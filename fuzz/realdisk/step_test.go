@@ -18,15 +18,15 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// stepDisk is the size of the disks of this file, and stepBlocks one more block
-// than any step below needs.
+// stepDisk is the size of this file's disks. stepBlocks is one more block than any step below
+// needs.
 const (
 	stepDisk   = 1 << 20
 	stepBlocks = 33
 )
 
-// blockStep is how many blocks are gone by from one run to the next: more where
-// little differs. MMAPKV_NO_SKIP leaves nothing out.
+// blockStep is by how many blocks one run differs from the next: more where little differs.
+// MMAPKV_NO_SKIP skips nothing.
 func blockStep(policy fsync.Policy) int {
 	switch {
 	case os.Getenv("MMAPKV_NO_SKIP") != "":
@@ -37,8 +37,8 @@ func blockStep(policy fsync.Policy) int {
 	return 4
 }
 
-// TestRotationOnAFullDisk leaves so many blocks, from none on, before each step of
-// a change to a new file.
+// TestRotationOnAFullDisk leaves ever more free blocks, from none on, before each step of a
+// rotation.
 func TestRotationOnAFullDisk(t *testing.T) {
 	if !alone(t) {
 		return
@@ -56,8 +56,8 @@ func TestRotationOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestCompactionOnAFullDisk leaves so many blocks, from none on, at the beginning
-// of a compaction and between its phases.
+// TestCompactionOnAFullDisk leaves ever more free blocks, from none on, at the beginning of a
+// compaction and between its phases.
 func TestCompactionOnAFullDisk(t *testing.T) {
 	if !alone(t) {
 		return
@@ -66,7 +66,7 @@ func TestCompactionOnAFullDisk(t *testing.T) {
 		for _, moment := range []string{"begin", "copied", "logged", "edited", "shown", "moved", "retired"} {
 			for blocks := 0; blocks < stepBlocks; blocks += blockStep(policy) {
 				if moment != "begin" && blocks > 3 {
-					break // from there on it takes one for the manifest
+					break // from there on it needs only one, for the manifest
 				}
 				t.Run(fmt.Sprint(policy, ", ", blocks, " blocks, ", moment), func(t *testing.T) {
 					f := newFullAtStep(t, policy)
@@ -78,7 +78,7 @@ func TestCompactionOnAFullDisk(t *testing.T) {
 	}
 }
 
-// fullAtStep is a store without a goroutine, on a disk of its own.
+// fullAtStep is a store without goroutines, on a disk of its own.
 type fullAtStep struct {
 	*checkedStore
 	disk    string
@@ -103,7 +103,7 @@ func newFullAtStep(t *testing.T, policy fsync.Policy) *fullAtStep {
 	return f
 }
 
-// step takes one kind of background step; what fails, fails for want of room.
+// step runs one kind of background step, which may fail only because the disk is full.
 func (f *fullAtStep) step(name string) {
 	f.t.Helper()
 	for _, step := range f.steps {
@@ -114,7 +114,7 @@ func (f *fullAtStep) step(name string) {
 	}
 }
 
-// takeSteps takes all there are, in turn.
+// takeSteps runs all kinds of steps in turn.
 func (f *fullAtStep) takeSteps() {
 	f.t.Helper()
 	for range 4 {
@@ -131,7 +131,7 @@ func (f *fullAtStep) wantFull(what string, err error) {
 	}
 }
 
-// leave fills the disk but for so many blocks.
+// leave fills the disk except for the given number of blocks.
 func (f *fullAtStep) leave(blocks int) {
 	f.t.Helper()
 	var stat unix.Statfs_t
@@ -141,7 +141,7 @@ func (f *fullAtStep) leave(blocks int) {
 	fillUp(f.t, filepath.Join(f.disk, fmt.Sprint("filler ", f.last)), (int64(stat.Bfree)-int64(blocks))*int64(stat.Bsize))
 }
 
-// makeRoom takes away what fills the disk.
+// makeRoom removes the files that fill the disk.
 func makeRoom(t *testing.T, disk string) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(disk, "filler*"))
@@ -155,7 +155,7 @@ func makeRoom(t *testing.T, disk string) {
 	}
 }
 
-// tryPut puts values of 1000 bytes, which fit or do not.
+// tryPut puts values of 1000 bytes, whether they fit or not.
 func (f *fullAtStep) tryPut(count int) {
 	f.t.Helper()
 	for range count {
@@ -166,8 +166,8 @@ func (f *fullAtStep) tryPut(count int) {
 	}
 }
 
-// rotate fills a file and goes on in the next one, with the disk full from the
-// moment on.
+// rotate fills a file and continues in the next one, with the disk full from the given moment
+// on.
 func (f *fullAtStep) rotate(moment string, blocks int) {
 	f.t.Helper()
 	if moment == "rotate" {
@@ -190,7 +190,7 @@ func (f *fullAtStep) rotate(moment string, blocks int) {
 	}
 }
 
-// compact compacts, with the disk full from the moment on.
+// compact compacts, with the disk full from the given moment on.
 func (f *fullAtStep) compact(moment string, blocks int) {
 	f.t.Helper()
 	for i, key := range f.keys() {
@@ -217,8 +217,8 @@ func (f *fullAtStep) compact(moment string, blocks int) {
 	f.compare(nil)
 }
 
-// afterwards deletes on the full disk, opens a copy as a kill would leave it, then
-// the store itself, makes room, and goes on.
+// afterwards deletes on the full disk, opens a copy of the store as after a kill, reopens the
+// store itself, frees space, and writes more.
 func (f *fullAtStep) afterwards() {
 	f.t.Helper()
 	f.deleteSome(10)
@@ -235,7 +235,7 @@ func (f *fullAtStep) afterwards() {
 	f.mustPut(50, 1000)
 	f.takeSteps()
 	if err := f.Compact(context.Background()); err != nil {
-		f.t.Fatalf("Compact with room: %v", err)
+		f.t.Fatalf("Compact with space: %v", err)
 	}
 	f.compare(f.refused)
 	f.mustClose()
@@ -244,8 +244,8 @@ func (f *fullAtStep) afterwards() {
 	f.mustClose()
 }
 
-// checkKilled opens, on a disk as full as this one, a copy of the store. What was
-// not synced is copied when it opens, for which there may have to be room first.
+// checkKilled opens a copy of the store on a disk as full as this one. Open copies what was not
+// synced, which may need free space first.
 func (f *fullAtStep) checkKilled() {
 	f.t.Helper()
 	steps := f.steps

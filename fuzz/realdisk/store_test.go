@@ -17,7 +17,7 @@ import (
 
 var policies = []fsync.Policy{fsync.Always, fsync.Every(5 * time.Millisecond), fsync.Never}
 
-// checkedStore is a store with what it must hold.
+// checkedStore is a store and what it must hold.
 type checkedStore struct {
 	*mmapkv.Store
 	t       *testing.T
@@ -50,14 +50,14 @@ func (s *checkedStore) open() {
 	}
 }
 
-// pair is a new key and a value of size bytes for it.
+// pair returns a new key and a value of size bytes.
 func (s *checkedStore) pair(size int) (key, value string) {
 	s.last++
 	value = strings.Repeat(fmt.Sprintf("%07d ", s.last), size/8+1)[:size]
 	return fmt.Sprintf("key-%07d", s.last), value
 }
 
-// putNew puts a new pair, and expects to find it if that worked.
+// putNew puts a new pair. If that succeeds, the store must hold it.
 func (s *checkedStore) putNew(size int) (key string, err error) {
 	key, value := s.pair(size)
 	if err = s.Put([]byte(key), []byte(value)); err == nil {
@@ -82,8 +82,8 @@ func (s *checkedStore) mustClose() {
 	}
 }
 
-// compare reads all that the store shows, in both ways, and expects just what it
-// must hold, and nothing of the absent keys.
+// compare reads the store by Get and by Range. It expects exactly what the store must hold, and
+// none of the absent keys.
 func (s *checkedStore) compare(absent []string) {
 	s.t.Helper()
 	for key, want := range s.want {
@@ -116,5 +116,5 @@ func (s *checkedStore) wantAbsent(key string) {
 	}
 }
 
-// keys are those that the store must hold, oldest first.
+// keys returns the keys that the store must hold, oldest first.
 func (s *checkedStore) keys() []string { return slices.Sorted(maps.Keys(s.want)) }

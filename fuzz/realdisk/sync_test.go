@@ -13,9 +13,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// TestSyncError has the kernel find out in a sync that it cannot write: the store
-// takes no more writes and says why, reads go on, and on a good disk all that was
-// synced is there.
+// TestSyncError makes the kernel fail to write during a sync. The store refuses later writes
+// and says why, reads still work, and on a good disk everything that was synced is there.
 func TestSyncError(t *testing.T) {
 	if !alone(t) {
 		return
@@ -27,7 +26,7 @@ func TestSyncError(t *testing.T) {
 
 func checkSyncError(t *testing.T, policy fsync.Policy) {
 	d := newDisk(t)
-	// So large a segment that nothing but the write itself is to be synced.
+	// The segment is so large that only the write itself needs a sync.
 	s := openChecked(t, filepath.Join(d.dir, "store"), mmapkv.Options{SegmentSize: 4 << 20, Sync: policy})
 	s.mustPut(100, 3000)
 	if err := s.Sync(); err != nil {
@@ -45,7 +44,7 @@ func checkSyncError(t *testing.T, policy fsync.Policy) {
 		s.wantValue(doubtful, value)
 		s.want[doubtful] = value
 		if err = s.Sync(); s.Sync() == nil {
-			t.Error("a second Sync returns nil")
+			t.Error("a second Sync returned nil")
 		}
 	}
 	s.wantStopped(err, syscall.EIO)
@@ -62,15 +61,15 @@ func checkSyncError(t *testing.T, policy fsync.Policy) {
 	case errors.Is(err, mmapkv.ErrNotFound):
 		delete(s.want, doubtful)
 	default:
-		t.Fatalf("what was in doubt is %.40q, %v", got, err)
+		t.Fatalf("Get of the write in doubt: %.40q, %v", got, err)
 	}
 	s.mustPut(20, 3000)
 	s.compare(nil)
 	s.mustClose()
 }
 
-// wantStopped checks that the error, and that of every write to come, is
-// ErrFailed and says the cause.
+// wantStopped checks that the error, and the error of every later write, is ErrFailed and has
+// the cause.
 func (s *checkedStore) wantStopped(err error, cause syscall.Errno) {
 	s.t.Helper()
 	batch := new(mmapkv.Batch)

@@ -24,16 +24,16 @@ import (
 )
 
 var (
-	syscallStep = flag.Int("syscall.step", 0, "TestSystemCalls tampers with one call of so many; 0 takes one of each kind, of two stores")
+	syscallStep = flag.Int("syscall.step", 0, "TestSystemCalls tampers with one in this many calls; 0: with one call of each kind, on two stores")
 	syscallSeed = flag.Uint64("syscall.seed", 0, "the seed of what the writers write; 0 draws one")
 )
 
 // tampering is what strace does to a call.
 type tampering struct {
 	call  string
-	how   string        // as strace has it
-	errno syscall.Errno // that the writer may be told
-	stops bool          // the store must say so, and writes no more
+	how   string        // in strace's syntax
+	errno syscall.Errno // that the writer may see
+	stops bool          // the store must fail, and write no more
 }
 
 var tamperings = slices.Concat(
@@ -53,10 +53,10 @@ func tamper(calls, how string, errno syscall.Errno, stops bool) (each []tamperin
 	return each
 }
 
-// TestSystemCalls has strace tamper with the nth call of a kind that a writer makes
-// on the files of its store, from the recovery of a store on that was not closed:
-// what was acknowledged is there afterwards, what was in doubt whole or not at all,
-// what was refused never.
+// TestSystemCalls lets strace tamper with the nth call of a kind that a writer makes on the
+// files of its store, beginning with the recovery of a store that was not closed. Afterwards
+// acknowledged writes are there, writes in doubt are there whole or not at all, and refused
+// writes are not there.
 func TestSystemCalls(t *testing.T) {
 	if !alone(t) {
 		return
@@ -68,7 +68,7 @@ func TestSystemCalls(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("seed %d; again: go test ./fuzz/realdisk -run %s -syscall.seed=%d -syscall.step=%d", seed, t.Name(), seed, *syscallStep)
+	t.Logf("seed %d; to repeat: go test ./fuzz/realdisk -run %s -syscall.seed=%d -syscall.step=%d", seed, t.Name(), seed, *syscallStep)
 	began := time.Now()
 	c := &tamperer{t: t, seed: seed, done: map[string]int{}}
 	stores := []tampered{{"always", true}, {"1ms", false}, {"never", true}, {"always", false}, {"1ms", true}, {"never", false}}
@@ -89,23 +89,22 @@ func TestSystemCalls(t *testing.T) {
 // tampered is a kind of store.
 type tampered struct {
 	policy string
-	byHand bool // without goroutines, so that all calls are of one thread
+	byHand bool // without goroutines, so that one thread makes all calls
 }
 
 func (s tampered) String() string { return fmt.Sprintf("%s, by hand %v", s.policy, s.byHand) }
 
-// tamperer counts what was done to writers.
+// tamperer runs the writers and counts what happened to them.
 type tamperer struct {
 	t    *testing.T
 	seed uint64
-	now  string // which run, for errors
+	now  string // the current run, for errors
 
 	runs, stopped, refused int
 	done                   map[string]int // calls tampered with
 }
 
-// preparedActions is how many actions the store that each run begins with is the
-// result of.
+// preparedActions is the number of actions that make the store with which each run begins.
 const preparedActions = 30
 
 // sweep runs a writer with one tampering after the other.
@@ -116,13 +115,13 @@ func (c *tamperer) sweep(s tampered) {
 	calls := c.count(c.run(origin, s, tampering{}))
 	number := 0
 	for _, tampering := range tamperings {
-		most := calls[tampering.call]
+		total := calls[tampering.call]
 		step := *syscallStep
 		if step == 0 {
-			step = most + 1
+			step = total + 1
 		}
 		number++
-		for n := 1 + (number*7+len(s.policy))%min(step, max(most, 1)); n <= most; n += step {
+		for n := 1 + (number*7+len(s.policy))%min(step, max(total, 1)); n <= total; n += step {
 			c.tamper(origin, s, tampering, n)
 		}
 	}
@@ -133,7 +132,7 @@ func (c *tamperer) fail(format string, args ...any) {
 	c.t.Fatalf("%s: %s", c.now, fmt.Sprintf(format, args...))
 }
 
-// prepare writes a store and does not close it.
+// prepare writes a store without closing it.
 func (c *tamperer) prepare(dir, policy string) {
 	o := &order{Dir: dir, Seed: c.seed, Policy: policy, ByHand: true, Sessions: 1, Actions: preparedActions, Abrupt: true}
 	child, reader := o.start(c.t)
@@ -143,16 +142,16 @@ func (c *tamperer) prepare(dir, policy string) {
 	}
 }
 
-// outcome is what is left of a run.
+// outcome is the result of a run.
 type outcome struct {
 	order order
 	told  []byte
 	log   []byte // of strace
-	err   error  // of the writer's end
-	text  string // that it complained with
+	err   error  // how the writer ended
+	text  string // what it wrote to stderr
 }
 
-// run has strace run a writer on a copy of the store.
+// run lets strace run a writer on a copy of the store.
 func (c *tamperer) run(origin string, s tampered, t tampering, options ...string) *outcome {
 	dir, err := os.MkdirTemp("", "tampered")
 	if err != nil {
@@ -193,7 +192,7 @@ func tracedCalls() string {
 	return strings.Join(slices.Compact(calls), ",")
 }
 
-// filesOf has strace look at the files of a store only.
+// filesOf restricts strace to the files of a store.
 func filesOf(dir string) (options []string) {
 	names := []string{".", "LOCK", "MANIFEST", "MANIFEST.tmp", "RESERVE", "SPARE0", "SPARE1"}
 	for id := range segment.ID(100) {
@@ -207,22 +206,22 @@ func filesOf(dir string) (options []string) {
 
 var loggedCall = regexp.MustCompile(`(?m)^(\d+) +(\w+)\(`)
 
-// count says how many calls of each kind the busiest thread made.
+// count returns how many calls of each kind the busiest thread made.
 func (c *tamperer) count(r *outcome) map[string]int {
 	if r.err != nil {
 		c.fail("without tampering: %v\n%s", r.err, r.text)
 	}
 	threads := map[[2]string]int{}
-	most := map[string]int{}
+	busiest := map[string]int{}
 	for _, call := range loggedCall.FindAllSubmatch(r.log, -1) {
 		key := [2]string{string(call[1]), string(call[2])}
 		threads[key]++
-		most[key[1]] = max(most[key[1]], threads[key])
+		busiest[key[1]] = max(busiest[key[1]], threads[key])
 	}
-	return most
+	return busiest
 }
 
-// tamper has strace tamper with the nth call, and checks what is left.
+// tamper lets strace tamper with the nth call, and checks what is left.
 func (c *tamperer) tamper(origin string, s tampered, t tampering, n int) {
 	c.now = fmt.Sprintf("%v, %s of %s %d", s, t.how, t.call, n)
 	r := c.run(origin, s, t, "-e", fmt.Sprintf("inject=%s:%s:when=%d", t.call, t.how, n))
@@ -240,14 +239,14 @@ func (c *tamperer) tamper(origin string, s tampered, t tampering, n int) {
 	case stopped > 0 && t.errno == syscall.ENOSPC && !t.stops:
 		c.fail("a full disk stopped the store")
 	case stopped+refused == 0 && t.stops && done:
-		c.fail("nobody was told of %v", t.errno)
+		c.fail("the writer did not report %v", t.errno)
 	}
 	c.stopped += stopped
 	c.refused += refused
 	c.check(r)
 }
 
-// check opens what a run has left, has the oracle judge it, and goes on.
+// check opens what a run left, lets the oracle judge it, and writes to it.
 func (c *tamperer) check(r *outcome) {
 	c.t.Helper()
 	state, _ := prepared(c.seed, preparedActions)
@@ -274,7 +273,7 @@ func (c *tamperer) check(r *outcome) {
 	}
 	for i := range 40 {
 		if err := p.Put(fmt.Append(nil, "key ", i), make([]byte, 300)); err != nil {
-			c.fail("Put after all: %v", err)
+			c.fail("Put after the run: %v", err)
 		}
 	}
 	if err := p.Close(); err != nil {

@@ -19,22 +19,22 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// A writer is a process that does what a script says and tells its parent, in one
-// byte for each call, what it was told. The parent draws the same script, and so
-// knows which writes were acknowledged when the writer ends, however it ends.
+// A writer is a process that runs a script and tells its parent, in one byte for each call, how
+// the call went. The parent draws the same script, so it knows which writes were acknowledged,
+// however the writer ends.
 
 // The bytes of a writer.
 const (
 	acknowledged = 'a' // the call returned nil
-	refused      = 'r' // an error, and the store goes on
-	failed       = 'f' // ErrFailed; the last byte of a writer
+	refused      = 'r' // the call failed, but the store still works
+	failed       = 'f' // ErrFailed; the writer's last byte
 )
 
-// writerVariable makes the test binary a writer; its value is the order.
+// writerVariable makes the test binary a writer. Its value is the order.
 const writerVariable = "MMAPKV_REALDISK_WRITER"
 
-// order is what a writer has to do: so many times open the store, take actions,
-// and close it.
+// order is what a writer has to do: open the store, perform actions, and close it, Sessions
+// times.
 type order struct {
 	Dir      string
 	Seed     uint64
@@ -43,10 +43,10 @@ type order struct {
 	Policy   string // with the smallest segments; "": drawn
 	ByHand   bool
 	Sessions int
-	Actions  int           // in each
+	Actions  int           // in each session
 	Abrupt   bool          // without Close
-	Errno    syscall.Errno // what errors there may be; 0: none
-	Prepared int           // actions of script 0 that the store is the result of; -1: unknown
+	Errno    syscall.Errno // the only error that may occur; 0: none
+	Prepared int           // number of actions of script 0 that made the store; -1: unknown
 }
 
 func (o *order) script() (*script, mmapkv.Options) {
@@ -62,15 +62,15 @@ func (o *order) script() (*script, mmapkv.Options) {
 	return s, options
 }
 
-// start runs the writer, by another program where that is wanted. It tells what
-// reader reads, and dies with the thread that starts it.
+// start runs the writer, under another program if by names one. reader gets what the writer
+// tells. The writer dies with the thread that starts it.
 func (o *order) start(t *testing.T, by ...string) (c *exec.Cmd, reader *os.File) {
 	t.Helper()
 	text, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// By its name it may not be reached, since there is something mounted over it.
+	// The executable's name may be hidden below a mount.
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func (o *order) start(t *testing.T, by ...string) (c *exec.Cmd, reader *os.File)
 	defer writer.Close()
 	by = append(by, "/proc/self/fd/4")
 	c = exec.Command(by[0], by[1:]...)
-	// The race detector would wait for a second at the end.
+	// By default the race detector waits a second at exit.
 	c.Env = append(os.Environ(), writerVariable+"="+string(text), "GORACE=atexit_sleep_ms=0")
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.ExtraFiles = []*os.File{writer, self}
@@ -112,14 +112,14 @@ type writer struct {
 	script  *script
 	options mmapkv.Options
 	program *program
-	oracle  *oracle.Oracle // of what is known of the store, or nil
+	oracle  *oracle.Oracle // nil: the store's content is unknown
 }
 
-// told is where the bytes go.
+// told takes the bytes for the parent.
 var told = os.NewFile(3, "told")
 
 func (w *writer) run() {
-	// Faults are counted for each thread.
+	// strace counts calls per thread.
 	runtime.LockOSThread()
 	w.script, w.options = w.order.script()
 	if w.Prepared >= 0 {
@@ -131,7 +131,7 @@ func (w *writer) run() {
 	}
 }
 
-// prepared is the state behind the first actions of script 0, and the hour.
+// prepared returns the state after the first actions of script 0, and the hour.
 func prepared(seed uint64, actions int) (oracle.State, int64) {
 	o := order{Seed: seed}
 	s, _ := o.script()
@@ -166,7 +166,7 @@ func (w *writer) session() {
 	}
 }
 
-// tell tells the parent what a call has returned.
+// tell tells the parent what a call returned.
 func (w *writer) tell(err error) error {
 	what := byte(acknowledged)
 	switch {
@@ -176,10 +176,10 @@ func (w *writer) tell(err error) error {
 		what = refused
 	}
 	if err != nil && (w.Errno == 0 || !errors.Is(err, w.Errno)) {
-		w.give("an error that nobody has caused: %v", err)
+		w.give("an error that the test did not cause: %v", err)
 	}
 	if _, err := told.Write([]byte{what}); err != nil {
-		os.Exit(1) // there is no parent any more
+		os.Exit(1) // the parent is gone
 	}
 	if what == failed {
 		os.Exit(0)
@@ -187,13 +187,13 @@ func (w *writer) tell(err error) error {
 	return err
 }
 
-// give ends the writer with the reason.
+// give gives up: it ends the writer and prints the reason.
 func (w *writer) give(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, format+"\n", args...)
 	os.Exit(3)
 }
 
-// compare checks that the store shows just what was acknowledged.
+// compare checks that the store shows exactly what was acknowledged.
 func (w *writer) compare() {
 	if w.oracle == nil {
 		return
@@ -204,11 +204,11 @@ func (w *writer) compare() {
 	}
 	want := w.oracle.Current().Visible(w.script.hour * hourMillis)
 	if !maps.Equal(shown, want) {
-		w.give("the store shows %.2000q and not %.2000q", shown, want)
+		w.give("the store shows %.2000q, want %.2000q", shown, want)
 	}
 }
 
-// afterFailure checks that nothing is written any more, and that reads go on.
+// afterFailure checks that the store refuses writes, and that reads still work.
 func (w *writer) afterFailure() {
 	batch := new(mmapkv.Batch)
 	batch.Put([]byte("key 1"), nil)
@@ -225,8 +225,8 @@ func (w *writer) afterFailure() {
 	w.compare()
 }
 
-// follow says what the parent knows of a writer that has told so much: its oracle,
-// and the hour that it may have come to.
+// follow updates the oracle with what a writer told, and returns the hour that its clock may
+// have reached.
 func (o *order) follow(known *oracle.Oracle, told []byte) (hour int64, err error) {
 	s, _ := o.script()
 	for range o.Sessions {
@@ -259,7 +259,7 @@ func (o *order) follow(known *oracle.Oracle, told []byte) (hour int64, err error
 		}
 	}
 	if len(told) > 0 {
-		return 0, fmt.Errorf("the writer has told %d bytes too much", len(told))
+		return 0, fmt.Errorf("the writer told %d bytes too many", len(told))
 	}
 	return s.hour, nil
 }

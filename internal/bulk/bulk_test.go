@@ -26,10 +26,10 @@ func TestAppendIsAppend(t *testing.T) {
 				want := slices.Concat(dst, src)
 				got := Append(dst, src)
 				if !bytes.Equal(got, want) {
-					t.Fatalf("%d bytes with room for %d and %d more: something else came out", have, room, more)
+					t.Fatalf("appending %[3]d bytes to %[1]d with room for %[2]d: wrong content", have, room, more)
 				}
 				if stayed := cap(dst) > 0 && cap(got) > 0 && &got[:1][0] == &dst[:1][0]; more <= room && cap(dst) > 0 && !stayed {
-					t.Errorf("%d bytes with room for %d were moved for %d more", have, room, more)
+					t.Errorf("appending %[3]d bytes to %[1]d with room for %[2]d moved them", have, room, more)
 				}
 			}
 		}

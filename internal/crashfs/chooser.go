@@ -1,13 +1,13 @@
 package crashfs
 
-// Chooser decides what a power cut leaves: Intn returns a number from 0 up to,
-// not including, n. Always 0 keeps the least, always n-1 the most. A *rand.Rand
-// of math/rand is one.
+// Chooser decides what a power cut leaves. Intn returns a number in [0, n). A Chooser that
+// always returns 0 keeps the least, one that always returns n-1 the most. A *rand.Rand of
+// math/rand is a Chooser.
 type Chooser interface {
 	Intn(n int) int
 }
 
-// ChooserFunc makes a Chooser of a function, for instance of a draw from rapid.
+// ChooserFunc adapts a function to a Chooser, for instance a draw from rapid.
 type ChooserFunc func(n int) int
 
 // Intn calls the function.
@@ -19,7 +19,7 @@ var (
 	KeepAll     Chooser = ChooserFunc(func(n int) int { return n - 1 }) // everything, as if it had been synced
 )
 
-// Random returns a Chooser that chooses the same for the same seed.
+// Random returns a Chooser that makes the same choices for the same seed.
 func Random(seed uint64) Chooser { return &random{seed} }
 
 type random struct{ state uint64 }
@@ -35,11 +35,11 @@ func (r *random) next() uint64 {
 	return z ^ z>>31
 }
 
-// leastWidth lets an Enumerator come by all the ways in which a file can fare.
-const leastWidth = int(waysCount)
+// minWidth lets an Enumerator try every way.
+const minWidth = int(waysCount)
 
-// Enumerator chooses, round after round, everything there is to choose. What is
-// chosen between must depend on nothing but the choices before it in the round.
+// Enumerator tries every sequence of choices, one sequence a round. The range of a choice must
+// depend only on the choices before it in the same round.
 //
 //	for e := crashfs.Enumerate(16); e.Next(); {
 //		state := disk.PowerCut(e)
@@ -48,20 +48,20 @@ const leastWidth = int(waysCount)
 type Enumerator struct {
 	width    int
 	branches []branch // the choices of this round
-	at       int      // how many of them were made
+	at       int      // how many of them have been made
 	begun    bool
 }
 
-// branch is a choice of one of n, of which count are tried.
+// branch is a choice among n possibilities, count of which are tried.
 type branch struct{ n, count, index int }
 
-// Enumerate returns an Enumerator. Of more than width possibilities it takes
-// only width: the first, the last and some between. Less than 7 counts as 7.
+// Enumerate returns an Enumerator. Where a choice has more than width possibilities, it tries
+// only width of them: the first, the last and some in between. A width below 7 counts as 7.
 func Enumerate(width int) *Enumerator {
-	return &Enumerator{width: max(width, leastWidth)}
+	return &Enumerator{width: max(width, minWidth)}
 }
 
-// Next begins a round. It returns false when all are done.
+// Next begins a round. It returns false when no round is left.
 func (e *Enumerator) Next() bool {
 	e.at = 0
 	if !e.begun {
@@ -85,7 +85,7 @@ func (e *Enumerator) Intn(n int) int {
 	}
 	b := e.branches[e.at]
 	if b.n != n {
-		panic("crashfs: an enumerated choice depends on something else than the choices before it")
+		panic("crashfs: an enumerated choice depends on something other than the choices before it")
 	}
 	e.at++
 	if b.count == n {

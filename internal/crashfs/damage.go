@@ -38,9 +38,8 @@ func (d *Disk) Bytes(name string) []byte {
 	return content
 }
 
-// Flip changes the bits of the mask in one byte of a file, on the medium and in
-// everything that shows it, as bit rot does. It says whether there is such a
-// byte. It is no call.
+// Flip flips the bits of the mask in one byte of a file, as bit rot does: on the medium and in
+// every view of it. It reports whether the byte exists. It does not count as a call.
 func (d *Disk) Flip(name string, offset int64, mask byte) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -72,7 +71,7 @@ func (d *Disk) Flip(name string, offset int64, mask byte) bool {
 		written = true
 	}
 	switch {
-	case !written: // a byte that was only granted
+	case !written: // a byte that was allocated and never written
 		f.write(flipped, offset, sumBytes(flipped))
 	case f.live != nil:
 		f.show(flipped, offset)
@@ -80,8 +79,8 @@ func (d *Disk) Flip(name string, offset int64, mask byte) bool {
 	return true
 }
 
-// SetBytes gives a file other content, durable at once, and makes it when it is
-// not there; its directory must be. It is no call. An error is an errno.
+// SetBytes replaces a file's content, durably and at once. It creates a missing file, but not
+// its directory. It does not count as a call. Its errors are errnos.
 func (d *Disk) SetBytes(name string, content []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -112,7 +111,7 @@ func (d *Disk) SetBytes(name string, content []byte) error {
 	return nil
 }
 
-// makeLocked makes a durable empty file.
+// makeLocked creates a durable empty file.
 func (d *Disk) makeLocked(full string) (*inode, error) {
 	parent, err := d.findLocked(path.Dir(full))
 	switch {

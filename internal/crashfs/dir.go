@@ -29,7 +29,7 @@ func (h *dirHandle) join(name string) string {
 
 var errBadName = errors.New("not a bare file name")
 
-// check says what is wrong with a call; like the three below it needs the lock.
+// check returns what is wrong with a call. Its caller holds the disk's mutex.
 func (h *dirHandle) check(name string) error {
 	switch {
 	case h.closed:
@@ -159,7 +159,7 @@ func (h *dirHandle) Names() (names []string, err error) {
 	return names, nil
 }
 
-// Stamp is not kept.
+// Stamp fails: the disk keeps no stamps.
 func (h *dirHandle) Stamp() (vfs.Stamp, error) { return vfs.Stamp{}, errors.ErrUnsupported }
 
 func (h *dirHandle) Identity(name string) (id vfs.Identity, err error) {
@@ -236,7 +236,7 @@ func (h *dirHandle) Close() error {
 // lock is a held lock.
 type lock struct {
 	disk      *Disk
-	inode     *inode // nil: given back
+	inode     *inode // nil: unlocked
 	exclusive bool
 }
 

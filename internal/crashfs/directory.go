@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// directory is the names of a directory. Lists of entries and of changes are
-// never changed in place: disks share them.
+// directory holds the names of a directory. Disks share its lists of entries and of changes, so
+// nothing changes them in place.
 type directory struct {
 	entries []entry // as processes see them, sorted by name
 	durable []entry
-	pending []entryChange // what leads from durable to entries, in order
+	pending []entryChange // turns durable into entries, in order
 }
 
 type entry struct {
@@ -56,8 +56,8 @@ func (dir *directory) change(c entryChange) {
 	dir.pending = append(dir.pending, c)
 }
 
-// apply returns the entries after the change. What renames or removes a name
-// that is not there changes nothing.
+// apply returns the entries after the change. Renaming or removing a missing name changes
+// nothing.
 func (c entryChange) apply(entries []entry) []entry {
 	changed := slices.Grow(slices.Clone(entries), 1)
 	if c.kind == addEntry {
@@ -75,7 +75,7 @@ func (c entryChange) apply(entries []entry) []entry {
 	return changed
 }
 
-// put changes a list that nobody else has yet.
+// put changes a list that is not shared yet.
 func put(entries []entry, name string, number int) []entry {
 	at, found := search(entries, name)
 	if found {
@@ -85,12 +85,12 @@ func put(entries []entry, name string, number int) []entry {
 	return slices.Insert(entries, at, entry{name, number})
 }
 
-// touches says whether the change is about one of the names.
+// touches reports whether the change affects one of the names.
 func (c entryChange) touches(names []string) bool {
 	return slices.Contains(names, c.name) || c.kind == renameEntry && slices.Contains(names, c.to)
 }
 
-// names adds the names that the change is about.
+// names appends the names that the change affects.
 func (c entryChange) names(list []string) []string {
 	if c.kind == renameEntry {
 		list = append(list, c.to)
@@ -98,8 +98,8 @@ func (c entryChange) names(list []string) []string {
 	return append(list, c.name)
 }
 
-// syncDirLocked makes the names durable, and forgets the nodes to which no name
-// and no power cut leads any more.
+// syncDirLocked makes the names durable. It drops the nodes that no name leads to any more, and
+// that no power cut can bring back.
 func (d *Disk) syncDirLocked(dir *directory) {
 	if len(dir.pending) == 0 {
 		return

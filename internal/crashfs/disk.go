@@ -1,23 +1,22 @@
-// Package crashfs is a file system in memory that forgets, when its power is
-// cut, what was not synced. It is a test disk: it starts no goroutine, asks no
-// clock, and does the same for the same calls.
+// Package crashfs is an in-memory file system that loses unsynced changes when its power is
+// cut. It is a test disk: it starts no goroutine, reads no clock, and does the same for the
+// same calls.
 //
 // What must hold:
 //
-//   - What Datasync and Dir.Sync made durable is in every state that PowerCut
-//     returns. Of what changed since, any part may be missing and any part may
-//     be there, but nothing that nobody wrote: below what was ever durable a
-//     byte changes only by a change that was pending.
-//   - A rename is there or not; of one name, later changes are not there
-//     without the earlier ones.
-//   - Disks do not share what can change: Clone, Kill and PowerCut return disks
-//     that old handles, mappings and locks cannot reach.
+//   - What Datasync and Dir.Sync made durable is in every state that PowerCut returns. Of later
+//     changes any part may be missing and any part may be there. Nothing appears that was never
+//     written: below the largest length that was ever durable, only a pending change can alter
+//     a byte.
+//   - A rename is there or not. If a change of a name is there, so are all earlier changes of
+//     that name.
+//   - Disks share nothing mutable: old handles, mappings and locks cannot reach the disks that
+//     Clone, Kill and PowerCut return.
 //
-// Three things are simpler than life. So that equal runs make equal calls, the
-// space of a removed file is free at once, though somebody may have it open. The
-// room a file takes is counted up to its last written or allocated byte, holes
-// included. And what LoseDirty lost stays lost, though a later write beside it
-// would have had the kernel write the whole page again.
+// Three things are simpler than on a real disk. The space of a removed file is free at once,
+// even while the file is open, so that equal runs make equal calls. A file takes space up to
+// its last written or allocated byte, holes included. What LoseDirty lost stays lost, although
+// a later write beside it would make a kernel write the whole page again.
 package crashfs
 
 import (
@@ -34,23 +33,22 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// ErrPowerOff is what every call returns once the power is off.
+// ErrPowerOff is the error of every call once the power is off.
 var ErrPowerOff = errors.New("crashfs: the power is off")
 
 // Unlimited is the capacity of a new disk.
 const Unlimited = math.MaxInt64
 
-// Disk is a file system in memory with one directory, "/", to begin with.
-// Relative paths start there too.
+// Disk is an in-memory file system. It begins with one directory, "/". Relative paths start
+// there too.
 type Disk struct {
-	// OnCall, if not nil, is called before each call that changes the disk
-	// takes effect, with the number of the call, from 1. It may use the disk:
-	// take a PowerCut or a Kill of it, or switch it off with PowerOff, and the
-	// call fails. Set it while no call runs.
+	// OnCall, if not nil, runs before each call that changes the disk takes effect. It gets the
+	// number of the call, from 1. It may use the disk: take a PowerCut or a Kill, or switch the
+	// disk off with PowerOff, which makes the call fail. Set it while no call runs.
 	OnCall func(n int, op Op)
 
-	mu       sync.Mutex // guards everything below and all that hangs on it
-	nodes    []node     // by number; empty where nothing leads any more
+	mu       sync.Mutex // guards everything below and what it points to
+	nodes    []node     // by number; zero where nothing leads to the node any more
 	capacity int64
 	used     int64 // allocated bytes of all files that have a name
 	held     int   // open directories and files, mappings and locks
@@ -58,7 +56,7 @@ type Disk struct {
 	calls   int
 	log     []Entry
 	off     bool
-	stopAt  int // the call that ends it; 0: none
+	stopAt  int // the call that switches the power off; 0: none
 	partial int // how many bytes that call still writes; negative: it does nothing
 }
 
@@ -71,14 +69,14 @@ type node struct {
 // root is the number of the node of "/".
 const root = 0
 
-// New makes an empty disk.
+// New returns an empty disk.
 func New() *Disk {
 	return &Disk{capacity: Unlimited, nodes: []node{{dir: &directory{}}}}
 }
 
 var _ vfs.FS = (*Disk)(nil)
 
-// Calls is how many calls that change the disk there were: the number of the
+// Calls returns the number of calls that change the disk so far, which is the number of the
 // latest.
 func (d *Disk) Calls() int {
 	d.mu.Lock()
@@ -86,24 +84,24 @@ func (d *Disk) Calls() int {
 	return d.calls
 }
 
-// Log is the calls so far that changed the disk, or would have but for an error.
+// Log returns the calls so far that changed the disk, or would have if they had not failed.
 func (d *Disk) Log() []Entry {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.log)
 }
 
-// StopAt switches the power off before the n-th call that changes the disk: it
-// and every call after it, of any kind, fails with ErrPowerOff and does nothing.
+// StopAt switches the power off before the n-th call that changes the disk. That call and every
+// later call, of any kind, does nothing and fails with ErrPowerOff.
 func (d *Disk) StopAt(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.stopAt, d.partial = n, -1
 }
 
-// StopDuring switches the power off within the n-th call. It fails like all
-// after it, but has done its work, so that PowerCut may keep any part of it: a
-// write has written that many of its bytes at most, a sync has synced nothing.
+// StopDuring switches the power off in the middle of the n-th call that changes the disk. The
+// call fails like all later ones, but it has done its work, so PowerCut may keep any part of
+// it. A write has written at most the given number of its bytes. A sync has synced nothing.
 func (d *Disk) StopDuring(n, written int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -117,36 +115,36 @@ func (d *Disk) PowerOff() {
 	d.off = true
 }
 
-// SetCapacity limits the bytes that all files together may have allocated. What
-// is more than that already stays.
+// SetCapacity limits the bytes that all files together may allocate. It frees nothing that
+// already exceeds the limit.
 func (d *Disk) SetCapacity(bytes int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.capacity = bytes
 }
 
-// Used is how many bytes of the capacity are taken.
+// Used returns how many bytes of the capacity are allocated.
 func (d *Disk) Used() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.used
 }
 
-// Held is how many directories, files, mappings and locks are open: 0 when
-// everybody has cleaned up.
+// Held returns how many directories, files, mappings and locks are open: 0 when all were
+// released.
 func (d *Disk) Held() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.held
 }
 
-// Kill is the disk as a new process sees it after the one that used this disk
-// was killed: all it wrote is there, nothing more is synced, its locks are gone.
-// The old disk and its handles go on working, for themselves.
+// Kill returns the disk as a new process sees it after the process that used this disk was
+// killed: everything it wrote is there, nothing more is synced, its locks are gone. The old
+// disk and its handles keep working, independently of the new one.
 func (d *Disk) Kill() *Disk { return d.Clone() }
 
-// Clone copies the disk with what is pending on it. Handles, mappings and locks
-// stay with the old one; the copy has its power on, and no calls yet.
+// Clone copies the disk and its pending changes. Handles, mappings and locks stay with the old
+// disk. The copy has its power on and has seen no calls.
 func (d *Disk) Clone() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -162,8 +160,8 @@ func (d *Disk) Clone() *Disk {
 	return copied
 }
 
-// change runs a call that changes the disk: numbered, announced, logged, and not
-// at all once the power is off.
+// change runs a call that changes the disk: it numbers, announces and logs the call. Once the
+// power is off it does none of this.
 func (d *Disk) change(op Op, content uint64, do func() error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -192,8 +190,8 @@ func (d *Disk) change(op Op, content uint64, do func() error) error {
 	return err
 }
 
-// announceLocked calls the hook without the lock, and has it again however the
-// hook ends. What it calls of a store is as if nobody was in the middle of a call.
+// announceLocked calls OnCall without the lock, and takes the lock again however OnCall ends.
+// The rank checks treat what OnCall does as if the goroutine held no lock.
 func (d *Disk) announceLocked(n int, op Op) {
 	d.mu.Unlock()
 	defer d.mu.Lock()
@@ -266,7 +264,7 @@ func (d *Disk) addLocked(n node) int {
 	return len(d.nodes) - 1
 }
 
-// findLocked finds what a clean path leads to.
+// findLocked returns the node at a clean path.
 func (d *Disk) findLocked(full string) (node, error) {
 	n := d.nodes[root]
 	for name := range strings.SplitSeq(strings.TrimPrefix(full, "/"), "/") {

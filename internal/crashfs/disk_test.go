@@ -55,7 +55,7 @@ func want(t testing.TB, d *Disk, path, content string) {
 	}
 }
 
-// durableFile makes a file that is safe, with its name.
+// durableFile creates a file whose content and name are durable.
 func durableFile(t testing.TB, d *Disk, name, content string) vfs.File {
 	t.Helper()
 	f := create(t, d, name)
@@ -79,22 +79,22 @@ func TestNamesAndErrors(t *testing.T) {
 		err  error
 		want error
 	}{
-		{"mkdir that is there", d.Mkdir("/a"), fs.ErrExist},
+		{"mkdir that exists", d.Mkdir("/a"), fs.ErrExist},
 		{"mkdir of the root", d.Mkdir("/"), fs.ErrExist},
-		{"mkdir without parent", d.Mkdir("/c/d"), fs.ErrNotExist},
+		{"mkdir without a parent", d.Mkdir("/c/d"), fs.ErrNotExist},
 		{"mkdir under a file", d.Mkdir("/a/x/y"), syscall.ENOTDIR},
-		{"open of none", second(d.OpenDir("/c")), fs.ErrNotExist},
+		{"open of a missing directory", second(d.OpenDir("/c")), fs.ErrNotExist},
 		{"open of a file", second(d.OpenDir("/a/x")), syscall.ENOTDIR},
 		{"create twice", second(a.Create("x")), fs.ErrExist},
-		{"open none", second(a.Open("y")), fs.ErrNotExist},
+		{"open a missing file", second(a.Open("y")), fs.ErrNotExist},
 		{"open a directory", second(a.Open("b")), syscall.EISDIR},
-		{"remove none", a.Remove("y"), fs.ErrNotExist},
+		{"remove a missing file", a.Remove("y"), fs.ErrNotExist},
 		{"remove a directory", a.Remove("b"), syscall.EISDIR},
-		{"rename none", a.Rename("y", "z"), fs.ErrNotExist},
+		{"rename a missing file", a.Rename("y", "z"), fs.ErrNotExist},
 		{"rename onto a directory", a.Rename("x", "b"), syscall.EISDIR},
 		{"a path", second(a.Open("b/x")), errBadName},
 		{"the parent", second(a.Create("..")), errBadName},
-		{"shared lock of none", second(a.Lock("LOCK", vfs.Shared)), fs.ErrNotExist},
+		{"shared lock of a missing file", second(a.Lock("LOCK", vfs.Shared)), fs.ErrNotExist},
 		{"negative offset", second(f.WriteAt([]byte{1}, -1)), syscall.EINVAL},
 		{"negative length", f.Truncate(-1), syscall.EINVAL},
 		{"empty map", second(f.Map(0)), syscall.EINVAL},
@@ -215,12 +215,12 @@ func TestLocks(t *testing.T) {
 	}
 	must(t, shared.Unlock())
 	if d.Calls() != calls {
-		t.Error("locking a file that is there counted as a change")
+		t.Error("locking an existing file counted as a change")
 	}
 	must(t, dir.Sync())
 	for _, after := range []*Disk{d.Kill(), d.PowerCut(KeepNothing)} {
 		if _, err := openDir(t, after, "/").Lock("LOCK", vfs.Exclusive); err != nil {
-			t.Errorf("the lock outlives the process: %v", err)
+			t.Errorf("the lock outlived the process: %v", err)
 		}
 	}
 }
@@ -255,7 +255,7 @@ func TestKillKeepsWhatWasWrittenAndStaysUnsynced(t *testing.T) {
 
 	killed := d.Kill()
 	if killed.Hash() != before {
-		t.Error("the copy hashes otherwise")
+		t.Error("the copy has another hash")
 	}
 	write(t, f, "OLD PROCESS", 0)
 	must(t, f.Datasync())
@@ -313,7 +313,7 @@ func TestFullDisk(t *testing.T) {
 	if d.Used() != 700 {
 		t.Errorf("used %d, want 700", d.Used())
 	}
-	write(t, g, strings.Repeat("z", 5000), 0) // a file without a name takes none
+	write(t, g, strings.Repeat("z", 5000), 0) // a file without a name takes no space
 	must(t, openDir(t, d, "/").Rename("f", "h"))
 	create(t, d, "f")
 	must(t, openDir(t, d, "/").Rename("f", "h"))
@@ -357,7 +357,7 @@ func TestPowerGoesOffAtACall(t *testing.T) {
 			t.Errorf("stopped at %d: %q", n, on.Bytes("/f"))
 		}
 		if d.Held() != 0 && n > 1 {
-			t.Errorf("stopped at %d: %d still held", n, d.Held())
+			t.Errorf("stopped at %d: %d handles still open", n, d.Held())
 		}
 	}
 
@@ -423,7 +423,7 @@ func TestEqualCallsHaveEqualLogs(t *testing.T) {
 		t.Error("equal runs, different logs")
 	}
 	if a[4] != c[4] || a[5].Sum == c[5].Sum {
-		t.Error("the sum does not tell where runs part")
+		t.Error("the sum does not show where the runs diverge")
 	}
 }
 
@@ -434,7 +434,7 @@ func TestHashTellsDurableFromPending(t *testing.T) {
 		t.Helper()
 		sum := d.Hash()
 		if sum != d.Kill().Hash() {
-			t.Errorf("%s: the copy hashes otherwise", what)
+			t.Errorf("%s: the copy has another hash", what)
 		}
 		if before, ok := seen[sum]; ok {
 			t.Errorf("%s hashes like %s", what, before)
@@ -463,7 +463,7 @@ func TestHashTellsDurableFromPending(t *testing.T) {
 	must(t, openDir(t, d, "/").Remove("g"))
 	step("removed")
 
-	// The same content by other ways has the same hash.
+	// The same content, written in another way, has the same hash.
 	one, two := New(), New()
 	durableFile(t, one, "x", "content\x00\x00")
 	x := create(t, two, "x")
@@ -516,7 +516,7 @@ func TestDamage(t *testing.T) {
 		}
 	}
 	if d.Flip("/f", 10, 1) || d.Flip("/g", 0, 1) || d.Flip("/", 0, 1) {
-		t.Error("flipped what is not there")
+		t.Error("flipped a byte that does not exist")
 	}
 	want(t, d, "/f", "\xe1bcD\xc5F\x00\x00\x80\x00")
 	if string(m.Bytes()) != "\xe1bcD\xc5F" {
@@ -561,7 +561,7 @@ func TestManyGoroutines(t *testing.T) {
 				return
 			}
 			for n := range 100 {
-				_, err := f.WriteAt([]byte(own), int64(i)) // each its own byte
+				_, err := f.WriteAt([]byte(own), int64(i)) // each goroutine its own byte
 				_, err2 := g.WriteAt([]byte(own), int64(n))
 				err = errors.Join(err, err2, g.Datasync(), dir.Sync())
 				if m.Bytes()[i] != own[0] {

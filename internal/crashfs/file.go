@@ -23,7 +23,7 @@ func (f *file) fail(op string, err error) error {
 	return &fs.PathError{Op: op, Path: f.path, Err: err}
 }
 
-// checkLocked says what is wrong with a call and its offset or length.
+// checkLocked returns what is wrong with a call and its offset or length.
 func (f *file) checkLocked(changes bool, number int64) error {
 	switch {
 	case f.closed || changes && !f.writable:
@@ -129,7 +129,7 @@ func (f *file) Allocate(size int64) error {
 	return nil
 }
 
-// SlowFirstWrite is true: what is written because of it is tested then.
+// SlowFirstWrite returns true, so that tests cover what callers write because of it.
 func (f *file) SlowFirstWrite() bool { return true }
 
 func (f *file) Datasync() error {
@@ -146,9 +146,9 @@ func (f *file) Datasync() error {
 	return nil
 }
 
-// LoseDirty is what Linux does when it could not write a file's pages: what was
-// written since the last sync stays visible, later syncs succeed, and after a
-// power cut it is gone. Lengths may have come through.
+// LoseDirty does what Linux does when it cannot write a file's pages: what was written since
+// the last sync stays visible, later syncs succeed, and a power cut loses it. Changes of the
+// file's length may survive.
 func (f *file) LoseDirty() {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
@@ -185,8 +185,8 @@ func (f *file) Close() error {
 	return nil
 }
 
-// mapping shows a file's memory. Behind the file's end it reads as zeros, where
-// a real one would fault.
+// mapping shows a file's memory. Past the file's end it reads as zeros, where a real mapping
+// would fault.
 type mapping struct {
 	disk   *Disk
 	inode  *inode

@@ -5,9 +5,9 @@ import (
 	"math/bits"
 )
 
-// Hash is a hash of the names and the content of the disk, where what is durable
-// and what is pending count apart. It is the same in every process. What does
-// not count: locks, capacity, and what no name leads to any more.
+// Hash returns a hash of the names and the content of the disk. It distinguishes durable from
+// pending changes. It is the same in every process. It ignores locks, capacity, and nodes that
+// no name leads to.
 func (d *Disk) Hash() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -38,7 +38,7 @@ const (
 	factorB = 0xe7037ed1a0b428db
 )
 
-// mix folds a word into a hash; the order of words counts.
+// mix folds a word into a hash. The order of the words matters.
 func mix(sum, word uint64) uint64 {
 	high, low := bits.Mul64(sum^factorA, word^factorB)
 	return high ^ low ^ bits.RotateLeft64(sum, 23)

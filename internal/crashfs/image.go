@@ -1,11 +1,11 @@
 package crashfs
 
-// image is the content of a file at one moment: bytes, and zeros from their end
-// to size. Images share bytes until one of them is changed.
+// image is the content of a file at one moment: bytes, then zeros up to size. Images share
+// bytes until one of them changes.
 type image struct {
-	bytes []byte // at most size long; zeros from its length to its capacity
+	bytes []byte // at most size long; zeros between its length and its capacity
 	size  int64
-	owned bool   // no other image has the bytes
+	owned bool   // no other image shares the bytes
 	sum   uint64 // hash of bytes and size; 0: not known
 }
 
@@ -15,7 +15,7 @@ func (m *image) share() image {
 	return *m
 }
 
-// reserve makes the first n bytes changeable.
+// reserve makes the first n bytes writable.
 func (m *image) reserve(n int64) {
 	m.sum = 0
 	switch {
@@ -35,16 +35,16 @@ func (m *image) write(p []byte, offset int64) {
 	m.size = max(m.size, end)
 }
 
-// setSize cuts the content, or extends it with zeros.
+// setSize truncates the content, or extends it with zeros.
 func (m *image) setSize(size int64) {
 	m.sum = 0
 	if size < int64(len(m.bytes)) {
-		m.bytes = m.bytes[:size:size] // the capacity is not zeros: give it up
+		m.bytes = m.bytes[:size:size] // the rest is not zeros, so drop the capacity
 	}
 	m.size = size
 }
 
-// apply does to the image what a change did to the file.
+// apply makes a change of the file in the image.
 func (m *image) apply(c change) {
 	switch c.kind {
 	case wrote:
@@ -56,7 +56,7 @@ func (m *image) apply(c change) {
 	}
 }
 
-// hash is the same for the same content, however much of its zeros is stored.
+// hash is the same for the same content, however many of its zeros are stored.
 func (m *image) hash() uint64 {
 	if m.sum == 0 {
 		end := len(m.bytes)

@@ -5,26 +5,26 @@ import "slices"
 // inode is a file, whatever its name.
 type inode struct {
 	durable     image
-	everDurable int64    // the greatest length that was ever durable
-	pending     []change // since the last sync, in order; clones have it too, so nothing in it is changed in place
+	everDurable int64    // the largest length that was ever durable
+	pending     []change // since the last sync, in order; shared with clones, so never changed in place
 
-	// The content as processes see it: durable's while live is nil.
+	// The content as processes see it: that of durable while live is nil.
 	live     *memory
 	outgrown []*memory // older memory that mappings still show
 	size     int64
 	lost     bool // live shows what is neither durable nor pending
 
-	linked    bool  // has a name, so that its room counts
+	linked    bool  // has a name, so its space counts
 	allocated int64 // bytes of the disk's capacity, if linked
 
 	sharedLocks   int
 	exclusiveLock bool
 }
 
-// memory is where content lives. Mappings show it, so it never moves: a file
-// that outgrows it takes other memory, and writes to both.
+// memory holds content. Mappings show it, so it never moves: a file that outgrows its memory
+// takes more elsewhere, and writes to both.
 type memory struct {
-	bytes []byte // zeros behind the file's end
+	bytes []byte // zeros past the file's end
 	maps  int
 }
 
@@ -36,7 +36,7 @@ const (
 	extended             // allocate, or a write whose data was lost
 )
 
-// change is one change of a file that is not durable.
+// change is one change of a file that is not durable yet.
 type change struct {
 	kind   changeKind
 	at     int64 // of wrote: offset; else: length
@@ -45,7 +45,7 @@ type change struct {
 	length int64  // of the file afterwards
 }
 
-// end is the offset behind what was written.
+// end is the offset just past the written bytes.
 func (c change) end() int64 { return c.at + int64(len(c.data)) }
 
 func (f *inode) clone() *inode {
@@ -60,7 +60,7 @@ func (f *inode) clone() *inode {
 	return copied
 }
 
-// visible is the content; behind it, up to size, are zeros.
+// visible is the content. The bytes after it, up to size, are zeros.
 func (f *inode) visible() []byte {
 	if f.live == nil {
 		return f.durable.bytes
@@ -77,7 +77,7 @@ func (f *inode) read(p []byte, offset int64) {
 	clear(p[n:])
 }
 
-// reserve gives the file memory of its own, for n bytes at least.
+// reserve gives the file memory of its own, for at least n bytes.
 func (f *inode) reserve(n int64) {
 	var old int64
 	if f.live != nil {
@@ -95,7 +95,7 @@ func (f *inode) reserve(n int64) {
 	f.live = grown
 }
 
-// show puts bytes into everything that shows the file.
+// show writes bytes to all memory that shows the file.
 func (f *inode) show(p []byte, offset int64) {
 	f.reserve(offset + int64(len(p)))
 	copy(f.live.bytes[offset:], p)
@@ -106,7 +106,7 @@ func (f *inode) show(p []byte, offset int64) {
 	}
 }
 
-// showLength cuts or extends what is seen.
+// showLength truncates or extends the visible content.
 func (f *inode) showLength(size int64) {
 	if size < f.size {
 		f.reserve(0)
@@ -167,8 +167,8 @@ func (f *inode) loseDirty() {
 	f.pending = lengths
 }
 
-// hash covers what is durable and what is pending, and with them what is seen,
-// unless something was lost.
+// hash covers the durable content and the pending changes. Together they determine the visible
+// content, unless something was lost; then hash covers that too.
 func (f *inode) hash() uint64 {
 	sum := f.durable.hash()
 	for _, c := range f.pending {
@@ -181,7 +181,7 @@ func (f *inode) hash() uint64 {
 	return sum
 }
 
-// lock takes a lock on the file if nobody's excludes it.
+// lock takes a lock on the file if no other lock excludes it.
 func (f *inode) lock(exclusive bool) bool {
 	if f.exclusiveLock || exclusive && f.sharedLocks > 0 {
 		return false
@@ -194,8 +194,7 @@ func (f *inode) lock(exclusive bool) bool {
 	return true
 }
 
-// grantLocked takes room for a file's bytes up to end, or up to where the disk
-// is full.
+// grantLocked allocates space for a file's bytes up to end, or as far as the disk has space.
 func (d *Disk) grantLocked(f *inode, end int64) (granted int64) {
 	if !f.linked || end <= f.allocated {
 		return end
@@ -208,7 +207,7 @@ func (d *Disk) grantLocked(f *inode, end int64) (granted int64) {
 
 func (d *Disk) freeLocked() int64 { return max(d.capacity-d.used, 0) }
 
-// cutAllocationLocked gives back the room behind a length.
+// cutAllocationLocked frees the space past a length.
 func (d *Disk) cutAllocationLocked(f *inode, size int64) {
 	if cut := f.allocated - size; cut > 0 {
 		f.allocated = size
@@ -218,7 +217,7 @@ func (d *Disk) cutAllocationLocked(f *inode, size int64) {
 	}
 }
 
-// unlinkLocked gives back the room of a file that has lost its name.
+// unlinkLocked frees the space of a file that has lost its name.
 func (d *Disk) unlinkLocked(f *inode) {
 	f.linked = false
 	d.used -= f.allocated

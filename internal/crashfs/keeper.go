@@ -1,16 +1,15 @@
 package crashfs
 
-// sectorSize is what a drive writes whole or not at all.
+// sectorSize is the number of bytes that a drive writes atomically.
 const sectorSize = 512
 
-// way is how the pending changes of a file fare, from the least that can be left
-// to the most.
+// way is what a power cut leaves of a file's pending changes, from the least to the most.
 type way int
 
 const (
 	keepNothing  way = iota
-	keepFirst        // the first ones, and of the next any sectors
-	keepEnds         // all but one run of sectors: a hole, with what comes later behind it
+	keepFirst        // the first ones, and any sectors of the next
+	keepEnds         // all but one run of sectors: a hole, followed by what was written later
 	keepWrites       // any whole ones
 	keepVersions     // each sector as it was after any of its writes
 	keepSectors      // any sectors of any
@@ -24,13 +23,13 @@ type keeper struct {
 	way    way
 	choose Chooser
 
-	from, to int // keepFirst: from is the change that is torn; keepEnds: pieces from up to to are lost
+	from, to int // keepFirst: from is the torn change; keepEnds: the pieces in [from, to) are lost
 	asked    int // pieces so far
 
-	decided int // keepWrites: the number, from 1, of the change decided on last
+	decided int // keepWrites: the number, from 1, of the last change decided on
 	kept    bool
 
-	stale map[int64]bool // keepVersions: sectors that nothing later reaches
+	stale map[int64]bool // keepVersions: sectors that no later write reaches
 }
 
 func newKeeper(w way, pending []change, choose Chooser) *keeper {
@@ -61,8 +60,8 @@ func (c change) pieces() int {
 // noSector stands for the piece that is a change of length.
 const noSector = -1
 
-// sectors writes those sectors of the i-th change that arrived, and returns the
-// end of the last of them.
+// sectors writes the sectors of the i-th change that arrived, and returns the end of the last
+// one.
 func (k *keeper) sectors(content *image, i int, c change) (end int64) {
 	for at := c.at; at < c.end(); {
 		next := min((at/sectorSize+1)*sectorSize, c.end())
@@ -75,8 +74,8 @@ func (k *keeper) sectors(content *image, i int, c change) (end int64) {
 	return end
 }
 
-// piece says whether a piece of the i-th change arrived. It is asked about all
-// of them in order.
+// piece reports whether a piece of the i-th change arrived. Callers ask about every piece, in
+// order.
 func (k *keeper) piece(i int, sector int64) bool {
 	number := k.asked
 	k.asked++

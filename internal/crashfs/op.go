@@ -2,10 +2,10 @@ package crashfs
 
 import "fmt"
 
-// Kind says what a call does.
+// Kind is what a call does.
 type Kind uint8
 
-// The calls that change a disk. A lock that makes its file is a Create.
+// The calls that change a disk. A lock that creates its file is a Create.
 const (
 	Mkdir Kind = iota + 1
 	Create
@@ -18,7 +18,7 @@ const (
 	Datasync
 )
 
-// String names the kind in small letters.
+// String returns the kind in lower case.
 func (k Kind) String() string {
 	switch k {
 	case Mkdir:
@@ -52,7 +52,7 @@ type Op struct {
 	Length int64  // of Write: bytes; of Truncate and Allocate: the file's length
 }
 
-// String says it in words.
+// String describes the call.
 func (o Op) String() string {
 	switch o.Kind {
 	case Rename:
@@ -68,8 +68,8 @@ func (o Op) String() string {
 // Entry is one line of a disk's log.
 type Entry struct {
 	Op
-	// Sum is a hash of this call and all before it, with the bytes written: two
-	// runs whose last entries have the same made the same calls.
+	// Sum is a hash of this call and all earlier ones, including the bytes written. Two runs
+	// whose last entries have the same Sum made the same calls.
 	Sum uint64
 }
 

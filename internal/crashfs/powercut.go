@@ -5,16 +5,15 @@ import (
 	"iter"
 )
 
-// PowerCut returns the disk as it may be after its power was cut now: durable is
-// what was synced, and of what was pending what the Chooser kept. The old disk
-// stays as it is.
+// PowerCut returns the disk as it may be if its power were cut now: what was synced is there,
+// and of the pending changes what the Chooser keeps. The old disk stays as it is.
 func (d *Disk) PowerCut(choose Chooser) *Disk {
 	return d.powerCut(choose, d.cutFileLocked)
 }
 
-// PowerCutWhole is a PowerCut at which each change of a file arrived whole or not
-// at all, and what was only granted reads as zeros. There are few enough of these
-// to enumerate them all.
+// PowerCutWhole is a PowerCut after which each change of a file is there whole or not at all.
+// Bytes that were allocated and never written read as zeros. There are few enough of these
+// states to enumerate them all.
 func (d *Disk) PowerCutWhole(choose Chooser) *Disk {
 	return d.powerCut(choose, cutWhole)
 }
@@ -27,12 +26,12 @@ func (d *Disk) powerCut(choose Chooser, cut cutFile) *Disk {
 	return after
 }
 
-// cutFile is what is left of a file.
+// cutFile returns what is left of a file.
 type cutFile func(f *inode, choose Chooser) *inode
 
-// PowerCuts yields every different disk that there may be after a power cut now,
-// as far as Enumerate(width) comes by it. A disk with more than a handful of
-// pending writes has more than anybody can wait for.
+// PowerCuts yields every distinct disk that a power cut may leave now, as far as
+// Enumerate(width) reaches it. With more than a handful of pending writes the enumeration takes
+// too long to be useful.
 func (d *Disk) PowerCuts(width int) iter.Seq[*Disk] {
 	return func(yield func(*Disk) bool) {
 		seen := map[uint64]bool{}
@@ -48,8 +47,8 @@ func (d *Disk) PowerCuts(width int) iter.Seq[*Disk] {
 	}
 }
 
-// takeLocked takes over what is left of a node of another disk, and of all that
-// can still be reached from it.
+// takeLocked takes over what is left of a node of another disk, and of all that is still
+// reachable from it.
 func (d *Disk) takeLocked(before *Disk, number int, choose Chooser, cut cutFile) {
 	old := before.nodes[number]
 	if old.file != nil {
@@ -65,8 +64,8 @@ func (d *Disk) takeLocked(before *Disk, number int, choose Chooser, cut cutFile)
 	}
 }
 
-// cut keeps the first changes of a directory, as a journal does; or also some of
-// the later ones, if they are not about a name of which a change was lost.
+// cut keeps the first changes of a directory, as a journal does. It may also keep some later
+// ones, unless they affect a name whose earlier change was lost.
 func (dir *directory) cut(choose Chooser) []entry {
 	entries, n := dir.durable, len(dir.pending)
 	if n == 0 {
@@ -90,7 +89,7 @@ func (dir *directory) cut(choose Chooser) []entry {
 	return entries
 }
 
-// cutWhole keeps any of a file's changes, each whole.
+// cutWhole keeps any subset of a file's changes, each whole.
 func cutWhole(f *inode, choose Chooser) *inode {
 	content := f.durable.share()
 	for _, c := range f.pending {
@@ -118,7 +117,7 @@ func (d *Disk) cutFileLocked(f *inode, choose Chooser) *inode {
 	return f.after(content)
 }
 
-// after is the file as a power cut leaves it, with this content.
+// after returns the file as a power cut leaves it, with this content.
 func (f *inode) after(content image) *inode {
 	return &inode{
 		durable: content, everDurable: content.size, size: content.size,
@@ -126,8 +125,8 @@ func (f *inode) after(content image) *inode {
 	}
 }
 
-// cutChangesLocked applies to the durable content what is kept of the changes,
-// and chooses a length.
+// cutChangesLocked applies the kept parts of the changes to the durable content, and chooses a
+// length.
 func (d *Disk) cutChangesLocked(content *image, f *inode, keep *keeper, choose Chooser) {
 	length := content.size
 	shortest, longest := length, length
@@ -165,8 +164,8 @@ func (d *Disk) cutChangesLocked(content *image, f *inode, keep *keeper, choose C
 	content.setSize(length)
 }
 
-// fillLocked chooses what the part of a file shows that was granted to it and
-// perhaps never written: zeros, noise, or what another file has there.
+// fillLocked chooses what the allocated and perhaps never written part of a file shows: zeros,
+// noise, or what another file has at these offsets.
 func (d *Disk) fillLocked(content *image, f *inode, end int64, choose Chooser) {
 	start := f.everDurable
 	switch choose.Intn(4) {

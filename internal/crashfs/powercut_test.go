@@ -30,8 +30,8 @@ func TestSyncedSurvivesEveryPowerCut(t *testing.T) {
 	}
 }
 
-// TestAPowerCutInventsNothing compares states with what is legal for each byte
-// and length, whatever the calls before were.
+// TestAPowerCutInventsNothing checks that a power cut leaves only legal bytes and lengths,
+// whatever calls came before.
 func TestAPowerCutInventsNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := New()
@@ -40,19 +40,19 @@ func TestAPowerCutInventsNothing(t *testing.T) {
 		if err := dir.Sync(); err != nil {
 			t.Fatal(err)
 		}
-		const most = 3000
-		m := newFileModel(most)
+		const maxSize = 3000
+		m := newFileModel(maxSize)
 		for range rapid.IntRange(0, 12).Draw(t, "calls") {
 			switch rapid.IntRange(0, 6).Draw(t, "call") {
 			case 0:
 				_ = f.Datasync()
 				m.sync()
 			case 1:
-				size := rapid.Int64Range(0, most).Draw(t, "truncate")
+				size := rapid.Int64Range(0, maxSize).Draw(t, "truncate")
 				_ = f.Truncate(size)
 				m.setLength(size)
 			case 2:
-				size := rapid.Int64Range(0, most).Draw(t, "allocate")
+				size := rapid.Int64Range(0, maxSize).Draw(t, "allocate")
 				_ = f.Allocate(size)
 				m.setLength(max(size, m.length()))
 			case 3:
@@ -60,8 +60,8 @@ func TestAPowerCutInventsNothing(t *testing.T) {
 				dir, _ = d.OpenDir("/")
 				f, _ = dir.Open("f")
 			default:
-				offset := rapid.Int64Range(0, most-1).Draw(t, "offset")
-				p := rapid.SliceOfN(rapid.Byte(), 1, int(min(most-offset, 1200))).Draw(t, "bytes")
+				offset := rapid.Int64Range(0, maxSize-1).Draw(t, "offset")
+				p := rapid.SliceOfN(rapid.Byte(), 1, int(min(maxSize-offset, 1200))).Draw(t, "bytes")
 				_, _ = f.WriteAt(p, offset)
 				m.write(p, offset)
 			}
@@ -81,13 +81,13 @@ func TestAPowerCutInventsNothing(t *testing.T) {
 			if err := m.legal(after.Bytes("/f")); err != nil {
 				t.Fatal(err)
 			}
-			// Recovered, everything is durable.
+			// After a power cut everything is durable.
 			if again := after.PowerCut(Random(1)); again.Hash() != after.Hash() {
-				t.Fatal("a second power cut changed what the first had left")
+				t.Fatal("a second power cut changed what the first one left")
 			}
 		}
 		if d.Hash() != before || !slices.Equal(d.Bytes("/f"), m.now) {
-			t.Fatal("a power cut changed the disk it was taken of")
+			t.Fatal("a power cut changed the disk that it was taken from")
 		}
 	})
 }
@@ -96,12 +96,12 @@ func TestAPowerCutInventsNothing(t *testing.T) {
 type fileModel struct {
 	durable, now      []byte
 	ever              int64
-	allowed           []map[byte]bool // beside the durable one
+	allowed           []map[byte]bool // besides the durable value
 	shortest, longest int64
 }
 
-func newFileModel(most int) *fileModel {
-	m := &fileModel{allowed: make([]map[byte]bool, most)}
+func newFileModel(maxSize int) *fileModel {
+	m := &fileModel{allowed: make([]map[byte]bool, maxSize)}
 	m.sync()
 	return m
 }
@@ -156,8 +156,7 @@ func (m *fileModel) legal(got []byte) error {
 	return nil
 }
 
-// TestTornWritesAreTornAtSectors: within a sector one write is there whole or
-// not at all.
+// TestTornWritesAreTornAtSectors: within a sector a write is there whole or not at all.
 func TestTornWritesAreTornAtSectors(t *testing.T) {
 	d := New()
 	f := durableFile(t, d, "f", strings.Repeat("-", 1500))
@@ -200,7 +199,7 @@ func TestSomePowerCutsLeaveAHole(t *testing.T) {
 	}
 }
 
-// TestEveryShapeOfATailComes names the states that recovery must be able to take.
+// TestEveryShapeOfATailComes names the states that recovery must handle.
 func TestEveryShapeOfATailComes(t *testing.T) {
 	d := New()
 	old := durableFile(t, d, "old", strings.Repeat("s", 4096))
@@ -266,8 +265,8 @@ func TestUnsyncedDataBehindASyncedRename(t *testing.T) {
 	want(t, d.PowerCut(KeepAll), "f", "new")
 }
 
-// TestNamesChangeInOrder: any subset of the names' changes may survive, but of
-// one name never a later one without the earlier.
+// TestNamesChangeInOrder: any subset of the changes may survive, but never a later change of a
+// name without the earlier ones.
 func TestNamesChangeInOrder(t *testing.T) {
 	d := New()
 	durableFile(t, d, "a", "first a")

@@ -1,15 +1,15 @@
 //go:build !plan9
 
-// Package errno names the system's errors that the store tells apart. They are
-// those of package syscall, which lacks most of them on Plan 9.
+// Package errno names the system errors that the store distinguishes. They are those of package
+// syscall, which lacks most of them on Plan 9.
 package errno
 
 import "syscall"
 
-// Errno is what the system says of a call that failed.
+// Errno is the system's error number of a failed call.
 type Errno = syscall.Errno
 
-// The errors, as package syscall has them.
+// The errors of package syscall.
 const (
 	EBADF  = syscall.EBADF
 	EDQUOT = syscall.EDQUOT

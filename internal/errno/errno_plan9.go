@@ -1,13 +1,13 @@
-// Package errno names the system's errors that the store tells apart. Plan 9 has
-// none of them, and no store can be opened there: these are only for the compiler.
+// Package errno names the system errors that the store distinguishes. Plan 9 has none of them,
+// and no store can be opened there: these only satisfy the compiler.
 package errno
 
 import "strconv"
 
-// Errno stands in for a number that the system does not have.
+// Errno stands in for an error number that the system does not have.
 type Errno uintptr
 
-// The errors, none of which any call returns.
+// The errors. No call returns any of them.
 const (
 	EBADF Errno = 1 + iota
 	EDQUOT
@@ -20,5 +20,5 @@ const (
 	EROFS
 )
 
-// Error is the number.
+// Error returns the number as text.
 func (e Errno) Error() string { return "error number " + strconv.Itoa(int(e)) }

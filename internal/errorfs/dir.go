@@ -6,7 +6,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// dir is an open directory; Close is the inner one's.
+// dir is an open directory. It inherits Close from the wrapped one.
 type dir struct {
 	vfs.Dir
 	disk *Disk
@@ -62,7 +62,8 @@ func (d *dir) Names() ([]string, error) {
 	return d.Dir.Names()
 }
 
-// Stamp is the inner one's, and not counted: it is asked for once a second.
+// Stamp returns the stamp of the wrapped directory. It is not counted: a store asks for it once
+// a second.
 func (d *dir) Stamp() (vfs.Stamp, error) { return vfs.StampOf(d.Dir) }
 
 func (d *dir) Identity(name string) (vfs.Identity, error) {

@@ -1,14 +1,13 @@
-// Package errorfs is a file system that fails on demand: it hands every call to
-// another one, writes it down, and lets those fail that a rule names.
+// Package errorfs is a file system that fails on demand. It passes every call on to another
+// file system, records it, and makes the calls fail that a rule names.
 //
-// What must hold: without a rule it behaves as the file system inside. A call
-// that fails does so the way Linux would let it: the error is a *fs.PathError
-// around an errno; a failed write may have written a part; after a failed
-// Datasync what was written stays visible, later syncs succeed, and a power cut
-// takes it, if the files inside have a method LoseDirty.
+// What must hold: without a rule it behaves like the wrapped file system. A call fails as it
+// would on Linux: the error is a *fs.PathError around an errno, and a failed write may have
+// written a part. After a failed Datasync what was written stays visible and later syncs
+// succeed, but a power cut loses it, if the wrapped files have a method LoseDirty.
 //
-// Closing, unlocking and unmapping cannot be made to fail, and are not counted:
-// which goroutine is the last to use a file, and when, only the scheduler knows.
+// Closing, unlocking and unmapping cannot be made to fail, and are not counted: the scheduler
+// decides which goroutine is the last to use a file, and when.
 package errorfs
 
 import (
@@ -20,10 +19,10 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// Kind says what a call does.
+// Kind is what a call does.
 type Kind uint8
 
-// All calls that are counted.
+// The calls that are counted.
 const (
 	OpenDir Kind = iota + 1
 	Mkdir
@@ -50,7 +49,7 @@ var kindNames = [...]string{
 	Size: "stat", Truncate: "truncate", Allocate: "allocate", Datasync: "sync", Map: "map", Identify: "identify",
 }
 
-// String is the kind as it stands in errors.
+// String returns the kind as errors name it.
 func (k Kind) String() string {
 	if k == 0 || int(k) >= len(kindNames) {
 		return "unknown call"
@@ -67,7 +66,7 @@ type Op struct {
 	Length int64  // of Read and Write: bytes; of Truncate, Allocate and Map: the size asked for
 }
 
-// String says it in words.
+// String describes the call.
 func (o Op) String() string {
 	switch o.Kind {
 	case Rename:
@@ -80,24 +79,24 @@ func (o Op) String() string {
 	return fmt.Sprintf("%v %s", o.Kind, o.Name)
 }
 
-// Rule says which calls fail, and how.
+// Rule defines which calls fail, and how.
 type Rule struct {
-	// Match picks the calls that the rule is about; nil: all. It is called
-	// once for each call, in order, and must not use the disk.
+	// Match selects the calls that the rule applies to; nil: all. The disk calls it once for
+	// each call, in order. It must not use the disk.
 	Match func(Op) bool
-	// Nth is the first of these to fail, counted from 1 when the rule was
-	// added; 0 counts as 1.
+	// Nth is the first matching call to fail, counted from 1 since the rule was added; 0 counts
+	// as 1.
 	Nth int
-	// Forever lets all of them fail from the Nth on, not it alone.
+	// Forever makes all matching calls fail from the Nth on, not only the Nth.
 	Forever bool
 	// Err is the errno, EIO or ENOSPC for instance.
 	Err error
-	// Short lets the write succeed for half its bytes first, and the disk's next
-	// write fail with Err. Of the calls that match only writes count. A write of
-	// one byte fails at once.
+	// Short makes the Nth matching write succeed with half of its bytes, and the disk's next
+	// write fail with Err. Matching calls other than writes do not count. A write of one byte
+	// fails at once.
 	Short bool
-	// Through carries the call out as if nothing were wrong, and fails then. It
-	// is for calls that change something other than a file's bytes.
+	// Through carries the call out and then returns the error. It is for calls that change
+	// something other than a file's bytes.
 	Through bool
 }
 
@@ -122,8 +121,8 @@ func New(inner vfs.FS) *Disk { return &Disk{inner: inner} }
 
 var _ vfs.FS = (*Disk)(nil)
 
-// Fail adds a rule. When several apply to a call the oldest has it, and the
-// others count it.
+// Fail adds a rule. When several rules apply to a call, the oldest decides, and the others
+// count the call.
 func (d *Disk) Fail(r Rule) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -138,21 +137,21 @@ func (d *Disk) Heal() {
 	d.rules = nil
 }
 
-// Calls is all calls so far, those that failed among them.
+// Calls returns all calls so far, including those that failed.
 func (d *Disk) Calls() []Op {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.calls)
 }
 
-// Count is how many calls there were so far.
+// Count returns the number of calls so far.
 func (d *Disk) Count() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.calls)
 }
 
-// Fired is how many calls the rules have failed or cut short.
+// Fired returns how many calls the rules made fail or cut short.
 func (d *Disk) Fired() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -171,7 +170,7 @@ type fault struct {
 	through bool
 }
 
-// count writes a call down and asks the rules about it.
+// count records a call and applies the rules to it.
 func (d *Disk) count(op Op) fault {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -210,7 +209,7 @@ func (r *rule) ask(op Op) fault {
 	return fault{err: r.Err, through: r.Through}
 }
 
-// run makes a call that either happens or not.
+// run makes a call that either happens whole or not at all.
 func (f fault) run(call func() error) error {
 	if f.err != nil && !f.through {
 		return f.err

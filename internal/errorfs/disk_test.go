@@ -96,7 +96,7 @@ func TestEveryCallFailsOnce(t *testing.T) {
 				t.Errorf("%v: fired %d times, %d calls", calls[n], d.Fired(), d.Count())
 			}
 			if inner.Held() != 0 {
-				t.Errorf("%v: %d left open", calls[n], inner.Held())
+				t.Errorf("%v: %d handles left open", calls[n], inner.Held())
 			}
 		}
 	}
@@ -139,7 +139,7 @@ func TestShortWriteThenFullDisk(t *testing.T) {
 		g, err := dir.Create("g")
 		must(t, err)
 		d.Fail(Rule{Nth: 2, Short: true, Err: errno})
-		must(t, g.Datasync()) // no write, does not count
+		must(t, g.Datasync()) // not a write, so not counted
 		_, err = f.WriteAt([]byte("one"), 0)
 		must(t, err)
 		if n, err := f.WriteAt([]byte("second"), 3); n != 3 || err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// file is an open file; Close is the inner one's.
+// file is an open file. It inherits Close from the wrapped one.
 type file struct {
 	vfs.File
 	disk *Disk
@@ -22,8 +22,8 @@ func (f *file) ReadAt(p []byte, offset int64) (int, error) {
 	return f.File.ReadAt(p, offset)
 }
 
-// WriteAt that is cut short, or fails with EIO, writes half of p. A full disk
-// fails a write before its first byte.
+// WriteAt writes half of p when it is cut short or fails with EIO. With any other error, such
+// as that of a full disk, it writes nothing.
 func (f *file) WriteAt(p []byte, offset int64) (int, error) {
 	fault := f.disk.count(Op{Kind: Write, Name: f.path, Offset: offset, Length: int64(len(p))})
 	switch half := p[:len(p)/2]; {
@@ -50,7 +50,7 @@ func (f *file) Truncate(size int64) error {
 	return f.disk.count(op).run(func() error { return f.File.Truncate(size) })
 }
 
-// Allocate that fails gets half of the way first.
+// Allocate allocates half of the missing space before it fails.
 func (f *file) Allocate(size int64) error {
 	fault := f.disk.count(Op{Kind: Allocate, Name: f.path, Length: size})
 	if fault.err != nil && !fault.through {

@@ -1,14 +1,13 @@
 // Package guard turns faults in mapped memory into errors.
 //
-// Memory that shows a file faults when the file has been cut or its disk cannot
-// be read, and by default a fault ends the process. Under Enter it is a panic,
-// of this goroutine only, that Catch can tell from any other.
+// Memory that shows a file faults when the file was truncated or its disk cannot be read. By
+// default a fault ends the process. After Enter it is a panic, in this goroutine only, that
+// Catch can distinguish from any other.
 //
-// What must hold: a panic is taken for a fault of a read only if its address
-// lies in that read's memory, and, where the memory was in the hands of a caller,
-// who may have tried to write it, if the byte there still cannot be read.
-// Everything else, a caller's own panic or a write into read-only memory, goes on
-// unchanged.
+// What must hold: a panic counts as a fault of a read only if its address lies in that read's
+// memory. If a caller had the memory, and may have tried to write to it, the byte must also
+// still be unreadable. Everything else, such as a caller's own panic or a write to read-only
+// memory, continues unchanged.
 //
 //	old := guard.Enter()
 //	defer func() {
@@ -29,17 +28,16 @@ import (
 	"unsafe"
 )
 
-// Enter makes faults of this goroutine panics, and returns what was before.
+// Enter turns faults in this goroutine into panics, and returns the previous setting.
 func Enter() (old bool) { return debug.SetPanicOnFault(true) }
 
-// Leave sets back what Enter returned.
+// Leave restores the setting that Enter returned.
 func Leave(old bool) { debug.SetPanicOnFault(old) }
 
-// Inside says whether a recovered value is a fault in the memory, of a read or of
-// a write, and at which offset.
+// Inside reports whether a recovered value is a fault in the memory, of a read or a write, and
+// at which offset.
 func Inside(recovered any, memory []byte) (offset int64, inside bool) {
-	// The text of such a panic is that of a nil dereference; only the address
-	// tells them apart.
+	// Such a panic has the text of a nil dereference. Only the address distinguishes them.
 	at, ok := recovered.(interface {
 		runtime.Error
 		Addr() uintptr
@@ -47,20 +45,21 @@ func Inside(recovered any, memory []byte) (offset int64, inside bool) {
 	if !ok {
 		return 0, false
 	}
-	// In front of the memory the difference wraps around, and is too large too.
+	// For an address before the memory the difference wraps around, so it is too large as well.
 	into := at.Addr() - uintptr(unsafe.Pointer(unsafe.SliceData(memory)))
 	return int64(into), into < uintptr(len(memory))
 }
 
-// Catch is Inside for faults of reads: the byte, in memory that the caller keeps
-// mapped, cannot be read now either. It misses a fault of a read that would work
-// a moment later, which only who has not tried to write can tell from a write.
+// Catch is Inside for faults of reads only: it also requires that the byte is still unreadable.
+// The caller keeps the memory mapped. Catch misses a fault of a read that would succeed a
+// moment later. Only a caller that never wrote to the memory can tell such a fault from that of
+// a write.
 func Catch(recovered any, memory []byte) (offset int64, fault bool) {
 	offset, inside := Inside(recovered, memory)
 	return offset, inside && !readable(memory, offset)
 }
 
-// readable says whether a byte of the memory can be read now.
+// readable reports whether a byte of the memory can be read now.
 func readable(memory []byte, offset int64) (ok bool) {
 	old := Enter()
 	defer func() {
@@ -71,7 +70,7 @@ func readable(memory []byte, offset int64) (ok bool) {
 	return true
 }
 
-// touch reads a byte, which the compiler must not leave out.
+// touch reads a byte. noinline keeps the compiler from dropping the read.
 //
 //go:noinline
 func touch(b *byte) byte { return *b }

@@ -42,7 +42,7 @@ func cut(t *testing.T, file *os.File, size int) {
 	}
 }
 
-// recovered is what a function panics with under the guard.
+// recovered returns what a function panics with under the guard.
 func recovered(do func()) (r any) {
 	old := Enter()
 	defer func() {
@@ -77,11 +77,11 @@ func TestFaultOfAnyReadIsCaught(t *testing.T) {
 			t.Errorf("%s: fault %v at offset %d", what, fault, offset)
 		}
 		if _, fault := Catch(recovered(read), memory[:page]); fault {
-			t.Errorf("%s: taken for a fault of the memory in front of it", what)
+			t.Errorf("%s: taken for a fault of the memory before it", what)
 		}
 	}
 	if r := recovered(func() { sink.b = memory[page-1] }); r != nil {
-		t.Errorf("reading what is there: %v", r)
+		t.Errorf("reading an existing byte: %v", r)
 	}
 }
 
@@ -94,7 +94,7 @@ func TestFaultThatHasHealedIsNone(t *testing.T) {
 	}
 	cut(t, file, len(memory))
 	if _, fault := Catch(r, memory); fault {
-		t.Error("the byte can be read, and it is a fault still")
+		t.Error("the byte is readable, but Catch still reports a fault")
 	}
 }
 
@@ -104,7 +104,7 @@ func TestCatchLeavesTheSetting(t *testing.T) {
 	r := recovered(func() { sink.b = memory[0] })
 	Catch(r, memory)
 	if on := debug.SetPanicOnFault(false); on {
-		t.Error("faults are panics after Catch, outside any guard")
+		t.Error("after Catch, faults are panics outside any guard")
 	}
 }
 
@@ -148,7 +148,7 @@ func TestEnterAndLeaveNest(t *testing.T) {
 			t.Errorf("a nested guard did not catch: %v", r)
 		}
 		if on := debug.SetPanicOnFault(true); !on {
-			t.Error("a nested guard and Catch took away the outer one")
+			t.Error("a nested guard and Catch disabled the outer one")
 		}
 		Leave(outer)
 		if after := debug.SetPanicOnFault(false); after != before || outer != before {

@@ -2,5 +2,5 @@
 
 package invariant
 
-// Enabled says whether the assertions are on.
+// Enabled is whether assertions are enabled.
 const Enabled = true

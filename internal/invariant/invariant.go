@@ -1,10 +1,10 @@
-// Package invariant states what must be true. Built with the tag `invariants` it
-// panics where that does not hold; without, it costs nothing.
+// Package invariant asserts what must be true. With the build tag `invariants` a false
+// assertion panics. Without it assertions cost nothing.
 package invariant
 
 import "fmt"
 
-// Check panics when ok is false and the assertions are on.
+// Check panics if ok is false and assertions are enabled.
 func Check(ok bool, format string, args ...any) {
 	if Enabled && !ok {
 		panic("invariant: " + fmt.Sprintf(format, args...))

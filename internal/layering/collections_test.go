@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// forbidden is what would make a promise of the library depend on the garbage
-// collector, or run it at the cost of the host.
+// forbidden lists the functions that would make a promise of the library depend on the garbage
+// collector, or run the collector at the host program's expense.
 var forbidden = map[string]bool{
 	"runtime.GC": true, "debug.FreeOSMemory": true, "debug.SetGCPercent": true, "debug.SetMemoryLimit": true,
 	"runtime.SetFinalizer": true, "runtime.AddCleanup": true,
 }
 
-// collections lists the forbidden calls of a Go file.
+// collections lists the forbidden functions that a Go file names.
 func collections(t *testing.T, name string, source []byte) (calls []string) {
 	t.Helper()
 	files := token.NewFileSet()
@@ -54,14 +54,14 @@ func TestCollectionsAreTheHosts(t *testing.T) {
 		}
 		looked++
 		for _, call := range collections(t, path, source) {
-			t.Errorf("%s, which only tests and perf may", call)
+			t.Errorf("%s: only tests and perf may use it", call)
 		}
 		return nil
 	})
 	if err != nil || looked < 100 {
-		t.Errorf("%d files looked at: %v", looked, err)
+		t.Errorf("%d files searched: %v", looked, err)
 	}
 	if calls := collections(t, "example.go", []byte("package example\n\nfunc f() { runtime.GC() }")); len(calls) != 1 {
-		t.Errorf("runtime.GC() is not noticed: %v", calls)
+		t.Errorf("runtime.GC() is not reported: %v", calls)
 	}
 }

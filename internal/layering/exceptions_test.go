@@ -9,33 +9,33 @@ import (
 	"testing"
 )
 
-var shrink = flag.Bool("layering.shrink", false, "lower the exceptions to what is there now, and drop those that are needed no more")
+var shrink = flag.Bool("layering.shrink", false, "lower the exceptions to the present sizes, and drop those that are no longer needed")
 
-// exceptionsFile has a line for each thing that is larger than its limit: the kind, its
-// name, and how large it may be. What is to grow beyond that is written there by hand.
+// exceptionsFile has a line for each thing that exceeds its limit: its kind, its name, and its
+// allowed size. Only a manual edit raises an allowed size.
 const exceptionsFile = "testdata/exceptions.txt"
 
-// rule is a limit, with the exceptions from it.
+// rule is a limit with its exceptions.
 type rule struct {
 	t          *testing.T
 	kind       string
 	limit      int
 	exceptions map[string]int
-	needed     map[string]int // exceptions, with today's size
+	needed     map[string]int // exceptions in use, with their present sizes
 }
 
 func newRule(t *testing.T, kind string, limit int) *rule {
 	return &rule{t: t, kind: kind, limit: limit, exceptions: readExceptions(t)[kind], needed: map[string]int{}}
 }
 
-// checkOne is a rule about one thing.
+// checkOne checks a rule about one thing.
 func checkOne(t *testing.T, kind string, limit int, name string, size int) {
 	r := newRule(t, kind, limit)
 	r.check(name, size)
 	r.end()
 }
 
-// check compares a size with the limit, or with the exception from it.
+// check compares a size with the limit, or with its exception.
 func (r *rule) check(name string, size int) {
 	if size <= r.limit {
 		return
@@ -49,29 +49,29 @@ func (r *rule) check(name string, size int) {
 	}
 }
 
-// tooLarge says what is wrong with a size beyond the limit, if anything is.
+// tooLarge returns what is wrong with a size beyond the limit, or "".
 func tooLarge(size, limit, allowed int, excepted bool) string {
 	switch {
 	case !excepted:
-		return fmt.Sprintf("%d, and the limit is %d", size, limit)
+		return fmt.Sprintf("%d exceeds the limit of %d", size, limit)
 	case size > allowed:
-		return fmt.Sprintf("%d, and its exception says %d; it may only shrink", size, allowed)
+		return fmt.Sprintf("%d exceeds its exception of %d; it may only shrink", size, allowed)
 	}
 	return ""
 }
 
-// end looks for exceptions that nothing needs.
+// end reports exceptions that are no longer needed.
 func (r *rule) end() {
 	if *shrink {
 		writeExceptions(r.t, r.kind, r.needed)
 		return
 	}
 	for _, name := range superfluous(r.exceptions, r.needed) {
-		r.t.Errorf("%s %s needs no exception any more: go test ./internal/layering -layering.shrink", r.kind, name)
+		r.t.Errorf("%s %s no longer needs an exception: go test ./internal/layering -layering.shrink", r.kind, name)
 	}
 }
 
-// superfluous is the exceptions that are not needed.
+// superfluous returns the exceptions that are not needed.
 func superfluous(exceptions, needed map[string]int) (names []string) {
 	for name := range exceptions {
 		if _, ok := needed[name]; !ok {

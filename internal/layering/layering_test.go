@@ -12,7 +12,7 @@ import (
 
 const module = "github.com/mmapkv/mmapkv"
 
-// rooms lists what each package may import of the module, its tests aside.
+// rooms lists which packages of the module each package may import. Tests are exempt.
 var rooms = map[string][]string{
 	"mmapkv":                  {"mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/pace", "mmapkv/internal/patient", "mmapkv/internal/replay", "mmapkv/internal/reserve", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
 	"mmapkv/internal/expiry":  {"segment"},
@@ -44,17 +44,17 @@ var rooms = map[string][]string{
 	"internal/vfs/vfstest":    {"internal/vfs"},
 }
 
-// drivers are the folders whose packages drive the library. They may import what
-// they like but one another.
+// drivers are the folders whose packages drive the library. They may import anything but each
+// other.
 var drivers = []string{"cmd", "fuzz", "perf"}
 
-// outside is the modules that the library may import.
+// outside lists the other modules that the library may import.
 var outside = []string{
 	"golang.org/x/sys", "github.com/edsrzf/mmap-go", "github.com/puzpuzpuz/xsync/v3",
 }
 
-// builds are the ways in which the library is built; each may bring files, and
-// with them imports, that the others lack.
+// builds are the ways in which the library is built. Each may add files, and thus imports, that
+// the others lack.
 var builds = []struct{ system, architecture, tags string }{
 	{"linux", "amd64", ""},
 	{"linux", "arm64", ""},
@@ -62,9 +62,9 @@ var builds = []struct{ system, architecture, tags string }{
 	{"linux", "amd64", "invariants"},
 	{"darwin", "arm64", ""},
 	{"freebsd", "amd64", ""},
-	{"windows", "amd64", ""}, // not supported, and says so
-	{"plan9", "amd64", ""},   // not supported either, and without most errors
-	{"linux", "386", ""},     // not supported either, for want of addresses
+	{"windows", "amd64", ""}, // unsupported, and says so
+	{"plan9", "amd64", ""},   // unsupported too, and lacks most errnos
+	{"linux", "386", ""},     // unsupported too: too few addresses
 }
 
 type goPackage struct {
@@ -108,7 +108,7 @@ func decode(t *testing.T, listed string) (packages []goPackage) {
 	}
 }
 
-// driver is the folder of a package that drives the library, "" of any other.
+// driver returns the folder of a package that drives the library, "" for other packages.
 func driver(room string) string {
 	folder, _, _ := strings.Cut(room, "/")
 	if slices.Contains(drivers, folder) {
@@ -117,7 +117,7 @@ func driver(room string) string {
 	return ""
 }
 
-// wrong says what is wrong with one package importing another of the module.
+// wrong returns what is wrong with one package of the module importing another, or "".
 func wrong(room, other string) string {
 	below, listed := rooms[room]
 	switch {
@@ -126,9 +126,9 @@ func wrong(room, other string) string {
 	case driver(room) != "":
 		return ""
 	case !listed:
-		return "and is in no list of rooms"
+		return "but is not in the list of rooms"
 	case !slices.Contains(below, other):
-		return "which is not below it"
+		return "which rooms does not allow"
 	}
 	return ""
 }
@@ -143,7 +143,7 @@ func TestImportsGoDownOnly(t *testing.T) {
 			room := strings.TrimPrefix(p.ImportPath, module+"/")
 			delete(missing, room)
 			if _, listed := rooms[room]; !listed && driver(room) == "" {
-				t.Errorf("%s is in no list of rooms", room)
+				t.Errorf("%s is not in the list of rooms", room)
 			}
 			for _, path := range p.Imports {
 				if other, ours := strings.CutPrefix(path, module+"/"); ours {
@@ -154,7 +154,7 @@ func TestImportsGoDownOnly(t *testing.T) {
 			}
 		}
 		for room := range missing {
-			t.Errorf("%s is in the list of rooms and is not there", room)
+			t.Errorf("%s is in the list of rooms but does not exist", room)
 		}
 	})
 }
@@ -174,7 +174,8 @@ func TestLibraryImportsFourModules(t *testing.T) {
 	})
 }
 
-// TestRulesRefuse checks the rules themselves, which everything may be keeping.
+// TestRulesRefuse checks that the rules refuse what they should, even when no package violates
+// them.
 func TestRulesRefuse(t *testing.T) {
 	for _, c := range []struct {
 		room, other string

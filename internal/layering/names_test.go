@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestExportedNamesAreDocumented wants a comment at every exported name: above it or
-// beside it, or, of constants, variables, fields and methods of an interface, above
-// the group that they stand in without an empty line.
+// TestExportedNamesAreDocumented requires a comment for every exported name, above it or beside
+// it. For constants, variables, fields and interface methods, a comment above a group without
+// blank lines covers the whole group.
 func TestExportedNamesAreDocumented(t *testing.T) {
 	names, undocumented := 0, map[string]int{}
 	for _, f := range sourcesOf(t, (*sourceFile).library) {
@@ -33,8 +33,8 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 	r.end()
 }
 
-// eachExported calls fn with the exported names of a file, Type.Name where they are of
-// a type, and whether they are documented.
+// eachExported calls fn with each exported name of a file, as Type.Name for members of a type,
+// and with whether it is documented.
 func eachExported(file *ast.File, fn func(name string, documented bool)) {
 	for _, d := range file.Decls {
 		switch d := d.(type) {
@@ -61,7 +61,7 @@ func eachExported(file *ast.File, fn func(name string, documented bool)) {
 	}
 }
 
-// eachMember does so for the fields of a struct, or the methods of an interface.
+// eachMember does the same for the fields of a struct or the methods of an interface.
 func eachMember(of *ast.TypeSpec, fn func(name string, documented bool)) {
 	var list *ast.FieldList
 	switch t := of.Type.(type) {
@@ -87,13 +87,13 @@ func each(prefix string, names []*ast.Ident, fn func(name string)) {
 	}
 }
 
-// group is lines that follow each other, below one comment.
+// group is a run of lines below one comment, without blank lines.
 type group struct {
 	end        int // its last line
 	documented bool
 }
 
-// next says whether a line is documented, by itself or by the group that it goes on.
+// next reports whether a line is documented, by its own comment or by that of its group.
 func (g *group) next(n ast.Node, above, beside *ast.CommentGroup) bool {
 	g.documented = above != nil || g.documented && line(n.Pos()) == g.end+1
 	g.end = line(n.End())
@@ -108,8 +108,8 @@ var driverRooms = []string{
 	"perf/report", "perf/rivals", "perf/space", "perf/workload",
 }
 
-// TestEveryFileIsInARoom wants no Go file outside of the rooms, on no system and under
-// no tag, and nothing at the top but the rooms and what a repository needs.
+// TestEveryFileIsInARoom requires every Go file, whatever its system and build tags, to be in a
+// room. At the top it allows only the rooms' folders and hidden ones.
 func TestEveryFileIsInARoom(t *testing.T) {
 	empty, tops := map[string]bool{}, map[string]bool{}
 	for _, room := range slices.AppendSeq(slices.Clone(driverRooms), maps.Keys(rooms)) {
@@ -120,11 +120,11 @@ func TestEveryFileIsInARoom(t *testing.T) {
 	for _, f := range sourcesOf(t, func(*sourceFile) bool { return true }) {
 		delete(empty, f.room)
 		if _, library := rooms[f.room]; !library && !slices.Contains(driverRooms, f.room) {
-			t.Errorf("%s is in no room", f.path)
+			t.Errorf("%s is not in a room", f.path)
 		}
 	}
 	for room := range empty {
-		t.Errorf("there is nothing in %s", room)
+		t.Errorf("%s has no files", room)
 	}
 	entries, err := os.ReadDir("../..")
 	if err != nil {
@@ -132,7 +132,7 @@ func TestEveryFileIsInARoom(t *testing.T) {
 	}
 	for _, e := range entries {
 		if e.IsDir() && !tops[e.Name()] && !strings.HasPrefix(e.Name(), ".") {
-			t.Errorf("%s is no room", e.Name())
+			t.Errorf("%s is not a room", e.Name())
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// untidy breaks each rule that is about what stands in a file.
+// untidy breaks each rule about the content of a file.
 const untidy = `package untidy
 
 type Small struct { // no doc
@@ -56,7 +56,8 @@ const (
 var lock sync.RWMutex
 `
 
-// TestTidyRulesNotice checks the rules themselves, which everything may be keeping.
+// TestTidyRulesNotice checks that the rules notice violations, even when the repository has
+// none.
 func TestTidyRulesNotice(t *testing.T) {
 	file, err := parser.ParseFile(positions, "untidy.go", untidy, parser.ParseComments)
 	if err != nil {

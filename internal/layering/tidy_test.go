@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	fileLines     = 300 // of a file of the library, but for doc.go
-	functionLines = 60  // of a function of the library, from its first line to its last
-	storeMethods  = 70
-	storeFields   = 30
+	maxFileLines     = 300 // of a file of the library, except doc.go
+	maxFunctionLines = 60  // of a function of the library, from its first line to its last
+	maxStoreMethods  = 70
+	maxStoreFields   = 30
 )
 
 // sourceFile is a Go file.
@@ -31,16 +31,15 @@ type sourceFile struct {
 
 var positions = token.NewFileSet()
 
-// line is where something is, within its file.
+// line returns the line number of a position.
 func line(pos token.Pos) int { return positions.Position(pos).Line }
 
 func (f *sourceFile) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
 
-// library says whether the file is part of the library or of its test disks, tests
-// aside.
+// library reports whether the file belongs to the library or its test disks and is not a test.
 func (f *sourceFile) library() bool { return driver(f.room) == "" && !f.isTest() }
 
-// sources parses all Go files there are.
+// sources parses all Go files of the module.
 var sources = sync.OnceValues(func() (files []*sourceFile, err error) {
 	top := os.DirFS("../..")
 	err = fs.WalkDir(top, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -77,7 +76,7 @@ func sourcesOf(t *testing.T, which func(*sourceFile) bool) []*sourceFile {
 }
 
 func TestFilesAreShort(t *testing.T) {
-	r := newRule(t, "file", fileLines)
+	r := newRule(t, "file", maxFileLines)
 	defer r.end()
 	for _, f := range sourcesOf(t, (*sourceFile).library) {
 		if path.Base(f.path) != "doc.go" {
@@ -87,7 +86,7 @@ func TestFilesAreShort(t *testing.T) {
 }
 
 func TestFunctionsAreShort(t *testing.T) {
-	r := newRule(t, "function", functionLines)
+	r := newRule(t, "function", maxFunctionLines)
 	defer r.end()
 	for _, f := range sourcesOf(t, (*sourceFile).library) {
 		for _, d := range f.ast.Decls {
@@ -98,7 +97,7 @@ func TestFunctionsAreShort(t *testing.T) {
 	}
 }
 
-// funcName is Name or Receiver.Name.
+// funcName returns Name or Receiver.Name.
 func funcName(fn *ast.FuncDecl) string {
 	if receiver := receiverOf(fn); receiver != "" {
 		return receiver + "." + fn.Name.Name
@@ -106,7 +105,7 @@ func funcName(fn *ast.FuncDecl) string {
 	return fn.Name.Name
 }
 
-// receiverOf is the name of the type whose method a function is, "" of none.
+// receiverOf returns the name of a method's receiver type, "" for a function.
 func receiverOf(fn *ast.FuncDecl) string {
 	if fn.Recv == nil {
 		return ""
@@ -128,7 +127,7 @@ func receiverOf(fn *ast.FuncDecl) string {
 	}
 }
 
-// TestStoreIsSmall counts what hangs on the one type that everything could hang on.
+// TestStoreIsSmall limits the methods and fields of Store, the type that attracts them.
 func TestStoreIsSmall(t *testing.T) {
 	methods, fields := 0, 0
 	for _, f := range sourcesOf(t, (*sourceFile).library) {
@@ -151,11 +150,11 @@ func TestStoreIsSmall(t *testing.T) {
 	if methods == 0 || fields == 0 {
 		t.Fatalf("mmapkv.Store has %d methods and %d fields", methods, fields)
 	}
-	checkOne(t, "methods", storeMethods, "mmapkv.Store", methods)
-	checkOne(t, "fields", storeFields, "mmapkv.Store", fields)
+	checkOne(t, "methods", maxStoreMethods, "mmapkv.Store", methods)
+	checkOne(t, "fields", maxStoreFields, "mmapkv.Store", fields)
 }
 
-// structs yields the struct types that a file declares.
+// structs yields the names and struct types that a file declares.
 func structs(file *ast.File) func(yield func(string, *ast.StructType) bool) {
 	return func(yield func(string, *ast.StructType) bool) {
 		for _, d := range file.Decls {
@@ -174,13 +173,13 @@ func structs(file *ast.File) func(yield func(string, *ast.StructType) bool) {
 	}
 }
 
-// TestMutexesSayWhatTheyGuard wants a comment beside every mutex, or above it.
+// TestMutexesSayWhatTheyGuard requires a comment beside or above every mutex.
 func TestMutexesSayWhatTheyGuard(t *testing.T) {
 	found := 0
 	for _, f := range sourcesOf(t, (*sourceFile).library) {
 		for at, says := range mutexes(f.ast) {
 			if found++; !says {
-				t.Errorf("%s:%d: a mutex that does not say what it guards", f.path, at)
+				t.Errorf("%s:%d: the mutex does not say what it guards", f.path, at)
 			}
 		}
 	}
@@ -189,8 +188,8 @@ func TestMutexesSayWhatTheyGuard(t *testing.T) {
 	}
 }
 
-// mutexes is the lines of a file on which fields or variables are mutexes, and whether
-// the comments there say what they guard.
+// mutexes returns the lines of a file that declare mutex fields or variables, and whether the
+// comments there say what the mutex guards.
 func mutexes(file *ast.File) map[int]bool {
 	found := map[int]bool{}
 	note := func(n ast.Node, of ast.Expr, comments ...*ast.CommentGroup) {
@@ -219,7 +218,7 @@ func mutexes(file *ast.File) map[int]bool {
 	return found
 }
 
-// isMutex says whether a type is a Mutex or RWMutex of some package, sync for one.
+// isMutex reports whether a type is a Mutex or RWMutex of some package, such as sync.
 func isMutex(of ast.Expr) bool {
 	switch of := of.(type) {
 	case *ast.IndexExpr:

@@ -1,6 +1,6 @@
-// Package memgroup bounds the memory of a process by a control group of its own,
-// that of the files it reads and writes included. Tests and measurements on Linux use
-// it; elsewhere it is empty.
+// Package memgroup limits the memory of a process with its own control group. The limit
+// includes the page cache of the files that the process reads and writes. Tests and
+// measurements on Linux use it; elsewhere it is empty.
 //
-// What must hold: a group that was made is removed, whatever became of its processes.
+// What must hold: Remove removes a group however its processes ended.
 package memgroup

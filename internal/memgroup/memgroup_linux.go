@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// New makes a control group, of version 1 or 2, whose processes may have so many
-// bytes in memory, and returns its directory. It takes root.
+// New creates a control group, of version 1 or 2, that limits its processes to the given bytes
+// of memory, and returns its directory. It requires root.
 func New(bytes int64) (dir string, err error) {
-	err = errors.New("memgroup: there is no hierarchy of control groups")
+	err = errors.New("memgroup: no control group hierarchy")
 	for _, version := range []struct{ root, limit string }{
 		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"},
 		{"/sys/fs/cgroup", "memory.max"},
@@ -26,8 +26,8 @@ func New(bytes int64) (dir string, err error) {
 			err = errors.Join(err, madeErr)
 			continue
 		}
-		// A group of version 2 has what its parent hands on, and a limit on the
-		// swap of its own.
+		// In version 2 the parent must enable the memory controller, and swap has a limit of
+		// its own.
 		_ = write(version.root, "cgroup.subtree_control", "+memory")
 		_ = write(dir, "memory.swap.max", "0")
 		setErr := write(dir, version.limit, strconv.FormatInt(bytes, 10))
@@ -39,7 +39,7 @@ func New(bytes int64) (dir string, err error) {
 	return "", err
 }
 
-// write sets a value of a control group that has it.
+// write sets an existing value of a control group.
 func write(dir, name, value string) error {
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
 	if err != nil {
@@ -49,15 +49,15 @@ func write(dir, name, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Join makes this process one of the group's.
+// Join moves this process into the group.
 func Join(dir string) error {
 	return write(dir, "cgroup.procs", strconv.Itoa(os.Getpid()))
 }
 
-// patience is how long the processes of a group may take to be gone.
+// patience limits how long the processes of a group may take to exit.
 const patience = 2 * time.Minute
 
-// Remove waits for the group's processes to be gone and removes it.
+// Remove waits for the group's processes to exit and removes the group.
 func Remove(dir string) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		err := unix.Rmdir(dir)

@@ -1,18 +1,17 @@
-// Package nap makes background work step aside for less than a millisecond.
+// Package nap lets background work pause for less than a millisecond.
 //
-// With a goroutine that computes on each processor, any other that wakes up waits
-// for the runtime to preempt one of them, 10 ms. Work that nobody waits for should
-// not be among those. A goroutine that only yields stays runnable, so its processor
-// never looks for work elsewhere, and a timer that has come due on a busy processor
-// waits as well. Only a goroutine that blocks frees its processor for that. The
-// runtime's own timers block for a millisecond at least, which would leave the work
-// a tenth of the time.
+// While a goroutine computes on each processor, any other goroutine that wakes up waits up to
+// 10 ms for the runtime to preempt one of them. Work that nobody waits for should not cause
+// such waits. A goroutine that only yields stays runnable, so its processor never looks for
+// work elsewhere, and timers that expired on busy processors wait as well. Only a goroutine
+// that blocks frees its processor for them. The runtime's own timers block for at least a
+// millisecond, which would leave the work a tenth of the time.
 //
-// What must hold: StepAside, called often enough, lets the processor go once a slice
-// while every processor is busy, less often where that is not known for sure, and
-// holds none meanwhile; while one is free, on which anybody else can wake up, it costs
-// next to nothing. However many goroutines compute, the work gets about a fifth of the
-// time at least. One goroutine at a time uses a Napper.
+// What must hold: called often enough, StepAside releases the processor once a slice while
+// every processor is busy, and less often when it cannot be sure of that. While a processor is
+// free, so that others can wake up there, StepAside costs next to nothing. However many
+// goroutines compute, the work gets at least about a fifth of the time. Only one goroutine at a
+// time uses a Napper.
 package nap
 
 import (
@@ -21,19 +20,20 @@ import (
 )
 
 const (
-	// slice is how long the work goes on before it steps aside, and aside is for how
-	// long. On a machine so busy that stepping aside takes longer than a slice, the
-	// work goes on for as long as it was kept waiting, up to longSlice, or a quarter
-	// of that if it is more, up to longestSlice, rather than hardly ever. Where perhaps
-	// not all processors are busy the slice is doubtSlice.
+	// slice is how long the work runs before it steps aside, and aside is for how long. On a
+	// very busy machine stepping aside may take longer than a slice. The next slice is then as
+	// long as that wait, up to longSlice, or a quarter of the wait, up to longestSlice,
+	// whichever is longer. Otherwise the work would hardly ever run. When perhaps not all
+	// processors are busy, the slice is doubtSlice.
 	slice      = 100 * time.Microsecond
 	doubtSlice = 500 * time.Microsecond
 	aside      = 20 * time.Microsecond
 	longSlice  = 2 * time.Millisecond
 
-	longestSlice = 100 * time.Millisecond // for all of this may have been stopped
+	longestSlice = 100 * time.Millisecond // the whole process may have been stopped during a wait
 
-	// looksBack is in how many looks at the load something is always there.
+	// looksBack is the number of looks at the load over which a system call must be present to
+	// count as always there.
 	looksBack = 32
 )
 
@@ -42,14 +42,14 @@ type Napper struct {
 	timer timer     // made by the first nap, so that a Napper at rest has no descriptor
 	until time.Time // when the slice ends
 
-	load   [3]metrics.Sample
-	looks  int    // at the load
-	least  uint64 // goroutines in system calls, at any look since looks was a multiple of looksBack
-	always uint64 // the same of the looks before
+	load           [3]metrics.Sample
+	looks          int    // at the load
+	minOutside     uint64 // fewest goroutines in system calls at any look since looks was a multiple of looksBack
+	lastMinOutside uint64 // the same for the looksBack looks before those
 }
 
-// New returns a Napper. It never fails: where the system has no better timer,
-// the runtime's serves.
+// New returns a Napper. It never fails: where the system has no better timer, a Napper uses the
+// runtime's.
 func New() *Napper {
 	n := new(Napper)
 	n.load[0].Name = "/sched/goroutines/running:goroutines"
@@ -58,9 +58,9 @@ func New() *Napper {
 	return n
 }
 
-// StepAside is called between small pieces of work. It naps if a slice of work is
-// over and no processor is free. foreground says that somebody is known to be at work
-// who should not wait, perhaps in system calls.
+// StepAside is called between small pieces of work. It naps if a slice is over and no processor
+// is known to be free. foreground says that other work is known to be running that should not
+// wait, perhaps in system calls.
 func (n *Napper) StepAside(foreground bool) {
 	now := time.Now()
 	if now.Before(n.until) {
@@ -79,8 +79,8 @@ func (n *Napper) StepAside(foreground bool) {
 	n.until = now.Add(max(next, min(waited, longSlice), min(waited/4, longestSlice)))
 }
 
-// load is how many of the processors that the runtime may use have a goroutine on
-// them, or in a short system call, which keeps them for a while.
+// load says how many of the runtime's processors are busy: they run a goroutine, or one that is
+// in a short system call, which keeps its processor for a while.
 type load int
 
 const (
@@ -89,26 +89,26 @@ const (
 	busy // all
 )
 
-// look finds out the load. A long system call does not keep its processor, and the
-// runtime counts both kinds as one. Calls that are there at every look may be long
-// ones, or short ones that follow each other; with a known foreground they are taken
-// for short.
+// look returns the load. A long system call does not keep its processor, but the runtime's
+// metric does not tell long calls from short ones. Calls that are there at every look may be
+// long ones, or short ones that follow each other. With a known foreground, look takes them for
+// short ones.
 func (n *Napper) look(foreground bool) load {
 	metrics.Read(n.load[:])
 	for i := range n.load {
 		if n.load[i].Value.Kind() != metrics.KindUint64 {
-			return busy // a runtime that does not tell
+			return busy // the runtime lacks this metric
 		}
 	}
 	running, outside, processors := n.load[0].Value.Uint64(), n.load[1].Value.Uint64(), n.load[2].Value.Uint64()
 	if n.looks++; n.looks%looksBack == 0 {
-		n.always, n.least = n.least, outside
+		n.lastMinOutside, n.minOutside = n.minOutside, outside
 	}
-	n.least = min(n.least, outside)
+	n.minOutside = min(n.minOutside, outside)
 	switch {
 	case running+outside < processors:
 		return free
-	case foreground || running+outside-min(n.always, n.least) >= processors:
+	case foreground || running+outside-min(n.lastMinOutside, n.minOutside) >= processors:
 		return busy
 	default:
 		return perhapsBusy

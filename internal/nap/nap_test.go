@@ -20,7 +20,7 @@ func TestNapLastsAtLeastItsTime(t *testing.T) {
 	}
 }
 
-// A Napper that is closed naps again.
+// A closed Napper can nap again.
 func TestNapBehindClose(t *testing.T) {
 	n := New()
 	for range 3 {
@@ -34,7 +34,7 @@ func TestNapBehindClose(t *testing.T) {
 	}
 }
 
-// Only while every processor is taken is there anything to let go for.
+// The load is busy only while every processor is taken.
 func TestLoadIsOfAllProcessors(t *testing.T) {
 	processors := 3
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(processors))
@@ -53,7 +53,8 @@ func TestLoadIsOfAllProcessors(t *testing.T) {
 		if others == processors-1 {
 			want = busy
 		}
-		// The rest of the process may be on a processor for a moment, or not yet.
+		// Other goroutines may use a processor for a moment, and the spinning ones may not run
+		// yet.
 		if !becomes(n, false, want) {
 			t.Errorf("with %d of %d processors taken the load is never %d", others+1, processors, want)
 		}
@@ -62,7 +63,7 @@ func TestLoadIsOfAllProcessors(t *testing.T) {
 	}
 }
 
-// becomes says whether the load is what it should be within a minute.
+// becomes reports whether the load reaches the wanted one within a minute.
 func becomes(n *Napper, foreground bool, want load) bool {
 	for began := time.Now(); n.look(foreground) != want; runtime.Gosched() {
 		if time.Since(began) > time.Minute {
@@ -72,8 +73,8 @@ func becomes(n *Napper, foreground bool, want load) bool {
 	return true
 }
 
-// With one processor somebody else gets it far more often than the runtime's
-// preemption, which comes every 10 ms, would see to.
+// With one processor, another goroutine gets it far more often than by the runtime's preemption
+// every 10 ms.
 func TestStepAsideLetsOthersRun(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	n := New()
@@ -88,7 +89,7 @@ func TestStepAsideLetsOthersRun(t *testing.T) {
 	})
 	defer other.Wait()
 	defer stop.Store(1)
-	// A machine with much else to do may hold up one stretch of work, not all.
+	// A busy machine may delay one stretch of work, but not all.
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		var worked time.Duration
 		turns := 0
@@ -105,7 +106,7 @@ func TestStepAsideLetsOthersRun(t *testing.T) {
 			return
 		}
 	}
-	t.Error("nobody else got the processor")
+	t.Error("no other goroutine got the processor")
 }
 
 func BenchmarkNap20µs(b *testing.B) {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A goroutine in a system call for long leaves its processor to others, one that
-// makes many calls does not, and which it is only those who know the second can tell.
+// A goroutine in one long system call leaves its processor to others, and one that makes many
+// short calls does not. Only a caller that knows of the foreground can tell them apart.
 func TestLongCallsMayBeBusy(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
 	var ends [2]int
@@ -25,7 +25,7 @@ func TestLongCallsMayBeBusy(t *testing.T) {
 	n := New()
 	defer n.Close()
 	if !becomes(n, false, perhapsBusy) {
-		t.Error("a call that lasts keeps a processor busy for ever")
+		t.Error("a long call keeps a processor busy forever")
 	}
 	if !becomes(n, true, busy) {
 		t.Error("with a known foreground the call does not count")

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// timer is a timerfd that is waited for in the runtime's poller, which wakes up
-// when it expires rather than at the next millisecond.
+// timer is a timerfd in the runtime's poller, which wakes up when it expires rather than at the
+// next millisecond.
 type timer struct{ file *os.File }
 
 func (t *timer) wait(d time.Duration) bool {

@@ -17,7 +17,7 @@ func descriptors(t *testing.T) int {
 	return len(names)
 }
 
-// A Napper has a descriptor from its first nap to Close, and none while it rests.
+// A Napper has a descriptor from its first nap to Close, and none before or after.
 func TestNapperAtRestHasNoDescriptor(t *testing.T) {
 	n := New()
 	n.nap(time.Microsecond) // the runtime's poller takes some of its own
@@ -29,15 +29,15 @@ func TestNapperAtRestHasNoDescriptor(t *testing.T) {
 	}
 	n.nap(time.Microsecond)
 	if now := descriptors(t); now != before+1 {
-		t.Errorf("%d descriptors behind a nap", now-before)
+		t.Errorf("%d descriptors after a nap", now-before)
 	}
 	n.Close()
 	if now := descriptors(t); now != before {
-		t.Errorf("%d descriptors behind Close", now-before)
+		t.Errorf("%d descriptors after Close", now-before)
 	}
 }
 
-// Without a descriptor to spare it naps all the same.
+// A Napper naps even when the process has no descriptor left.
 func TestNapWithoutDescriptors(t *testing.T) {
 	var old unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {

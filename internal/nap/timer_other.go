@@ -4,7 +4,7 @@ package nap
 
 import "time"
 
-// timer is what the runtime has.
+// timer leaves waiting to the runtime's timers.
 type timer struct{}
 
 func (*timer) wait(time.Duration) bool { return false }

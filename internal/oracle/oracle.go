@@ -1,17 +1,16 @@
-// Package oracle holds the contract of the store: given what a program asked
-// for, what it was told, and how it ended, it knows which contents a store may
-// show afterwards, and calls everything else a violation.
+// Package oracle holds the contract of the store. Given what a program asked for, what the
+// store answered, and how the program ended, it knows which contents a store may show
+// afterwards, and reports everything else as a violation.
 //
 // What must hold of a store:
 //
-//   - While it runs it shows exactly the writes that were acknowledged.
-//   - After a kill it shows a prefix of the order of commits that has at least
-//     every acknowledged one, each whole.
-//   - After a power loss it shows a prefix that has at least what was durable.
-//   - A write that was refused is never seen. One that was in doubt, because the
-//     program ended or the store failed in the middle of it, is there whole or
-//     not at all.
-//   - What a reopened store has shown is the beginning of everything after.
+//   - While it runs, it shows exactly the acknowledged writes.
+//   - After a kill it shows a prefix of the commits, in order and each whole, with at least all
+//     acknowledged ones.
+//   - After a power loss it shows such a prefix with at least all durable ones.
+//   - A refused write is never seen. A write in doubt, because the program ended or the store
+//     failed in the middle of it, is there whole or not at all.
+//   - Everything later builds on what a reopened store has shown.
 package oracle
 
 import (
@@ -29,16 +28,16 @@ type Op struct {
 	Expiry int64 // Unix milliseconds; 0: never
 }
 
-// Value is what a key has.
+// Value is the value of a key.
 type Value struct {
 	Bytes  string
 	Expiry int64
 }
 
-// State is the content of a store, with what has expired in it.
+// State is the content of a store, including expired values.
 type State map[string]Value
 
-// Apply makes a commit's changes, in order.
+// Apply applies a commit's changes, in order.
 func (s State) Apply(ops []Op) {
 	for _, op := range ops {
 		if op.Delete {
@@ -49,7 +48,7 @@ func (s State) Apply(ops []Op) {
 	}
 }
 
-// Visible is what reads find of the state at a time.
+// Visible returns what reads find in the state at the given time.
 func (s State) Visible(nowMillis int64) map[string]string {
 	visible := make(map[string]string, len(s))
 	for key, v := range s {
@@ -60,15 +59,15 @@ func (s State) Visible(nowMillis int64) map[string]string {
 	return visible
 }
 
-// Oracle follows one life of a store, from an open to its end. New makes one.
+// Oracle follows one life of a store, from Open to its end.
 type Oracle struct {
 	base         State  // what the open showed
-	commits      [][]Op // behind it, in order
-	acknowledged int    // how many of them were
+	commits      [][]Op // since then, in order
+	acknowledged int    // how many commits were acknowledged
 	durable      int    // how many must survive a power loss
 }
 
-// New starts with what a freshly opened store has shown.
+// New returns an Oracle for a store that showed base when it was opened.
 func New(base State) *Oracle {
 	o := &Oracle{base: State{}}
 	maps.Copy(o.base, base)
@@ -82,24 +81,23 @@ func (o *Oracle) Clone() *Oracle {
 	return &c
 }
 
-// Begin says that a write was asked for. Until the next call it is in doubt.
+// Begin records that a write was asked for. The write is in doubt until the next call.
 func (o *Oracle) Begin(ops []Op) { o.commits = append(o.commits[:o.acknowledged:o.acknowledged], ops) }
 
-// Acknowledge says that the write returned nil.
+// Acknowledge records that the write returned nil.
 func (o *Oracle) Acknowledge() { o.acknowledged = len(o.commits) }
 
-// Refuse says that the write failed in a way after which nothing of it may ever
-// be seen.
+// Refuse records that the write failed in such a way that no part of it may ever be seen.
 func (o *Oracle) Refuse() { o.commits = o.commits[:o.acknowledged] }
 
-// Synced says that everything acknowledged is durable.
+// Synced records that everything acknowledged is durable.
 func (o *Oracle) Synced() { o.durable = o.acknowledged }
 
-// Durable is how many commits must survive a power loss.
+// Durable returns how many commits must survive a power loss.
 func (o *Oracle) Durable() int { return o.durable }
 
-// Expectation identifies what a store may show after a power loss, or after a kill:
-// the states behind each number of commits from the least up.
+// Expectation returns a hash of what a store may show after a power loss, or after a kill: the
+// states after each possible number of commits, from the smallest up.
 func (o *Oracle) Expectation(powerLost bool) (sum uint64) {
 	atLeast := o.acknowledged
 	if powerLost {
@@ -127,10 +125,10 @@ func (s State) sum() (sum uint64) {
 	return sum
 }
 
-// Current is what the store shows while it runs.
+// Current returns what the store shows while it runs.
 func (o *Oracle) Current() State { return o.after(o.acknowledged) }
 
-// after is the state behind the first n commits.
+// after returns the state after the first n commits.
 func (o *Oracle) after(n int) State {
 	s := maps.Clone(o.base)
 	for _, ops := range o.commits[:n] {
@@ -139,13 +137,13 @@ func (o *Oracle) after(n int) State {
 	return s
 }
 
-// CheckKill says whether a store may show this after the program was killed, and
-// returns the state that the store is in then.
+// CheckKill checks whether a store may show this content after the program was killed, and
+// returns the state that the store is in.
 func (o *Oracle) CheckKill(shown map[string]string, nowMillis int64) (State, error) {
 	return o.check("kill", o.acknowledged, shown, nowMillis)
 }
 
-// CheckPowerLoss is CheckKill after a power loss.
+// CheckPowerLoss does the same after a power loss.
 func (o *Oracle) CheckPowerLoss(shown map[string]string, nowMillis int64) (State, error) {
 	return o.check("power loss", o.durable, shown, nowMillis)
 }
@@ -157,14 +155,14 @@ func (o *Oracle) check(end string, atLeast int, shown map[string]string, nowMill
 			return state, nil
 		}
 		if n == len(o.commits) {
-			return nil, fmt.Errorf("after a %s the store shows what is no prefix of the commits with at least %d of %d (%d acknowledged):\n%s",
+			return nil, fmt.Errorf("after a %s the store does not show a prefix of the commits with at least %d of %d (%d acknowledged):\n%s",
 				end, atLeast, len(o.commits), o.acknowledged, o.explain(atLeast, shown, nowMillis))
 		}
 		state.Apply(o.commits[n])
 	}
 }
 
-// explain says how the shown content differs from the least that must be there.
+// explain describes how the shown content differs from the shortest legal prefix.
 func (o *Oracle) explain(atLeast int, shown map[string]string, nowMillis int64) string {
 	want := o.after(atLeast).Visible(nowMillis)
 	text := ""
@@ -172,12 +170,12 @@ func (o *Oracle) explain(atLeast int, shown map[string]string, nowMillis int64) 
 		if got, ok := shown[key]; !ok {
 			text += fmt.Sprintf("  %q is missing\n", key)
 		} else if got != want[key] {
-			text += fmt.Sprintf("  %q is %.30q and not %.30q\n", key, got, want[key])
+			text += fmt.Sprintf("  %q is %.30q, want %.30q\n", key, got, want[key])
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(shown)) {
 		if _, ok := want[key]; !ok {
-			text += fmt.Sprintf("  %q is %.30q and was not there\n", key, shown[key])
+			text += fmt.Sprintf("  %q is %.30q, want no value\n", key, shown[key])
 		}
 	}
 	for i, ops := range o.commits {

@@ -4,7 +4,7 @@ import "testing"
 
 func put(key, value string) []Op { return []Op{{Key: key, Value: value}} }
 
-// TestOracleTellsViolations shows that every promise can be broken and is seen.
+// TestOracleTellsViolations breaks every promise and checks that the oracle notices.
 func TestOracleTellsViolations(t *testing.T) {
 	make2 := func() *Oracle {
 		o := New(State{"base": {Bytes: "0"}})
@@ -40,7 +40,7 @@ func TestOracleTellsViolations(t *testing.T) {
 	o := make2()
 	o.Refuse()
 	if _, err := o.CheckKill(content{"a": "1", "b": "2", "c": "3"}, 0); err == nil {
-		t.Error("a refused write was let through")
+		t.Error("the oracle accepts a refused write")
 	}
 	if _, err := make2().CheckKill(content{"a": "1", "b": "2"}, 0); err != nil {
 		t.Error(err)
@@ -58,7 +58,7 @@ func TestExpiredValuesAreNotVisible(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := o.CheckKill(map[string]string{"a": "old"}, 100); err == nil {
-		t.Error("the older value under an expired one was let through")
+		t.Error("the oracle accepts the older value under an expired one")
 	}
 }
 
@@ -77,7 +77,7 @@ func TestExpectationsDifferWhereMoreMayBeShown(t *testing.T) {
 		"base synced":    expect(true, func(o *Oracle) { o.Synced(); o.Begin(put("base", "1")); o.Refuse() }),
 	} {
 		if (other == synced) != (what != "not synced") {
-			t.Errorf("what is expected when %s: equal %v", what, other == synced)
+			t.Errorf("%s: expectations equal: %v", what, other == synced)
 		}
 	}
 	doubt := expect(true, func(o *Oracle) { o.Synced(); o.Begin(put("b", "1")) })

@@ -7,8 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// All pages of the memory are there behind the call, which were not before; and what
-// was in it still is.
+// After the call all pages of the memory are there, with their content unchanged.
 func TestPages(t *testing.T) {
 	const size = 3<<20 + 12345
 	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)

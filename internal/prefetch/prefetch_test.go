@@ -5,7 +5,7 @@ import (
 	"unsafe"
 )
 
-// What is asked for need not be there, and does not change.
+// Requested memory need not exist, and does not change.
 func TestLine(t *testing.T) {
 	there := [...]uint64{1, 2, 3}
 	Line(unsafe.Pointer(&there[1]))
@@ -17,8 +17,8 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// BenchmarkSum reads a table that no cache holds in random order, by blocks: each
-// line when it is its turn, or asked for with the others of the block before.
+// BenchmarkSum reads a table larger than any cache in random order, block by block. It either
+// reads each line in its turn, or first requests all lines of the block.
 func BenchmarkSum(b *testing.B) {
 	table := make([]uint64, 1<<25)
 	for i := range table {
@@ -26,7 +26,7 @@ func BenchmarkSum(b *testing.B) {
 	}
 	for name, ask := range map[string]func(p *uint64){
 		"one by one": func(*uint64) {},
-		"asked for":  func(p *uint64) { Line(unsafe.Pointer(p)) },
+		"requested":  func(p *uint64) { Line(unsafe.Pointer(p)) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			var block [16]uint32
@@ -38,7 +38,7 @@ func BenchmarkSum(b *testing.B) {
 					ask(&table[block[i]])
 				}
 				for _, at := range block {
-					sum = table[(uint64(at)+sum&1)%uint64(len(table))] // depends on the one before
+					sum = table[(uint64(at)+sum&1)%uint64(len(table))] // depends on the previous read
 				}
 			}
 			if sum >= uint64(len(table)) {

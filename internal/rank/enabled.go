@@ -8,18 +8,18 @@ import (
 	"sync"
 )
 
-// Mutex is a mutex of a rank.
+// Mutex is a mutex with a rank.
 type Mutex[R Rank] struct {
-	mutex sync.Mutex // guards what its user says
+	mutex sync.Mutex // guards what its owner says
 }
 
-// Lock locks it.
+// Lock locks the mutex.
 func (m *Mutex[R]) Lock() {
 	Acquire[R]()
 	m.mutex.Lock()
 }
 
-// TryLock locks it if nobody has.
+// TryLock locks the mutex if it is free.
 func (m *Mutex[R]) TryLock() bool {
 	locked := m.mutex.TryLock()
 	if locked {
@@ -28,14 +28,14 @@ func (m *Mutex[R]) TryLock() bool {
 	return locked
 }
 
-// Unlock unlocks it.
+// Unlock unlocks the mutex.
 func (m *Mutex[R]) Unlock() {
 	Release[R]()
 	m.mutex.Unlock()
 }
 
-// Acquire says that the goroutine takes, or is about to wait for, a lock that is
-// no Mutex.
+// Acquire records that the goroutine takes, or is about to wait for, a lock that is not a
+// Mutex.
 func Acquire[R Rank]() {
 	var r R
 	one := bit(r.level())
@@ -51,20 +51,20 @@ func Acquire[R Rank]() {
 	})
 }
 
-// Release says that it no longer holds it.
+// Release records that the goroutine no longer holds it.
 func Release[R Rank]() {
 	var r R
 	one := bit(r.level())
 	change(func(held set) set {
 		if held&one == 0 {
-			panic(fmt.Sprintf("invariant: %v is released by who does not hold it", one))
+			panic(fmt.Sprintf("invariant: %v is released by a goroutine that does not hold it", one))
 		}
 		return held &^ one
 	})
 }
 
-// Unheld runs what a test does in the middle of the store's work, on its goroutine,
-// as if that held nothing. A lock that is held is not taken by it.
+// Unheld runs code that a test executes in the middle of the store's work, on the store's
+// goroutine, as if that goroutine held no lock. The code must not take a lock that is held.
 func Unheld(fn func()) {
 	var held set
 	change(func(now set) set { held = now; return 0 })
@@ -72,7 +72,7 @@ func Unheld(fn func()) {
 	fn()
 }
 
-// AssertNone is called where the store is about to call what its user gave it.
+// AssertNone is called when the store is about to call code that its user supplied.
 func AssertNone(what string) {
 	change(func(held set) set {
 		if held != 0 {
@@ -82,8 +82,8 @@ func AssertNone(what string) {
 	})
 }
 
-// set is the locks that one goroutine holds, a bit for each: nobody holds two of
-// a rank.
+// set is the locks that one goroutine holds, one bit per rank: no goroutine holds two locks of
+// the same rank.
 type set uint64
 
 func bit(l level) set { return 1 << l }
@@ -98,15 +98,15 @@ func (s set) String() string {
 	return strings.Join(held, " and ")
 }
 
-// holders are the goroutines that hold something, in so many parts that they
-// seldom wait for each other.
+// holders maps goroutines to the locks they hold. It has enough parts that goroutines seldom
+// wait for each other.
 var holders [64]struct {
 	mu   sync.Mutex // guards held
 	held map[uintptr]set
 	_    [64]byte
 }
 
-// change changes what the calling goroutine holds.
+// change changes the set of the calling goroutine.
 func change(to func(held set) set) {
 	g := goroutine()
 	part := &holders[g>>6%uintptr(len(holders))]

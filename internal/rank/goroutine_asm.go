@@ -2,7 +2,7 @@
 
 package rank
 
-// goroutine tells the calling goroutine from all others that live: it is the
-// address of its descriptor in the runtime. A million locks a second are asked for
-// theirs, and a stack trace, the only other way, takes a microsecond or more.
+// goroutine identifies the calling goroutine among all living ones by the address of its
+// descriptor in the runtime. It is called for a million locks a second, and a stack trace, the
+// only other way, takes a microsecond or more.
 func goroutine() uintptr

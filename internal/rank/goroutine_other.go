@@ -8,8 +8,7 @@ import (
 	"strconv"
 )
 
-// goroutine tells the calling goroutine from all others: it is the number in its
-// stack trace.
+// goroutine identifies the calling goroutine by the number in its stack trace.
 func goroutine() uintptr {
 	var trace [64]byte
 	fields := bytes.Fields(trace[:runtime.Stack(trace[:], false)])

@@ -1,22 +1,20 @@
-// Package rank gives every lock of the store its place in the order in which they
-// may be taken, and knows where none may be held: wherever the store calls code of
-// its user.
+// Package rank gives every lock of the store its place in the lock order. It also checks that
+// the store holds no lock when it calls its user's code.
 //
-// What must hold: a goroutine takes a lock only while it holds none of the same or
-// a later rank, and no two leaves; and it holds none when it calls AssertNone.
-// Then no two goroutines wait for each other's locks, and whatever a user's
-// callback, logger or context does, it can wait for none that its own caller
-// holds. What each lock is for is in mmapkv/doc.go.
+// What must hold: a goroutine takes a lock only while it holds none of the same or a later
+// rank. It never holds two leaves. It holds no lock when it calls AssertNone. Then no two
+// goroutines wait for each other's locks, and a user's callback, logger or context cannot wait
+// for a lock that its own caller holds. mmapkv/doc.go says what each lock is for.
 //
-// Built with the tag `invariants` a violation panics and names the locks. Without
-// it Mutex is sync.Mutex, and the functions are empty.
+// With the build tag `invariants`, a violation panics and names the locks. Without it Mutex is
+// sync.Mutex, and the functions are empty.
 //
-// A lock that is no mutex, a token in a channel say, is told of by Acquire and
-// Release, called by the goroutine that holds it. Those who are waited for, as
-// Close waits for writes in flight, hold a lock in that sense too.
+// For a lock that is not a mutex, such as a token in a channel, the goroutine that holds it
+// calls Acquire and Release. Work that others wait for, such as the writes in flight that Close
+// waits for, counts as a held lock too.
 package rank
 
-// Rank is one of the types below, in the order of the locks.
+// Rank is one of the types below, which are listed in lock order.
 type Rank interface{ level() level }
 
 type (
@@ -26,7 +24,7 @@ type (
 	Background struct{}
 	// InFlight is a call that Close waits for.
 	InFlight struct{}
-	// Leadership is that of fsync.Group.
+	// Leadership is the leadership of fsync.Group.
 	Leadership struct{}
 	// Compacting is the token of Store.compacting.
 	Compacting struct{}
@@ -38,7 +36,7 @@ type (
 	Manifest struct{}
 	// Files is fileSet.mu.
 	Files struct{}
-	// Sweeping is expiry.sweeping.
+	// Sweeping is sweeper.sweeping.
 	Sweeping struct{}
 	// Growing is index.KeyDir.growing.
 	Growing struct{}
@@ -46,7 +44,7 @@ type (
 	Page struct{}
 )
 
-// The leaves: behind one of them no lock is taken.
+// The leaves: a goroutine that holds one of them takes no other lock.
 type (
 	Group       struct{} // fsync.Group.mu
 	Syncer      struct{} // fsync.Syncer.mu
@@ -62,7 +60,7 @@ type (
 	Walkers     struct{} // index.walkers.mu
 )
 
-// level is a place in the order. Those from firstLeaf on are leaves.
+// level is a place in the lock order. Levels from firstLeaf on are leaves.
 type level uint
 
 const (
@@ -97,12 +95,12 @@ const (
 	walkers
 )
 
-// names are as mmapkv/doc.go has them.
+// names are the names in mmapkv/doc.go.
 var names = [...]string{
 	closing: "Store.closing", background: "Store.running", inFlight: "Store.writing",
 	leadership: "leadership of Store.group", compacting: "Store.compacting", maintenance: "Store.maintenance",
 	syncing: "Syncer.syncing", manifest: "manifestLog.mu", files: "fileSet.mu",
-	sweeping: "expiry.sweeping", growing: "KeyDir.growing", page: "page.mu",
+	sweeping: "sweeper.sweeping", growing: "KeyDir.growing", page: "page.mu",
 
 	group: "Group.mu", syncer: "Syncer.mu", loading: "loading.mu", reserve: "reserve.mu", space: "space.mu", retired: "retiredFiles.mu",
 	compactions: "compactions.mu", scrubs: "scrubs.mu", swept: "sweptRecords.mu", notifier: "notifier.mu",

@@ -10,7 +10,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/invariant"
 )
 
-// complaint is what fn panics with, "" if it returns.
+// complaint returns what fn panics with, "" if it returns.
 func complaint(fn func()) (text string) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -21,7 +21,7 @@ func complaint(fn func()) (text string) {
 	return ""
 }
 
-// wants checks a complaint, of which there is none where assertions are off.
+// wants checks a complaint. While assertions are disabled there must be none.
 func wants(t *testing.T, want string, fn func()) {
 	t.Helper()
 	if !invariant.Enabled {
@@ -55,7 +55,7 @@ func TestLocksAreTakenInOrder(t *testing.T) {
 	wants(t, "invariant: a callback is called under fileSet.mu", none)
 	files.Unlock()
 	if !invariant.Enabled {
-		return // the locks above are held where nothing refuses them
+		return // nothing refused the locks above, so they are still held
 	}
 	manifest.Lock()
 	wants(t, "invariant: manifestLog.mu is taken under manifestLog.mu", other.Lock)
@@ -66,7 +66,7 @@ func TestLocksAreTakenInOrder(t *testing.T) {
 	scrubs.Unlock()
 	page.Unlock()
 	manifest.Unlock()
-	wants(t, "invariant: page.mu is released by who does not hold it", page.Unlock)
+	wants(t, "invariant: page.mu is released by a goroutine that does not hold it", page.Unlock)
 	none()
 }
 
@@ -118,8 +118,8 @@ func TestGoroutinesHoldTheirOwn(t *testing.T) {
 	group.Wait()
 }
 
-// TestOrderIsThatOfTheDocumentation: every lock has a name, which stands in the
-// list of mmapkv/doc.go, and in this order.
+// TestOrderIsThatOfTheDocumentation: every lock has a name, and the names stand in the list in
+// mmapkv/doc.go in the same order.
 func TestOrderIsThatOfTheDocumentation(t *testing.T) {
 	text, err := os.ReadFile("../../mmapkv/doc.go")
 	if err != nil {
@@ -127,19 +127,19 @@ func TestOrderIsThatOfTheDocumentation(t *testing.T) {
 	}
 	_, list, found := strings.Cut(string(text), "// # Locks\n")
 	if !found {
-		t.Fatal("there is no list of locks")
+		t.Fatal("mmapkv/doc.go has no list of locks")
 	}
 	for l, name := range names {
 		if name == "" {
 			t.Errorf("lock %d has no name", l)
 		}
-		_, behind, found := strings.Cut(list, name)
+		_, after, found := strings.Cut(list, name)
 		if !found {
-			t.Errorf("%s is not in the list of locks, or not where its rank is", name)
+			t.Errorf("%s is not in the list of locks, or not in the order of ranks", name)
 			continue
 		}
 		if level(l) < firstLeaf {
-			list = behind
+			list = after
 		}
 	}
 }

@@ -1,22 +1,22 @@
 // Package tick calls many functions once a second from one goroutine.
 //
-// A process may have thousands of stores, each with something to look at now and then.
-// A timer for each wakes a processor for each, at moments spread over the second:
-// 4,000 idle stores took a tenth of one. So all share one clock, which has a few moments
-// a second, and calls at each of them a share of the functions, one behind the other.
+// A process may have thousands of stores, each with something to check now and then. A timer
+// for each would wake a processor for each, at moments spread over the second: 4,000 idle
+// stores took a tenth of a processor. So all share one clock. It has a few moments a second,
+// and calls a share of the functions at each of them, one after the other.
 //
 // What must hold:
 //
-//   - A function is called once an interval, for the first time within two. Calls are
-//     not made up for: where the process stood still, the next ones follow as usual.
-//   - When what Every returned has been called and has returned, the function neither
-//     runs nor will.
-//   - The goroutine lives while a function is registered. When the last one's end
-//     has returned, it is gone.
-//   - A moment without functions wakes nobody.
+//   - A function is called once an interval, and for the first time within two. Missed calls
+//     are not made up for: after the process stood still, the next calls follow as usual.
+//   - Once the function that Every returned has returned, the registered function does not run
+//     any more.
+//   - The goroutine lives while a function is registered. It has ended when the end of the last
+//     one returns.
+//   - A moment without functions wakes no processor.
 //
-// A function holds up all others, so it does not block: it looks, and wakes a goroutine
-// that does the work. It must not end itself.
+// A function delays all others, so it must not block: it checks whether there is work, and
+// wakes a goroutine that does it. It must not end itself.
 package tick
 
 import (
@@ -24,11 +24,10 @@ import (
 	"time"
 )
 
-// moments is how many there are in an interval.
+// moments is the number of moments in an interval.
 const moments = 16
 
-// Clock calls functions once an interval. Its methods may be called by any number of
-// goroutines at once.
+// Clock calls functions once an interval. It is safe for concurrent use.
 type Clock struct {
 	interval time.Duration
 
@@ -48,18 +47,19 @@ type turn struct {
 // runner is the goroutine.
 type runner struct {
 	quit chan struct{}
-	done chan struct{} // closed when it is gone
+	done chan struct{} // closed when the goroutine ends
 }
 
-// New makes a Clock of its own, for a test. Others share the one of Every.
+// New returns a separate Clock, for a test. Other callers share the Clock of the package
+// function Every.
 func New(interval time.Duration) *Clock { return &Clock{interval: interval} }
 
 var shared = New(time.Second)
 
-// Every calls fn once a second until the function that it returns is called.
+// Every calls fn once a second until end is called.
 func Every(fn func()) (end func()) { return shared.Every(fn) }
 
-// Every calls fn once an interval until the function that it returns is called.
+// Every calls fn once an interval until end is called.
 func (c *Clock) Every(fn func()) (end func()) {
 	t := &turn{fn: fn}
 	c.mu.Lock()
@@ -82,7 +82,7 @@ func (c *Clock) emptiestLocked() (at int) {
 	return at
 }
 
-// end takes a function out, and the goroutine with the last one.
+// end removes a function, and ends the goroutine when it was the last one.
 func (c *Clock) end(at int, t *turn) {
 	t.mu.Lock()
 	before := t.ended
@@ -116,7 +116,7 @@ func (c *Clock) removeLocked(at int, t *turn) {
 	}
 }
 
-// run is the goroutine: from moment to moment that has functions.
+// run is the goroutine. It goes from one moment that has functions to the next.
 func (c *Clock) run(r *runner) {
 	defer close(r.done)
 	timer := time.NewTimer(c.interval)
@@ -145,7 +145,7 @@ func (c *Clock) run(r *runner) {
 	}
 }
 
-// ahead is how many moments behind one the next is that has functions.
+// ahead returns how many moments after the given one the next moment with functions is.
 func (c *Clock) ahead(at int) (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

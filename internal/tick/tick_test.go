@@ -46,8 +46,7 @@ func TestEachIsCalledOnceAnInterval(t *testing.T) {
 	}
 }
 
-// However many functions there are, they are called at few moments, and these are
-// spread out.
+// However many functions there are, the clock calls them at few moments, which are spread out.
 func TestManyShareFewMoments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(time.Second)
@@ -78,7 +77,7 @@ func TestNoneIsCalledBehindItsEnd(t *testing.T) {
 				var ended atomic.Bool
 				end := c.Every(func() {
 					if ended.Load() {
-						t.Error("called behind its end")
+						t.Error("called after its end")
 					}
 					runtime.Gosched()
 				})
@@ -95,7 +94,7 @@ func TestNoneIsCalledBehindItsEnd(t *testing.T) {
 	}
 }
 
-// What the process slept through is not made up for.
+// The clock does not make up for calls that the process slept through.
 func TestNoCallsAreMadeUpFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(time.Second)
@@ -108,12 +107,12 @@ func TestNoCallsAreMadeUpFor(t *testing.T) {
 		time.Sleep(65 * time.Second)
 		synctest.Wait()
 		if calls < 3 || calls > 6 {
-			t.Errorf("%d calls in 65 seconds, of which the process stood still for 60", calls)
+			t.Errorf("%d calls in 65 seconds; the process stood still for 60 of them", calls)
 		}
 	})
 }
 
-// When the last one ends the goroutine is gone, and comes again with the next.
+// The goroutine ends with the last function, and starts again with the next.
 func TestGoroutineEndsWithTheLast(t *testing.T) {
 	for range 3 {
 		before := runtime.NumGoroutine()
@@ -124,7 +123,7 @@ func TestGoroutineEndsWithTheLast(t *testing.T) {
 		for _, end := range ends {
 			end()
 		}
-		// It has closed its channel, and is about to return.
+		// The goroutine has closed its channel, and is about to return.
 		for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; runtime.Gosched() {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d goroutines are left", runtime.NumGoroutine()-before)

@@ -1,20 +1,19 @@
-// Package transcript is a file system that writes down every call, with all that
-// went in and all that came out. It is a test disk: it hands each call to another
-// file system and changes nothing.
+// Package transcript is a file system that records every call with its arguments and results.
+// It is a test disk: it passes each call on to another file system and changes nothing.
 //
 // What must hold:
 //
-//   - Every method of vfs is a line of the transcript, in the order in which the
-//     calls returned: kind, path, offset, length, a hash of the bytes, result. Two
-//     runs with the same sum made the same calls and got the same answers.
-//   - Nothing that differs between equal runs is in a line: no address, no time, no
-//     number of a descriptor. Nor are words that somebody may one day put better: of
-//     an error only its errno counts.
-//   - No wrapper embeds what it wraps, so a method that vfs gains does not compile
-//     until it is written down.
+//   - Every call of a vfs method is a line of the transcript, in the order in which the calls
+//     returned: kind, path, offset, length, a hash of the bytes, result. Two runs with the same
+//     sum made the same calls and got the same answers.
+//   - A line holds nothing that differs between equal runs: no address, no time, no descriptor
+//     number. Nor does it hold wording that may be improved some day: of an error it has only
+//     the errno.
+//   - No wrapper embeds what it wraps, so a new method of vfs does not compile until it is
+//     recorded.
 //
-// Touching mapped memory is no call. Advice (see vfs.Populate and its like) ends
-// here, since only the real disk takes it.
+// Access to mapped memory is not a call. Advice (vfs.Populate and the like) ends here, since
+// only the real disk takes it.
 package transcript
 
 import (
@@ -31,8 +30,8 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// Transcript is the calls of one run, on as many disks as it likes. Its methods and
-// the disks may be used by several goroutines at once.
+// Transcript records the calls of one run, on any number of disks. It and its disks are safe
+// for concurrent use.
 type Transcript struct {
 	to io.Writer // nil: only the sum is kept
 
@@ -40,41 +39,40 @@ type Transcript struct {
 	sum   hash.Hash
 	calls int
 	line  []byte
-	err   error // the first one of writing
+	err   error // the first error of `to`
 }
 
-// New begins a transcript. Its lines go to the writer, if there is one.
+// New begins a transcript. It writes its lines to the writer, unless that is nil.
 func New(to io.Writer) *Transcript { return &Transcript{to: to, sum: sha256.New()} }
 
 // Of wraps a file system.
 func (t *Transcript) Of(inner vfs.FS) vfs.FS { return &disk{inner, t} }
 
-// Note adds a line that is no call, for instance what the test does next.
+// Note adds a line that is not a call, for instance what the test does next.
 func (t *Transcript) Note(format string, args ...any) { t.add(0, format, args...) }
 
-// Calls is how many calls there were so far.
+// Calls returns the number of calls so far.
 func (t *Transcript) Calls() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.calls
 }
 
-// Sum is the hash of all lines so far, 16 hexadecimal digits.
+// Sum returns the hash of all lines so far, as 16 hexadecimal digits.
 func (t *Transcript) Sum() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return short(t.sum.Sum(nil))
 }
 
-// Err is the first error of the writer.
+// Err returns the first error of the writer.
 func (t *Transcript) Err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.err
 }
 
-// call adds the line of a call. The format says what went in and what came out,
-// the error aside.
+// call adds the line of a call. The format has the arguments and results, except the error.
 func (t *Transcript) call(err error, format string, args ...any) {
 	if err != nil {
 		format += ": " + cause(err)
@@ -82,7 +80,7 @@ func (t *Transcript) call(err error, format string, args ...any) {
 	t.add(1, format, args...)
 }
 
-// cause is what the system says of an error, without the words that a disk adds.
+// cause returns what the system says about an error, without what a disk adds.
 func cause(err error) string {
 	var number errno.Errno
 	switch {
@@ -180,8 +178,8 @@ func (d *dir) Names() ([]string, error) {
 	return names, err
 }
 
-// Stamp is not written down: how often a store glances at its directory is no part of
-// what it does to its files.
+// Stamp is not recorded: how often a store checks its directory is not part of what it does to
+// its files.
 func (d *dir) Stamp() (vfs.Stamp, error) { return vfs.StampOf(d.inner) }
 
 func (d *dir) Identity(name string) (vfs.Identity, error) {

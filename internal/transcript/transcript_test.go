@@ -13,7 +13,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// calls makes every call, and some that fail.
+// calls makes every kind of call, and some calls that fail.
 func calls(disk vfs.FS, text string) error {
 	err := disk.Mkdir("/a")
 	d, err2 := disk.OpenDir("/a")
@@ -36,14 +36,14 @@ func calls(disk vfs.FS, text string) error {
 	err = errors.Join(err, d.Rename("f", "g"), d.Sync())
 	_, err2 = d.Names()
 	if _, err := d.Lock("LOCK", vfs.Shared); !errors.Is(err, fs.ErrNotExist) {
-		return errors.New("there is no file to lock")
+		return errors.New("a missing file was locked")
 	}
 	l, err3 := d.Lock("LOCK", vfs.Exclusive)
 	if err = errors.Join(err, err2, err3); err != nil {
 		return err
 	}
 	if _, err := d.Lock("LOCK", vfs.Exclusive); !errors.Is(err, vfs.ErrLocked) {
-		return errors.New("the lock was had twice")
+		return errors.New("the lock was taken twice")
 	}
 	f, err = d.Open("g")
 	g, err2 := d.OpenReadOnly("g")
@@ -51,7 +51,7 @@ func calls(disk vfs.FS, text string) error {
 		return err
 	}
 	if _, err := d.Open("f"); !errors.Is(err, fs.ErrNotExist) {
-		return errors.New("the file has another name")
+		return errors.New("the file was opened by its old name")
 	}
 	return errors.Join(f.Close(), g.Close(), d.Remove("g"), l.Unlock(), d.Close())
 }
@@ -113,9 +113,9 @@ func TestSumTellsRunsApart(t *testing.T) {
 	if one, again := sum("data"), sum("data"); one != again {
 		t.Errorf("equal runs have the sums %s and %s", one, again)
 	}
-	// The lengths are the same, and so are the bytes that are read.
+	// Both runs write the same number of bytes and read the same bytes.
 	if one, other := sum("data"), sum("dato"); one == other {
-		t.Error("runs that write other bytes have the same sum")
+		t.Error("runs that write different bytes have the same sum")
 	}
 }
 
@@ -131,17 +131,17 @@ func TestErrorOfTheWriterIsKept(t *testing.T) {
 	}
 }
 
-// TestHandsOnWhatTestDisksHave notices what a test disk can do beyond the interfaces
-// of vfs: the store would not see it through a transcript.
+// TestHandsOnWhatTestDisksHave notices methods of a test disk beyond the interfaces of vfs: a
+// transcript would hide them from the store.
 func TestHandsOnWhatTestDisksHave(t *testing.T) {
 	inner := errorfs.New(crashfs.New())
 	compare := func(inner, wrapped any) {
 		t.Helper()
 		has := reflect.TypeOf(wrapped)
 		for m := range reflect.TypeOf(inner).Methods() {
-			// LoseDirty is for the disk that lets syncs fail, which lies below.
+			// LoseDirty is for errorfs, which lies below.
 			if _, ok := has.MethodByName(m.Name); !ok && m.Name != "LoseDirty" {
-				t.Errorf("%T has %s, and %T has not", inner, m.Name, wrapped)
+				t.Errorf("%T has %s, but %T has not", inner, m.Name, wrapped)
 			}
 		}
 	}

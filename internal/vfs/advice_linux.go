@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// populate has the kernel read all pages of a step at once and no others, and the next
-// step while it waits for them: where it reads by itself, page by page as they are
-// populated, it reads as much around each as the disk's read-ahead says, up to
-// megabytes, which little memory does not hold.
+// populate makes the kernel read exactly the pages of a step, all at once, and the next step
+// while it waits for this one. Left to itself the kernel reads page by page as they are
+// populated, and around each page as much as the disk's read-ahead says. That may be megabytes,
+// more than a small memory holds.
 func (m *osMapping) populate(from, to int64) {
 	page := int64(unix.Getpagesize())
 	from, to = from&^(page-1), min(to, int64(len(m.memory)))
@@ -31,11 +31,11 @@ func (m *osMapping) populate(from, to int64) {
 	}
 }
 
-// populateStep is how many bytes are populated in one call, which keeps other
-// changes of the address space waiting.
+// populateStep is the number of bytes populated in one call. A call makes other changes of the
+// address space wait.
 const populateStep = 1 << 20
 
-// lock does not read anything: MLOCK_ONFAULT takes the file's end for no error.
+// lock reads nothing. With MLOCK_ONFAULT, pages past the file's end are not an error.
 func (m *osMapping) lock() error {
 	const onFault = 1
 	_, _, errno := unix.Syscall(unix.SYS_MLOCK2, uintptr(unsafe.Pointer(unsafe.SliceData(m.memory))), uintptr(len(m.memory)), onFault)

@@ -26,10 +26,10 @@ func TestMappingsStayOutOfCoreFilesAndChildren(t *testing.T) {
 		if flags, ok := strings.CutPrefix(line, "VmFlags:"); ok && found {
 			list := strings.Fields(flags)
 			if !slices.Contains(list, "dd") || !slices.Contains(list, "dc") || slices.Contains(list, "wr") {
-				t.Errorf("the mapping's flags are %q", list)
+				t.Errorf("the mapping has flags %q", list)
 			}
 			return
 		}
 	}
-	t.Error("the mapping is not listed")
+	t.Error("smaps does not list the mapping")
 }

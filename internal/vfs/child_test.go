@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// children are what this test binary does instead of testing when a test starts
-// it again as another process.
+// children are what this test binary does, instead of testing, when a test starts it as another
+// process.
 var children = map[string]func(path string) error{
 	"lock":        func(path string) error { return lockAndWait(path, Exclusive) },
 	"lock shared": func(path string) error { return lockAndWait(path, Shared) },
@@ -24,7 +24,7 @@ var children = map[string]func(path string) error{
 
 const (
 	childVariable = "MMAPKV_VFS_TEST_CHILD"
-	racyExit      = 66 // how a child of a race build ends that was found racing
+	racyExit      = 66 // exit code of a race build's child in which the detector found a race
 )
 
 func TestMain(m *testing.M) {
@@ -44,13 +44,13 @@ func childCommand(t *testing.T, what, path string) *exec.Cmd {
 		t.Fatalf("no child does %q", what)
 	}
 	c := exec.Command(os.Args[0], path)
-	// A child of a race build would wait a second for late reports.
+	// By default a child of a race build waits a second for late reports.
 	c.Env = append(os.Environ(), childVariable+"="+what, "GORACE=atexit_sleep_ms=0 exitcode="+fmt.Sprint(racyExit))
 	c.Stderr = os.Stderr
 	return c
 }
 
-// process is a child that has said its first line and waits for input to end.
+// process is a child that has printed its first line and waits for its input to end.
 type process struct {
 	*exec.Cmd
 	said  string
@@ -97,7 +97,7 @@ func lockAndWait(path string, mode LockMode) error {
 
 const fileSizeLimit = 10_000
 
-// fillToTheLimit writes over the greatest size that the process may give a file.
+// fillToTheLimit writes beyond the maximum file size of the process.
 func fillToTheLimit(path string) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {

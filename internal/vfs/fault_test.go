@@ -1,6 +1,6 @@
 //go:build (linux || darwin || freebsd) && !race
 
-// Race builds map nothing, so nothing faults in them.
+// Race builds map nothing, so no access faults in them.
 
 package vfs
 
@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// faults says whether reading a byte of the memory faults.
+// faults reports whether reading a byte of the memory faults.
 func faults(memory []byte, offset int) (fault bool) {
 	old := guard.Enter()
 	defer func() {
@@ -58,11 +58,11 @@ func TestWriteIntoAMappingIsNoReadFault(t *testing.T) {
 	defer guard.Leave(guard.Enter())
 	defer func() {
 		if _, fault := guard.Catch(recover(), m.Bytes()); fault {
-			t.Error("a write into read-only memory was taken for a fault of a read")
+			t.Error("Catch took a write to read-only memory for a fault of a read")
 		}
 	}()
 	m.Bytes()[0] = 'C'
-	t.Error("the mapping can be written to")
+	t.Error("the mapping is writable")
 }
 
 func TestKeptSliceFaultsRatherThanShowAnotherFile(t *testing.T) {
@@ -80,13 +80,13 @@ func TestKeptSliceFaultsRatherThanShowAnotherFile(t *testing.T) {
 		defer m.Unmap()
 		for i, k := range kept {
 			if unsafe.SliceData(k) == unsafe.SliceData(m.Bytes()) {
-				t.Fatalf("range %d shows another file", i)
+				t.Fatalf("kept range %d shows another file", i)
 			}
 		}
 	}
 	for i, k := range kept {
 		if !faults(k, 0) {
-			t.Errorf("range %d can be read", i)
+			t.Errorf("kept range %d is readable", i)
 		}
 	}
 }

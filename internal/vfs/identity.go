@@ -2,29 +2,28 @@ package vfs
 
 import "errors"
 
-// Identity tells a file from all others, also from one that has its name, or its inode,
-// when it is gone.
+// Identity distinguishes a file from all others, including a later file with its name or its
+// inode.
 type Identity struct {
-	Device, Inode uint64 // as stat(2) has them
-	Born          int64  // nanoseconds; 0 where the system does not know
+	Device, Inode uint64 // as in stat(2)
+	Born          int64  // birth time in nanoseconds; 0 where the system does not know it
 }
 
-// Stamp is when a directory's entries have last changed, by the system's clock.
+// Stamp says when a directory's entries last changed, by the system's clock.
 type Stamp struct {
-	Changed int64 // nanoseconds, no finer than the system's clock ticks
-	Removed bool  // the directory has no name any more
+	Changed int64 // nanoseconds, with the resolution of the system's clock
+	Removed bool  // the directory no longer has a name
 }
 
-// Witness is what a Dir may be beyond its duties: one that can tell whether its files
-// are still there.
+// Witness is an optional interface of a Dir that can tell whether its files are still there.
 type Witness interface {
 	// Stamp does not wait for a disk.
 	Stamp() (Stamp, error)
-	// Identity is that of the file that has a name; fs.ErrNotExist where none has it.
+	// Identity returns the identity of the named file; fs.ErrNotExist if there is none.
 	Identity(name string) (Identity, error)
 }
 
-// StampOf is the directory's stamp; errors.ErrUnsupported where it has none.
+// StampOf returns the directory's stamp; errors.ErrUnsupported if the Dir keeps none.
 func StampOf(d Dir) (Stamp, error) {
 	if w, ok := d.(Witness); ok {
 		return w.Stamp()
@@ -32,8 +31,8 @@ func StampOf(d Dir) (Stamp, error) {
 	return Stamp{}, errors.ErrUnsupported
 }
 
-// IdentityOf is the identity of the file that has a name in the directory;
-// fs.ErrNotExist where none has it, errors.ErrUnsupported where that cannot be told.
+// IdentityOf returns the identity of the named file in the directory; fs.ErrNotExist if there
+// is none, errors.ErrUnsupported if the Dir cannot tell.
 func IdentityOf(d Dir, name string) (Identity, error) {
 	if w, ok := d.(Witness); ok {
 		return w.Identity(name)

@@ -2,8 +2,8 @@ package vfs
 
 import "golang.org/x/sys/unix"
 
-// identify asks for the time of birth too: ext4 gives the inode of a file that is gone
-// to the next one.
+// identify reads the birth time too, since ext4 gives the inode of a removed file to the next
+// one.
 func identify(dir int, name string) (Identity, error) {
 	var stat unix.Statx_t
 	err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_DONT_SYNC, unix.STATX_INO|unix.STATX_BTIME, &stat)

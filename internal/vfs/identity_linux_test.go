@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// awaitTick waits until the system's clock for files has gone on.
+// awaitTick waits until the clock of file times has advanced.
 func awaitTick(t *testing.T, dir string) {
 	t.Helper()
 	name := filepath.Join(dir, "clock")
@@ -32,7 +32,8 @@ func awaitTick(t *testing.T, dir string) {
 	}
 }
 
-// ext4 gives the inode of a file that is gone to the next one, which is another file.
+// ext4 gives the inode of a removed file to the next one. The two must have different
+// identities.
 func TestIdentityWithTheSameInode(t *testing.T) {
 	root := t.TempDir()
 	path := filepath.Join(root, "file")
@@ -57,7 +58,7 @@ func TestIdentityWithTheSameInode(t *testing.T) {
 	}
 	id, inode := make()
 	if id.Inode != inode {
-		t.Errorf("inode %d is said to be %d", inode, id.Inode)
+		t.Errorf("the inode is %d, but Identity says %d", inode, id.Inode)
 	}
 	for range 20 {
 		before := id
@@ -66,12 +67,12 @@ func TestIdentityWithTheSameInode(t *testing.T) {
 		}
 		awaitTick(t, root)
 		if id, _ = make(); id == before {
-			t.Fatal("a file that is gone and a new one are the same")
+			t.Fatal("a removed file and a new one have the same identity")
 		}
 	}
 }
 
-// What is neither another file nor another place leaves the identity alone.
+// The identity changes neither with the file's mode or links nor with the directory's name.
 func TestIdentityStays(t *testing.T) {
 	parent := t.TempDir()
 	root, path := filepath.Join(parent, "dir"), filepath.Join(parent, "dir", "file")
@@ -97,18 +98,18 @@ func TestIdentityStays(t *testing.T) {
 	}{
 		{"another mode", func() error { return os.Chmod(path, 0o640) }},
 		{"a hard link", func() error { return os.Link(path, filepath.Join(parent, "link")) }},
-		{"another name of the directory", func() error { return os.Rename(root, renamed) }},
+		{"a new name of the directory", func() error { return os.Rename(root, renamed) }},
 	} {
 		if err := c.do(); err != nil {
 			t.Fatal(err)
 		}
 		if after, err := IdentityOf(d, "file"); err != nil || after != before {
-			t.Errorf("%s: %+v is %+v, %v", c.what, before, after, err)
+			t.Errorf("%s: the identity changed from %+v to %+v, %v", c.what, before, after, err)
 		}
 	}
 }
 
-// The stamp changes with the names, and says when there is no directory any more.
+// The stamp changes with the names, and says when the directory was removed.
 func TestStamp(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "dir")
 	if err := os.Mkdir(root, 0o700); err != nil {
@@ -128,16 +129,16 @@ func TestStamp(t *testing.T) {
 	}
 	before := stamp()
 	if now := stamp(); now != before || now.Removed {
-		t.Errorf("%+v is %+v, and nothing has changed", before, now)
+		t.Errorf("the stamp went from %+v to %+v without a change", before, now)
 	}
-	awaitTick(t, root) // makes a file and removes it
+	awaitTick(t, root) // creates a file and removes it
 	if now := stamp(); now == before {
-		t.Error("names have changed, and the stamp has not")
+		t.Error("names changed but the stamp did not")
 	}
 	if err := os.Remove(root); err != nil {
 		t.Fatal(err)
 	}
 	if !stamp().Removed {
-		t.Error("the directory is removed, and the stamp does not say so")
+		t.Error("the stamp does not say that the directory was removed")
 	}
 }

@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mappings are counted, because a process that uses up vm.max_map_count dies in
-// the Go runtime. And the address range of one that has ended is kept for a
-// while, inaccessible: a slice that somebody kept beyond its time then faults,
-// where it would otherwise read whatever file the kernel maps there next.
+// Mappings are counted, because a process that uses up vm.max_map_count dies in the Go runtime.
+// The address range of an unmapped mapping stays reserved and inaccessible for a while: a slice
+// that was kept too long then faults. Otherwise it would show whatever file the kernel maps
+// there next.
 const (
 	quarantineRanges = 16
 	quarantineTime   = time.Minute
@@ -34,8 +34,8 @@ type quarantined struct {
 	since  time.Time
 }
 
-// SetMappingLimit sets how many mappings this process may have, for a test, and
-// returns what sets it back.
+// SetMappingLimit sets how many mappings this process may have, for a test. The function that
+// it returns restores the old limit.
 func SetMappingLimit(n int) (restore func()) {
 	mappings.mu.Lock()
 	defer mappings.mu.Unlock()
@@ -48,8 +48,8 @@ func SetMappingLimit(n int) (restore func()) {
 	}
 }
 
-// SetQuarantineClock sets the clock that ends quarantines, for a test, and
-// returns what sets it back.
+// SetQuarantineClock sets the clock that ends quarantines, for a test. The function that it
+// returns restores the old clock.
 func SetQuarantineClock(now func() time.Time) (restore func()) {
 	mappings.mu.Lock()
 	defer mappings.mu.Unlock()
@@ -62,8 +62,7 @@ func SetQuarantineClock(now func() time.Time) (restore func()) {
 	}
 }
 
-// ReleaseExpired gives back the address ranges whose quarantine is over. Every
-// Unmap does so too.
+// ReleaseExpired releases the address ranges whose quarantine is over. So does every Unmap.
 func ReleaseExpired() error {
 	mappings.mu.Lock()
 	defer mappings.mu.Unlock()
@@ -88,8 +87,8 @@ func releaseExpiredLocked() error {
 	return errs
 }
 
-// spareMapping counts one more mapping, if there is one to spare.
-func spareMapping() bool {
+// acquireMapping counts one more mapping, unless the limit is reached.
+func acquireMapping() bool {
 	mappings.mu.Lock()
 	defer mappings.mu.Unlock()
 	if mappings.limit == 0 {
@@ -102,7 +101,7 @@ func spareMapping() bool {
 	return true
 }
 
-func unspareMapping() {
+func releaseMapping() {
 	mappings.mu.Lock()
 	defer mappings.mu.Unlock()
 	mappings.count--
@@ -124,15 +123,15 @@ func (m *osMapping) Bytes() []byte { return m.memory }
 func (m *osMapping) Unmap() error {
 	memory := m.memory
 	if memory == nil {
-		return unix.EINVAL // a second time, the range may be somebody else's
+		return unix.EINVAL // already unmapped; the range may have another use by now
 	}
 	m.memory = nil
-	// The same addresses, showing nothing: no gap in which another mapping could
-	// take them.
+	// Replace the mapping by an inaccessible one in a single call, so that no other mapping can
+	// take the addresses in between.
 	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(memory)), uintptr(len(memory)),
 		unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED)
 	if err != nil {
-		unspareMapping()
+		releaseMapping()
 		return errors.Join(err, memory.Unmap())
 	}
 	mappings.mu.Lock()

@@ -2,7 +2,7 @@
 
 package vfs
 
-// mirror has nothing to do: mapped memory shows what is written.
+// mirror does nothing: mapped memory shows what is written.
 type mirror struct{}
 
 func newMirror(int) mirror { return mirror{} }

@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The race detector does not see mapped memory. In race builds a mapping is a
-// heap copy of the file, into which every write to the file is copied too, so
-// that a reader of bytes that are not published yet is found out.
+// The race detector does not watch mapped memory. In race builds a mapping is a heap copy of
+// the file, and every write to the file is copied there too, so that the detector catches a
+// reader of bytes that are not published yet.
 //
-// What must hold: once WriteAt or Truncate is back, every copy shows what it
-// did, and zeros behind the file's end. Bytes are copied outside the mutex:
-// inside, it would order writers and readers who do nothing to be ordered.
+// What must hold: when WriteAt or Truncate returns, every copy shows what it did, and zeros
+// past the file's end. Bytes are copied outside the mutex: inside, the mutex would order
+// writers and readers that do not synchronize themselves.
 type mirror struct{ inode inode }
 
 type inode struct{ device, number uint64 }
@@ -49,8 +49,8 @@ func (m mirror) wrote(p []byte, offset int64) {
 	}
 }
 
-// truncate clears what it cuts off, and no more: the memory behind the old end
-// is zero, and most of it was never touched.
+// truncate clears only what it cuts off: the memory past the old end is zero already, and most
+// of it was never touched.
 func (m mirror) truncate(fd int, size int64) error {
 	var old unix.Stat_t
 	if err := unix.Fstat(fd, &old); err != nil {
@@ -61,15 +61,15 @@ func (m mirror) truncate(fd int, size int64) error {
 	}
 	for _, c := range m.copies() {
 		if end := min(old.Size, int64(len(c.memory))); size < end {
-			// The race detector sees copy, and does not see clear.
+			// The race detector sees copy but not clear.
 			copy(c.memory[size:end], make([]byte, end-size))
 		}
 	}
 	return nil
 }
 
-// mapFile holds the mutex from reading to listing the copy, so that what is
-// written meanwhile is in the file before, or copied after.
+// mapFile holds the mutex from reading the file to listing the copy. A concurrent write is in
+// the file before the read, or reaches the listed copy.
 func (m mirror) mapFile(f *osFile, size int) (Mapping, error) {
 	mirrors.mu.Lock()
 	defer mirrors.mu.Unlock()
@@ -91,7 +91,7 @@ func (m mirror) mapFile(f *osFile, size int) (Mapping, error) {
 type heapMapping struct {
 	memory   []byte
 	inode    inode
-	fd       int  // keeps the inode's number from going to another file, as a mapping does
+	fd       int  // keeps the inode number from being reused, as a mapping would
 	unmapped bool // guarded by mirrors.mu
 }
 
@@ -105,7 +105,7 @@ func (m *heapMapping) Unmap() error {
 	}
 	m.unmapped = true
 	m.poison()
-	unspareMapping()
+	releaseMapping()
 	left := slices.DeleteFunc(mirrors.copies[m.inode], func(c *heapMapping) bool { return c == m })
 	if len(left) == 0 {
 		delete(mirrors.copies, m.inode)
@@ -115,8 +115,8 @@ func (m *heapMapping) Unmap() error {
 	return unix.Close(m.fd)
 }
 
-// poison overwrites what readers can have read: to the race detector a read that
-// is not ordered before this is a race, and a later one shows nothing of the file.
+// poison overwrites what readers may have read. The race detector reports a read that is not
+// ordered before it, and a later read shows nothing of the file.
 func (m *heapMapping) poison() {
 	const poisonBytes = 64 << 10
 	var stat unix.Stat_t

@@ -28,8 +28,8 @@ func init() {
 	}
 }
 
-// readWhile reads the first 8 of the 16 bytes of a mapped file and does something
-// with the file, in two goroutines that nothing orders.
+// readWhile reads the first 8 of the 16 bytes of a mapped file and calls do, in two goroutines
+// without any synchronization.
 func readWhile(path string, do func(f File) error) error {
 	dir, err := OS().OpenDir(path)
 	if err != nil {
@@ -48,8 +48,8 @@ func readWhile(path string, do func(f File) error) error {
 	}
 	return together(
 		func() error { return do(f) },
-		// In one piece: the detector remembers few accesses of a word, and those
-		// of eight bytes could make it forget the other goroutine's.
+		// Read all 8 bytes at once: the detector remembers few accesses of a word, and eight
+		// reads could make it forget that of the other goroutine.
 		func() error { seen.Store(binary.LittleEndian.Uint64(m.Bytes())); return nil })
 }
 
@@ -107,7 +107,7 @@ func TestCopiesMissNoWriteOfTheirTime(t *testing.T) {
 				}
 				n := written.Load()
 				if shown := bytes.Count(m.Bytes()[:n], []byte{1}); shown < int(n) {
-					t.Errorf("%d bytes were written and %d are there", n, shown)
+					t.Errorf("%d bytes were written, but the mapping shows %d", n, shown)
 				}
 				if err := m.Unmap(); err != nil {
 					return err

@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// MkdirAll makes a directory and whatever parents it lacks, and makes each of
-// them durable: a directory is synced before anything is made in what it got. It
-// says which it made, the outermost first, also when it failed on the way.
+// MkdirAll creates a directory and its missing parents, and makes each of them durable: it
+// syncs a directory's parent before it creates anything in the directory. It returns the
+// directories it created, the outermost first, even when it fails.
 func MkdirAll(fsys FS, path string) (made []string, err error) {
 	switch dir, err := fsys.OpenDir(path); {
 	case err == nil:
@@ -26,7 +26,7 @@ func MkdirAll(fsys FS, path string) (made []string, err error) {
 	switch err := fsys.Mkdir(path); {
 	case err == nil:
 		made = append(made, path)
-	case !errors.Is(err, fs.ErrExist): // somebody else's is as good, once synced
+	case !errors.Is(err, fs.ErrExist): // a directory made by someone else will do, once synced
 		return made, err
 	}
 	dir, err := fsys.OpenDir(parent)
@@ -36,12 +36,12 @@ func MkdirAll(fsys FS, path string) (made []string, err error) {
 	return made, errors.Join(dir.Sync(), dir.Close())
 }
 
-// SyncParents makes the names durable that lead to a path. MkdirAll has done so
-// for what it made; one that was killed in the middle has not.
+// SyncParents makes the names durable that lead to a path. MkdirAll does so for what it
+// creates, unless the process was killed in the middle.
 //
-// Some file systems, read-only ones such as squashfs among them, know no sync of
-// a directory and say EINVAL. That is no error here: a store directly in one of
-// them fails when it syncs its own directory.
+// Some file systems, read-only ones such as squashfs among them, cannot sync a directory and
+// return EINVAL. SyncParents ignores that error: a store directly in such a file system fails
+// when it syncs its own directory.
 func SyncParents(fsys FS, path string) error {
 	for {
 		parent := filepath.Dir(path)
@@ -50,7 +50,7 @@ func SyncParents(fsys FS, path string) error {
 		}
 		dir, err := fsys.OpenDir(parent)
 		if errors.Is(err, fs.ErrPermission) {
-			return nil // nobody could have made anything there
+			return nil // nothing could have been created there
 		}
 		if err != nil {
 			return err

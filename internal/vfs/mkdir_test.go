@@ -50,10 +50,10 @@ func TestMkdirAllFailsAtEachCall(t *testing.T) {
 		d.Fail(errorfs.Rule{Nth: n + 1, Err: syscall.EIO})
 		made, err := vfs.MkdirAll(d, "/a/b/c")
 		if !errors.Is(err, syscall.EIO) {
-			t.Errorf("call %d failed, and MkdirAll gave %v", n+1, err)
+			t.Errorf("call %d failed, and MkdirAll returned %v", n+1, err)
 		}
 		if held := inner.Held(); held > 0 {
-			t.Errorf("call %d failed, and %d directories are open", n+1, held)
+			t.Errorf("call %d failed, and %d directories are still open", n+1, held)
 		}
 		var there []string
 		for _, name := range all {
@@ -78,7 +78,7 @@ func TestMkdirAllSyncsWhatAnotherMadeMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := errorfs.New(inner)
-	d.Fail(errorfs.Rule{Match: errorfs.Only(errorfs.OpenDir), Err: syscall.ENOENT}) // not yet there
+	d.Fail(errorfs.Rule{Match: errorfs.Only(errorfs.OpenDir), Err: syscall.ENOENT}) // not there yet
 	made, err := vfs.MkdirAll(d, "/a")
 	if err != nil || len(made) > 0 {
 		t.Errorf("made %q, %v", made, err)
@@ -119,7 +119,7 @@ func TestSyncParentsSyncsUpToTheRoot(t *testing.T) {
 		}
 		want(t, "the calls", calls, c.calls)
 		if held := inner.Held(); held > 0 {
-			t.Errorf("%v of /a fails with %v, and %d directories are open", c.kind, c.errno, held)
+			t.Errorf("%v of /a fails with %v, and %d directories are still open", c.kind, c.errno, held)
 		}
 	}
 }

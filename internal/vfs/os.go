@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// system is the file system of a machine that is supported.
+// system returns the file system of a supported machine.
 func system() FS { return osFS{} }
 
 type osFS struct{}
@@ -35,8 +35,8 @@ func (osFS) Mkdir(path string) error {
 	if err != nil {
 		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
 	}
-	// A umask may have taken permissions from the owner. Where the system cannot give
-	// them back without following a symbolic link, the umask has its way.
+	// A umask may have removed the owner's permissions. Where the system cannot restore them
+	// without following a symbolic link, they stay removed.
 	var stat unix.Stat_t
 	if unix.Fstatat(unix.AT_FDCWD, path, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil && stat.Mode&0o777 != 0o700 {
 		_ = unix.Fchmodat(unix.AT_FDCWD, path, uint32(stat.Mode)&^0o777|0o700, unix.AT_SYMLINK_NOFOLLOW)
@@ -44,8 +44,8 @@ func (osFS) Mkdir(path string) error {
 	return nil
 }
 
-// osDir reaches files through its descriptor only, so that they stay in the
-// directory whatever happens to its path.
+// osDir reaches files only through its descriptor, so it stays with its directory whatever
+// happens to the path.
 type osDir struct {
 	fd   int
 	path string
@@ -71,8 +71,8 @@ func (d *osDir) open(op, name string, flags int) (File, error) {
 	return newOSFile(fd, filepath.Join(d.path, name)), nil
 }
 
-// openFD opens a regular file of the directory. O_NONBLOCK keeps it from hanging
-// on a pipe before the kind of the file is known; regular files do not mind.
+// openFD opens a regular file of the directory. O_NONBLOCK keeps it from hanging on a pipe
+// before it knows the kind of the file. Regular files ignore the flag.
 func (d *osDir) openFD(op, name string, flags int) (fd int, err error) {
 	path := filepath.Join(d.path, name)
 	if err := checkName(name); err != nil {
@@ -93,8 +93,8 @@ func (d *osDir) openFD(op, name string, flags int) (fd int, err error) {
 		unix.Close(fd)
 		return -1, &fs.PathError{Op: op, Path: path, Err: errNotRegular}
 	}
-	// A umask may have taken permissions from the owner; there are file systems that
-	// know none.
+	// A umask may have removed the owner's permissions. Errors are ignored, since some file
+	// systems have no permissions.
 	if flags&unix.O_EXCL != 0 && stat.Mode&0o777 != 0o600 {
 		_ = unix.Fchmod(fd, 0o600)
 	}
@@ -163,8 +163,8 @@ func (d *osDir) Close() error {
 	return nil
 }
 
-// Lock takes flock(2), which belongs to the open file: it excludes another open
-// of this process too, and goes with the process, however it ends.
+// Lock uses flock(2). Its locks belong to the open file, so they exclude other opens in this
+// process too, and end with the process, however that ends.
 func (d *osDir) Lock(name string, mode LockMode) (Lock, error) {
 	how := unix.LOCK_EX
 	if mode == Shared {
@@ -191,11 +191,11 @@ func (d *osDir) Lock(name string, mode LockMode) (Lock, error) {
 		case err != nil:
 			return nil, &fs.PathError{Op: "lock", Path: path, Err: err}
 		}
-		// Somebody replaced the file between open and lock: lock the new one.
+		// The file was replaced between open and lock: lock the new one.
 	}
 }
 
-// openLock opens the file of a lock, and makes it for an exclusive one.
+// openLock opens a lock's file, and creates it for an exclusive lock.
 func (d *osDir) openLock(name string, mode LockMode) (fd int, err error) {
 	if mode == Shared {
 		return d.openFD("lock", name, unix.O_RDONLY)
@@ -212,7 +212,7 @@ func (d *osDir) openLock(name string, mode LockMode) (fd int, err error) {
 	}
 }
 
-// leadsTo says whether the name still leads to the open file.
+// leadsTo reports whether the name still leads to the open file.
 func (d *osDir) leadsTo(name string, fd int) (bool, error) {
 	var opened, named unix.Stat_t
 	if err := unix.Fstat(fd, &opened); err != nil {
@@ -229,13 +229,13 @@ func (d *osDir) leadsTo(name string, fd int) (bool, error) {
 
 type osLock struct{ fd int }
 
-// Unlock unlocks before it closes: a child that was forked meanwhile has a copy
-// of the descriptor, and with it would keep the lock.
+// Unlock unlocks before it closes: otherwise a forked child with a copy of the descriptor would
+// keep the lock.
 func (l osLock) Unlock() error {
 	return errors.Join(unix.Flock(l.fd, unix.LOCK_UN), unix.Close(l.fd))
 }
 
-// retry repeats a call that a signal has interrupted.
+// retry repeats a call while signals interrupt it.
 func retry[T any](call func() (T, error)) (T, error) {
 	for {
 		v, err := call()

@@ -2,7 +2,7 @@ package vfs
 
 import "golang.org/x/sys/unix"
 
-// allocate asks for all the room or none, in pieces if need be, and then extends
+// allocate reserves all of the space or none, in several extents if necessary, and then extends
 // the file.
 func allocate(fd int, size int64) error {
 	var stat unix.Stat_t
@@ -19,7 +19,7 @@ func allocate(fd int, size int64) error {
 	return unix.Ftruncate(fd, size)
 }
 
-// datasync has the drive empty its cache, which fsync(2) does not here.
+// datasync makes the drive flush its cache, which fsync(2) does not do on this system.
 func datasync(fd int) error {
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_FULLFSYNC, 0)
 	return err

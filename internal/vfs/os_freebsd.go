@@ -2,7 +2,7 @@ package vfs
 
 import "golang.org/x/sys/unix"
 
-// allocate has no room granted ahead here: the file is only extended.
+// allocate cannot reserve space on this system. Allocate then only extends the file.
 func allocate(int, int64) error { return unix.EOPNOTSUPP }
 
 func datasync(fd int) error { return unix.Fsync(fd) }

@@ -10,9 +10,8 @@ import (
 
 func allocate(fd int, size int64) error { return unix.Fallocate(fd, 0, 0, size) }
 
-// slowFirstWrite knows the file systems that tell their journal of the first write to
-// each reserved block, that it is no longer to be read as zeros, and that write the same
-// block again where it is.
+// slowFirstWrite returns true for file systems that journal the first write to each reserved
+// block, because the block no longer reads as zeros, and that overwrite a block in place.
 func slowFirstWrite(fd int) bool {
 	var stat unix.Statfs_t
 	return unix.Fstatfs(fd, &stat) == nil && (stat.Type == unix.EXT4_SUPER_MAGIC || stat.Type == unix.XFS_SUPER_MAGIC)
@@ -25,18 +24,17 @@ func syncDir(fd int) error {
 	return err
 }
 
-// advise keeps users' data out of core files, and mappings out of children, and has a
-// page fault read one page and not what lies around it. (Linux from 6.3 on then takes
-// pages for unused that are read through the mapping only, when it looks for memory.
-// What is gone is read by pread from then on, which counts as use.) A kernel that takes
-// no such advice does no harm.
+// advise keeps users' data out of core files and mappings out of children, and makes a page
+// fault read only its own page. (From 6.3 on, Linux then treats pages that are read only
+// through the mapping as unused when it reclaims memory. The store reads evicted pages by
+// pread, which counts as use.) A kernel that does not know the advice does no harm.
 func advise(memory []byte) {
 	_ = unix.Madvise(memory, unix.MADV_RANDOM)
 	_ = unix.Madvise(memory, unix.MADV_DONTDUMP)
 	_ = unix.Madvise(memory, unix.MADV_DONTFORK)
 }
 
-// systemMappings is how many mappings the system grants a process.
+// systemMappings returns how many mappings the system allows a process.
 func systemMappings() int {
 	const usual = 65_530
 	content, err := os.ReadFile("/proc/sys/vm/max_map_count")

@@ -57,6 +57,6 @@ func TestParentsThatCannotBeSyncedAreNoError(t *testing.T) {
 
 func TestSystemMappings(t *testing.T) {
 	if n := systemMappings(); n < 1000 {
-		t.Errorf("the system grants %d mappings", n)
+		t.Errorf("the system allows %d mappings", n)
 	}
 }

@@ -4,15 +4,15 @@ package vfs
 
 import "time"
 
-func system() FS { return unsupported{"stores are kept on linux, darwin and freebsd"} }
+func system() FS { return unsupported{"stores work on linux, darwin and freebsd"} }
 
-// What tests set elsewhere has no effect here, where nothing is ever mapped.
+// The settings below have no effect on this system, which never maps anything.
 
-// SetMappingLimit does nothing here.
+// SetMappingLimit does nothing on this system.
 func SetMappingLimit(int) (restore func()) { return func() {} }
 
-// SetQuarantineClock does nothing here.
+// SetQuarantineClock does nothing on this system.
 func SetQuarantineClock(func() time.Time) (restore func()) { return func() {} }
 
-// ReleaseExpired does nothing here.
+// ReleaseExpired does nothing on this system.
 func ReleaseExpired() error { return nil }

@@ -58,7 +58,7 @@ func mapFile(t *testing.T, f File, size int64) Mapping {
 	return m
 }
 
-// opens is every way to open a name.
+// opens tries every way to open a name.
 func opens(dir Dir, name string) map[string]error {
 	closed := func(f File, err error) error {
 		if err == nil {
@@ -91,7 +91,7 @@ func TestSymbolicLinksAreRefused(t *testing.T) {
 		must(t, os.Symlink(target, filepath.Join(path, name)))
 		dir := openDir(t, path)
 		for what, err := range opens(dir, name) {
-			// freebsd says EMLINK.
+			// FreeBSD returns EMLINK.
 			if errno := errnoOf(err); errno != unix.ELOOP && errno != unix.EMLINK {
 				t.Errorf("%s of the link %q: %v", what, name, err)
 			}
@@ -104,10 +104,10 @@ func TestSymbolicLinksAreRefused(t *testing.T) {
 	entries, err := os.ReadDir(outside)
 	must(t, err)
 	if len(entries) != 1 {
-		t.Errorf("outside there is %v", entries)
+		t.Errorf("the directory outside holds %v", entries)
 	}
 	if content, err := os.ReadFile(secret); string(content) != "content" {
-		t.Errorf("outside the file holds %q, %v", content, err)
+		t.Errorf("the file outside holds %q, %v", content, err)
 	}
 }
 
@@ -118,7 +118,7 @@ func TestOnlyRegularFilesAreOpened(t *testing.T) {
 	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	must(t, err)
 	defer unix.Close(socket)
-	t.Chdir(path) // a socket's address is short
+	t.Chdir(path) // a socket's address must be short
 	must(t, unix.Bind(socket, &unix.SockaddrUnix{Name: "socket"}))
 
 	dir := openDir(t, path)
@@ -199,14 +199,14 @@ func TestLockExcludesAnotherProcess(t *testing.T) {
 		must(t, err)
 		p := startChild(t, c.theirs, path)
 		if got := p.said == held; got != c.granted {
-			t.Errorf("mode %d here, %s there: it said %q", c.mine, c.theirs, p.said)
+			t.Errorf("mode %d here, %s there: the other process said %q", c.mine, c.theirs, p.said)
 		}
 		p.end(t)
 		must(t, lock.Unlock())
 
 		p = startChild(t, c.theirs, path)
 		if p.said != held {
-			t.Errorf("unlocked, the other process said %q", p.said)
+			t.Errorf("after Unlock here the other process said %q", p.said)
 		}
 		lock, err = dir.Lock("LOCK", c.mine)
 		switch {
@@ -261,10 +261,10 @@ func TestReplacedLockFileIsNoticed(t *testing.T) {
 	must(t, os.Rename(name, name+"x"))
 	check("renamed", false)
 	must(t, os.WriteFile(name, nil, 0o600))
-	check("made anew", false)
+	check("created again", false)
 	must(t, os.Remove(name))
 	must(t, os.Symlink("LOCKx", name))
-	check("a link to it", false)
+	check("replaced by a link to it", false)
 	if _, err := dir.leadsTo("LOCK", -1); errnoOf(err) != unix.EBADF {
 		t.Errorf("a stat that fails: %v", err)
 	}
@@ -277,7 +277,7 @@ func TestWritesAreShortWhereTheLimitIs(t *testing.T) {
 	}
 	said := string(output)
 	if !strings.HasPrefix(said, fmt.Sprint(fileSizeLimit)+" write ") || !strings.HasSuffix(said, " true\n") {
-		t.Errorf("WriteFull over the limit: %s", said)
+		t.Errorf("WriteFull beyond the limit: %s", said)
 	}
 }
 
@@ -296,15 +296,15 @@ func TestStartedProgramsGetNoDescriptor(t *testing.T) {
 }
 
 func TestLargeTransfersGoInPieces(t *testing.T) {
-	defer func(old int) { transferLimit = old }(transferLimit)
-	transferLimit = 1000
+	defer func(old int) { maxTransfer = old }(maxTransfer)
+	maxTransfer = 1000
 	content := strings.Repeat("0123456789abc", 200)
 	f := create(t, openDir(t, t.TempDir()), "file", content)
 	read := make([]byte, len(content))
 	if n, err := f.ReadAt(read, 0); n != len(read) || err != nil || string(read) != content {
 		t.Errorf("%d bytes of %d, equal: %v, %v", n, len(read), string(read) == content, err)
 	}
-	if n, err := f.WriteAt(read, 0); n != transferLimit || err != nil {
+	if n, err := f.WriteAt(read, 0); n != maxTransfer || err != nil {
 		t.Errorf("one write: %d bytes, %v", n, err)
 	}
 }
@@ -317,7 +317,7 @@ func TestAllocateReservesBlocks(t *testing.T) {
 	var stat unix.Stat_t
 	must(t, unix.Fstat(f.fd, &stat))
 	if supported && stat.Blocks*512 < size {
-		t.Errorf("%d blocks are reserved for %d bytes", stat.Blocks, size)
+		t.Errorf("Allocate reserved %d blocks for %d bytes", stat.Blocks, size)
 	}
 }
 
@@ -338,7 +338,7 @@ func TestMappingLimit(t *testing.T) {
 	first, other := mapFile(t, f, 7), mapFile(t, f, 7)
 	err := second(f.Map(7))
 	if !errors.Is(err, ErrMappingLimit) || !strings.Contains(err.Error(), "file") {
-		t.Errorf("a third mapping of two: %v", err)
+		t.Errorf("a third mapping with a limit of two: %v", err)
 	}
 	if _, err := f.ReadAt(make([]byte, 7), 0); err != nil {
 		t.Error(err)
@@ -353,7 +353,7 @@ func TestMappingLimit(t *testing.T) {
 	}
 	endQuarantine(t)
 	if mappings.count != 0 {
-		t.Errorf("%d mappings are counted and none is there", mappings.count)
+		t.Errorf("%d mappings are counted, but none exists", mappings.count)
 	}
 }
 
@@ -365,17 +365,17 @@ func TestFailedMapIsNotCounted(t *testing.T) {
 	must(t, err)
 	must(t, closed.Close())
 	for what, err := range map[string]error{
-		"nothing":       second(f.Map(0)),
-		"less":          second(f.Map(-1)),
+		"size 0":        second(f.Map(0)),
+		"size -1":       second(f.Map(-1)),
 		"a closed file": second(closed.Map(7)),
 	} {
 		if err == nil || mappings.count != 0 {
-			t.Errorf("map of %s: %v, and %d mappings are counted", what, err, mappings.count)
+			t.Errorf("map of %s: %v, with %d mappings counted", what, err, mappings.count)
 		}
 	}
 }
 
-// endQuarantine gives back all address ranges.
+// endQuarantine releases all address ranges.
 func endQuarantine(t *testing.T) {
 	t.Helper()
 	defer SetQuarantineClock(func() time.Time { return time.Now().Add(quarantineTime) })()

@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// osFile is an open file. The mappings of a race build must see what is written
-// through it; see mirror.
+// osFile is an open file. In race builds it passes its writes on to mappings; see mirror.
 type osFile struct {
 	file   *os.File
 	fd     int
@@ -30,13 +29,13 @@ func (f *osFile) fail(op string, err error) error {
 	return &fs.PathError{Op: op, Path: f.path, Err: err}
 }
 
-// transferLimit is the most that one call reads or writes: darwin and freebsd
-// refuse 2 GiB, where Linux does a part. A test lowers it.
-var transferLimit = 1 << 30
+// maxTransfer is the most bytes that one call reads or writes: darwin and freebsd refuse 2 GiB,
+// where Linux transfers a part. A test lowers it.
+var maxTransfer = 1 << 30
 
 func (f *osFile) ReadAt(p []byte, offset int64) (read int, err error) {
 	for read < len(p) {
-		piece := p[read:][:min(len(p)-read, transferLimit)]
+		piece := p[read:][:min(len(p)-read, maxTransfer)]
 		n, err := retry(func() (int, error) { return unix.Pread(f.fd, piece, offset+int64(read)) })
 		if err != nil {
 			return read, f.fail("read", err)
@@ -50,7 +49,7 @@ func (f *osFile) ReadAt(p []byte, offset int64) (read int, err error) {
 }
 
 func (f *osFile) WriteAt(p []byte, offset int64) (int, error) {
-	p = p[:min(len(p), transferLimit)]
+	p = p[:min(len(p), maxTransfer)]
 	n, err := retry(func() (int, error) { return unix.Pwrite(f.fd, p, offset) })
 	if err != nil {
 		return max(n, 0), f.fail("write", err)
@@ -93,8 +92,8 @@ func (f *osFile) Allocate(size int64) error {
 	return nil
 }
 
-// extend is what Allocate can do where the file system grants no room ahead: a
-// full disk then shows as a short write.
+// extend is what Allocate does where the file system cannot reserve space. A full disk then
+// shows as a short write.
 func (f *osFile) extend(size int64) error {
 	f.sparse.Store(true)
 	old, err := f.Size()
@@ -119,12 +118,12 @@ func (f *osFile) Map(size int64) (Mapping, error) {
 		return nil, f.fail("map", unix.EINVAL)
 	case int64(int(size)) != size:
 		return nil, f.fail("map", unix.ENOMEM)
-	case !spareMapping():
+	case !acquireMapping():
 		return nil, f.fail("map", ErrMappingLimit)
 	}
 	m, err := f.mirror.mapFile(f, int(size))
 	if err != nil {
-		unspareMapping()
+		releaseMapping()
 		return nil, f.fail("map", err)
 	}
 	return m, nil

@@ -7,12 +7,11 @@ import (
 	"strconv"
 )
 
-// OS is the file system of the machine. Where no store can be kept it refuses
-// everything, and its error, which is errors.ErrUnsupported, names the system.
+// OS returns the file system of the machine. On an unsupported system every call fails with an
+// error that wraps errors.ErrUnsupported and names the system.
 //
-// A store needs 64 bits: segments, values and mappings of up to 4 GiB are as long
-// as an int says, and the mapped segments of one store alone may need more
-// addresses than 32 bits have.
+// A store needs 64 bits: an int must hold the lengths of segments, values and mappings of up to
+// 4 GiB, and the mapped segments of one store may need more than 32 bits of address space.
 func OS() FS {
 	if strconv.IntSize < 64 {
 		return unsupported{"stores need a 64-bit system"}
@@ -20,7 +19,7 @@ func OS() FS {
 	return system()
 }
 
-// unsupported refuses everything, and says why.
+// unsupported fails every call, and says why.
 type unsupported struct{ why string }
 
 func (u unsupported) OpenDir(string) (Dir, error) { return nil, u.err() }

@@ -1,9 +1,9 @@
-// Package vfstest checks that a file system keeps what package vfs promises of
-// every one, the real one and the test disks alike.
+// Package vfstest checks that a file system, real or test disk, keeps the promises of package
+// vfs.
 //
-// What must hold: a promise that a program can see without a power cut has its
-// subtest here. What only the real one refuses, symbolic links for instance, is
-// in its own tests, and what a power cut leaves in those of the disk that has one.
+// What must hold: every promise that a program can observe without a power cut has a subtest
+// here. The real file system's own tests check what only it refuses, symbolic links for
+// instance. The tests of crashfs check what a power cut leaves.
 package vfstest
 
 import (
@@ -22,8 +22,8 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// Run checks the file systems that newFS makes: each subtest asks for one of its
-// own, with an empty directory in it.
+// Run checks the file systems that newFS makes. Each subtest asks for its own, with an empty
+// directory, root, in it.
 func Run(t *testing.T, newFS func(t *testing.T) (fsys vfs.FS, root string)) {
 	for _, c := range []struct {
 		name string
@@ -63,8 +63,7 @@ func Run(t *testing.T, newFS func(t *testing.T) (fsys vfs.FS, root string)) {
 	}
 }
 
-// disk is a file system under test. Its methods that open something close it
-// when the test ends.
+// disk is a file system under test. What its methods open is closed when the test ends.
 type disk struct {
 	*testing.T
 	fsys vfs.FS
@@ -79,7 +78,7 @@ func (d *disk) must(err error) {
 	}
 }
 
-// want checks an error, and that it names what it is about.
+// want checks an error, and that its text contains the name.
 func (d *disk) want(what string, err, want error, name string) {
 	d.Helper()
 	switch {
@@ -143,7 +142,7 @@ func (d *disk) wantContent(f vfs.File, want string) {
 	got := make([]byte, len(want)+1)
 	n, err := f.ReadAt(got, 0)
 	if err != io.EOF {
-		d.Errorf("reading over the end: %v", err)
+		d.Errorf("reading past the end: %v", err)
 	}
 	if string(got[:n]) != want {
 		d.Errorf("the file holds %q, want %q", got[:n], want)
@@ -214,13 +213,13 @@ func oddNamesAreNames(d *disk) {
 
 func whatIsAbsentIsErrNotExist(d *disk) {
 	for what, err := range map[string]error{
-		"open":             second(d.dir.Open("absent")),
-		"open read-only":   second(d.dir.OpenReadOnly("absent")),
-		"remove":           d.dir.Remove("absent"),
-		"rename":           d.dir.Rename("absent", "other"),
-		"shared lock":      second(d.dir.Lock("absent", vfs.Shared)),
-		"open directory":   second(d.fsys.OpenDir(d.path("absent"))),
-		"mkdir inside one": d.fsys.Mkdir(d.path("absent/inside")),
+		"open":            second(d.dir.Open("absent")),
+		"open read-only":  second(d.dir.OpenReadOnly("absent")),
+		"remove":          d.dir.Remove("absent"),
+		"rename":          d.dir.Rename("absent", "other"),
+		"shared lock":     second(d.dir.Lock("absent", vfs.Shared)),
+		"open directory":  second(d.fsys.OpenDir(d.path("absent"))),
+		"mkdir inside it": d.fsys.Mkdir(d.path("absent/inside")),
 	} {
 		d.want(what, err, fs.ErrNotExist, "absent")
 		d.want(what, err, syscall.ENOENT, "absent")
@@ -249,14 +248,14 @@ func directoriesAreNotFiles(d *disk) {
 	d.must(d.fsys.Mkdir(d.path("directory")))
 	f := d.create("file", "content")
 	for what, err := range map[string]error{
-		"open":             second(d.dir.Open("directory")),
-		"open read-only":   second(d.dir.OpenReadOnly("directory")),
-		"lock":             second(d.dir.Lock("directory", vfs.Exclusive)),
-		"shared lock":      second(d.dir.Lock("directory", vfs.Shared)),
-		"remove":           d.dir.Remove("directory"),
-		"rename over it":   d.dir.Rename("file", "directory"),
-		"directory of one": second(d.fsys.OpenDir(d.path("file"))),
-		"mkdir in a file":  d.fsys.Mkdir(d.path("file/x")),
+		"open":                       second(d.dir.Open("directory")),
+		"open read-only":             second(d.dir.OpenReadOnly("directory")),
+		"lock":                       second(d.dir.Lock("directory", vfs.Exclusive)),
+		"shared lock":                second(d.dir.Lock("directory", vfs.Shared)),
+		"remove":                     d.dir.Remove("directory"),
+		"rename over it":             d.dir.Rename("file", "directory"),
+		"open a file as a directory": second(d.fsys.OpenDir(d.path("file"))),
+		"mkdir in a file":            d.fsys.Mkdir(d.path("file/x")),
 	} {
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			d.Errorf("%s: %v", what, err)
@@ -311,22 +310,22 @@ func identityIsOfTheFile(d *disk) {
 	d.must(f.Datasync())
 	d.must(d.dir.Rename("file", "other"))
 	if identity("other") != first {
-		d.Error("a file that was written to and renamed is another one")
+		d.Error("writing to a file and renaming it changed its identity")
 	}
 	d.create("file", "content")
 	second := identity("file")
 	if second == first {
-		d.Error("two files are the same")
+		d.Error("two files have the same identity")
 	}
 	d.must(d.dir.Rename("file", "other"))
 	if identity("other") != second {
-		d.Error("a name that was given to another file has the old one")
+		d.Error("a name that was given to another file has the old identity")
 	}
 	_, err := vfs.IdentityOf(d.dir, "file")
 	d.want("Identity", err, fs.ErrNotExist, "file")
 	for _, name := range []string{"", ".", "..", "a/b"} {
 		if _, err := vfs.IdentityOf(d.dir, name); err == nil {
-			d.Errorf("Identity(%q) is no error", name)
+			d.Errorf("Identity(%q) returned no error", name)
 		}
 	}
 }
@@ -410,12 +409,12 @@ func readOnlyChangesNothing(d *disk) {
 func negativeNumbersAreRefused(d *disk) {
 	f := d.create("file", "content")
 	for what, err := range map[string]error{
-		"read":       second(f.ReadAt(make([]byte, 1), -1)),
-		"write":      second(f.WriteAt([]byte("x"), -1)),
-		"truncate":   f.Truncate(-1),
-		"allocate":   f.Allocate(-1),
-		"map":        second(f.Map(-1)),
-		"map of all": second(f.Map(0)),
+		"read":     second(f.ReadAt(make([]byte, 1), -1)),
+		"write":    second(f.WriteAt([]byte("x"), -1)),
+		"truncate": f.Truncate(-1),
+		"allocate": f.Allocate(-1),
+		"map":      second(f.Map(-1)),
+		"map of 0": second(f.Map(0)),
 	} {
 		d.want(what, err, syscall.EINVAL, "file")
 	}
@@ -510,7 +509,7 @@ func mappingOutlivesFileAndName(d *disk) {
 	d.must(f.Close())
 	d.wantBytes(m, 0, "content")
 	d.must(d.dir.Remove("file"))
-	d.create("other", "another") // which must not get the old one's place
+	d.create("other", "another") // must not take the old file's place
 	d.wantBytes(m, 0, "content")
 	d.must(m.Unmap())
 }
@@ -589,7 +588,7 @@ func mkdirAllMakesParents(d *disk) {
 	made, err = vfs.MkdirAll(d.fsys, d.path("a/b"))
 	d.must(err)
 	if len(made) > 0 {
-		d.Errorf("made %q, which was there", made)
+		d.Errorf("made %q, which existed", made)
 	}
 	d.create("file", "content")
 	for _, path := range []string{"file", "file/a", "file/a/b"} {

@@ -24,12 +24,12 @@ func TestEveryDiskKeepsThePromises(t *testing.T) {
 	}
 }
 
-// newCrashFS also checks that the subtest gives back all that it opens.
+// newCrashFS also checks that the subtest releases everything it opens.
 func newCrashFS(t *testing.T) (vfs.FS, string) {
 	d := crashfs.New()
 	t.Cleanup(func() {
 		if held := d.Held(); held > 0 {
-			t.Errorf("%d handles, mappings and locks are left", held)
+			t.Errorf("%d handles, mappings and locks are still open", held)
 		}
 	})
 	return d, "/"
