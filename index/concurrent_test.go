@@ -23,10 +23,10 @@ func churn(d *KeyDir, at *atomic.Uint64, worker, rounds, keys int) {
 	for range rounds {
 		at.Store(base)
 		for n := range uint64(keys) {
-			d.Put(number(base+n), place(base+n))
+			d.Put(fpOf(base+n), locationOf(base+n))
 		}
 		for n := range uint64(keys) {
-			d.Delete(number(base + n))
+			d.Delete(fpOf(base + n))
 		}
 		base += uint64(keys) / 2
 	}
@@ -43,7 +43,7 @@ func steps(n int) int {
 func TestReadersMissNoKeyWhilePagesChange(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	for n := range uint64(steadyKeys) {
-		d.Put(number(n), place(0))
+		d.Put(fpOf(n), locationOf(0))
 	}
 	// One goroutine overwrites each steady key with rising locations, and says afterwards how far it is: a read that
 	// starts later must see that location or a greater one.
@@ -58,7 +58,7 @@ func TestReadersMissNoKeyWhilePagesChange(t *testing.T) {
 	writers.Go(func() {
 		for round := uint64(1); round < uint64(steps(2000)); round++ {
 			for n := range uint64(steadyKeys) {
-				d.Put(number(n), place(round))
+				d.Put(fpOf(n), locationOf(round))
 				promised[n].Store(round)
 			}
 		}
@@ -69,20 +69,20 @@ func TestReadersMissNoKeyWhilePagesChange(t *testing.T) {
 			random := rand.New(rand.NewPCG(uint64(reader), 1))
 			for !stop.Load() {
 				n := random.Uint64() % steadyKeys
-				least := place(promised[n].Load())
-				c := d.Find(number(n).Hash)
+				want := locationOf(promised[n].Load())
+				c := d.Find(fpOf(n).Hash)
 				location, ok := c.Next()
-				if !ok || location < least {
-					t.Errorf("key %d: got %#x %v, after %#x was promised", n, location, ok, least)
+				if !ok || location < want {
+					t.Errorf("key %d: got %#x %v, after %#x was promised", n, location, ok, want)
 					return
 				}
-				if got := d.Get(number(n)); got < location {
+				if got := d.Get(fpOf(n)); got < location {
 					t.Errorf("key %d: went back from %#x to %#x", n, location, got)
 					return
 				}
 				passing := at[reader].Load() + random.Uint64()%3000
-				c = d.Find(number(passing).Hash)
-				if location, ok := c.Next(); ok && location != place(passing) {
+				c = d.Find(fpOf(passing).Hash)
+				if location, ok := c.Next(); ok && location != locationOf(passing) {
 					t.Errorf("key %d: got %#x, which is another's", passing, location)
 					return
 				}
@@ -120,8 +120,8 @@ func TestReadersMissNoKeyWhileBucketsSplit(t *testing.T) {
 						continue
 					}
 					n := random.Uint64() % upTo
-					c := d.Find(number(n).Hash)
-					if location, ok := c.Next(); !ok || location != place(n) {
+					c := d.Find(fpOf(n).Hash)
+					if location, ok := c.Next(); !ok || location != locationOf(n) {
 						t.Errorf("key %d of %d: got %#x %v", n, upTo, location, ok)
 						return
 					}
@@ -129,7 +129,7 @@ func TestReadersMissNoKeyWhileBucketsSplit(t *testing.T) {
 			})
 		}
 		for n := range uint64(keys) {
-			d.Put(number(n), place(n))
+			d.Put(fpOf(n), locationOf(n))
 			written.Store(n + 1)
 		}
 		group.Wait()
@@ -148,16 +148,16 @@ func TestSplitPublishesTheCountFirst(t *testing.T) {
 		group.Go(func() {
 			for !done.Load() {
 				count := d.buckets.Load()
-				brother := bucket(count ^ 1<<(bits.Len64(count)-1))
-				p, _ := d.pages.Load(brother)
-				if mask := p.mask; d.buckets.Load() == count && mask > maskOf(brother, count) {
-					t.Errorf("bucket %d of %d was replaced by one with mask %#x", brother, count, mask)
+				sibling := bucket(count ^ 1<<(bits.Len64(count)-1))
+				p, _ := d.pages.Load(sibling)
+				if mask := p.mask; d.buckets.Load() == count && mask > maskOf(sibling, count) {
+					t.Errorf("bucket %d of %d was replaced by one with mask %#x", sibling, count, mask)
 					return
 				}
 			}
 		})
 		for n := range uint64(3000) {
-			d.Put(number(n), place(n))
+			d.Put(fpOf(n), locationOf(n))
 		}
 		done.Store(true)
 		group.Wait()
@@ -167,7 +167,7 @@ func TestSplitPublishesTheCountFirst(t *testing.T) {
 func TestRangeYieldsOnceWhilePagesChange(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	for n := range uint64(steadyKeys) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	var stop atomic.Bool
 	var at [2]atomic.Uint64
@@ -186,8 +186,8 @@ func TestRangeYieldsOnceWhilePagesChange(t *testing.T) {
 				return true
 			})
 			for n := range uint64(steadyKeys) {
-				if got[number(n)] != place(n) {
-					t.Errorf("key %d came as %#x", n, got[number(n)])
+				if got[fpOf(n)] != locationOf(n) {
+					t.Errorf("key %d came as %#x", n, got[fpOf(n)])
 				}
 			}
 			if t.Failed() {
@@ -207,7 +207,7 @@ func TestRangeYieldsOnceAcrossSplits(t *testing.T) {
 		d := New(Options{PageSlots: 8})
 		const keys = 300
 		for n := range uint64(keys) {
-			d.Put(number(n), place(n))
+			d.Put(fpOf(n), locationOf(n))
 		}
 		more := uint64(passingKeys)
 		got := map[Fingerprint]int{}
@@ -215,15 +215,15 @@ func TestRangeYieldsOnceAcrossSplits(t *testing.T) {
 			got[fp]++
 			if more < passingKeys+5000 {
 				for range growth {
-					d.Put(number(more), place(1))
+					d.Put(fpOf(more), locationOf(1))
 					more++
 				}
 			}
 			return true
 		})
 		for n := range uint64(keys) {
-			if got[number(n)] != 1 {
-				t.Fatalf("growth %d: key %d came %d times", growth, n, got[number(n)])
+			if got[fpOf(n)] != 1 {
+				t.Fatalf("growth %d: key %d came %d times", growth, n, got[fpOf(n)])
 			}
 		}
 		for fp, times := range got {
@@ -252,9 +252,9 @@ func TestPutNewerInAnyOrder(t *testing.T) {
 						continue
 					}
 					key, version := uint64(task/versions), uint64(task%versions)
-					loser, replaced := loader.PutNewer(number(key), place(version))
-					if replaced && loser >= place(version) {
-						t.Errorf("key %d: %#x was replaced by %#x", key, loser, place(version))
+					loser, replaced := loader.PutNewer(fpOf(key), locationOf(version))
+					if replaced && loser >= locationOf(version) {
+						t.Errorf("key %d: %#x was replaced by %#x", key, loser, locationOf(version))
 					}
 					if loser != NoLocation {
 						losers[worker][[2]uint64{key, uint64(loser)}]++
@@ -277,12 +277,12 @@ func TestPutNewerInAnyOrder(t *testing.T) {
 			t.Fatalf("seed %d: %d locations lost, want %d", seed, len(lost), keys*(versions-1))
 		}
 		for which, times := range lost {
-			if times != 1 || Location(which[1]) == place(versions-1) {
+			if times != 1 || Location(which[1]) == locationOf(versions-1) {
 				t.Fatalf("seed %d: key %d lost %#x %d times", seed, which[0], which[1], times)
 			}
 		}
 		for key := range uint64(keys) {
-			if got := d.Get(number(key)); got != place(versions-1) {
+			if got := d.Get(fpOf(key)); got != locationOf(versions-1) {
 				t.Fatalf("seed %d: key %d is at %#x", seed, key, got)
 			}
 		}
@@ -295,18 +295,18 @@ func TestCompareAndSwapLosesNoStep(t *testing.T) {
 	swaps := steps(40_000)
 	d := New(Options{PageSlots: 8})
 	for n := range uint64(keys) {
-		d.Put(number(n), place(0))
+		d.Put(fpOf(n), locationOf(0))
 	}
 	var group sync.WaitGroup
 	for worker := range workers {
 		group.Go(func() {
 			random := rand.New(rand.NewPCG(5, uint64(worker)))
 			for range swaps {
-				fp := number(random.Uint64() % keys)
+				fp := fpOf(random.Uint64() % keys)
 				for {
 					old := d.Get(fp)
 					step := uint64(old.Offset()/8-8) + 1
-					if d.CompareAndSwap(fp, old, place(step)) {
+					if d.CompareAndSwap(fp, old, locationOf(step)) {
 						break
 					}
 				}
@@ -319,7 +319,7 @@ func TestCompareAndSwapLosesNoStep(t *testing.T) {
 	checkPages(t, d)
 	sum := int64(0)
 	for n := range uint64(keys) {
-		sum += d.Get(number(n)).Offset()/8 - 8
+		sum += d.Get(fpOf(n)).Offset()/8 - 8
 	}
 	if sum != int64(workers*swaps) || d.Len() != keys {
 		t.Errorf("%d steps of %d, Len %d", sum, workers*swaps, d.Len())
@@ -337,7 +337,7 @@ func TestDeleteAndInsertHaveOneWinner(t *testing.T) {
 		for range workers {
 			group.Go(func() {
 				for n := range keys {
-					if d.CompareAndSwap(number(n), NoLocation, place(n)) {
+					if d.CompareAndSwap(fpOf(n), NoLocation, locationOf(n)) {
 						inserted.Add(1)
 					}
 				}
@@ -350,7 +350,7 @@ func TestDeleteAndInsertHaveOneWinner(t *testing.T) {
 		for range workers {
 			group.Go(func() {
 				for n := range keys {
-					if d.Delete(number(n)) != NoLocation {
+					if d.Delete(fpOf(n)) != NoLocation {
 						deleted.Add(1)
 					}
 				}
@@ -369,12 +369,12 @@ func TestSweepBesideWriters(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	keys := uint64(steps(40_000))
 	for n := range keys {
-		d.Put(number(n), MakeLocation(1, 64, 0))
+		d.Put(fpOf(n), MakeLocation(1, 64, 0))
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
 		for n := range keys / 2 {
-			d.Put(number(2*n), MakeLocation(2, 64, 8))
+			d.Put(fpOf(2*n), MakeLocation(2, 64, 8))
 		}
 	})
 	group.Go(func() { d.Sweep(Location.Tombstone) })
@@ -382,7 +382,7 @@ func TestSweepBesideWriters(t *testing.T) {
 	d.Sweep(Location.Tombstone)
 	checkPages(t, d)
 	for n := range keys {
-		if got := d.Get(number(n)); (n%2 == 0) != (got != NoLocation) {
+		if got := d.Get(fpOf(n)); (n%2 == 0) != (got != NoLocation) {
 			t.Fatalf("key %d is at %#x", n, got)
 		}
 	}

@@ -20,16 +20,16 @@ type Options struct {
 
 const (
 	defaultPageSlots = 4096
-	leastPageSlots   = 4 // whatever Options say
+	minPageSlots     = 4 // whatever Options say
 )
 
 // KeyDir maps fingerprints to locations. All its methods may be called from many goroutines at a time; what that means
 // for each is in the package comment.
 type KeyDir struct {
-	pages      *xsync.MapOf[bucket, *page]
-	pageKeys   int64         // keys a page on the average, beyond which a bucket is split
-	leastSlots int           // capacity of the smallest page
-	buckets    atomic.Uint64 // never decreases; every bucket below it has a page
+	pages    *xsync.MapOf[bucket, *page]
+	pageKeys int64         // keys a page on the average, beyond which a bucket is split
+	minSlots int           // capacity of the smallest page
+	buckets  atomic.Uint64 // never decreases; every bucket below it has a page
 
 	_ [128]byte // readers load the words above, writers change those below
 
@@ -48,16 +48,16 @@ func New(o Options) *KeyDir {
 		o.PageSlots = defaultPageSlots
 	}
 	d := &KeyDir{
-		pageKeys:   max(1, int64(o.PageSlots)*3/4),
-		leastSlots: max(leastPageSlots, o.PageSlots/64),
+		pageKeys: max(1, int64(o.PageSlots)*3/4),
+		minSlots: max(minPageSlots, o.PageSlots/64),
 	}
 	expected := uint64(max(0, o.ExpectedKeys))
 	count := max(1, (expected+uint64(d.pageKeys)-1)/uint64(d.pageKeys))
 	d.pages = xsync.NewMapOfWithHasher[bucket, *page](spread, xsync.WithPresize(int(count)))
 	for b := range bucket(count) {
 		mask := maskOf(b, count)
-		keys := int(float64(expected>>bits.Len64(mask)) / grown(b, mask, count))
-		d.put(newPage(b, mask, capacityFor(keys, d.leastSlots)))
+		keys := int(float64(expected>>bits.Len64(mask)) / growthFactor(b, mask, count))
+		d.put(newPage(b, mask, capacityFor(keys, d.minSlots)))
 	}
 	d.buckets.Store(count)
 	return d
@@ -92,10 +92,10 @@ func maskOf(b bucket, count uint64) uint64 {
 	return mask
 }
 
-// grown is how many times the keys that a page was built for it has in a KeyDir that grew to count buckets by itself:
+// growthFactor is how many times the keys that a page was built for it has in a KeyDir that grew to count buckets by itself:
 // the page is as old as the newer one of the two buckets that were split last, and was rebuilt if it was full since.
 // Pages made for expected keys have these sizes too. If all had the same they would be full at the same time.
-func grown(b bucket, mask, count uint64) float64 {
+func growthFactor(b bucket, mask, count uint64) float64 {
 	const full = (7. / 8) / (5. / 8)
 	newer := uint64(b) | (mask ^ mask>>1)
 	factor := float64(count) / float64(newer+1)
@@ -188,15 +188,15 @@ func (c *Candidates) Next() (Location, bool) {
 
 // Get returns the location of a fingerprint, or NoLocation. It is exact, as writers need it, and takes the page's mutex.
 func (d *KeyDir) Get(fp Fingerprint) Location {
-	s := d.seat(fp)
+	s := d.lockSlot(fp)
 	s.page.mu.Unlock()
 	return s.old
 }
 
 // Put sets the location of a fingerprint and returns the one it had. Putting NoLocation is Delete.
 func (d *KeyDir) Put(fp Fingerprint, location Location) (old Location) {
-	s := d.seat(fp)
-	d.settle(s, location)
+	s := d.lockSlot(fp)
+	d.setAndUnlock(s, location)
 	return s.old
 }
 
@@ -208,20 +208,20 @@ func (d *KeyDir) Delete(fp Fingerprint) (old Location) {
 // CompareAndSwap sets the location of a fingerprint to location if it is old, and reports whether it was. NoLocation
 // stands for absent in both places.
 func (d *KeyDir) CompareAndSwap(fp Fingerprint, old, location Location) bool {
-	s := d.seat(fp)
+	s := d.lockSlot(fp)
 	if s.old != old {
 		s.page.mu.Unlock()
 		return false
 	}
-	d.settle(s, location)
+	d.setAndUnlock(s, location)
 	return true
 }
 
 // Loader puts keys into a KeyDir. Several, each in a goroutine of its own, are faster than so many that call Put, since
 // they count their keys only now and then; Done does it in the end.
 type Loader struct {
-	keys *KeyDir
-	more int64 // keys that are not counted
+	keys      *KeyDir
+	uncounted int64 // keys that are not counted
 }
 
 // countEvery is how many keys a Loader puts at most before it counts them: far fewer than there are to a split.
@@ -235,12 +235,12 @@ func (d *KeyDir) Loader() Loader { return Loader{keys: d} }
 // stay, NoLocation if there was no other; replaced reports that the loser is the one that was there. A location that is
 // put again does not stay.
 func (l *Loader) PutNewer(fp Fingerprint, location Location) (loser Location, replaced bool) {
-	s := l.keys.seat(fp)
+	s := l.keys.lockSlot(fp)
 	switch {
 	case location > s.old:
-		l.keys.settleLocked(s, location)
+		l.keys.setLocked(s, location)
 		s.page.mu.Unlock()
-		if l.more += s.more(location); l.more >= min(countEvery, l.keys.pageKeys) {
+		if l.uncounted += s.keyDelta(location); l.uncounted >= min(countEvery, l.keys.pageKeys) {
 			l.Done()
 		}
 		return s.old, s.old != NoLocation
@@ -252,14 +252,14 @@ func (l *Loader) PutNewer(fp Fingerprint, location Location) (loser Location, re
 
 // Done counts what is not counted.
 func (l *Loader) Done() {
-	l.keys.live.Add(l.more)
-	l.more = 0
+	l.keys.live.Add(l.uncounted)
+	l.uncounted = 0
 	for l.keys.grow() {
 	}
 }
 
 // seat is where a fingerprint sits or would sit, in a page whose mutex is held.
-type seat struct {
+type slotRef struct {
 	page  *page
 	fp    Fingerprint
 	word  int
@@ -267,23 +267,23 @@ type seat struct {
 	old   Location
 }
 
-// seat locks the page of a fingerprint and finds its slot. settle, or unlocking the page, ends it.
-func (d *KeyDir) seat(fp Fingerprint) seat {
+// seat locks the page of a fingerprint and finds its slot. setAndUnlock, or unlocking the page, ends it.
+func (d *KeyDir) lockSlot(fp Fingerprint) slotRef {
 	fp.Hash = neverZero(fp.Hash)
 	p := d.lock(fp.Hash)
 	word, taken := p.findLocked(fp)
-	s := seat{page: p, fp: fp, word: word, taken: taken}
+	s := slotRef{page: p, fp: fp, word: word, taken: taken}
 	if taken {
 		s.old = Location(p.slots[word+1])
 	}
 	return s
 }
 
-// settle gives the seat a location and unlocks its page. It copies one page at most: the one that is full or worn, or
+// setAndUnlock gives the seat a location and unlocks its page. It copies one page at most: the one that is full or worn, or
 // the next one to be split.
-func (d *KeyDir) settle(s seat, location Location) {
-	copied := d.settleLocked(s, location)
-	if keys := s.more(location); keys != 0 {
+func (d *KeyDir) setAndUnlock(s slotRef, location Location) {
+	copied := d.setLocked(s, location)
+	if keys := s.keyDelta(location); keys != 0 {
 		d.live.Add(keys)
 	}
 	s.page.mu.Unlock()
@@ -292,8 +292,8 @@ func (d *KeyDir) settle(s seat, location Location) {
 	}
 }
 
-// more is how many more keys there are when the seat has another location.
-func (s *seat) more(location Location) int64 {
+// keyDelta is how many more keys there are when the seat has another location.
+func (s *slotRef) keyDelta(location Location) int64 {
 	switch {
 	case s.old == NoLocation && location != NoLocation:
 		return 1
@@ -303,21 +303,21 @@ func (s *seat) more(location Location) int64 {
 	return 0
 }
 
-// settleLocked gives the seat a location, and says whether it has copied a page.
-func (d *KeyDir) settleLocked(s seat, location Location) (copied bool) {
+// setLocked gives the seat a location, and says whether it has copied a page.
+func (d *KeyDir) setLocked(s slotRef, location Location) (copied bool) {
 	p := s.page
 	if s.old == NoLocation && location != NoLocation {
-		d.walkers.cameLocked(s.fp)
+		d.walkers.noteInsertLocked(s.fp)
 	}
 	switch {
 	case s.taken:
-		p.moveLocked(s.word, location)
-		copied = location == NoLocation && d.tidyLocked(p)
+		p.updateLocked(s.word, location)
+		copied = location == NoLocation && d.rebuildIfSparseLocked(p)
 	case location == NoLocation:
 	case p.used < fullSlots(p.capacity()):
 		p.takeLocked(s.word, s.fp, location)
 	default:
-		fresh := p.rebuiltLocked(capacityFor(p.live+1, d.leastSlots))
+		fresh := p.rebuiltLocked(capacityFor(p.live+1, d.minSlots))
 		fresh.add(s.fp, location)
 		d.replaceLocked(p, fresh)
 		copied = true
@@ -325,12 +325,12 @@ func (d *KeyDir) settleLocked(s seat, location Location) (copied bool) {
 	return copied
 }
 
-// tidyLocked rebuilds a page that is mostly waste.
-func (d *KeyDir) tidyLocked(p *page) (rebuilt bool) {
-	if !p.wornLocked(d.leastSlots) {
+// rebuildIfSparseLocked rebuilds a page that is mostly waste.
+func (d *KeyDir) rebuildIfSparseLocked(p *page) (rebuilt bool) {
+	if !p.sparseLocked(d.minSlots) {
 		return false
 	}
-	d.replaceLocked(p, p.rebuiltLocked(capacityFor(p.live+1, d.leastSlots)))
+	d.replaceLocked(p, p.rebuiltLocked(capacityFor(p.live+1, d.minSlots)))
 	return true
 }
 
@@ -367,15 +367,15 @@ func (d *KeyDir) grow() bool {
 	return true
 }
 
-// split makes the bucket numbered count out of its half-brother, the one without the highest bit. The caller holds
+// split makes the bucket numbered count out of its half-sibling, the one without the highest bit. The caller holds
 // d.growing. The order is what readers rely on: the new page, the count that makes it known, and only then the old
 // bucket's page without the keys that moved.
 func (d *KeyDir) split(count uint64) {
-	brother := count ^ 1<<(bits.Len64(count)-1)
-	p := d.lock(brother)
+	sibling := count ^ 1<<(bits.Len64(count)-1)
+	p := d.lock(sibling)
 	defer p.mu.Unlock()
-	low, high := p.splitLocked(d.leastSlots)
-	invariant.Check(uint64(p.bucket) == brother && uint64(high.bucket) == count, "split of bucket %d made %d, not %d", p.bucket, high.bucket, count)
+	low, high := p.splitLocked(d.minSlots)
+	invariant.Check(uint64(p.bucket) == sibling && uint64(high.bucket) == count, "split of bucket %d made %d, not %d", p.bucket, high.bucket, count)
 	d.put(high)
 	d.buckets.Store(count + 1)
 	d.put(low)
@@ -391,12 +391,12 @@ func (d *KeyDir) Sweep(drop func(Location) bool) {
 		for word := 0; word < len(p.slots); word += wordsPerSlot {
 			location := Location(p.slots[word+1])
 			if location != NoLocation && drop(location) {
-				p.moveLocked(word, NoLocation)
+				p.updateLocked(word, NoLocation)
 				dropped++
 			}
 		}
 		d.live.Add(-int64(dropped))
-		d.tidyLocked(p)
+		d.rebuildIfSparseLocked(p)
 	}, func() bool { return true })
 }
 
@@ -404,7 +404,7 @@ func (d *KeyDir) Sweep(drop func(Location) bool) {
 func (d *KeyDir) Trim(expectedKeys int) {
 	d.eachPageLocked(func(p *page) {
 		keys := max(p.live+1, expectedKeys>>bits.Len64(p.mask))
-		if fresh := capacityFor(keys, d.leastSlots); fresh <= p.capacity()/4*3 {
+		if fresh := capacityFor(keys, d.minSlots); fresh <= p.capacity()/4*3 {
 			d.replaceLocked(p, p.rebuiltLocked(fresh))
 		}
 	}, func() bool { return true })

@@ -97,7 +97,7 @@ func TestKeyDirIsAMap(t *testing.T) {
 		fingerprint := rapid.Custom(func(t *rapid.T) Fingerprint {
 			hash := hashes.Draw(t, "hash")
 			if rapid.Bool().Draw(t, "mixed") {
-				hash = number(hash).Hash
+				hash = fpOf(hash).Hash
 			}
 			return Fingerprint{Hash: hash, Check: rapid.Uint32Range(0, 2).Draw(t, "check")}
 		})
@@ -118,8 +118,8 @@ func TestKeyDirIsAMap(t *testing.T) {
 		}
 		// Random steps seldom reach many keys, so some runs start with a crowd.
 		for n := range rapid.SampledFrom([]uint64{0, 0, 30, 300}).Draw(t, "crowd") {
-			d.Put(number(n), place(n))
-			model[number(n)] = place(n)
+			d.Put(fpOf(n), locationOf(n))
+			model[fpOf(n)] = locationOf(n)
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"put": func(t *rapid.T) {
@@ -134,8 +134,8 @@ func TestKeyDirIsAMap(t *testing.T) {
 			},
 			"swap": func(t *rapid.T) {
 				fp := fingerprint.Draw(t, "fp")
-				old := rapid.SampledFrom([]Location{model[normal(fp)], NoLocation, place(1)}).Draw(t, "old")
-				to := rapid.SampledFrom([]Location{NoLocation, place(1), place(2)}).Draw(t, "to")
+				old := rapid.SampledFrom([]Location{model[normal(fp)], NoLocation, locationOf(1)}).Draw(t, "old")
+				to := rapid.SampledFrom([]Location{NoLocation, locationOf(1), locationOf(2)}).Draw(t, "to")
 				want := model[normal(fp)] == old
 				if got := d.CompareAndSwap(fp, old, to); got != want {
 					t.Fatalf("CompareAndSwap is %v, want %v", got, want)
@@ -221,7 +221,7 @@ func TestCollidingHashesAreKeptApart(t *testing.T) {
 		d := New(Options{PageSlots: 8})
 		const keys = 500
 		for n := range uint32(keys) {
-			if old := d.Put(Fingerprint{hash, n}, place(uint64(n))); old != NoLocation {
+			if old := d.Put(Fingerprint{hash, n}, locationOf(uint64(n))); old != NoLocation {
 				t.Fatalf("check %d was taken for another", n)
 			}
 		}
@@ -230,7 +230,7 @@ func TestCollidingHashesAreKeptApart(t *testing.T) {
 			t.Fatalf("hash %#x has %d candidates", hash, got)
 		}
 		for n := range uint32(keys) {
-			if got := d.Delete(Fingerprint{hash, n}); got != place(uint64(n)) {
+			if got := d.Delete(Fingerprint{hash, n}); got != locationOf(uint64(n)) {
 				t.Fatalf("check %d was at %#x", n, got)
 			}
 		}
@@ -245,7 +245,7 @@ func TestFindDoesNotAllocate(t *testing.T) {
 	d := filled(10000)
 	n := uint64(0)
 	allocs := testing.AllocsPerRun(20000, func() {
-		c := d.Find(number(n).Hash)
+		c := d.Find(fpOf(n).Hash)
 		for {
 			if _, ok := c.Next(); !ok {
 				break
@@ -262,7 +262,7 @@ func TestOverwriteDoesNotAllocate(t *testing.T) {
 	d := filled(10000)
 	n := uint64(0)
 	if allocs := testing.AllocsPerRun(5000, func() {
-		d.Put(number(n), place(n+1))
+		d.Put(fpOf(n), locationOf(n+1))
 		n++
 	}); allocs != 0 {
 		t.Fatalf("Put allocates %v times", allocs)
@@ -291,7 +291,7 @@ func TestGrowthIsSmooth(t *testing.T) {
 		}
 	}
 	for n := range keys {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 		now := copies()
 		if now > before+1 {
 			t.Fatalf("Put %d copied %d pages", n, now-before)
@@ -328,9 +328,9 @@ func TestPutCopiesOnePageAtMost(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	before := 0
 	for n := range uint64(50_000) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 		if n%3 == 0 {
-			d.Delete(number(n / 2))
+			d.Delete(fpOf(n / 2))
 		}
 		_, splits, rebuilds := d.Stats()
 		if copies := splits + rebuilds - before; copies > 2 || n%3 != 0 && copies > 1 {
@@ -345,11 +345,11 @@ func TestSlotKeepsItsOwner(t *testing.T) {
 	d := New(Options{PageSlots: 32})
 	random := rand.New(rand.NewPCG(6, 7))
 	for step := range 50_000 {
-		fp := number(random.Uint64() % 200)
+		fp := fpOf(random.Uint64() % 200)
 		p := d.page(fp.Hash)
 		before, checks := slices.Clone(p.slots), slices.Clone(p.checks)
 		if step%2 == 0 {
-			d.Put(fp, place(uint64(step)))
+			d.Put(fp, locationOf(uint64(step)))
 		} else {
 			d.Delete(fp)
 		}
@@ -375,7 +375,7 @@ func TestExpectedKeysAreNotCopied(t *testing.T) {
 		t.Errorf("%.1f bytes for each expected key", perKey)
 	}
 	for n := range uint64(keys) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	checkPages(t, d)
 	pages, splits, rebuilds := d.Stats()
@@ -390,7 +390,7 @@ func TestTrimLeavesRoomForWhatIsExpected(t *testing.T) {
 	const keys = 100_000
 	d := New(Options{ExpectedKeys: 3 * keys})
 	for n := range uint64(keys / 10) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	d.Trim(keys)
 	checkPages(t, d)
@@ -399,7 +399,7 @@ func TestTrimLeavesRoomForWhatIsExpected(t *testing.T) {
 	}
 	before := d.Bytes()
 	for n := range uint64(keys) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	checkPages(t, d)
 	if d.Bytes() > before*5/4 {
@@ -411,7 +411,7 @@ func TestTrimGivesBackWhatWasExpected(t *testing.T) {
 	const keys = 100_000
 	d := New(Options{ExpectedKeys: 3 * keys})
 	for n := range uint64(keys) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	d.Trim(0)
 	checkPages(t, d)
@@ -419,7 +419,7 @@ func TestTrimGivesBackWhatWasExpected(t *testing.T) {
 		t.Errorf("%.1f bytes for each key", perKey)
 	}
 	for n := range uint64(keys) {
-		if got := d.Get(number(n)); got != place(n) {
+		if got := d.Get(fpOf(n)); got != locationOf(n) {
 			t.Fatalf("key %d is at %#x", n, got)
 		}
 	}
@@ -438,7 +438,7 @@ func TestDeletesGiveMemoryBack(t *testing.T) {
 	full := d.Bytes()
 	for n := range uint64(keys) {
 		if n%10 != 0 {
-			d.Delete(number(n))
+			d.Delete(fpOf(n))
 		}
 	}
 	checkPages(t, d)
@@ -459,8 +459,8 @@ func TestChurnStaysInBounds(t *testing.T) {
 	full := d.Bytes()
 	_, splitsBefore, rebuildsBefore := d.Stats()
 	for n := range uint64(rounds) {
-		d.Delete(number(n))
-		d.Put(number(n+keys), place(n))
+		d.Delete(fpOf(n))
+		d.Put(fpOf(n+keys), locationOf(n))
 	}
 	checkPages(t, d)
 	pages, splits, rebuilds := d.Stats()
@@ -485,7 +485,7 @@ func TestRangeStops(t *testing.T) {
 func TestRangeMayWrite(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	for n := range uint64(1000) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	seen := 0
 	d.Range(func(fp Fingerprint, location Location) bool {
@@ -495,7 +495,7 @@ func TestRangeMayWrite(t *testing.T) {
 		}
 		for n := range uint64(3) {
 			if seen < 1000 {
-				d.Put(number(1<<32+uint64(seen)*8+n), place(n))
+				d.Put(fpOf(1<<32+uint64(seen)*8+n), locationOf(n))
 			}
 		}
 		return true

@@ -48,7 +48,7 @@ func newPage(b bucket, mask uint64, capacity int) *page {
 }
 
 // capacityFor is the capacity in slots of a page built for so many keys: 5/8 full, so that 2/5 more can come.
-func capacityFor(keys, leastSlots int) int { return max(leastSlots, keys*8/5+1) }
+func capacityFor(keys, minSlots int) int { return max(minSlots, keys*8/5+1) }
 
 // fullSlots is how many slots of a page may be used, 7/8. It is less than the capacity, always: a probe ends at a slot
 // that was never used.
@@ -90,8 +90,8 @@ func (p *page) takeLocked(word int, fp Fingerprint, location Location) {
 	p.live++
 }
 
-// moveLocked gives a taken slot another location, NoLocation included.
-func (p *page) moveLocked(word int, location Location) {
+// updateLocked gives a taken slot another location, NoLocation included.
+func (p *page) updateLocked(word int, location Location) {
 	old := Location(p.slots[word+1])
 	atomic.StoreUint64(&p.slots[word+1], uint64(location))
 	switch {
@@ -126,10 +126,10 @@ func (p *page) eachLocked(fn func(fp Fingerprint, location Location)) {
 	}
 }
 
-// wornLocked reports whether most of the page is waste: rebuilding it then gives more than half of it back.
-func (p *page) wornLocked(leastSlots int) bool {
+// sparseLocked reports whether most of the page is waste: rebuilding it then gives more than half of it back.
+func (p *page) sparseLocked(minSlots int) bool {
 	quarter := p.capacity() / 4
-	return p.live <= quarter && p.used-p.live >= quarter && p.capacity() > 2*leastSlots
+	return p.live <= quarter && p.used-p.live >= quarter && p.capacity() > 2*minSlots
 }
 
 // rebuiltLocked returns a page with the same keys and a capacity that has room for more.
@@ -140,7 +140,7 @@ func (p *page) rebuiltLocked(capacity int) *page {
 }
 
 // splitLocked returns two pages that share the keys by the next bit of the hash.
-func (p *page) splitLocked(leastSlots int) (low, high *page) {
+func (p *page) splitLocked(minSlots int) (low, high *page) {
 	bit := p.mask + 1
 	highKeys := 0
 	p.eachLocked(func(fp Fingerprint, _ Location) {
@@ -149,8 +149,8 @@ func (p *page) splitLocked(leastSlots int) (low, high *page) {
 		}
 	})
 	mask := p.mask | bit
-	low = newPage(p.bucket, mask, capacityFor(p.live-highKeys, leastSlots))
-	high = newPage(p.bucket|bucket(bit), mask, capacityFor(highKeys, leastSlots))
+	low = newPage(p.bucket, mask, capacityFor(p.live-highKeys, minSlots))
+	high = newPage(p.bucket|bucket(bit), mask, capacityFor(highKeys, minSlots))
 	p.eachLocked(func(fp Fingerprint, location Location) {
 		if fp.Hash&bit == 0 {
 			low.add(fp, location)

@@ -15,10 +15,10 @@ import (
 type walkers struct {
 	count atomic.Int64 // Ranges in flight; changed under mu
 
-	mu    rank.Mutex[rank.Walkers] // guards the rest; a leaf, locked under a page's mutex
-	began uint64                   // how many Ranges have begun since there were none
-	came  map[Fingerprint]uint64   // what began was when the key came
-	max   int                      // how many keys are noted at most
+	mu       rank.Mutex[rank.Walkers] // guards the rest; a leaf, locked under a page's mutex
+	began    uint64                   // how many Ranges have begun since there were none
+	inserted map[Fingerprint]uint64   // what began was when the key came
+	max      int                      // how many keys are noted at most
 }
 
 const (
@@ -34,7 +34,7 @@ func (w *walkers) begin(keys int) uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.count.Add(1) == 1 {
-		w.began, w.came = 0, map[Fingerprint]uint64{}
+		w.began, w.inserted = 0, map[Fingerprint]uint64{}
 	}
 	w.max = max(minNotes, keys/notedPart)
 	w.began++
@@ -46,30 +46,30 @@ func (w *walkers) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.count.Add(-1) == 0 {
-		w.came = nil
+		w.inserted = nil
 	}
 }
 
-// cameLocked notes a key that comes. The mutex of its page is held.
-func (w *walkers) cameLocked(fp Fingerprint) {
+// noteInsertLocked notes a key that comes. The mutex of its page is held.
+func (w *walkers) noteInsertLocked(fp Fingerprint) {
 	if w.count.Load() == 0 {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.came != nil && len(w.came) < w.max {
-		w.came[fp] = w.began
+	if w.inserted != nil && len(w.inserted) < w.max {
+		w.inserted[fp] = w.began
 	}
 }
 
-// leaveOut takes from the pairs of a page those that have come since a Range began.
-func (w *walkers) leaveOut(number uint64, pairs []pair) []pair {
+// exclude takes from the pairs of a page those that have come since a Range began.
+func (w *walkers) exclude(number uint64, pairs []pair) []pair {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.came) == 0 {
+	if len(w.inserted) == 0 {
 		return pairs
 	}
-	return slices.DeleteFunc(pairs, func(one pair) bool { return w.came[one.fp] >= number })
+	return slices.DeleteFunc(pairs, func(one pair) bool { return w.inserted[one.fp] >= number })
 }
 
 type pair struct {
@@ -90,7 +90,7 @@ func (d *KeyDir) Range(fn func(fp Fingerprint, location Location) bool) {
 		p.eachLocked(func(fp Fingerprint, location Location) {
 			pairs = append(pairs, pair{fp, location})
 		})
-		pairs = d.walkers.leaveOut(number, pairs)
+		pairs = d.walkers.exclude(number, pairs)
 	}, func() bool {
 		for _, pair := range pairs {
 			if !fn(pair.fp, pair.location) {

@@ -8,14 +8,14 @@ func TestRangeDoesNotFollowItsOwnPuts(t *testing.T) {
 		d := New(Options{PageSlots: 8})
 		const keys = 500
 		for n := range uint64(keys) {
-			d.Put(number(n), place(n))
+			d.Put(fpOf(n), locationOf(n))
 		}
 		next := uint64(keys)
 		met := map[Fingerprint]int{}
 		d.Range(func(fp Fingerprint, _ Location) bool {
 			met[fp]++
 			for range more {
-				d.Put(number(next), place(next))
+				d.Put(fpOf(next), locationOf(next))
 				next++
 			}
 			return true
@@ -28,7 +28,7 @@ func TestRangeDoesNotFollowItsOwnPuts(t *testing.T) {
 				t.Errorf("%v came %d times", fp, times)
 			}
 		}
-		if d.walkers.count.Load() != 0 || d.walkers.came != nil {
+		if d.walkers.count.Load() != 0 || d.walkers.inserted != nil {
 			t.Error("notes are left behind")
 		}
 		checkPages(t, d)
@@ -38,23 +38,23 @@ func TestRangeDoesNotFollowItsOwnPuts(t *testing.T) {
 // More keys than a walker remembers come, once each at most; the walk ends all the same.
 func TestRangeRemembersNoMoreThanItMay(t *testing.T) {
 	d := New(Options{})
-	d.Put(number(0), place(0))
+	d.Put(fpOf(0), locationOf(0))
 	first := true
 	met := map[Fingerprint]int{}
 	d.Range(func(fp Fingerprint, _ Location) bool {
 		if met[fp]++; first {
 			first = false
 			for n := uint64(1); n <= 2*minNotes; n++ {
-				d.Put(number(n), place(n))
+				d.Put(fpOf(n), locationOf(n))
 			}
-			if noted := len(d.walkers.came); noted > minNotes {
+			if noted := len(d.walkers.inserted); noted > minNotes {
 				t.Errorf("%d keys are noted", noted)
 			}
 		}
 		return true
 	})
-	if met[number(0)] != 1 {
-		t.Errorf("the key that was there came %d times", met[number(0)])
+	if met[fpOf(0)] != 1 {
+		t.Errorf("the key that was there came %d times", met[fpOf(0)])
 	}
 	for fp, times := range met {
 		if times != 1 {
@@ -69,12 +69,12 @@ func TestRangeShowsWhatIsOnlyMoved(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	const keys = 500
 	for n := range uint64(keys) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	met := 0
 	d.Range(func(Fingerprint, Location) bool {
 		for n := range uint64(keys) {
-			d.Put(number(n), place(n+uint64(met)+1))
+			d.Put(fpOf(n), locationOf(n+uint64(met)+1))
 		}
 		met++
 		return true
@@ -93,14 +93,14 @@ func TestRangesShareTheirNotes(t *testing.T) {
 	next := uint64(0)
 	put := func() {
 		for range each {
-			d.Put(number(next), place(next))
+			d.Put(fpOf(next), locationOf(next))
 			next++
 		}
 	}
 	var begin func(i int)
 	begin = func(i int) {
 		if put(); i == ranges {
-			if noted := len(d.walkers.came); noted != ranges*each {
+			if noted := len(d.walkers.inserted); noted != ranges*each {
 				t.Errorf("%d Ranges have noted %d keys, where %d came", ranges, noted, ranges*each)
 			}
 			return

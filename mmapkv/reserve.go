@@ -42,7 +42,7 @@ import (
 const (
 	// reserveSize is the size of the reserve in bytes while the manifest is as small
 	// as it can be.
-	reserveSize = deleteRoom + 2*segment.LeastManifestSize + newFileRoom
+	reserveSize = deleteRoom + 2*segment.MinManifestSize + newFileRoom
 	deleteRoom  = 4 * blockSize
 	// newFileRoom is what a file takes that is begun on a full disk.
 	newFileRoom = 2 * blockSize
@@ -69,7 +69,7 @@ func (r *reserve) manifestRoom() int64 {
 }
 
 func (r *reserve) manifestRoomLocked() int64 {
-	return 2*onDisk(max(r.manifest, segment.LeastManifestSize)) + newFileRoom
+	return 2*onDisk(max(r.manifest, segment.MinManifestSize)) + newFileRoom
 }
 
 // hold takes the room, or again what was given of it. On a full disk it takes

@@ -77,17 +77,17 @@ func (a *Active) Allocated() int64 { return a.allocated.Load() }
 
 // Reserve has the file system grant room up to end, so that writing there cannot
 // meet a full disk. Room is taken in growing steps, first step bytes, then twice
-// that and so on up to most, or just what end needs when more than that is not
+// that and so on up to maxSize, or just what end needs when more than that is not
 // to be had. An error means that not even that fits; nothing is changed then.
-func (a *Active) Reserve(end, step, most int64) error {
+func (a *Active) Reserve(end, step, maxSize int64) error {
 	allocated := a.allocated.Load()
 	if end <= allocated {
 		return nil
 	}
-	wanted := max(end, min(most, growth(end, allocated, step)))
+	wanted := max(end, min(maxSize, growth(end, allocated, step)))
 	err := a.file.Allocate(wanted)
 	if err != nil && isFull(err) {
-		needed := max(end, min(most, roundUp(end, blockSize)))
+		needed := max(end, min(maxSize, roundUp(end, blockSize)))
 		if needed < wanted {
 			wanted, err = needed, a.file.Allocate(needed)
 		}
@@ -140,12 +140,12 @@ func (a *Active) Append(p []byte) (written int, err error) {
 // ended, up to fillStep behind End, as far as room is reserved. That changes nothing
 // that can be read.
 //
-// It does not pay for Appends of more than fillMost, nor for small ones among those:
+// It does not pay for Appends of more than maxFillSize, nor for small ones among those:
 // Fill waits for fillAfter small ones in a row. A full disk is no error: Append finds out
 // whether there is room for the n bytes. After another error nothing is to be appended,
 // as after an error of Append.
 func (a *Active) Fill(n int64) error {
-	if n > fillMost {
+	if n > maxFillSize {
 		a.small = 0
 		return nil
 	}
@@ -173,9 +173,9 @@ func (a *Active) Fill(n int64) error {
 // slower than without. What goes to the disk is no more for 2.8 KB on ext4, since less
 // goes to the journal, and 1.4 times as much for 11 KB.
 const (
-	fillStep  = 128 << 10
-	fillMost  = fillStep / 8
-	fillAfter = 4
+	fillStep    = 128 << 10
+	maxFillSize = fillStep / 8
+	fillAfter   = 4
 )
 
 var zeros [fillStep]byte

@@ -55,7 +55,7 @@ func TestCreateLeavesNothingWhenAStepFails(t *testing.T) {
 }
 
 func TestReserveGrowsInSteps(t *testing.T) {
-	const step, most = 64 << 10, 1 << 20
+	const step, maxSize = 64 << 10, 1 << 20
 	dir := newTestDir(t)
 	a := newTestActive(t, dir, testMapSize)
 	dir.calls = nil
@@ -64,11 +64,11 @@ func TestReserveGrowsInSteps(t *testing.T) {
 		{step, step},
 		{step + 1, 2 * step},
 		{5 * step, 8 * step},
-		{8*step + 1, most},
-		{most, most},
-		{most + 1, most + 1}, // one record that is larger than the file should be
+		{8*step + 1, maxSize},
+		{maxSize, maxSize},
+		{maxSize + 1, maxSize + 1}, // one record that is larger than the file should be
 	} {
-		if err := a.Reserve(test.end, step, most); err != nil || a.Allocated() != test.want {
+		if err := a.Reserve(test.end, step, maxSize); err != nil || a.Allocated() != test.want {
 			t.Errorf("Reserve(%d): %v, %d allocated, want %d", test.end, err, a.Allocated(), test.want)
 		}
 		if size, err := a.File().Size(); err != nil || size != test.want {
@@ -82,20 +82,20 @@ func TestReserveGrowsInSteps(t *testing.T) {
 }
 
 func TestReserveTakesLessFromAFullDisk(t *testing.T) {
-	const step, most = 64 << 10, 1 << 20
+	const step, maxSize = 64 << 10, 1 << 20
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		dir := newTestDir(t)
 		a := newTestActive(t, dir, testMapSize)
 		dir.calls = nil
 		dir.refuse["allocate 65536"] = full
-		if err := a.Reserve(5000, step, most); err != nil || a.Allocated() != 8192 {
+		if err := a.Reserve(5000, step, maxSize); err != nil || a.Allocated() != 8192 {
 			t.Errorf("%v: Reserve: %v, %d allocated", full, err, a.Allocated())
 		}
 		dir.refuse["allocate"] = full
-		if err := a.Reserve(8193, step, most); !errors.Is(err, full) || a.Allocated() != 8192 {
+		if err := a.Reserve(8193, step, maxSize); !errors.Is(err, full) || a.Allocated() != 8192 {
 			t.Errorf("%v: Reserve: %v, %d allocated", full, err, a.Allocated())
 		}
-		if err := a.Reserve(8192, step, most); err != nil {
+		if err := a.Reserve(8192, step, maxSize); err != nil {
 			t.Errorf("%v: what is reserved is not any more: %v", full, err)
 		}
 		want := []string{"allocate 65536", "allocate 8192", "allocate 65536", "allocate 12288"}
@@ -277,7 +277,7 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	write(step - small - 100)
 	fill(100)
 	fill(101, fmt.Sprint(begin+step, begin+2*step-100)) // what has zeros gets no others
-	fill(fillMost)
+	fill(maxFillSize)
 	write(101)
 	if err := a.Trim(); err != nil {
 		t.Fatal(err)
@@ -285,7 +285,7 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	reserve(3*step + 8000)
 	fill(small, fmt.Sprint(begin+step+1, begin+2*step+1)) // what was cut off has none
 	write(step + 10_000)
-	fill(fillMost + 1)
+	fill(maxFillSize + 1)
 	smallOnes()
 	end := begin + 2*step + 10_001
 
@@ -304,7 +304,7 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	write(step - 10_000)
 	dir.refuse["write"], dir.writes = syscall.EFBIG, nil
 	for range 2 {
-		if err := a.Fill(fillMost); err != nil {
+		if err := a.Fill(maxFillSize); err != nil {
 			t.Errorf("no room for zeros: %v", err)
 		}
 	}

@@ -40,7 +40,7 @@ func seal(sum uint32, salt uint64, offset int64, r role) uint32 {
 
 // pieceSums gives the CRC-32C of many overlapping pieces of one buffer, each in
 // about the same short time however long it is: with A in front of B,
-// crc(AB) = movedOn(crc(A), len(B)) ^ crc(B), so the sums of the buffer's
+// crc(AB) = shiftSum(crc(A), len(B)) ^ crc(B), so the sums of the buffer's
 // beginnings tell that of every piece. A scan needs it where bytes that look like
 // headers with long keys overlap.
 type pieceSums struct {
@@ -56,11 +56,11 @@ func (p *pieceSums) reset(data []byte) { p.data, p.sums = data, append(p.sums[:0
 
 // sum is the CRC-32C of data[from:to].
 func (p *pieceSums) sum(from, to int) uint32 {
-	return p.beginning(to) ^ movedOn(p.beginning(from), to-from)
+	return p.prefixSum(to) ^ shiftSum(p.prefixSum(from), to-from)
 }
 
-// beginning is the CRC-32C of data[:n].
-func (p *pieceSums) beginning(n int) uint32 {
+// prefixSum is the CRC-32C of data[:n].
+func (p *pieceSums) prefixSum(n int) uint32 {
 	for i := len(p.sums); i <= n/pieceStride; i++ {
 		p.sums = append(p.sums, crc32.Update(p.sums[i-1], castagnoli, p.data[(i-1)*pieceStride:i*pieceStride]))
 	}
@@ -68,9 +68,9 @@ func (p *pieceSums) beginning(n int) uint32 {
 	return crc32.Update(p.sums[kept], castagnoli, p.data[kept*pieceStride:n])
 }
 
-// movedOn is what a CRC contributes to that of a text that goes on for n bytes
+// shiftSum is what a CRC contributes to that of a text that goes on for n bytes
 // more: the product with x to the power of 8n. n is below 1<<24.
-func movedOn(sum uint32, n int) uint32 {
+func shiftSum(sum uint32, n int) uint32 {
 	powers := shiftPowers()
 	for digit := 0; n > 0; digit++ {
 		if low := n & 0xff; low != 0 {

@@ -46,14 +46,14 @@ func (w *Walker) Next(r *Record) error {
 	if left < RecordHeaderSize {
 		return ErrBounds
 	}
-	if err := w.have(RecordHeaderSize); err != nil {
+	if err := w.ensure(RecordHeaderSize); err != nil {
 		return err
 	}
 	size := sizeFromHeader(w.window[w.offset-w.windowAt:])
 	if size > left {
 		return ErrBounds
 	}
-	if err := w.have(min(size, walkWindow)); err != nil {
+	if err := w.ensure(min(size, walkWindow)); err != nil {
 		return err
 	}
 	data := w.window[w.offset-w.windowAt:]
@@ -92,7 +92,7 @@ func (w *Walker) Load(r *Record) error {
 		return nil
 	}
 	w.offset -= r.Size
-	err := w.have(r.Size)
+	err := w.ensure(r.Size)
 	if err == nil {
 		err = Decode(r, w.window[w.offset-w.windowAt:][:r.Size], w.salt, w.offset)
 	}
@@ -100,8 +100,8 @@ func (w *Walker) Load(r *Record) error {
 	return err
 }
 
-// have makes the window hold n bytes from Offset on.
-func (w *Walker) have(n int64) error {
+// ensure makes the window hold n bytes from Offset on.
+func (w *Walker) ensure(n int64) error {
 	from := w.offset - w.windowAt
 	if from+n <= int64(len(w.window)) {
 		return nil

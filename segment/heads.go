@@ -42,12 +42,12 @@ func (w *HeadWalker) Walk(from, to, ahead int64, fn func(offset int64, r *Record
 
 // decode decodes the head of the record at an offset.
 func (w *HeadWalker) decode(r *Record, offset, ahead int64) error {
-	header, err := w.have(offset, RecordHeaderSize, ahead)
+	header, err := w.peek(offset, RecordHeaderSize, ahead)
 	if err != nil {
 		return err
 	}
 	size := RecordHeaderSize + Flags(header[flagsAt]).extension() + int(binary.LittleEndian.Uint16(header[keySizeAt:]))
-	head, err := w.have(offset, int64(size), ahead)
+	head, err := w.peek(offset, int64(size), ahead)
 	if err != nil {
 		return err
 	}
@@ -56,8 +56,8 @@ func (w *HeadWalker) decode(r *Record, offset, ahead int64) error {
 	return err
 }
 
-// have returns n bytes of the file at least, from the offset on.
-func (w *HeadWalker) have(offset, n, ahead int64) ([]byte, error) {
+// peek returns n bytes of the file at least, from the offset on.
+func (w *HeadWalker) peek(offset, n, ahead int64) ([]byte, error) {
 	left := w.limit - offset
 	if offset < 0 || n > left {
 		return nil, ErrBounds

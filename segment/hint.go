@@ -77,12 +77,12 @@ func NewHintBuilder() *HintBuilder { return &HintBuilder{} }
 // the one with the highest number.
 func (b *HintBuilder) Add(e Entry) {
 	b.count++
-	chunk := b.room(maxEntrySize(len(e.Key)))
+	chunk := b.chunkFor(maxEntrySize(len(e.Key)))
 	*chunk = appendEntry(*chunk, e)
 }
 
-// room is a chunk that has room for size more bytes.
-func (b *HintBuilder) room(size int) *[]byte {
+// chunkFor returns a chunk that has room for size more bytes.
+func (b *HintBuilder) chunkFor(size int) *[]byte {
 	last := len(b.chunks) - 1
 	switch {
 	case last < 0:
@@ -175,11 +175,11 @@ func cutUvarint(b []byte) (n uint64, rest []byte, ok bool) {
 
 // HintEntrySize is about what a record with a key of keySize bytes takes in a hint:
 // how many digits its numbers have is not looked at.
-func HintEntrySize(keySize int) int64 { return int64(keySize) + usualNumbers + directorySize }
+func HintEntrySize(keySize int) int64 { return int64(keySize) + typicalNumbersSize + directorySize }
 
-// usualNumbers is what an entry mostly has beside the key: a flag, and numbers of 1,
+// typicalNumbersSize is what an entry mostly has beside the key: a flag, and numbers of 1,
 // 4, 1 and 5 bytes.
-const usualNumbers = 12
+const typicalNumbersSize = 12
 
 // MaxHintSize bounds how long a hint is that covers so many bytes: an entry takes
 // at most twice its record, and a range of damage twice its length, but for one

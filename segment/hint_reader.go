@@ -104,7 +104,7 @@ func (h *HintReader) checkEntries(buf []byte) error {
 		}
 		key, rest := previous, piece
 		for len(rest) > 0 {
-			e, behind, ok := cutEntry(rest)
+			e, next, ok := cutEntry(rest)
 			if !ok {
 				break // it goes on behind the piece, or it is none
 			}
@@ -113,10 +113,10 @@ func (h *HintReader) checkEntries(buf []byte) error {
 				return err
 			}
 			taken := int64(len(piece) - len(rest))
-			if place != at+taken || !h.placed(e) || place > hintHeaderSize && bytes.Compare(key, e.Key) >= 0 {
+			if place != at+taken || !h.inBounds(e) || place > hintHeaderSize && bytes.Compare(key, e.Key) >= 0 {
 				return ErrHint
 			}
-			key, rest = e.Key, behind
+			key, rest = e.Key, next
 			h.keys += int64(len(key))
 		}
 		taken := piece[:len(piece)-len(rest)]
@@ -127,7 +127,7 @@ func (h *HintReader) checkEntries(buf []byte) error {
 		h.pieces = append(h.pieces, hintPiece{at, h.sum})
 		h.sum = crc32.Update(h.sum, castagnoli, taken)
 		at += int64(len(taken))
-		h.step()
+		h.callPause()
 	}
 	if directory.left() {
 		return ErrHint
@@ -164,17 +164,17 @@ func (h *HintReader) checkRest(buf []byte) (sum uint32, err error) {
 			end = offset + length
 			h.damages = append(h.damages, Damage{int64(offset), int64(length)})
 		}
-		h.step()
+		h.callPause()
 	}
 	return sum, nil
 }
 
-// placed says whether an entry's record can lie where it says.
-func (h *HintReader) placed(e HintEntry) bool {
+// inBounds says whether an entry's record can lie where it says.
+func (h *HintReader) inBounds(e HintEntry) bool {
 	return e.Offset >= HeaderSize && e.Offset <= h.Covers.Offset && e.Size >= RecordHeaderSize && e.Size <= h.Covers.Offset-e.Offset
 }
 
-func (h *HintReader) step() {
+func (h *HintReader) callPause() {
 	if h.pause != nil {
 		h.pause()
 	}
@@ -272,7 +272,7 @@ func (h *HintReader) Entries() iter.Seq2[HintEntry, error] {
 					return
 				}
 			}
-			h.step()
+			h.callPause()
 		}
 	}
 }

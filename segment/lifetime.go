@@ -98,7 +98,7 @@ func (p *Pin) Release() {
 	} else {
 		s.holds.Add(-1)
 	}
-	s.left()
+	s.releaseIfUnused()
 }
 
 // claimSlot finds a free slot for a number, nil when it has tried often enough.
@@ -133,13 +133,13 @@ func (s *Segment) Acquire() bool {
 func (s *Segment) Release() {
 	holds := s.holds.Add(-1)
 	invariant.Check(holds >= 0, "segment %d was released more often than acquired", s.ID)
-	s.left()
+	s.releaseIfUnused()
 }
 
 // left is called behind the end of a use. The user may be in a hurry, so that it
 // leaves the work to another goroutine.
-func (s *Segment) left() {
-	if s.retired.Load() && s.mayRelease() {
+func (s *Segment) releaseIfUnused() {
+	if s.retired.Load() && s.claimRelease() {
 		go s.release()
 	}
 }
@@ -149,13 +149,13 @@ func (s *Segment) left() {
 // any more, or expect to be refused. Retire may be called more than once.
 func (s *Segment) Retire() {
 	s.retired.Store(true)
-	if s.mayRelease() {
+	if s.claimRelease() {
 		s.release()
 	}
 }
 
-// mayRelease says whether nobody uses the retired Segment, to one caller only.
-func (s *Segment) mayRelease() bool {
+// claimRelease says whether nobody uses the retired Segment, to one caller only.
+func (s *Segment) claimRelease() bool {
 	if s.holds.Load() != 0 {
 		return false
 	}

@@ -39,7 +39,7 @@ type modelThread struct {
 	pc      int8
 	loaded  int8 // found.file: the segment that the set named
 	pins    [2]modelPin
-	leaving int8 // the segment that left and mayRelease look at
+	leaving int8 // the segment that left and claimRelease look at
 	saw     bool // what a bug remembers
 }
 
@@ -261,7 +261,7 @@ func (p *program) end(pin int, use use) {
 		}
 		return goOn, nil
 	})
-	p.mayRelease(out, "left")
+	p.claimRelease(out, "left")
 	*out = p.here()
 	p.forget()
 }
@@ -282,9 +282,9 @@ func (p *program) forget() {
 	})
 }
 
-// mayRelease is mayRelease of the segment that the thread leaves or retires, and release
+// claimRelease is claimRelease of the segment that the thread leaves or retires, and release
 // where that says so.
-func (p *program) mayRelease(no *int8, by string) {
+func (p *program) claimRelease(no *int8, by string) {
 	count := func() {
 		if p.bug == "the count is not looked at" || p.bug == by+" does not look at the count" {
 			return
@@ -359,14 +359,14 @@ func (p *program) retire(segment int8) {
 	case "Retire searches, then marks":
 		searched := new(int8)
 		p.local(func(t *modelThread) *int8 { t.leaving = segment; return goOn })
-		p.mayRelease(searched, "Retire")
+		p.claimRelease(searched, "Retire")
 		*searched = p.here()
 		mark()
 	case "Retire does not search":
 		mark()
 	default:
 		mark()
-		p.mayRelease(out, "Retire")
+		p.claimRelease(out, "Retire")
 	}
 	*out = p.here()
 	p.forget()

@@ -40,18 +40,18 @@ const (
 	// halfUnit is what a half is a multiple of: what a disk loses together, a block
 	// or a page, lies in one half.
 	halfUnit = 4 << 10
-	// leastEditRoom is how much room for edits a half has, if its copy is smaller.
-	leastEditRoom = 2 << 10
+	// minEditRoom is how much room for edits a half has, if its copy is smaller.
+	minEditRoom = 2 << 10
 )
 
 const (
 	// MaxFileSize bounds how long a segment's file is, in bytes: the last record
 	// begins at MaxOffset at most, and takes not much more than the largest value.
 	MaxFileSize = 1 << 33
-	// LeastManifestSize is how long a manifest of a few segments is, in bytes.
-	LeastManifestSize = 2 * halfUnit
+	// MinManifestSize is how long a manifest of a few segments is, in bytes.
+	MinManifestSize = 2 * halfUnit
 	// MaxManifestSize bounds how long a manifest is, in bytes.
-	MaxManifestSize = 2 * (2*(blockHeaderSize+bodyHeaderSize+maxSegments*infoSize) + leastEditRoom + halfUnit)
+	MaxManifestSize = 2 * (2*(blockHeaderSize+bodyHeaderSize+maxSegments*infoSize) + minEditRoom + halfUnit)
 )
 
 // SegmentInfo is what the manifest says of one file.
@@ -111,7 +111,7 @@ func (m *Manifest) blockSize() int {
 // halfSize is the size of a half with such a copy. There is as much room for edits
 // as the copy takes, so that writing it anew now and then costs each edit little.
 func halfSize(blockSize int) int {
-	size := blockSize + max(blockSize, leastEditRoom)
+	size := blockSize + max(blockSize, minEditRoom)
 	return (size + halfUnit - 1) &^ (halfUnit - 1)
 }
 

@@ -19,10 +19,10 @@ const (
 	editLastSeqAt   = 32
 	editWatermarkAt = 40
 	editSealedSeqAt = 48
-	editBehindAt    = 56
+	editAfterAt     = 56
 	editRemovedAt   = 64
 	editZerosAt     = 68
-	leastEditSize   = 72 // all edits have sizes that are multiples of Alignment
+	minEditSize     = 72 // all edits have sizes that are multiples of Alignment
 )
 
 // EditLog is where edits go behind the full copy of a manifest's file. The zero
@@ -44,12 +44,12 @@ func (m *Manifest) EditLog() EditLog {
 func (l *EditLog) Encode(dst []byte, from, to *Manifest) []byte {
 	same, sameAtEnd := commonEnds(from.Segments, to.Segments)
 	removed, added := len(from.Segments)-same-sameAtEnd, to.Segments[same:len(to.Segments)-sameAtEnd]
-	size := int64(leastEditSize + len(added)*infoSize)
+	size := int64(minEditSize + len(added)*infoSize)
 	if size > l.halfSize-l.end {
 		return dst
 	}
 	start := len(dst)
-	dst = append(dst, make([]byte, leastEditSize)...)
+	dst = append(dst, make([]byte, minEditSize)...)
 	b := dst[start:]
 	binary.LittleEndian.PutUint64(b[editNumberAt:], to.Edit)
 	binary.LittleEndian.PutUint32(b[editSizeAt:], uint32(size))
@@ -59,7 +59,7 @@ func (l *EditLog) Encode(dst []byte, from, to *Manifest) []byte {
 	binary.LittleEndian.PutUint64(b[editWatermarkAt:], to.Watermark)
 	binary.LittleEndian.PutUint64(b[editSealedSeqAt:], to.SealedSeq)
 	if same > 0 {
-		binary.LittleEndian.PutUint64(b[editBehindAt:], uint64(from.Segments[same-1].ID))
+		binary.LittleEndian.PutUint64(b[editAfterAt:], uint64(from.Segments[same-1].ID))
 	}
 	binary.LittleEndian.PutUint32(b[editRemovedAt:], uint32(removed))
 	for _, info := range added {
@@ -99,9 +99,9 @@ func changeSum(b []byte, salt uint64, offset int64) uint32 {
 	return seal(crc32.Update(0, castagnoli, b[editHeaderSize:]), salt, offset, roleChange)
 }
 
-// headerOfEdit says whether the header of an edit is at an offset of a half, and its
+// parseEditHeader says whether the header of an edit is at an offset of a half, and its
 // number. That is so little work that it can be asked of every offset.
-func headerOfEdit(half []byte, salt uint64, offset int) (number uint64, is bool) {
+func parseEditHeader(half []byte, salt uint64, offset int) (number uint64, ok bool) {
 	if len(half)-offset < editHeaderSize {
 		return 0, false
 	}
@@ -112,12 +112,12 @@ func headerOfEdit(half []byte, salt uint64, offset int) (number uint64, is bool)
 
 // wholeEdit is the edit at an offset of a half, nil if it is not there whole.
 func wholeEdit(half []byte, salt uint64, offset int) []byte {
-	if _, is := headerOfEdit(half, salt, offset); !is {
+	if _, ok := parseEditHeader(half, salt, offset); !ok {
 		return nil
 	}
 	b := half[offset:]
 	size := binary.LittleEndian.Uint32(b[editSizeAt:])
-	if size < leastEditSize || (size-leastEditSize)%infoSize != 0 || uint64(size) > uint64(len(b)) {
+	if size < minEditSize || (size-minEditSize)%infoSize != 0 || uint64(size) > uint64(len(b)) {
 		return nil
 	}
 	b = b[:size]
@@ -151,13 +151,13 @@ func newSegmentList(segments []SegmentInfo) *segmentList {
 
 // apply makes the change of an edit, which is whole.
 func (l *segmentList) apply(edit []byte) error {
-	behind := ID(binary.LittleEndian.Uint64(edit[editBehindAt:]))
+	after := ID(binary.LittleEndian.Uint64(edit[editAfterAt:]))
 	at, listed := int32(0), true
-	if behind != 0 {
-		at, listed = l.place[behind]
+	if after != 0 {
+		at, listed = l.place[after]
 	}
 	if !listed {
-		return fmt.Errorf("%w: an edit is about what is behind segment %d, which is not listed", ErrManifest, behind)
+		return fmt.Errorf("%w: an edit is about what is behind segment %d, which is not listed", ErrManifest, after)
 	}
 	next := l.nodes[at].next
 	for range binary.LittleEndian.Uint32(edit[editRemovedAt:]) {
@@ -167,7 +167,7 @@ func (l *segmentList) apply(edit []byte) error {
 		delete(l.place, l.nodes[next].info.ID)
 		next = l.nodes[next].next
 	}
-	for b := edit[leastEditSize:]; len(b) > 0; b = b[infoSize:] {
+	for b := edit[minEditSize:]; len(b) > 0; b = b[infoSize:] {
 		info, err := parseInfo(b)
 		if err != nil {
 			return err

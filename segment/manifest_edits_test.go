@@ -324,12 +324,12 @@ func resealedEdit(change func(edit []byte)) []byte {
 }
 
 func TestManifestRefusesEditsThatNoStoreWrites(t *testing.T) {
-	const info = leastEditSize
+	const info = minEditSize
 	for name, change := range map[string]func([]byte){
 		"number":      func(b []byte) { b[editNumberAt]++ },
 		"clean":       func(b []byte) { b[editCleanAt] = 2 },
 		"zeros":       func(b []byte) { b[editZerosAt] = 1 },
-		"behind":      func(b []byte) { b[editBehindAt] = 7 },
+		"behind":      func(b []byte) { b[editAfterAt] = 7 },
 		"removed":     func(b []byte) { b[editRemovedAt] = 1 },
 		"all removed": func(b []byte) { binary.LittleEndian.PutUint32(b[editRemovedAt:], 0xffffffff) },
 		"next id":     func(b []byte) { b[editNextIDAt] = 1 },
@@ -349,7 +349,7 @@ func TestManifestRefusesEditsThatNoStoreWrites(t *testing.T) {
 		t.Errorf("nothing changed: %v", err)
 	}
 	// An edit that is longer than it is counts as torn.
-	for _, size := range []byte{8, leastEditSize + 8, 0xf8} {
+	for _, size := range []byte{8, minEditSize + 8, 0xf8} {
 		if _, state, err := InspectManifest(resealedEdit(func(b []byte) { b[editSizeAt] = size })); err != nil || state.Edits != 0 {
 			t.Errorf("size %d: %+v, %v", size, state, err)
 		}

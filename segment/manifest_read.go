@@ -126,7 +126,7 @@ func (r *manifestReader) replay() error {
 		from, at = at, at+len(edit)
 	}
 	r.state.Once = once >= 0
-	if err := r.nothingFrom(at); err != nil || list == nil {
+	if err := r.checkNoEditsFrom(at); err != nil || list == nil {
 		return err
 	}
 	m.Segments = list.segments()
@@ -137,8 +137,8 @@ func (r *manifestReader) replay() error {
 // whether it is so in both.
 func (r *manifestReader) editAt(at int) (edit []byte, good int, both bool) {
 	for i, half := range r.halves {
-		number, is := headerOfEdit(half, r.manifest.Salt, at)
-		if !is || number != r.manifest.Edit+1 {
+		number, ok := parseEditHeader(half, r.manifest.Salt, at)
+		if !ok || number != r.manifest.Edit+1 {
 			continue
 		}
 		switch whole := wholeEdit(half, r.manifest.Salt, at); {
@@ -152,13 +152,13 @@ func (r *manifestReader) editAt(at int) (edit []byte, good int, both bool) {
 	return edit, good, both
 }
 
-// nothingFrom looks for an edit behind the end of the edits, where one can be whose
+// checkNoEditsFrom looks for an edit behind the end of the edits, where one can be whose
 // header alone was written. Any other proves that some are missing.
-func (r *manifestReader) nothingFrom(end int) error {
+func (r *manifestReader) checkNoEditsFrom(end int) error {
 	for i, half := range r.halves {
 		for at := end; at < len(half); at += Alignment {
-			number, is := headerOfEdit(half, r.manifest.Salt, at)
-			if is && (at > end || number != r.manifest.Edit+1) {
+			number, ok := parseEditHeader(half, r.manifest.Salt, at)
+			if ok && (at > end || number != r.manifest.Edit+1) {
 				return fmt.Errorf("%w: edit %d cannot be read, and at %d is edit %d", ErrManifest, r.manifest.Edit+1, r.begin[i]+int64(at), number)
 			}
 		}
