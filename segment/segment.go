@@ -141,7 +141,7 @@ func (s *Segment) Load(r *Record, buf []byte, offset, size int64) ([]byte, error
 			return buf, ErrBounds
 		}
 		if size > have {
-			// Nothing is allocated for what a file that was cut does not have.
+			// Read the last byte first, so that a file that was cut costs no allocation.
 			var last [1]byte
 			if err := s.readFull(last[:], offset+size-1); err != nil {
 				return buf, err
