@@ -70,7 +70,7 @@ func TestHeaderOfAnotherVersion(t *testing.T) {
 			t.Errorf("%q, want %q", err, want)
 		}
 		for i := segVersionAt + 4; i < len(data); i++ {
-			data[i] = 0xff // all behind the version may mean something else
+			data[i] = 0xff // everything after the version may have another meaning
 		}
 	}
 }
