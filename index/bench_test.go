@@ -8,7 +8,7 @@ import (
 
 const benchKeys = 1 << 20
 
-// fpOf turns a counter into the fingerprint of a key of its own.
+// fpOf turns a counter into the fingerprint of its own key.
 func fpOf(n uint64) Fingerprint {
 	n += 0x9E3779B97F4A7C15
 	n = (n ^ n>>30) * 0xBF58476D1CE4E5B9
@@ -17,7 +17,7 @@ func fpOf(n uint64) Fingerprint {
 	return Fingerprint{Hash: neverZero(n), Check: uint32(n>>13) * 0x9E3779B1}
 }
 
-// locationOf returns a location that differs for every n below 2^40.
+// locationOf returns a different location for every n below 2^40.
 func locationOf(n uint64) Location {
 	return MakeLocation(uint32(n>>28), int64(n&(1<<28-1)+8)*8, 64)
 }

@@ -8,16 +8,17 @@ import (
 	"testing"
 )
 
-// The keys of these tests: steady ones that are there throughout, and passing ones that come and go around them so that
-// pages split, wear out and are rebuilt. The tests end after a count of steps, never after a time.
+// The keys of these tests: steady keys are present throughout. Passing keys are inserted and
+// deleted around them, so that pages split, fill up with deleted keys and are rebuilt. The tests
+// end after a number of steps, never after a time.
 const (
 	steadyKeys  = 400
 	passingKeys = 1 << 32 // the first number of a passing key
 )
 
-// churn grows the KeyDir by keys of its own, takes them out again, and goes on with half of them and as many new ones.
-// A key always has the same location, so that readers can tell it from another's. at is the first
-// number of the round.
+// churn inserts keys of its own and deletes them again. The next round uses half of them, and as
+// many new ones. A key always has the same location, so that readers can distinguish it from
+// another key's. at is the number of the first key of the round.
 func churn(d *KeyDir, at *atomic.Uint64, worker, rounds, keys int) {
 	base := passingKeys * uint64(worker+1)
 	for range rounds {
@@ -32,7 +33,7 @@ func churn(d *KeyDir, at *atomic.Uint64, worker, rounds, keys int) {
 	}
 }
 
-// steps scales a test's length: under the race detector everything is ten times slower.
+// steps scales the length of a test: the race detector makes everything ten times slower.
 func steps(n int) int {
 	if raceEnabled {
 		return n / 8
@@ -45,8 +46,8 @@ func TestReadersMissNoKeyWhilePagesChange(t *testing.T) {
 	for n := range uint64(steadyKeys) {
 		d.Put(fpOf(n), locationOf(0))
 	}
-	// One goroutine overwrites each steady key with rising locations, and says afterwards how far it is: a read that
-	// starts later must see that location or a greater one.
+	// One goroutine overwrites each steady key with increasing locations, and publishes each
+	// location after it wrote it: a read that starts later must see that location or a greater one.
 	var promised [steadyKeys]atomic.Uint64
 	var stop atomic.Bool
 	var at [2]atomic.Uint64
@@ -73,7 +74,7 @@ func TestReadersMissNoKeyWhilePagesChange(t *testing.T) {
 				c := d.Find(fpOf(n).Hash)
 				location, ok := c.Next()
 				if !ok || location < want {
-					t.Errorf("key %d: got %#x %v, after %#x was promised", n, location, ok, want)
+					t.Errorf("key %d: got %#x, %v, but %#x or more was promised", n, location, ok, want)
 					return
 				}
 				if got := d.Get(fpOf(n)); got < location {
@@ -83,7 +84,7 @@ func TestReadersMissNoKeyWhilePagesChange(t *testing.T) {
 				passing := at[reader].Load() + random.Uint64()%3000
 				c = d.Find(fpOf(passing).Hash)
 				if location, ok := c.Next(); ok && location != locationOf(passing) {
-					t.Errorf("key %d: got %#x, which is another's", passing, location)
+					t.Errorf("key %d: got %#x, which is another key's location", passing, location)
 					return
 				}
 				reads.Add(1)
@@ -139,7 +140,8 @@ func TestReadersMissNoKeyWhileBucketsSplit(t *testing.T) {
 	}
 }
 
-// No reader has to wait for a split: the page without the keys that moved is never there before the count that says so.
+// No reader has to wait for a split: the page without the keys that moved is never visible before
+// the new count.
 func TestSplitPublishesTheCountFirst(t *testing.T) {
 	for range steps(240) {
 		d := New(Options{PageSlots: 8})
@@ -180,14 +182,14 @@ func TestRangeYieldsOnceWhilePagesChange(t *testing.T) {
 			got := map[Fingerprint]Location{}
 			d.Range(func(fp Fingerprint, location Location) bool {
 				if _, twice := got[fp]; twice {
-					t.Errorf("%+v came twice", fp)
+					t.Errorf("Range yielded %+v twice", fp)
 				}
 				got[fp] = location
 				return true
 			})
 			for n := range uint64(steadyKeys) {
 				if got[fpOf(n)] != locationOf(n) {
-					t.Errorf("key %d came as %#x", n, got[fpOf(n)])
+					t.Errorf("Range yielded key %d with location %#x", n, got[fpOf(n)])
 				}
 			}
 			if t.Failed() {
@@ -201,7 +203,7 @@ func TestRangeYieldsOnceWhilePagesChange(t *testing.T) {
 	checkPages(t, d)
 }
 
-// A split between any two pages of a walk: the callback itself grows the KeyDir.
+// Splits happen between any two pages of a walk, because the callback itself grows the KeyDir.
 func TestRangeYieldsOnceAcrossSplits(t *testing.T) {
 	for growth := range uint64(8) {
 		d := New(Options{PageSlots: 8})
@@ -223,12 +225,12 @@ func TestRangeYieldsOnceAcrossSplits(t *testing.T) {
 		})
 		for n := range uint64(keys) {
 			if got[fpOf(n)] != 1 {
-				t.Fatalf("growth %d: key %d came %d times", growth, n, got[fpOf(n)])
+				t.Fatalf("growth %d: Range yielded key %d %d times", growth, n, got[fpOf(n)])
 			}
 		}
 		for fp, times := range got {
 			if times != 1 {
-				t.Fatalf("growth %d: %+v came %d times", growth, fp, times)
+				t.Fatalf("growth %d: Range yielded %+v %d times", growth, fp, times)
 			}
 		}
 	}
@@ -265,7 +267,7 @@ func TestPutNewerInAnyOrder(t *testing.T) {
 		group.Wait()
 		checkPages(t, d)
 		if d.Len() != keys {
-			t.Fatalf("seed %d: %d keys are counted of %d", seed, d.Len(), keys)
+			t.Fatalf("seed %d: Len is %d, want %d", seed, d.Len(), keys)
 		}
 		lost := map[[2]uint64]int{}
 		for _, some := range losers {
@@ -289,7 +291,7 @@ func TestPutNewerInAnyOrder(t *testing.T) {
 	}
 }
 
-// Each success of CompareAndSwap moves a key one step, so no step may be lost or taken twice.
+// Each successful CompareAndSwap moves a key one step. No step may be lost or taken twice.
 func TestCompareAndSwapLosesNoStep(t *testing.T) {
 	const keys, workers = 16, 3
 	swaps := steps(40_000)
@@ -326,7 +328,7 @@ func TestCompareAndSwapLosesNoStep(t *testing.T) {
 	}
 }
 
-// Of several that delete or insert the same key at a time, exactly one finds it there, or not there.
+// If several goroutines delete or insert the same key at the same time, exactly one succeeds.
 func TestDeleteAndInsertHaveOneWinner(t *testing.T) {
 	const workers = 4
 	keys := uint64(steps(20_000))
@@ -364,7 +366,7 @@ func TestDeleteAndInsertHaveOneWinner(t *testing.T) {
 	}
 }
 
-// Sweep beside writers: what they put stays as long as drop does not want it.
+// Sweep runs while others write: a location that they put stays unless drop returns true for it.
 func TestSweepBesideWriters(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	keys := uint64(steps(40_000))

@@ -17,7 +17,7 @@ type fataler interface {
 	Fatalf(format string, args ...any)
 }
 
-// checkPages looks at everything that must hold in a KeyDir that nobody is using.
+// checkPages checks everything that must hold in a KeyDir that no other goroutine is using.
 func checkPages(t fataler, d *KeyDir) {
 	t.Helper()
 	count := d.buckets.Load()
@@ -42,7 +42,7 @@ func checkPages(t fataler, d *KeyDir) {
 				continue
 			}
 			if !p.covers(fp.Hash) || owners[fp] {
-				t.Fatalf("bucket %d: %+v is not its own, or twice", b, fp)
+				t.Fatalf("bucket %d: %+v belongs to another bucket, or is there twice", b, fp)
 			}
 			owners[fp] = true
 			used++
@@ -51,7 +51,7 @@ func checkPages(t fataler, d *KeyDir) {
 			}
 		}
 		if used != p.used || here != p.live || used > fullSlots(p.capacity()) {
-			t.Fatalf("bucket %d: %d used of %d, %d live; it says %d and %d", b, used, p.capacity(), here, p.used, p.live)
+			t.Fatalf("bucket %d: counted %d slots used of %d, %d live; the page says %d and %d", b, used, p.capacity(), here, p.used, p.live)
 		}
 		live += here
 		bytes += p.bytes()
@@ -116,7 +116,7 @@ func TestKeyDirIsAMap(t *testing.T) {
 				t.Fatalf("%s: got %#x, want %#x", what, got, want)
 			}
 		}
-		// Random steps seldom reach many keys, so some runs start with a crowd.
+		// Random steps rarely reach many keys, so some runs start with a crowd of keys.
 		for n := range rapid.SampledFrom([]uint64{0, 0, 30, 300}).Draw(t, "crowd") {
 			d.Put(fpOf(n), locationOf(n))
 			model[fpOf(n)] = locationOf(n)
@@ -215,14 +215,14 @@ func TestBucketsShareTheHashes(t *testing.T) {
 	}
 }
 
-// Keys whose 64 bits are the same are candidates for each other, and apart for writers.
+// Keys with the same 64-bit hash are candidates for each other, but writers distinguish them.
 func TestCollidingHashesAreKeptApart(t *testing.T) {
 	for _, hash := range []uint64{0, 1, 42, ^uint64(0)} {
 		d := New(Options{PageSlots: 8})
 		const keys = 500
 		for n := range uint32(keys) {
 			if old := d.Put(Fingerprint{hash, n}, locationOf(uint64(n))); old != NoLocation {
-				t.Fatalf("check %d was taken for another", n)
+				t.Fatalf("the key with check %d was taken for another key", n)
 			}
 		}
 		checkPages(t, d)
@@ -231,11 +231,11 @@ func TestCollidingHashesAreKeptApart(t *testing.T) {
 		}
 		for n := range uint32(keys) {
 			if got := d.Delete(Fingerprint{hash, n}); got != locationOf(uint64(n)) {
-				t.Fatalf("check %d was at %#x", n, got)
+				t.Fatalf("the key with check %d was at %#x", n, got)
 			}
 		}
 		if got := len(found(d, hash)); got != 0 || d.Len() != 0 {
-			t.Fatalf("%d candidates stayed, Len %d", got, d.Len())
+			t.Fatalf("%d candidates are left, Len is %d", got, d.Len())
 		}
 		checkPages(t, d)
 	}
@@ -269,7 +269,8 @@ func TestOverwriteDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// Growing to 4M keys, each Put copies one page at most, no page is large, and copies come evenly: it is counted, not timed.
+// While a KeyDir grows to 4M keys, each Put copies at most one page, no page gets large, and the
+// copies are spread evenly. The test counts copies, and does not measure time.
 func TestGrowthIsSmooth(t *testing.T) {
 	keys, window := uint64(4_000_000), uint64(16384)
 	if raceEnabled || testing.Short() {
@@ -323,7 +324,7 @@ func TestGrowthIsSmooth(t *testing.T) {
 	}
 }
 
-// With tiny pages splits and rebuilds fall due at once all the time.
+// With tiny pages, splits and rebuilds are often due at the same time.
 func TestPutCopiesOnePageAtMost(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	before := 0
@@ -340,7 +341,8 @@ func TestPutCopiesOnePageAtMost(t *testing.T) {
 	}
 }
 
-// A reader that has seen a hash may be slow to read the location behind it, so that must be the same key's for ever.
+// A reader that has seen a hash may read the location much later, so that must belong to the same
+// key forever.
 func TestSlotKeepsItsOwner(t *testing.T) {
 	d := New(Options{PageSlots: 32})
 	random := rand.New(rand.NewPCG(6, 7))
@@ -385,7 +387,7 @@ func TestExpectedKeysAreNotCopied(t *testing.T) {
 	}
 }
 
-// What is still expected stays.
+// Trim keeps room for keys that are still expected.
 func TestTrimLeavesRoomForWhatIsExpected(t *testing.T) {
 	const keys = 100_000
 	d := New(Options{ExpectedKeys: 3 * keys})
@@ -403,7 +405,7 @@ func TestTrimLeavesRoomForWhatIsExpected(t *testing.T) {
 	}
 	checkPages(t, d)
 	if d.Bytes() > before*5/4 {
-		t.Errorf("%d bytes, and %d when they were there", before, d.Bytes())
+		t.Errorf("%d bytes after the inserts, but %d before them", before, d.Bytes())
 	}
 }
 
@@ -428,7 +430,7 @@ func TestTrimGivesBackWhatWasExpected(t *testing.T) {
 		t.Errorf("%d keys", d.Len())
 	}
 	if _, _, after := d.Stats(); after != before {
-		t.Errorf("trimmed twice: %d rebuilds more", after-before)
+		t.Errorf("the second Trim made %d rebuilds", after-before)
 	}
 }
 
@@ -452,7 +454,7 @@ func TestDeletesGiveMemoryBack(t *testing.T) {
 	}
 }
 
-// Keys that come and go must not grow the pages, nor be copied more than a few times each.
+// Keys that are inserted and deleted must not grow the pages, and are copied at most a few times each.
 func TestChurnStaysInBounds(t *testing.T) {
 	const keys, rounds = 50_000, 400_000
 	d := filled(keys)
@@ -580,7 +582,7 @@ func TestHasher(t *testing.T) {
 	}
 	standard := NewHasherFrom(nil)
 	if standard.Hash([]byte("abc")) == 0 || standard.injected != nil {
-		t.Error("no function is not maphash")
+		t.Error("NewHasherFrom(nil) does not use maphash")
 	}
 	key := []byte("user:000000012345")
 	if allocs := testing.AllocsPerRun(100, func() { one.Fingerprint(key) }); allocs != 0 {

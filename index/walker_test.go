@@ -2,7 +2,7 @@ package index
 
 import "testing"
 
-// What the callback puts does not come, however much it is, and what was there comes once.
+// Range does not yield what the callback puts, however much that is, and yields every earlier key once.
 func TestRangeDoesNotFollowItsOwnPuts(t *testing.T) {
 	for _, more := range []uint64{1, 10, 100} {
 		d := New(Options{PageSlots: 8})
@@ -21,21 +21,21 @@ func TestRangeDoesNotFollowItsOwnPuts(t *testing.T) {
 			return true
 		})
 		if len(met) != keys || next != keys+keys*more {
-			t.Errorf("%d puts for each: %d of %d keys came, with %d puts", more, len(met), keys, next-keys)
+			t.Errorf("%d puts per key: Range yielded %d of %d keys, with %d puts", more, len(met), keys, next-keys)
 		}
 		for fp, times := range met {
 			if times != 1 {
-				t.Errorf("%v came %d times", fp, times)
+				t.Errorf("Range yielded %v %d times", fp, times)
 			}
 		}
 		if d.walkers.count.Load() != 0 || d.walkers.inserted != nil {
-			t.Error("notes are left behind")
+			t.Error("notes are left after the last Range")
 		}
 		checkPages(t, d)
 	}
 }
 
-// More keys than a walker remembers come, once each at most; the walk ends all the same.
+// If more keys are inserted than a walk notes, Range yields each of them at most once, and still ends.
 func TestRangeRemembersNoMoreThanItMay(t *testing.T) {
 	d := New(Options{})
 	d.Put(fpOf(0), locationOf(0))
@@ -54,17 +54,17 @@ func TestRangeRemembersNoMoreThanItMay(t *testing.T) {
 		return true
 	})
 	if met[fpOf(0)] != 1 {
-		t.Errorf("the key that was there came %d times", met[fpOf(0)])
+		t.Errorf("Range yielded the first key %d times", met[fpOf(0)])
 	}
 	for fp, times := range met {
 		if times != 1 {
-			t.Fatalf("%v came %d times", fp, times)
+			t.Fatalf("Range yielded %v %d times", fp, times)
 		}
 	}
 }
 
-// A key that goes and comes again while the walk has yet to reach it may be left out; one that
-// is only given another location is not.
+// Range may leave out a key that is deleted and inserted again before the walk reaches it, but not a
+// key that only gets another location.
 func TestRangeShowsWhatIsOnlyMoved(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	const keys = 500
@@ -80,12 +80,12 @@ func TestRangeShowsWhatIsOnlyMoved(t *testing.T) {
 		return true
 	})
 	if met != keys {
-		t.Errorf("%d of %d keys came", met, keys)
+		t.Errorf("Range yielded %d of %d keys", met, keys)
 	}
 }
 
-// However many Ranges are in flight, a key that comes is noted once, and each Range leaves
-// out just what came since it began.
+// However many Ranges are in flight, an inserted key is noted once, and each Range leaves out just
+// the keys inserted since it began.
 func TestRangesShareTheirNotes(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	const ranges, each = 20, 50
@@ -101,7 +101,7 @@ func TestRangesShareTheirNotes(t *testing.T) {
 	begin = func(i int) {
 		if put(); i == ranges {
 			if noted := len(d.walkers.inserted); noted != ranges*each {
-				t.Errorf("%d Ranges have noted %d keys, where %d came", ranges, noted, ranges*each)
+				t.Errorf("%d Ranges noted %d keys, want %d", ranges, noted, ranges*each)
 			}
 			return
 		}
@@ -115,7 +115,7 @@ func TestRangesShareTheirNotes(t *testing.T) {
 	begin(0)
 	for i, keys := range met {
 		if keys != (i+1)*each {
-			t.Errorf("Range %d shows %d keys, and %d were there when it began", i, keys, (i+1)*each)
+			t.Errorf("Range %d yielded %d keys, but %d existed when it began", i, keys, (i+1)*each)
 		}
 	}
 }
