@@ -23,8 +23,8 @@ const (
 	minPageSlots     = 4 // even if Options ask for less
 )
 
-// KeyDir maps fingerprints to locations. All its methods are safe for concurrent use; the package
-// comment says what each guarantees then.
+// KeyDir maps fingerprints to locations. All its methods are safe for concurrent use; the package comment says what
+// each guarantees then.
 type KeyDir struct {
 	pages    *xsync.MapOf[bucket, *page]
 	pageKeys int64         // average keys per page above which a bucket is split
@@ -63,9 +63,8 @@ func New(o Options) *KeyDir {
 	return d
 }
 
-// spread is the hasher of the map of pages. Bucket numbers are consecutive, so their low bits fill
-// the map's own buckets evenly. The low seven bits of the result distinguish the entries within one
-// of the map's buckets.
+// spread is the hasher of the map of pages. Bucket numbers are consecutive, so their low bits fill the map's own
+// buckets evenly. The low seven bits of the result distinguish the entries within one of the map's buckets.
 func spread(b bucket, _ uint64) uint64 {
 	const (
 		tagBits = 7
@@ -74,8 +73,8 @@ func spread(b bucket, _ uint64) uint64 {
 	return uint64(b)<<tagBits | uint64(b)*golden>>(64-tagBits)
 }
 
-// bucketOf implements linear hashing. It takes as many low bits of the hash as are needed to number
-// count buckets, and one bit less for buckets that are not split yet.
+// bucketOf implements linear hashing. It takes as many low bits of the hash as are needed to number count buckets, and
+// one bit less for buckets that are not split yet.
 func bucketOf(hash, count uint64) bucket {
 	mask := uint64(1)<<bits.Len64(count-1) - 1
 	if hash&mask >= count {
@@ -93,10 +92,10 @@ func maskOf(b bucket, count uint64) uint64 {
 	return mask
 }
 
-// growthFactor is the ratio of the keys in a page to the keys that it was built for, in a KeyDir
-// that grew to count buckets by inserts alone: the page is as old as the newer bucket of the last
-// split that involved it, and was rebuilt if it has been full since. New sizes pages for expected
-// keys by this ratio. Pages of equal size would all fill up at the same time.
+// growthFactor is the ratio of the keys in a page to the keys that it was built for, in a KeyDir that grew to count
+// buckets by inserts alone: the page is as old as the newer bucket of the last split that involved it, and was rebuilt
+// if it has been full since. New sizes pages for expected keys by this ratio. Pages of equal size would all fill up at
+// the same time.
 func growthFactor(b bucket, mask, count uint64) float64 {
 	const full = (7. / 8) / (5. / 8)
 	newer := uint64(b) | (mask ^ mask>>1)
@@ -107,8 +106,8 @@ func growthFactor(b bucket, mask, count uint64) float64 {
 	return factor
 }
 
-// Prefetch starts to load the memory that a lookup or an update of the fingerprint with this hash
-// will read, and does not wait for it.
+// Prefetch starts to load the memory that a lookup or an update of the fingerprint with this hash will read, and does
+// not wait for it.
 func (d *KeyDir) Prefetch(hash uint64) {
 	hash = neverZero(hash)
 	p := d.page(hash)
@@ -117,14 +116,13 @@ func (d *KeyDir) Prefetch(hash uint64) {
 	prefetch.Line(unsafe.Pointer(&p.checks[word/wordsPerSlot]))
 }
 
-// Part is the part of a KeyDir that the key with a hash is in, if the KeyDir is divided into the
-// given number of parts, which must be a power of two. No page is in two parts, unless there are
-// fewer pages than parts.
+// Part is the part of a KeyDir that the key with a hash is in, if the KeyDir is divided into the given number of parts,
+// which must be a power of two. No page is in two parts, unless there are fewer pages than parts.
 func Part(hash uint64, parts int) int { return int(hash & uint64(parts-1)) }
 
-// page returns the page that covers hash. It loads the count before the page. If a split has moved
-// hash to another page in between, the page found does not cover hash; the split published the new
-// count before that page, so the next try sees it.
+// page returns the page that covers hash. It loads the count before the page. If a split has moved hash to another page
+// in between, the page found does not cover hash; the split published the new count before that page, so the next try
+// sees it.
 func (d *KeyDir) page(hash uint64) *page {
 	for {
 		p, _ := d.pages.Load(bucketOf(hash, d.buckets.Load()))
@@ -146,17 +144,17 @@ func (d *KeyDir) lock(hash uint64) *page {
 	}
 }
 
-// Candidates are the possible locations of a key. Read them with Next. They keep memory of the
-// KeyDir alive, and become stale: use them at once.
+// Candidates are the possible locations of a key. Read them with Next. They keep memory of the KeyDir alive, and become
+// stale: use them at once.
 type Candidates struct {
 	slots []uint64
 	hash  uint64
 	word  int
 }
 
-// Find returns the candidates for a key by the hash part of its fingerprint. It takes no lock,
-// writes nothing and does not allocate. A key that is present from before Find until after Next is
-// among the candidates, at a location that it had during that time.
+// Find returns the candidates for a key by the hash part of its fingerprint. It takes no lock, writes nothing and does
+// not allocate. A key that is present from before Find until after Next is among the candidates, at a location that it
+// had during that time.
 func (d *KeyDir) Find(hash uint64) Candidates {
 	hash = neverZero(hash)
 	slots := d.page(hash).slots
@@ -166,8 +164,8 @@ func (d *KeyDir) Find(hash uint64) Candidates {
 // Memory is the address that Next will read first, so that the caller can prefetch it.
 func (c *Candidates) Memory() unsafe.Pointer { return unsafe.Pointer(&c.slots[c.word]) }
 
-// Next returns the next candidate, or false if there is none left. The first candidate is almost
-// always the key's, but only the record can confirm it.
+// Next returns the next candidate, or false if there is none left. The first candidate is almost always the key's, but
+// only the record can confirm it.
 func (c *Candidates) Next() (Location, bool) {
 	slots, hash := c.slots, c.hash
 	for word := c.word; ; {
@@ -190,8 +188,8 @@ func (c *Candidates) Next() (Location, bool) {
 	}
 }
 
-// Get returns the location of a fingerprint, or NoLocation. Unlike Find it is exact, which writers
-// need, and locks the page's mutex.
+// Get returns the location of a fingerprint, or NoLocation. Unlike Find it is exact, which writers need, and locks the
+// page's mutex.
 func (d *KeyDir) Get(fp Fingerprint) Location {
 	s := d.lockSlot(fp)
 	s.page.mu.Unlock()
@@ -210,8 +208,8 @@ func (d *KeyDir) Delete(fp Fingerprint) (old Location) {
 	return d.Put(fp, NoLocation)
 }
 
-// CompareAndSwap sets the location of a fingerprint to location if its current location is old, and
-// reports whether it did. For both, NoLocation means absent.
+// CompareAndSwap sets the location of a fingerprint to location if its current location is old, and reports whether it
+// did. For both, NoLocation means absent.
 func (d *KeyDir) CompareAndSwap(fp Fingerprint, old, location Location) bool {
 	s := d.lockSlot(fp)
 	if s.old != old {
@@ -222,26 +220,24 @@ func (d *KeyDir) CompareAndSwap(fp Fingerprint, old, location Location) bool {
 	return true
 }
 
-// Loader puts keys into a KeyDir. Several Loaders, each in its own goroutine, are faster than
-// goroutines that call Put, because a Loader adds its keys to the shared count only occasionally.
-// Done adds the rest.
+// Loader puts keys into a KeyDir. Several Loaders, each in its own goroutine, are faster than goroutines that call Put,
+// because a Loader adds its keys to the shared count only occasionally. Done adds the rest.
 type Loader struct {
 	keys      *KeyDir
 	uncounted int64 // keys not yet added to the shared count
 }
 
-// countEvery is the most keys that a Loader puts before it adds them to the count: far fewer than
-// from one split to the next.
+// countEvery is the most keys that a Loader puts before it adds them to the count: far fewer than are put from one
+// split to the next.
 const countEvery = 256
 
 // Loader returns a Loader.
 func (d *KeyDir) Loader() Loader { return Loader{keys: d} }
 
-// PutNewer sets the location of a fingerprint unless its current location is greater. While a store
-// loads, the higher slot, or in the same slot the higher offset, is the newer record, in whatever
-// order the records come. loser is the location that was dropped, NoLocation if there was only one.
-// replaced reports whether the loser is the previous location. If both are equal, the loser is the
-// new one.
+// PutNewer sets the location of a fingerprint unless its current location is greater. While a store loads, the higher
+// slot, or in the same slot the higher offset, is the newer record, in whatever order the records come. loser is the
+// location that was dropped, NoLocation if there was only one. replaced reports whether the loser is the previous
+// location. If both are equal, the loser is the new one.
 func (l *Loader) PutNewer(fp Fingerprint, location Location) (loser Location, replaced bool) {
 	s := l.keys.lockSlot(fp)
 	switch {
@@ -275,8 +271,7 @@ type slotRef struct {
 	old   Location
 }
 
-// lockSlot locks the page of a fingerprint and finds its slot. The caller calls setAndUnlock, or
-// unlocks the page.
+// lockSlot locks the page of a fingerprint and finds its slot. The caller calls setAndUnlock, or unlocks the page.
 func (d *KeyDir) lockSlot(fp Fingerprint) slotRef {
 	fp.Hash = neverZero(fp.Hash)
 	p := d.lock(fp.Hash)
@@ -288,8 +283,8 @@ func (d *KeyDir) lockSlot(fp Fingerprint) slotRef {
 	return s
 }
 
-// setAndUnlock sets the location of a slot and unlocks its page. It copies at most one page: this
-// one if it is full or sparse, or the next one to be split.
+// setAndUnlock sets the location of a slot and unlocks its page. It copies at most one page: this one if it is full or
+// sparse, or the next one to be split.
 func (d *KeyDir) setAndUnlock(s slotRef, location Location) {
 	copied := d.setLocked(s, location)
 	if keys := s.keyDelta(location); keys != 0 {
@@ -362,8 +357,8 @@ func (d *KeyDir) retireLocked(p *page) {
 	d.bytes.Add(-p.bytes())
 }
 
-// grow splits the next bucket if the average page has too many keys and no other goroutine is
-// splitting. It reports whether it did.
+// grow splits the next bucket if the average page has too many keys and no other goroutine is splitting. It reports
+// whether it did.
 func (d *KeyDir) grow() bool {
 	if d.live.Load() <= d.pageKeys*int64(d.buckets.Load()) || !d.growing.TryLock() {
 		return false
@@ -377,9 +372,9 @@ func (d *KeyDir) grow() bool {
 	return true
 }
 
-// split splits bucket number count off its sibling, the bucket whose number lacks the highest bit.
-// The caller holds d.growing. Readers rely on the order: split publishes the new page, then the
-// count that makes it visible, and only then the old bucket's page without the keys that moved.
+// split splits bucket number count off its sibling, the bucket whose number lacks the highest bit. The caller holds
+// d.growing. Readers rely on the order: split publishes the new page, then the count that makes it visible, and only
+// then the old bucket's page without the keys that moved.
 func (d *KeyDir) split(count uint64) {
 	sibling := count ^ 1<<(bits.Len64(count)-1)
 	p := d.lock(sibling)
@@ -393,8 +388,8 @@ func (d *KeyDir) split(count uint64) {
 	d.splits.Add(1)
 }
 
-// Sweep deletes every location for which drop returns true. It may miss a location that is put
-// while it runs. It calls drop under a page's mutex, so drop must not call the KeyDir.
+// Sweep deletes every location for which drop returns true. It may miss a location that is put while it runs. It calls
+// drop under a page's mutex, so drop must not call the KeyDir.
 func (d *KeyDir) Sweep(drop func(Location) bool) {
 	d.eachPageLocked(func(p *page) {
 		dropped := 0
