@@ -120,9 +120,8 @@ func (d *KeyDir) Prefetch(hash uint64) {
 // which must be a power of two. No page is in two parts, unless there are fewer pages than parts.
 func Part(hash uint64, parts int) int { return int(hash & uint64(parts-1)) }
 
-// page returns the page that covers hash. It loads the count before the page. If a split has moved hash to another page
-// in between, the page found does not cover hash; the split published the new count before that page, so the next try
-// sees it.
+// page returns the page that covers hash. It loads the count before the page. If a split moved hash in between, the page
+// found does not cover it. The split published the new count before that page, so the next try sees the new count.
 func (d *KeyDir) page(hash uint64) *page {
 	for {
 		p, _ := d.pages.Load(bucketOf(hash, d.buckets.Load()))
@@ -188,8 +187,7 @@ func (c *Candidates) Next() (Location, bool) {
 	}
 }
 
-// Get returns the location of a fingerprint, or NoLocation. Unlike Find it is exact, which writers need, and locks the
-// page's mutex.
+// Get returns the location of a fingerprint, or NoLocation. It is exact, as writers need, and locks the page's mutex.
 func (d *KeyDir) Get(fp Fingerprint) Location {
 	s := d.lockSlot(fp)
 	s.page.mu.Unlock()
@@ -208,8 +206,7 @@ func (d *KeyDir) Delete(fp Fingerprint) (old Location) {
 	return d.Put(fp, NoLocation)
 }
 
-// CompareAndSwap sets the location of a fingerprint to location if its current location is old, and reports whether it
-// did. For both, NoLocation means absent.
+// CompareAndSwap replaces the location old of a fingerprint, and reports whether it did. NoLocation means absent.
 func (d *KeyDir) CompareAndSwap(fp Fingerprint, old, location Location) bool {
 	s := d.lockSlot(fp)
 	if s.old != old {
@@ -227,8 +224,7 @@ type Loader struct {
 	uncounted int64 // keys not yet added to the shared count
 }
 
-// countEvery is the most keys that a Loader puts before it adds them to the count: far fewer than are put from one
-// split to the next.
+// countEvery is the most keys that a Loader puts before it counts them: far fewer than are put between two splits.
 const countEvery = 256
 
 // Loader returns a Loader.
@@ -357,8 +353,7 @@ func (d *KeyDir) retireLocked(p *page) {
 	d.bytes.Add(-p.bytes())
 }
 
-// grow splits the next bucket if the average page has too many keys and no other goroutine is splitting. It reports
-// whether it did.
+// grow splits the next bucket if the average page is too full and nobody else is splitting, and reports whether it did.
 func (d *KeyDir) grow() bool {
 	if d.live.Load() <= d.pageKeys*int64(d.buckets.Load()) || !d.growing.TryLock() {
 		return false

@@ -3,100 +3,29 @@ package mmapkv
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sort"
-	"syscall"
 
-	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
-
-// checkReader reads a file for a check: through a system call, at a pace, and on
-// behind what the disk refuses to read. That comes as zeros, which never validate.
-type checkReader struct {
-	file    vfs.File
-	pacer   *pacer
-	reached func(offset int64) // told how far the file was read; may be nil
-
-	refused                error // what the disk said last when it refused
-	refusedFrom, refusedTo int64 // around where that was
-}
 
 // coldPart is the part of a file, below which so little of it is in the page cache
 // that a check leaves none of it there.
 const coldPart = 0.1
 
-// refusedPiece is the unit in which a refused range is narrowed down.
-const refusedPiece = 4 << 10
-
-func (r *checkReader) ReadAt(p []byte, offset int64) (n int, err error) {
-	if err := r.pacer.work(int64(len(p))); err != nil {
-		return 0, err
-	}
-	n, err = r.file.ReadAt(p, offset)
-	if errors.Is(err, syscall.EIO) {
-		n, err = r.readPieces(p, offset)
-	}
-	if r.reached != nil {
-		r.reached(offset + int64(n))
-	}
-	return n, err
-}
-
-func (r *checkReader) readPieces(p []byte, offset int64) (n int, err error) {
-	for n < len(p) && err == nil {
-		at := offset + int64(n)
-		piece := p[n:min(n+int(refusedPiece-at%refusedPiece), len(p))]
-		var got int
-		got, err = r.file.ReadAt(piece, at)
-		if errors.Is(err, syscall.EIO) {
-			if r.refused == nil {
-				r.refusedFrom = at
-			}
-			r.refused, r.refusedTo = err, at+int64(len(piece))
-			clear(piece)
-			got, err = len(piece), nil
-		}
-		n += got
-	}
-	return n, err
-}
-
-// readAll reads a file of at most so many bytes, a larger one only so far.
-func (r *checkReader) readAll(most int64) ([]byte, error) {
-	size, err := r.file.Size()
-	if err != nil {
-		return nil, err
-	}
-	content := make([]byte, min(size, most))
-	n, err := r.ReadAt(content, 0)
-	if err == io.EOF {
-		err = nil
-	}
-	return content[:n], err
-}
-
-// why is the reason for what is not valid: what the disk said, if it refused to
-// read there, or what is wrong otherwise.
-func (r *checkReader) why(offset, size int64, otherwise string) string {
-	if r.refused == nil || offset >= r.refusedTo || offset+size <= r.refusedFrom {
-		return otherwise
-	}
-	return r.refused.Error()
-}
-
 const (
 	badRecord = "no valid record is here"
-	badValue  = "the value does not match its checksum"
 )
 
 // recordCheck checks every record of a file whose records end at a known place,
 // and its hint against them.
 type recordCheck struct {
-	reader    *checkReader
+	reader    *patient.Reader
+	pacer     *pace.Pacer
 	name      string
 	info      segment.SegmentInfo
 	dataStart int64
@@ -160,7 +89,7 @@ func (c *recordCheck) lostEnd() int64 {
 func (c *recordCheck) damage(d segment.Damage) {
 	c.lost = append(c.lost, d)
 	c.follows = false
-	c.found(Damage{Kind: DamagedRange, File: c.name, Offset: d.Offset, Size: d.Length, Reason: c.reader.why(d.Offset, d.Length, badRecord)})
+	c.found(Damage{Kind: DamagedRange, File: c.name, Offset: d.Offset, Size: d.Length, Reason: c.reader.Why(d.Offset, d.Length, badRecord)})
 }
 
 // record takes a valid record, whose value may be damaged.
@@ -176,16 +105,13 @@ func (c *recordCheck) record(e segment.Entry) {
 	}
 	c.last, c.follows = e.Seq, true
 	if !e.ValueOK {
-		c.found(Damage{Kind: DamagedValue, File: c.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: c.reader.why(e.Offset, e.Size, badValue)})
+		c.found(Damage{Kind: DamagedValue, File: c.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: c.reader.Why(e.Offset, e.Size, failure.BadValue)})
 	}
 	if c.hint != nil {
 		c.compare(&e)
 	}
-	c.reader.pacer.rest(e.Size)
+	c.pacer.Rest(e.Size)
 }
-
-// hintFlags are the flags of a record that its hint has too.
-const hintFlags = segment.Tombstone | segment.Expires
 
 // compare looks a record up in the hint, which has the newest of each key.
 func (c *recordCheck) compare(e *segment.Entry) {
@@ -200,7 +126,7 @@ func (c *recordCheck) compare(e *segment.Entry) {
 		return // of an older value
 	case entry.Seq < e.Seq:
 		c.badHint(i, e.Key, fmt.Sprintf("the entry is of record %d, but there is a newer one, %d, at %d", entry.Seq, e.Seq, e.Offset))
-	case entry.Offset != e.Offset || entry.Size != e.Size || entry.Flags != e.Flags&hintFlags || entry.Expiry != e.Expiry:
+	case entry.Offset != e.Offset || entry.Size != e.Size || entry.Flags != e.Flags&segment.HintFlags || entry.Expiry != e.Expiry:
 		c.badHint(i, e.Key, fmt.Sprintf("the entry is not that of the record at %d", e.Offset))
 	}
 	c.seen[i/64] |= 1 << (i % 64)

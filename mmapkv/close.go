@@ -44,11 +44,11 @@ func (s *Store) endCompactions() { s.compacting <- struct{}{} }
 func (s *Store) finish() error {
 	s.maintenance.Lock()
 	defer s.maintenance.Unlock()
-	if err := s.failed(); err != nil {
+	if err := s.latch.Err(); err != nil {
 		return err
 	}
 	if err := s.syncer.SyncTo(s.acknowledged.Load()); err != nil {
-		return s.syncFailed(err)
+		return s.latch.SyncError(err)
 	}
 	if s.tail.clean && s.prepared == nil && s.spare == nil {
 		return nil // nothing was written
@@ -93,7 +93,7 @@ func (s *Store) finishTail() error {
 		return nil
 	}
 	if err := f.active.Trim(); err != nil {
-		return s.writeFailed(err)
+		return s.latch.WriteError(err)
 	}
 	return s.writeHint(f, s.tail.end)
 }

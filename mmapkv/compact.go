@@ -9,6 +9,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/nap"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -26,7 +27,7 @@ func (s *Store) Compact(ctx context.Context) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
-	ctx, done := ownContext(ctx)
+	ctx, done := pace.OwnContext(ctx)
 	defer done()
 	if err := s.unlessEnded(ctx, func() error { return s.sealGarbage(ctx) }); err != nil {
 		return err
@@ -49,7 +50,7 @@ func (s *Store) Compact(ctx context.Context) error {
 	after := segment.ID(0) // the file behind which the search goes on
 	last := s.lastSealed()
 	for {
-		if err := pacer.cancelled(); err != nil {
+		if err := pacer.Cancelled(); err != nil {
 			return err
 		}
 		run := s.nextRun(after, last)
@@ -209,14 +210,14 @@ func (s *Store) compactInHurry() bool { return s.space.full.Load() || s.closed.L
 func (s *Store) beingWritten() bool { return s.writing.Load() > 0 }
 
 // newPacer makes what a compaction keeps pace with.
-func (s *Store) newPacer(ctx context.Context) (p *pacer, done func()) {
-	p = &pacer{ctx: ctx, stop: s.stop, budget: s.options.Compaction.BytesPerSecond, lift: s.liftBudget,
-		hurry: s.compactInHurry, busy: s.beingWritten, began: time.Now()}
+func (s *Store) newPacer(ctx context.Context) (p *pace.Pacer, done func()) {
+	p = &pace.Pacer{Ctx: ctx, Stop: s.stop, Budget: s.options.Compaction.BytesPerSecond, Lift: s.liftBudget,
+		Hurry: s.compactInHurry, Busy: s.beingWritten, Began: time.Now()}
 	if s.manual() {
 		return p, func() {}
 	}
-	p.napper = nap.New()
-	return p, p.napper.Close
+	p.Napper = nap.New()
+	return p, p.Napper.Close
 }
 
 // stepCompact compacts one run, if one is worth it.
@@ -257,7 +258,7 @@ func (s *Store) compactBest(ctx context.Context) (did bool, err error) {
 //     faster, the copy is dead.
 //  6. Publish the set without the old files.
 //  7. Unlink and retire them. What readers use of them goes with the last read.
-func (s *Store) compactRun(pacer *pacer, run []*file) (m *merge, err error) {
+func (s *Store) compactRun(pacer *pace.Pacer, run []*file) (m *merge, err error) {
 	defer region("compact").End()
 	began := time.Now()
 	m = &merge{store: s, pacer: pacer, run: run, older: s.olderThan(run[0])}
@@ -284,10 +285,10 @@ func (s *Store) compactRun(pacer *pacer, run []*file) (m *merge, err error) {
 		return m, err
 	}
 	s.between("copied")
-	err = s.unlessEnded(pacer.ctx, s.syncAll)
+	err = s.unlessEnded(pacer.Ctx, s.syncAll)
 	s.between("logged")
 	if err == nil {
-		err = pacer.cancelled()
+		err = pacer.Cancelled()
 	}
 	if err == nil {
 		err = s.commitRun(m.run, f)
@@ -298,7 +299,7 @@ func (s *Store) compactRun(pacer *pacer, run []*file) (m *merge, err error) {
 		}
 		return m, err
 	}
-	pacer.patient = true
+	pacer.Patient = true
 	s.between("edited")
 	s.switchTo(m, f)
 	s.discard(m.run)
@@ -344,7 +345,7 @@ func (s *Store) switchTo(m *merge, f *file) {
 	s.files.replace(m.run)
 	if f != nil {
 		if t := f.expiring.Load(); t != nil {
-			s.expiresAt(t.first.Load()) // a sweep has not seen the file before
+			s.expiresAt(t.First.Load()) // a sweep has not seen the file before
 		}
 	}
 	s.space.promise(nil)
@@ -359,7 +360,7 @@ func (s *Store) moveAll(m *merge, f *file) {
 			}
 			for _, move := range moves {
 				s.move(move, f)
-				_ = m.pacer.work(64) // it cannot be cancelled any more
+				_ = m.pacer.Work(64) // it cannot be cancelled any more
 			}
 		}
 	}

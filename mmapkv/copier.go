@@ -2,6 +2,7 @@ package mmapkv
 
 import (
 	"github.com/mmapkv/mmapkv/internal/bulk"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -54,7 +55,7 @@ func (c *copier) take(u *unsealedFile, r replay.Record) error {
 		return u.corrupt(r.Offset, err.Error())
 	}
 	if !record.ValueOK() {
-		return u.corrupt(r.Offset, badValue)
+		return u.corrupt(r.Offset, failure.BadValue)
 	}
 	if c.draft.Len() == 0 {
 		c.first = r.Seq
@@ -82,7 +83,7 @@ func (c *copier) flush() error {
 		}
 		f, err := s.createFile(max(s.options.SegmentSize, segment.HeaderSize+size))
 		if err != nil {
-			return s.writeFailed(err)
+			return s.latch.WriteError(err)
 		}
 		c.files = append(c.files, f)
 		c.end = segment.End{Offset: f.dataStart}
@@ -111,10 +112,10 @@ func (c *copier) write() error {
 	}
 	f := c.files[len(c.files)-1]
 	if err := f.active.Reserve(c.end.Offset, growthStep, f.capacity); err != nil {
-		return c.store.writeFailed(err)
+		return c.store.latch.WriteError(err)
 	}
 	if _, err := f.active.Append(c.pending); err != nil {
-		return c.store.writeFailed(err)
+		return c.store.latch.WriteError(err)
 	}
 	c.pending = c.pending[:0]
 	f.SetLimit(c.end.Offset)
@@ -128,12 +129,12 @@ func (c *copier) finish() ([]*file, error) {
 	}
 	for _, f := range c.files {
 		if err := f.active.Sync(); err != nil {
-			return nil, c.store.syncFailed(err)
+			return nil, c.store.latch.SyncError(err)
 		}
 	}
 	if len(c.files) > 0 {
 		if err := c.store.dir.Sync(); err != nil {
-			return nil, c.store.syncFailed(err)
+			return nil, c.store.latch.SyncError(err)
 		}
 	}
 	return c.files, nil

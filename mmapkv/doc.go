@@ -93,7 +93,7 @@
 //  7. Syncer.syncing: the token of whoever syncs the log.
 //  8. manifestLog.mu: edits of the manifest, each on the current list.
 //  9. fileSet.mu: the list of files and the publishing of Store.live.
-//  10. expiry.sweeping: the taking out of records that have expired.
+//  10. sweeper.sweeping: the taking out of records that have expired.
 //  11. KeyDir.growing: the split of one page of the index.
 //  12. page.mu: one page of it.
 //

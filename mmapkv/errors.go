@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 )
 
 // The errors of this package. Test for them with errors.Is: what is returned
@@ -13,7 +13,7 @@ var (
 	// ErrNotFound: the key has no value, or the one it had has expired.
 	ErrNotFound = errors.New("mmapkv: key not found")
 	// ErrClosed: the store was closed before the call started.
-	ErrClosed = errors.New("mmapkv: store is closed")
+	ErrClosed = failure.ErrClosed
 	// ErrLocked: another opener, in this process or another one, has the store.
 	ErrLocked = errors.New("mmapkv: store is in use by another opener")
 	// ErrReadOnly: a write to a store that was opened with Options.ReadOnly.
@@ -22,15 +22,15 @@ var (
 	ErrTooLarge = errors.New("mmapkv: key, value or batch is too large")
 	// ErrCorrupt: bytes on disk are not what was written. Never transient data
 	// and never "not found"; the error of a read is, or wraps, a *CorruptError.
-	ErrCorrupt = errors.New("mmapkv: data is damaged")
+	ErrCorrupt = failure.ErrCorrupt
 	// ErrVersion: the files were written by a version this one cannot read.
-	ErrVersion = errors.New("mmapkv: file format version is not supported")
+	ErrVersion = failure.ErrVersion
 	// ErrFailed: a sync or a write failed earlier, so nothing more is written
 	// until the store is opened again; it wraps the first cause. Reads go on. The
 	// write that got it first is in doubt: after the next Open it is there whole
 	// or not at all. It is also what writes get when the store's directory or files
 	// were removed under it.
-	ErrFailed = errors.New("mmapkv: store has stopped writing after a failure")
+	ErrFailed = failure.ErrFailed
 	// ErrNamespace: a namespace name that is empty, too long, or would lead
 	// outside the root.
 	ErrNamespace = errors.New("mmapkv: invalid namespace")
@@ -50,26 +50,9 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("mmapkv: %s is damaged at offset %d: %s", e.File, e.Offset, e.Reason)
 }
 
+func init() {
+	failure.Corrupt = func(d failure.Damage) error { return (*CorruptError)(&d) }
+}
+
 // Is makes every CorruptError an ErrCorrupt.
 func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
-
-// failure is how ErrFailed wraps the cause that stopped the store.
-type failure struct{ cause error }
-
-func (f *failure) Error() string   { return ErrFailed.Error() + ": " + f.cause.Error() }
-func (f *failure) Unwrap() []error { return []error{ErrFailed, f.cause} }
-
-// unusable is the error of an Open that needs a file and cannot use it: damage,
-// unless the system has said that it lacks something else, such as a descriptor.
-func unusable(name string, err error) error {
-	var number errno.Errno
-	if errors.As(err, &number) && number != errno.EIO {
-		return err
-	}
-	return refused(&CorruptError{File: name, Reason: err.Error()})
-}
-
-// refused is the error of an Open that damage makes impossible.
-func refused(err error) error {
-	return fmt.Errorf("%w (nothing was changed; `mmapkv salvage FROM TO` brings what is readable into a new store)", err)
-}

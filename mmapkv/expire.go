@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 )
 
 // A record expires without a noise: reads do not find it any more, and that is all.
@@ -43,8 +44,8 @@ const (
 	sweepAgain = int64(time.Minute / time.Millisecond)
 )
 
-// expiry is when there is something to sweep.
-type expiry struct {
+// sweeper is when there is something to sweep.
+type sweeper struct {
 	due      atomic.Int64              // nothing expires before, in Unix milliseconds
 	started  atomic.Bool               // there is a goroutine
 	wake     chan struct{}             // holds one token when due is not never any more
@@ -54,7 +55,7 @@ type expiry struct {
 // expires notes that a record of a file, at an offset below size, expires, once the
 // index points to it.
 func (s *Store) expires(f *file, offset, size, at int64) {
-	if f.expiriesOf(size).add(offset, at) {
+	if f.expiriesOf(size).Add(offset, at) {
 		s.expiresAt(at)
 	}
 }
@@ -62,12 +63,12 @@ func (s *Store) expires(f *file, offset, size, at int64) {
 // expiresAt notes that something expires.
 func (s *Store) expiresAt(at int64) {
 	for {
-		old := s.expiry.due.Load()
+		old := s.sweeper.due.Load()
 		if old <= at {
 			return
 		}
-		if s.expiry.due.CompareAndSwap(old, at) {
-			if old == never {
+		if s.sweeper.due.CompareAndSwap(old, at) {
+			if old == expiry.Never {
 				s.wakeExpire()
 			}
 			return
@@ -78,16 +79,16 @@ func (s *Store) expiresAt(at int64) {
 // startExpire starts the goroutine that sweeps, if there is anything that expires
 // and none yet. A write calls it, or Open: Close waits for either.
 func (s *Store) startExpire() {
-	if s.expiry.started.Load() || s.manual() || s.expiry.due.Load() == never {
+	if s.sweeper.started.Load() || s.manual() || s.sweeper.due.Load() == expiry.Never {
 		return
 	}
-	if s.expiry.started.CompareAndSwap(false, true) {
+	if s.sweeper.started.CompareAndSwap(false, true) {
 		s.background("expire", s.expire)
 	}
 }
 
 func (s *Store) wakeExpire() {
-	wake(s.expiry.wake)
+	wake(s.sweeper.wake)
 }
 
 // expire is the goroutine that sweeps. startExpire starts it, Close stops it by
@@ -95,14 +96,14 @@ func (s *Store) wakeExpire() {
 func (s *Store) expire() {
 	for {
 		var timer <-chan time.Time
-		if due := s.expiry.due.Load(); due != never {
+		if due := s.sweeper.due.Load(); due != expiry.Never {
 			wait := time.UnixMilli(due).Sub(s.now())
 			timer = time.After(min(max(wait, sweepPause), sweepLook))
 		}
 		select {
 		case <-s.stop:
 			return
-		case <-s.expiry.wake:
+		case <-s.sweeper.wake:
 			continue
 		case <-timer:
 		}
@@ -126,28 +127,28 @@ func (s *Store) stepExpire() (did bool, err error) {
 // anything was due.
 func (s *Store) sweepExpired(ctx context.Context) (did bool, err error) {
 	now := s.now().UnixMilli()
-	if s.expiry.due.Load() > now {
+	if s.sweeper.due.Load() > now {
 		return false, nil
 	}
 	defer region("expire").End()
 	pacer, done := s.newQuietPacer(ctx, 0)
 	defer done()
 	sweep := sweep{store: s, pacer: pacer, now: now}
-	s.expiry.due.Store(never) // whatever is added from here on lowers it anew
-	l := s.live.Load()        // and what was added before is in this set
+	s.sweeper.due.Store(expiry.Never) // whatever is added from here on lowers it anew
+	l := s.live.Load()                // and what was added before is in this set
 	if l == nil {
 		return false, ErrClosed
 	}
-	next := int64(never)
+	next := int64(expiry.Never)
 	for _, f := range l.order {
 		t := f.expiring.Load()
 		if t == nil {
 			continue
 		}
-		if err == nil && t.first.Load() <= now {
+		if err == nil && t.First.Load() <= now {
 			err = sweep.file(f, t)
 		}
-		next = min(next, t.first.Load())
+		next = min(next, t.First.Load())
 	}
 	s.expiresAt(next)
 	return true, err
@@ -156,7 +157,7 @@ func (s *Store) sweepExpired(ctx context.Context) (did bool, err error) {
 // endExpiredTail ends the tail and seals it, if most of it has expired: only then can
 // compaction give its room back.
 func (s *Store) endExpiredTail() error {
-	if s.options.ReadOnly || s.options.Compaction.Disabled || s.failed() != nil {
+	if s.options.ReadOnly || s.options.Compaction.Disabled || s.latch.Err() != nil {
 		return nil
 	}
 	var due bool

@@ -18,6 +18,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -114,12 +115,12 @@ func checkExpiries(t testing.TB, s *Store, f *file) {
 		if table == nil {
 			t.Fatalf("segment %d has a record that expires, and no table", f.ID)
 		}
-		block := e.Offset / expiryBlock
-		entry := expiryEntry(table.chunk(block / expiryBlocks)[block%expiryBlocks].Load())
-		firsts, first := table.firsts[block/expiryBlocks].Load(), table.first.Load()
-		if entry == 0 || entry.place() > e.Offset%expiryBlock || max(entry.due(), firsts, first, s.expiry.due.Load()) > e.Expiry {
+		block := e.Offset / expiry.Block
+		entry := expiry.Entry(table.Chunk(block / expiry.ChunkBlocks)[block%expiry.ChunkBlocks].Load())
+		firsts, first := table.Firsts[block/expiry.ChunkBlocks].Load(), table.First.Load()
+		if entry == 0 || entry.Place() > e.Offset%expiry.Block || max(entry.Due(), firsts, first, s.sweeper.due.Load()) > e.Expiry {
 			t.Fatalf("the record at %d of segment %d, due at %d, is behind its block's first place %d, or is due before %d, %d, %d or %d",
-				e.Offset, f.ID, e.Expiry, entry.place(), entry.due(), firsts, first, s.expiry.due.Load())
+				e.Offset, f.ID, e.Expiry, entry.Place(), entry.Due(), firsts, first, s.sweeper.due.Load())
 		}
 	}
 	err := segment.Scan(f.File(), f.Salt, f.dataStart, f.Limit(), record, func(segment.Damage) {})
@@ -202,7 +203,7 @@ func TestSweepReadsOnlyWhereSomethingExpires(t *testing.T) {
 		}
 		e.pass(time.Second)
 		gone := left - e.Len()
-		if read := e.disk.read.Load(); read > int64(gone)*2*expiryBlock {
+		if read := e.disk.read.Load(); read > int64(gone)*2*expiry.Block {
 			t.Errorf("%s: %d bytes were read for %d records", name, read, gone)
 		}
 		if round == 0 && gone != keys/every {
@@ -450,7 +451,7 @@ func TestSweepGoesOnBehindDamage(t *testing.T) {
 	}
 	damage()
 	e.step("expire")
-	if n := e.Len(); n == 0 || n > expiryBlock/segment.RecordHeaderSize {
+	if n := e.Len(); n == 0 || n > expiry.Block/segment.RecordHeaderSize {
 		t.Errorf("%d keys are left", n)
 	}
 	damage() // undo it
@@ -496,7 +497,7 @@ func TestNothingExpiresForNothing(t *testing.T) {
 			t.Errorf("segment %d has a table", f.ID)
 		}
 	}
-	if s.expiry.started.Load() {
+	if s.sweeper.started.Load() {
 		t.Error("there is a goroutine")
 	}
 }

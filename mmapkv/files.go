@@ -6,6 +6,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -29,7 +30,7 @@ type file struct {
 
 	// expiring is where what of the file expires and when, nil while nothing does, and
 	// expired what the sweep, or Open, has found to have done so, in bytes.
-	expiring atomic.Pointer[expiries]
+	expiring atomic.Pointer[expiry.Table]
 	expired  atomic.Int64
 	swept    atomic.Pointer[sweptRecords] // while a compaction has the file in hand
 
@@ -241,4 +242,15 @@ func (s *fileSet) drop() (files []*file) {
 	files = s.order
 	s.order, s.beside, s.keys = nil, nil, nil
 	return files
+}
+
+// expiriesOf makes what the file has no more of than one. No record of it begins
+// behind size.
+func (f *file) expiriesOf(size int64) *expiry.Table {
+	t := f.expiring.Load()
+	if t == nil {
+		f.expiring.CompareAndSwap(nil, expiry.NewTable(size))
+		t = f.expiring.Load()
+	}
+	return t
 }

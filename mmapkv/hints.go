@@ -8,6 +8,8 @@ import (
 	"log/slog"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -29,7 +31,7 @@ func (h *fileHint) Close() {
 // openHint opens the hint of a file, if it is whole and covers just what counts.
 // pause is as segment.OpenHint has it.
 func (s *Store) openHint(f *file, pause func()) (*fileHint, error) {
-	from, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
+	from, size, err := patient.OpenBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +76,8 @@ func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.Hint
 	if err != nil || !hint.Damaged() {
 		return hint, err
 	}
-	file, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
-	if isScarce(err) {
+	file, size, err := patient.OpenBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
+	if errno.Scarce(err) {
 		return nil, err // what it knows would be gone for good
 	}
 	if err != nil {
@@ -91,7 +93,7 @@ func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.Hint
 // writeHint publishes the hint of a file that ends at end. A hint that does not
 // fit on the disk is left out: it costs time at the next Open, nothing else.
 func (s *Store) writeHint(f *file, end segment.End) error {
-	hint, err := s.buildHint(f, end, s.sealing.pause)
+	hint, err := s.buildHint(f, end, s.sealing.Pause)
 	if err != nil {
 		s.events.message(slog.LevelWarn, "mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
 		return nil
@@ -101,7 +103,7 @@ func (s *Store) writeHint(f *file, end segment.End) error {
 
 // publishBuilt gives a file that ends at end the hint that was built of its records.
 func (s *Store) publishBuilt(f *file, hint *segment.HintBuilder, end segment.End) error {
-	size, err := s.publishHint(f.ID, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()), s.sealing.pause)
+	size, err := s.publishHint(f.ID, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()), s.sealing.Pause)
 	f.hintBytes.Store(size)
 	return err
 }
@@ -112,7 +114,7 @@ func (s *Store) publishHint(id segment.ID, content []byte, pause func()) (size i
 	if err = fsync.Publish(s.dir, segment.HintName(id), content, pause); err == nil {
 		return segment.HintSize(content), nil
 	}
-	if err := s.writeFailed(err); errors.Is(err, ErrFailed) {
+	if err := s.latch.WriteError(err); errors.Is(err, ErrFailed) {
 		return 0, err
 	}
 	s.events.message(slog.LevelWarn, "mmapkv: a hint could not be written", "file", segment.HintName(id), "error", err)
@@ -127,7 +129,7 @@ func (s *Store) withHint(f *file, pause func(), use func(*fileHint) error) error
 		err = use(hint)
 		hint.Close()
 	}
-	if err == nil || isScarce(err) {
+	if err == nil || errno.Scarce(err) {
 		return err
 	}
 	if hint, err = s.rebuildHint(f, pause); err != nil {
@@ -139,7 +141,7 @@ func (s *Store) withHint(f *file, pause func(), use func(*fileHint) error) error
 // hintCount is how many keys a file's hint says that it has; 0 where that is not to
 // be had.
 func (s *Store) hintCount(f *file) int {
-	hint, size, err := openBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
+	hint, size, err := patient.OpenBounded(s.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
 	if err != nil {
 		return 0
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/guard"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -247,7 +248,7 @@ func (r *ranging) showRecord(f *file, offset, ahead int64) (next int64, err erro
 		return next, err
 	}
 	if !s.options.SkipReadChecksum && !record.ValueOK() {
-		return 0, f.corrupt(offset, "the value does not match its checksum")
+		return 0, f.corrupt(offset, failure.BadValue)
 	}
 	in.shown = true
 	rank.AssertNone("a callback of Range")

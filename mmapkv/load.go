@@ -9,8 +9,10 @@ import (
 	"unsafe"
 
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -328,7 +330,7 @@ func (from *hintSource) openHint(s *Store, mayWrite bool) (hint *fileHint, rebui
 			f.built = nil
 			return hint, false, nil
 		}
-		if isScarce(err) {
+		if errno.Scarce(err) {
 			return nil, false, err // the hint may be as good as ever
 		}
 	}
@@ -337,7 +339,7 @@ func (from *hintSource) openHint(s *Store, mayWrite bool) (hint *fileHint, rebui
 	}
 	hint, err = s.rebuildHint(f, nil)
 	if err != nil && !errors.Is(err, ErrFailed) { // else it was read, and could not be written down
-		err = unusable(segment.FileName(f.ID), err)
+		err = failure.Unusable(segment.FileName(f.ID), err)
 	}
 	return hint, true, err
 }

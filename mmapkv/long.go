@@ -39,12 +39,12 @@ func (s *Store) putLong(key, value []byte, expiry int64) error {
 	defer w.discard()
 	s.expect(w, size)
 	defer s.arrived(w)
-	if err := s.reserve.hold(); err != nil {
-		return s.writeFailed(err)
+	if err := s.reserve.Hold(); err != nil {
+		return s.latch.WriteError(err)
 	}
 	f, err := s.createFile(segment.HeaderSize + size)
 	if err != nil {
-		return s.writeFailed(err)
+		return s.latch.WriteError(err)
 	}
 	done := false // not so when the value faults, either
 	defer func() {
@@ -53,12 +53,12 @@ func (s *Store) putLong(key, value []byte, expiry int64) error {
 		}
 	}()
 	if err := f.active.Reserve(f.capacity, f.capacity, f.capacity); err != nil {
-		return s.writeFailed(err)
+		return s.latch.WriteError(err)
 	}
 	body := segment.HeaderSize + segment.LongLayout(len(key), flags)
 	sum, err := segment.WriteLongValue(f.File(), body, value, make([]byte, min(longChunk, len(value))))
 	if err != nil {
-		return s.writeFailed(err)
+		return s.latch.WriteError(err)
 	}
 	if err := s.syncNewFile(f); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (s *Store) commitLong(w *write) error {
 		Watermark: s.syncer.Durable(), HasWatermark: true, Previous: &t.previous})
 	start := t.end
 	if _, err := vfs.WriteFull(long.file.File(), header, start.Offset); err != nil {
-		return s.writeFailed(s.cutTail(err))
+		return s.latch.WriteError(s.cutTail(err))
 	}
 	long.file.active.Advance(long.recorded)
 	t.end = segment.End{Offset: start.Offset + long.recorded, Seq: t.seq}

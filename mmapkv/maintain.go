@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"github.com/mmapkv/mmapkv/internal/nap"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 )
 
 // The background seals files that have ended, and prepares the next one.
@@ -70,7 +71,7 @@ func (s *Store) prepare() (did bool, err error) {
 	if s.syncer.Err() != nil || s.prepared != nil || len(s.files.unsealed()) != 1 {
 		return false, nil
 	}
-	if err := s.reserve.hold(); err != nil {
+	if err := s.reserve.Hold(); err != nil {
 		return false, err
 	}
 	return true, s.prepareLocked(s.options.SegmentSize, false)
@@ -84,7 +85,7 @@ func (s *Store) paceSealing() (stop func()) {
 		s.maintenance.Lock()
 		defer s.maintenance.Unlock()
 		napper.Close()
-		s.sealing = pacer{napper: n, hurry: s.sealInHurry, busy: s.beingWritten}
+		s.sealing = pace.Pacer{Napper: n, Hurry: s.sealInHurry, Busy: s.beingWritten}
 	}
 	set(napper)
 	return func() { set(nil) }
@@ -94,8 +95,8 @@ func (s *Store) paceSealing() (stop func()) {
 func (s *Store) restSealing() {
 	s.maintenance.Lock()
 	defer s.maintenance.Unlock()
-	if s.sealing.napper != nil {
-		s.sealing.napper.Close()
+	if s.sealing.Napper != nil {
+		s.sealing.Napper.Close()
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -30,7 +32,7 @@ type manifestLog struct {
 // lets it use the reserve on a full disk. An error of the change is returned, and
 // nothing is published.
 func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) error {
-	if err := s.failed(); err != nil {
+	if err := s.latch.Err(); err != nil {
 		return err
 	}
 	m := &s.manifest
@@ -38,7 +40,7 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 	defer m.mu.Unlock()
 	if m.identified {
 		if err := s.checkNamesLocked(); err != nil {
-			return s.syncFailed(err) // nothing is put where somebody else has put something
+			return s.latch.SyncError(err) // nothing is put where somebody else has put something
 		}
 	}
 	next := m.current
@@ -60,7 +62,7 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 	done, left, err := m.appendLocked(s.dir, &next)
 	if !done && err == nil {
 		next.Salt = s.random()
-		if err = m.replaceLocked(s.dir, &s.reserve, &next, left, mayReserve); err == nil {
+		if err = m.replaceLocked(s.dir, s.reserve, &next, left, mayReserve); err == nil {
 			s.noteManifestLocked()
 		}
 	}
@@ -68,7 +70,7 @@ func (s *Store) edit(mayReserve bool, change func(m *segment.Manifest) error) er
 		err = errors.Join(s.checkNamesLocked(), err) // it says more
 	}
 	if err != nil {
-		return s.writeFailed(err)
+		return s.latch.WriteError(err)
 	}
 	m.free = m.current.Segments
 	m.current = next
@@ -111,7 +113,7 @@ func (m *manifestLog) appendLocked(dir vfs.Dir, next *segment.Manifest) (done bo
 		}
 		switch {
 		case err == nil:
-		case isFinal(err):
+		case errno.Final(err):
 			return false, left, err
 		default:
 			return false, left, nil
@@ -126,9 +128,9 @@ func (m *manifestLog) appendLocked(dir vfs.Dir, next *segment.Manifest) (done bo
 
 // replaceLocked makes the next manifest durable as a new file. Where that does not
 // work, nobody may find later what was left of an edit that was not made.
-func (m *manifestLog) replaceLocked(dir vfs.Dir, r *reserve, next *segment.Manifest, left int, mayReserve bool) error {
+func (m *manifestLog) replaceLocked(dir vfs.Dir, r *reserve.Reserve, next *segment.Manifest, left int, mayReserve bool) error {
 	err := m.publishLocked(dir, r, next, mayReserve)
-	if err == nil || publishFailed(err) || left == 0 {
+	if err == nil || failure.PublishFailed(err) || left == 0 {
 		return err
 	}
 	if eraseErr := m.eraseLocked(dir, left); eraseErr != nil {
@@ -139,21 +141,21 @@ func (m *manifestLog) replaceLocked(dir vfs.Dir, r *reserve, next *segment.Manif
 
 // publishLocked writes a full copy. On a full disk the room of the old manifest is for
 // the reserve, when the new one is in its place.
-func (m *manifestLog) publishLocked(dir vfs.Dir, r *reserve, next *segment.Manifest, mayReserve bool) error {
+func (m *manifestLog) publishLocked(dir vfs.Dir, r *reserve.Reserve, next *segment.Manifest, mayReserve bool) error {
 	content := next.Append(nil)
 	size := int64(len(content))
 	publish := func() error { return fsync.Publish(dir, segment.ManifestName, content, nil) }
 	err := publish()
 	for _, give := range []func() bool{
-		func() bool { return r.giveFile(0) },
-		func() bool { return r.give(size, 0) },
-		r.giveAll,
+		func() bool { return r.GiveFile(0) },
+		func() bool { return r.Give(size, 0) },
+		r.GiveAll,
 	} {
-		for mayReserve && isFull(err) && !publishFailed(err) && give() {
+		for mayReserve && errno.OutOfSpace(err) && !failure.PublishFailed(err) && give() {
 			err = publish()
 		}
 	}
-	r.restore(size)
+	r.Restore(size)
 	if err == nil {
 		m.edits = next.EditLog()
 	}
@@ -182,53 +184,6 @@ func (s *Store) nextID() segment.ID {
 	id := s.manifest.current.NextID
 	s.manifest.current.NextID++
 	return id
-}
-
-// writeFailed decides what an error on the writing side means. An I/O error, and
-// any failure of a sync or of a rename, is final: what the disk holds is no
-// longer known, and asking again proves nothing. So is a file system that has
-// become read-only, which is what one does after an I/O error of its own. Others,
-// such as a full disk or too many open files, leave the store as it was.
-func (s *Store) writeFailed(err error) error {
-	if isFinal(err) || publishFailed(err) {
-		return s.syncFailed(err)
-	}
-	return err
-}
-
-// isFinal says whether an error of a write means that nothing more is written.
-func isFinal(err error) bool { return errors.Is(err, errno.EIO) || errors.Is(err, errno.EROFS) }
-
-// syncFailed is writeFailed for a sync, after which nothing is known.
-func (s *Store) syncFailed(err error) error {
-	s.syncer.Fail(err)
-	s.events.failed(s.syncer.Err())
-	return s.failed()
-}
-
-// failed is ErrFailed with its cause, nil while the store takes writes.
-func (s *Store) failed() error {
-	if err := s.syncer.Err(); err != nil {
-		return &failure{err}
-	}
-	return nil
-}
-
-// publishFailed says whether publishing a file failed where it cannot be undone.
-func publishFailed(err error) bool {
-	var publish *fsync.PublishError
-	return errors.As(err, &publish) && (publish.Tried || publish.SyncFailed)
-}
-
-// isFull says whether an error means that there is no room.
-func isFull(err error) bool {
-	return errors.Is(err, errno.ENOSPC) || errors.Is(err, errno.EDQUOT) || errors.Is(err, errno.EFBIG)
-}
-
-// isScarce says whether an error means that the process, or the system, has too little
-// of what opening a file takes. It says nothing about the file.
-func isScarce(err error) bool {
-	return errors.Is(err, errno.EMFILE) || errors.Is(err, errno.ENFILE) || errors.Is(err, errno.ENOMEM)
 }
 
 // maxWritableSeq is the highest number behind which a store goes on writing.

@@ -11,8 +11,11 @@ import (
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -25,7 +28,7 @@ import (
 // next Open.
 type merge struct {
 	store *Store
-	pacer *pacer
+	pacer *pace.Pacer
 	run   []*file
 	older []*file // all that are older than the run
 
@@ -222,7 +225,7 @@ func (m *merge) copyFile(i int, f *file) error {
 			m.note(move{hash: print.Hash, check: print.Check, from: here, keySize: uint16(len(r.Key)),
 				offset: uint32((m.end.Offset - wrote) / segment.Alignment), size: uint32(wrote / segment.Alignment)})
 		}
-		if err := m.pacer.work(r.Size + wrote); err != nil {
+		if err := m.pacer.Work(r.Size + wrote); err != nil {
 			return err
 		}
 	}
@@ -257,7 +260,7 @@ func unreadable(f *file, offset int64, err error) error {
 	return err
 }
 
-var errDamagedValue = errors.New("the value does not match its checksum")
+var errDamagedValue = errors.New(failure.BadValue)
 
 // write appends a record, or a tombstone in its place, to the output.
 func (m *merge) write(r *segment.Record, tombstone bool) (size int64, err error) {
@@ -283,7 +286,7 @@ func (m *merge) write(r *segment.Record, tombstone bool) (size int64, err error)
 		entry.Flags = segment.Tombstone
 	} else if r.Flags&segment.Expires != 0 {
 		entry.Flags, entry.Expiry = segment.Expires, r.Expiry
-		m.made.expiriesOf(m.most()).add(at, r.Expiry)
+		m.made.expiriesOf(m.most()).Add(at, r.Expiry)
 	}
 	if entry.Flags != 0 {
 		m.made.mayShadow.Store(true)
@@ -314,13 +317,13 @@ func (m *merge) create() error {
 	}
 	var err error
 	if m.out, err = s.dir.Create(segment.FileName(m.id)); err != nil {
-		return s.writeFailed(err)
+		return s.latch.WriteError(err)
 	}
 	m.buffer = m.header.Append(m.buffer)
 	m.end.Offset = m.header.Size()
 	m.made = &file{pins: map[segment.ID]int64{}}
 	m.hint = segment.NewHintBuilder()
-	m.hint.Pause = m.pacer.pause
+	m.hint.Pause = m.pacer.Pause
 	return nil
 }
 
@@ -333,16 +336,16 @@ func (m *merge) flush() error {
 	if m.end.Offset > m.granted {
 		m.granted = m.end.Offset + s.options.SegmentSize/mergeSteps
 		err := m.out.Allocate(m.granted)
-		if isFull(err) {
+		if errno.OutOfSpace(err) {
 			m.granted = m.end.Offset
 			err = m.out.Allocate(m.granted)
 		}
 		if err != nil {
-			return s.writeFailed(err)
+			return s.latch.WriteError(err)
 		}
 	}
 	if _, err := vfs.WriteFull(m.out, m.buffer, m.written); err != nil {
-		return s.writeFailed(err)
+		return s.latch.WriteError(err)
 	}
 	vfs.Flush(m.out, m.written, int64(len(m.buffer)))
 	m.written += int64(len(m.buffer))
@@ -357,10 +360,10 @@ func (m *merge) finish() (*file, error) {
 		return nil, err
 	}
 	if err := m.out.Truncate(m.end.Offset); err != nil {
-		return nil, s.writeFailed(err)
+		return nil, s.latch.WriteError(err)
 	}
 	if err := m.out.Datasync(); err != nil {
-		return nil, s.syncFailed(err)
+		return nil, s.latch.SyncError(err)
 	}
 	// The log was here at the end of the run, whatever of it is left.
 	m.end.Seq = m.run[len(m.run)-1].end.Seq
@@ -369,8 +372,8 @@ func (m *merge) finish() (*file, error) {
 	hint := m.hint.Encode(m.id, m.header.Salt, m.end, s.syncer.Durable())
 	f.hintBytes.Store(segment.HintSize(hint))
 	// It syncs the directory, and so the name of the new file too.
-	if err := fsync.Publish(s.dir, segment.HintName(m.id), hint, m.pacer.pause); err != nil {
-		return nil, s.writeFailed(err)
+	if err := fsync.Publish(s.dir, segment.HintName(m.id), hint, m.pacer.Pause); err != nil {
+		return nil, s.latch.WriteError(err)
 	}
 	if m.cold {
 		vfs.Evict(m.out)
@@ -404,7 +407,7 @@ func (m *merge) findShadows() error {
 			return unreadable(f, f.dataStart, err)
 		}
 		all = append(all, found...)
-		if err := m.pacer.work(f.hintBytes.Load()); err != nil {
+		if err := m.pacer.Work(f.hintBytes.Load()); err != nil {
 			return err
 		}
 	}
@@ -429,7 +432,7 @@ func (m *merge) findShadows() error {
 // shadowsOf finds those of the i-th file of the run.
 func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error) {
 	s := m.store
-	err = m.store.withHint(f, m.pacer.pause, func(hint *fileHint) error {
+	err = m.store.withHint(f, m.pacer.Pause, func(hint *fileHint) error {
 		found = nil
 		for e, err := range hint.Entries() {
 			if err != nil {
@@ -458,7 +461,7 @@ func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error
 // others. A file with ranges that cannot be read may hold any key.
 func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
 	damaged := false
-	err = m.store.withHint(f, m.pacer.pause, func(hint *fileHint) error {
+	err = m.store.withHint(f, m.pacer.Pause, func(hint *fileHint) error {
 		rest, damaged = nil, len(hint.Damages()) > 0
 		left := shadows
 		for e, err := range hint.Entries() {
@@ -488,5 +491,5 @@ func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
 		}
 		return nil, nil
 	}
-	return rest, m.pacer.work(f.hintBytes.Load())
+	return rest, m.pacer.Work(f.hintBytes.Load())
 }

@@ -1,14 +1,17 @@
 package mmapkv
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"slices"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -25,7 +28,7 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
-	if err := s.refuseNewer(m, names); err != nil {
+	if err := listing.RefuseNewer(s.dir.OpenReadOnly, names, m); err != nil {
 		return err
 	}
 	m.NextID = firstFreeID(m.NextID, names)
@@ -37,7 +40,9 @@ func (s *Store) recover() error {
 	s.lastGiven.Store(m.LastSeq)
 	s.recovery.Clean = m.Clean
 
-	s.reserve.held = slices.Contains(names, segment.ReserveName)
+	if slices.Contains(names, segment.ReserveName) {
+		s.reserve.Found()
+	}
 	if err := s.openFiles(m); err != nil {
 		return err
 	}
@@ -60,7 +65,7 @@ func (s *Store) recover() error {
 		if err := s.removeOrphans(); err != nil {
 			return err
 		}
-		if err := s.reserve.hold(); err != nil && !isFull(err) {
+		if err := s.reserve.Hold(); err != nil && !errno.OutOfSpace(err) {
 			return err
 		}
 	}
@@ -75,8 +80,8 @@ func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return m, err
 	}
-	if reason := whyNoManifest(names); reason != "" {
-		return nil, refused(&CorruptError{File: segment.ManifestName, Reason: reason})
+	if reason := listing.WhyNoManifest(names); reason != "" {
+		return nil, failure.Refused(failure.Damage{File: segment.ManifestName, Reason: reason})
 	}
 	if s.options.ReadOnly {
 		return nil, fmt.Errorf("mmapkv: there is no store: %w", err)
@@ -97,65 +102,30 @@ func (s *Store) readManifest(names []string) (*segment.Manifest, error) {
 // parseManifestFile reads the manifest; fs.ErrNotExist when there is none. What the disk
 // refuses to read of it may be in its other half.
 func (s *Store) parseManifestFile() (m *segment.Manifest, err error) {
-	f, _, err := openBounded(s.dir, segment.ManifestName, segment.MaxManifestSize)
+	f, _, err := patient.OpenBounded(s.dir, segment.ManifestName, segment.MaxManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return new(segment.Manifest), err
 	}
 	if err != nil {
-		return nil, unusable(segment.ManifestName, err)
+		return nil, failure.Unusable(segment.ManifestName, err)
 	}
 	defer f.Close()
-	r := checkReader{file: f, pacer: &pacer{ctx: context.Background()}}
-	content, err := r.readAll(segment.MaxManifestSize)
+	r := patient.Reader{File: f, Before: func(int64) error { return nil }}
+	content, err := r.Content(segment.MaxManifestSize)
 	if err != nil {
-		return nil, unusable(segment.ManifestName, err)
+		return nil, failure.Unusable(segment.ManifestName, err)
 	}
 	m, err = segment.ParseManifest(content)
 	switch {
 	case errors.Is(err, segment.ErrVersion):
 		return nil, fmt.Errorf("%w: %s: %w", ErrVersion, segment.ManifestName, err)
 	case err != nil:
-		return nil, refused(&CorruptError{File: segment.ManifestName, Offset: r.refusedFrom, Reason: r.why(r.refusedFrom, 1, err.Error())})
-	case r.refused != nil:
-		s.noteDamage(segment.ManifestName, r.refusedFrom, r.refused.Error())
+		return nil, failure.Refused(failure.Damage{File: segment.ManifestName, Offset: r.RefusedFrom, Reason: r.Why(r.RefusedFrom, 1, err.Error())})
+	case r.Refused != nil:
+		s.noteDamage(segment.ManifestName, r.RefusedFrom, r.Refused.Error())
 	}
 	return m, nil
 }
-
-// whyNoManifest says what is wrong with a directory that has no manifest and these
-// files; "" when none of them has held data.
-func whyNoManifest(names []string) string {
-	for _, name := range names {
-		_, kind, ours := segment.ParseFileName(name)
-		switch {
-		case !ours || kind != segment.SegmentFile && kind != segment.HintFile:
-		case unfinished(names):
-			return salvageUnfinished
-		case kind == segment.HintFile:
-			return "it is missing, but there are hints of segments, such as " + name
-		default:
-			return "it is missing, but there are segments, such as " + name
-		}
-	}
-	return ""
-}
-
-// openBounded opens a file to read, unless it is longer than most: a longer one is
-// damaged, may have holes, and want more memory than it takes on the disk.
-func openBounded(dir vfs.Dir, name string, most int64) (f vfs.File, size int64, err error) {
-	if f, err = dir.OpenReadOnly(name); err != nil {
-		return nil, 0, err
-	}
-	if size, err = f.Size(); err == nil && size > most {
-		err = fmt.Errorf("%w: %s has %d bytes, and never more than %d", errTooLong, name, size, most)
-	}
-	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
-	}
-	return f, size, nil
-}
-
-var errTooLong = errors.New("mmapkv: a file is too long")
 
 // openFiles opens every file that the manifest names.
 func (s *Store) openFiles(m *segment.Manifest) error {
@@ -180,18 +150,18 @@ func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
 	}
 	handle, err := open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, refused(&CorruptError{File: name, Reason: "the manifest names it, and it is missing"})
+		return nil, failure.Refused(failure.Damage{File: name, Reason: "the manifest names it, and it is missing"})
 	}
 	if err != nil {
 		return nil, err
 	}
-	size, header, err := inspect(handle, info)
+	size, header, err := listing.Inspect(handle, info)
 	if err != nil {
 		err = errors.Join(err, handle.Close())
 		if errors.Is(err, segment.ErrVersion) {
 			return nil, fmt.Errorf("%w: %s: %w", ErrVersion, name, err)
 		}
-		return nil, unusable(name, err)
+		return nil, failure.Unusable(name, err)
 	}
 	f := &file{dataStart: header.Size(), capacity: s.options.SegmentSize}
 	mapped := size
@@ -218,23 +188,6 @@ func (s *Store) openFile(info segment.SegmentInfo, known bool) (*file, error) {
 		f.ended = !known || size != info.End.Offset || info.End.Seq != s.lastGiven.Load()
 	}
 	return f, nil
-}
-
-// inspect checks that a file is the one that the manifest means.
-func inspect(handle vfs.File, info segment.SegmentInfo) (size int64, header segment.Header, err error) {
-	if size, err = handle.Size(); err != nil {
-		return 0, header, err
-	}
-	if size > segment.MaxFileSize {
-		return 0, header, fmt.Errorf("%w: it has %d bytes", errTooLong, size)
-	}
-	if header, err = segment.ReadHeader(handle, size); err != nil {
-		return 0, header, err
-	}
-	if header.ID != info.ID || header.Salt != info.Salt || header.Kind != info.Kind {
-		return 0, header, errors.New("its header is that of another file")
-	}
-	return size, header, nil
 }
 
 // continueLog makes the tail go on where the files end.

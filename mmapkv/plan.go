@@ -1,6 +1,7 @@
 package mmapkv
 
 import (
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -74,7 +75,7 @@ func (s *Store) bestRun() []*file {
 				continue
 			}
 			// What a file takes beside its records is had back too.
-			score := float64(garbage+int64(n-1)*blockSize) / float64(live+blockSize)
+			score := float64(garbage+int64(n-1)*vfs.BlockSize) / float64(live+vfs.BlockSize)
 			if score > bestScore {
 				best, bestScore = run, score
 			}
@@ -82,9 +83,6 @@ func (s *Store) bestRun() []*file {
 	}
 	return filesOf(best)
 }
-
-// blockSize is about what a file takes on disk beside its content, in bytes.
-const blockSize = 4 << 10
 
 // worthwhile says whether the background compacts a run.
 func (s *Store) worthwhile(run []candidate, size, garbage int64, pressed bool) bool {

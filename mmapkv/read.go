@@ -8,6 +8,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/bulk"
 	"github.com/mmapkv/mmapkv/internal/guard"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -99,7 +100,7 @@ func (f *found) isFault(recovered any, err *error) bool {
 }
 
 func (f *file) corrupt(offset int64, reason string) error {
-	return &CorruptError{File: segment.FileName(f.ID), Offset: offset, Reason: reason}
+	return failure.Corrupt(failure.Damage{File: segment.FileName(f.ID), Offset: offset, Reason: reason})
 }
 
 // Get returns a copy of the key's value that the caller owns, not nil even when
@@ -294,7 +295,7 @@ func (s *Store) search(keys *index.KeyDir, hash uint64, key []byte, f *found, ch
 			return errExpired
 		}
 		if checkValue && !f.record.ValueOK() {
-			return f.file.corrupt(loc.Offset(), "the value does not match its checksum")
+			return f.file.corrupt(loc.Offset(), failure.BadValue)
 		}
 		return nil
 	}

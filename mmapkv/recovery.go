@@ -5,7 +5,10 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -67,7 +70,7 @@ func (s *Store) scanUnsealed(f *file) (*unsealedFile, error) {
 		u.hint.Add(e)
 	})
 	if err != nil {
-		return nil, unusable(segment.FileName(f.ID), fmt.Errorf("scanning it: %w", err))
+		return nil, failure.Unusable(segment.FileName(f.ID), fmt.Errorf("scanning it: %w", err))
 	}
 	s.syncer.MarkDurable(u.found.watermark)
 	s.recovery.RecordsScanned += u.found.count
@@ -81,7 +84,7 @@ func (s *Store) decide(files []*unsealedFile, sealedSeq uint64) {
 		found[i] = u.found
 	}
 	parts := replayFiles(found, sealedSeq, s.syncer.Durable(), func(i int, r replay.Record) {
-		s.noteDamage(segment.FileName(files[i].ID), r.Offset, badValue)
+		s.noteDamage(segment.FileName(files[i].ID), r.Offset, failure.BadValue)
 	})
 	for i, part := range parts {
 		files[i].counts = part
@@ -113,14 +116,14 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 		return err
 	}
 	copies, err := s.copyUnsynced(files, reached)
-	if isFull(err) {
+	if errno.OutOfSpace(err) {
 		// What a crash left unlisted, such as half of a long value, may fill the disk.
 		if err := s.removeOrphans(); err != nil {
 			return err
 		}
 		copies, err = s.copyUnsynced(files, reached)
 	}
-	for isFull(err) && (s.reserve.give(newFileRoom, s.reserve.manifestRoom()/2) || s.reserve.giveFile(0)) {
+	for errno.OutOfSpace(err) && (s.reserve.Give(reserve.NewFileRoom, s.reserve.ManifestRoom()/2) || s.reserve.GiveFile(0)) {
 		copies, err = s.copyUnsynced(files, reached)
 	}
 	if err != nil {
@@ -247,5 +250,36 @@ func (s *Store) adopt(files, kept []*unsealedFile, copies []*file) error {
 			f.active = nil
 		}
 	}
+	return nil
+}
+
+// announceCopies commits, before recovery writes the first copy, that the numbers of
+// all records that were found are given, and the ids that the copies may get. Whatever
+// a crash then leaves of the copies is known: they count only once they are listed.
+func (s *Store) announceCopies(files []*unsealedFile) error {
+	if !slices.ContainsFunc(files, func(u *unsealedFile) bool { return u.counts.Synced < u.counts.Records }) {
+		return nil // there is nothing to copy
+	}
+	first := s.manifest.current.NextID // nobody else is there yet
+	announce := func() error {
+		return s.edit(true, func(m *segment.Manifest) error {
+			m.NextID = min(m.NextID+mostUnlisted, segment.MaxNextID)
+			return nil
+		})
+	}
+	err := announce()
+	if errno.OutOfSpace(err) {
+		if err := s.removeOrphans(); err != nil {
+			return err
+		}
+		err = announce()
+	}
+	if err != nil {
+		return err
+	}
+	// The copies get the next ids, and those that they do not use are still free.
+	s.manifest.mu.Lock()
+	defer s.manifest.mu.Unlock()
+	s.manifest.current.NextID = first
 	return nil
 }

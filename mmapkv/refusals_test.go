@@ -149,15 +149,15 @@ func TestSizeOfAnUnreadableRecordIsNotKnown(t *testing.T) {
 func TestReserveThatCannotBeCut(t *testing.T) {
 	s, disk := onFaulty(t, tiny(), inject.Seams{Manual: true})
 	disk.Fail(fails(syscall.EIO, segment.ReserveName, errorfs.Truncate))
-	if s.reserve.give(1, 0) {
+	if s.reserve.Give(1, 0) {
 		t.Error("the reserve gives room that it keeps")
 	}
 	disk.Heal()
-	if !s.reserve.give(1, 0) {
+	if !s.reserve.Give(1, 0) {
 		t.Error("the reserve gives nothing")
 	}
 	fill(t, s, 0, 25, 100)
-	s.reserve.known = false
+	s.reserve.Known = false
 	disk.Fail(fails(syscall.EMFILE, segment.ReserveName, errorfs.Open))
 	if did, err := s.stepPrepare(); did || !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("preparing a file: %v, %v", did, err)
@@ -322,7 +322,7 @@ func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
 	cancel()
 	for what, done := range map[string]int64{"in the run": 0, "in what is older": -files[1].hintBytes.Load()} {
 		pacer, end := s.newPacer(ctx)
-		pacer.looked = done
+		pacer.Looked = done
 		m := merge{store: s, pacer: pacer, run: files[1:], older: files[:1]}
 		if err := m.findShadows(); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled %s: %v", what, err)

@@ -3,6 +3,7 @@ package mmapkv
 import (
 	"slices"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -102,11 +103,11 @@ func (s *Store) prepareLocked(capacity int64, mayReserve bool) error {
 	} else {
 		var err error
 		f, err = s.createFile(capacity)
-		for tried := 0; mayReserve && isFull(err) && s.reserve.release(tried); tried++ {
+		for tried := 0; mayReserve && errno.OutOfSpace(err) && s.reserve.Release(tried); tried++ {
 			f, err = s.createFile(capacity)
 		}
 		if err != nil {
-			return s.writeFailed(err)
+			return s.latch.WriteError(err)
 		}
 		if err := s.syncNewFile(f); err != nil {
 			f.Retire()
@@ -146,10 +147,10 @@ func (s *Store) sealOldestLocked(most int, mayReserve bool) (did bool, err error
 func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 	defer region("seal").End()
 	if err := s.syncer.SyncTo(end.Seq); err != nil {
-		return s.syncFailed(err)
+		return s.latch.SyncError(err)
 	}
 	if err := f.active.Trim(); err != nil {
-		return s.writeFailed(err)
+		return s.latch.WriteError(err)
 	}
 	if err := s.writeHint(f, end); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -185,7 +186,7 @@ func (s *salvage) readManifest(names []string) error {
 	if !ours {
 		return fmt.Errorf("mmapkv: there is no store: %w", &fs.PathError{Op: "open", Path: s.from, Err: fs.ErrNotExist})
 	}
-	s.report.Unfinished = unfinished(names)
+	s.report.Unfinished = listing.Unfinished(names)
 	if s.IgnoreManifest {
 		return nil
 	}
@@ -199,7 +200,7 @@ func (s *salvage) readManifest(names []string) error {
 	case refusesUs(err):
 		return err
 	case errors.Is(err, fs.ErrNotExist) && s.report.Unfinished:
-		err = errors.New(salvageUnfinished)
+		err = errors.New(listing.UnfinishedReason)
 	case errors.Is(err, fs.ErrNotExist):
 		err = errors.New("it is missing")
 	}
@@ -220,12 +221,12 @@ func (s *salvage) readManifest(names []string) error {
 // that are newer.
 func (s *salvage) checkManifest(names []string) error {
 	open := func(name string) (vfs.File, error) { return s.open(name) }
-	newer, err := findNewer(open, names, s.manifest)
+	newer, err := listing.FindNewer(open, names, s.manifest)
 	if refusesUs(err) {
 		return err
 	}
 	if len(newer) > 0 {
-		return errors.New(olderManifest(newer, s.manifest))
+		return errors.New(listing.OlderManifest(newer, s.manifest))
 	}
 	return nil // what cannot be read is told where it is needed
 }

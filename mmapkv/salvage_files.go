@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -164,7 +165,7 @@ func (s *salvage) begin(in *source, c *foundFile) {
 
 // endLog finds how far the log goes in the unsealed files.
 func (s *salvage) endLog(unsealed []*source) error {
-	files := make([]*patientFile, len(unsealed))
+	files := make([]*patient.Reader, len(unsealed))
 	for i, in := range unsealed {
 		f, err := s.open(in.name)
 		if err != nil {

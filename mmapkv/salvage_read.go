@@ -9,7 +9,7 @@ import (
 	"sort"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
-	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -74,7 +74,7 @@ func (s *salvage) scan(in *source) error {
 		s.take(in, e)
 		s.showProgress(s.scanned + in.reached)
 	}
-	in.refused = f.refused
+	in.refused = f.Refused
 	s.scanned += in.size
 	if !in.known && in.headless && in.reached == 0 {
 		in.bad = []segment.Damage{{Offset: 0, Length: in.end}}
@@ -171,7 +171,7 @@ func (in *source) isBad(offset int64) bool {
 
 // forgiveZeros takes the zeros at the end of a file out of what is bad: room that
 // was never written to. What the hint covers was.
-func (in *source) forgiveZeros(f *patientFile) error {
+func (in *source) forgiveZeros(f *patient.Reader) error {
 	n := len(in.bad)
 	if n == 0 || in.bad[n-1].Offset+in.bad[n-1].Length != in.end {
 		return nil
@@ -235,72 +235,27 @@ func (in *source) load(f io.ReaderAt, r *segment.Record, buffer []byte, offset i
 	return buffer, nil
 }
 
-// patientFile gives zeros for what the disk does not give back, so that the rest
-// is found. It gives nothing once the context has ended.
-type patientFile struct {
-	vfs.File
-	ctx     context.Context
-	refused error // the first
-}
-
-func (s *salvage) open(name string) (*patientFile, error) {
+// open opens a file. Reads of it give nothing once the context has ended.
+func (s *salvage) open(name string) (*patient.Reader, error) {
 	f, err := s.dir.OpenReadOnly(name)
 	if err != nil {
 		return nil, err
 	}
-	return &patientFile{File: f, ctx: s.ctx}, nil
+	return &patient.Reader{File: f, Before: func(int64) error { return s.ctx.Err() }, AnyError: true}, nil
 }
 
-// diskBlock is how much is read at a time where not all can be.
-const diskBlock = 4 << 10
-
-func (f *patientFile) ReadAt(p []byte, offset int64) (int, error) {
-	if err := f.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := f.File.ReadAt(p, offset)
-	if err == nil || errors.Is(err, io.EOF) {
-		return n, err
-	}
-	f.refused = cmp.Or(f.refused, err)
-	size, err := f.Size()
-	if err != nil {
-		return 0, err
-	}
-	there := int(max(min(int64(len(p)), size-offset), 0))
-	for at := 0; at < there; {
-		piece := p[at:min(at+diskBlock-int((offset+int64(at))%diskBlock), there)]
-		if n, err := f.File.ReadAt(piece, offset+int64(at)); err != nil {
-			clear(piece[n:])
-		}
-		at += len(piece)
-	}
-	if there < len(p) {
-		return there, io.EOF
-	}
-	return there, nil
-}
-
-// content reads a small file. One that has more than most bytes is none of ours.
-func (s *salvage) content(name string, most int64) ([]byte, error) {
+// content reads a small file, of at most max bytes.
+func (s *salvage) content(name string, max int64) ([]byte, error) {
 	f, err := s.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
+	content, err := f.Content(max + 1)
+	if int64(len(content)) > max {
+		return nil, patient.ErrTooLong
 	}
-	if size > most {
-		return nil, errors.New("it is too large")
-	}
-	content := make([]byte, size)
-	n, err := f.ReadAt(content, 0)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return content[:n], err
+	return content, err
 }
 
 // refusesUs says whether an error is not the disk's or the store's fault, and

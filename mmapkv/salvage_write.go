@@ -11,6 +11,8 @@ import (
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -128,7 +130,7 @@ func (s *salvage) finish(to string) error {
 	if err != nil {
 		return err
 	}
-	err = dir.Rename(unfinishedManifest, segment.ManifestName)
+	err = dir.Rename(listing.UnfinishedManifest, segment.ManifestName)
 	if err == nil {
 		err = dir.Sync()
 	}
@@ -148,25 +150,11 @@ func (s *salvage) discard(to string) error {
 	slices.Reverse(names) // a manifest goes before the segments
 	for _, name := range names {
 		_, kind, ours := segment.ParseFileName(name)
-		if name == unfinishedManifest || ours && kind != segment.LockFile {
+		if name == listing.UnfinishedManifest || ours && kind != segment.LockFile {
 			err = errors.Join(err, dir.Remove(name))
 		}
 	}
 	return errors.Join(err, dir.Close())
-}
-
-// unfinishedManifest is what the manifest of a store is called that is not yet
-// complete.
-const unfinishedManifest = segment.ManifestName + ".unfinished"
-
-// salvageUnfinished is why a manifest is missing where there is an unfinished one.
-const salvageUnfinished = "it is missing, since a salvage into this directory did not come to its end; " +
-	"what that has read is as it was, and has more"
-
-// unfinished says whether a directory with these files is a new store that was not
-// completed.
-func unfinished(names []string) bool {
-	return slices.Contains(names, unfinishedManifest) && !slices.Contains(names, segment.ManifestName)
 }
 
 // unfinishedFS has in one directory another name for the manifest.
@@ -199,7 +187,7 @@ func (d unfinishedDir) Rename(oldName, newName string) error {
 
 func unfinishedName(name string) string {
 	if name == segment.ManifestName {
-		return unfinishedManifest
+		return listing.UnfinishedManifest
 	}
 	return name
 }
@@ -207,7 +195,7 @@ func unfinishedName(name string) string {
 // copyTo reads the records and hands them on.
 func (s *salvage) copyTo(list []version, put func(key, value []byte, expiry int64) error) error {
 	var in *source
-	var f *patientFile
+	var f *patient.Reader
 	defer func() {
 		if f != nil {
 			_ = f.Close() // nothing was written to it

@@ -8,6 +8,8 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -115,7 +117,7 @@ func (s *Store) stepScrub() (did bool, err error) {
 	if err := s.scrubFile(f, before, pacer); err != nil {
 		return true, err
 	}
-	return true, pacer.keepBudget() // also for a file too small to have asked for it
+	return true, pacer.KeepBudget() // also for a file too small to have asked for it
 }
 
 // nextToScrub is the sealed file behind the last one that was read, and the number
@@ -139,17 +141,17 @@ func (s *Store) nextToScrub() (f *file, before uint64) {
 
 // scrubFile checks the records of a sealed file. What a compaction has replaced
 // meanwhile it has checked as well, so that nothing is told of it.
-func (s *Store) scrubFile(f *file, before uint64, pacer *pacer) error {
+func (s *Store) scrubFile(f *file, before uint64, pacer *pace.Pacer) error {
 	cold := vfs.Resident(f.File(), f.end.Offset) < coldPart
 	read := int64(0)
 	c := recordCheck{
-		reader: &checkReader{file: f.File(), pacer: pacer, reached: func(offset int64) {
+		reader: &patient.Reader{File: f.File(), Before: pacer.Work, Reached: func(offset int64) {
 			if offset > read {
 				s.scrubs.read(offset - read)
 				read = offset
 			}
 		}},
-		name: segment.FileName(f.ID), dataStart: f.dataStart, size: f.end.Offset, after: before,
+		pacer: pacer, name: segment.FileName(f.ID), dataStart: f.dataStart, size: f.end.Offset, after: before,
 		info: segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end},
 		found: func(d Damage) {
 			if !f.dropped.Load() {

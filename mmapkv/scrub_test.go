@@ -15,6 +15,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -91,7 +92,7 @@ func TestScrubFindsDamage(t *testing.T) {
 	}
 	want := []CorruptError{
 		{File: segment.FileName(list[1].ID), Offset: range1.Offset, Reason: badRecord},
-		{File: segment.FileName(list[2].ID), Offset: value2.Offset, Reason: badValue},
+		{File: segment.FileName(list[2].ID), Offset: value2.Offset, Reason: failure.BadValue},
 	}
 	waitFor(t, "events, which come from a goroutine of their own", func() bool { return len(seen.get()) >= len(want) })
 	if got := seen.get(); fmt.Sprint(got) != fmt.Sprint(want) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -77,14 +78,11 @@ func (p *space) promise(run []*file) {
 	p.promised = bytes
 }
 
-// onDisk rounds a length up to what a file system gives a file of it.
-func onDisk(bytes int64) int64 { return (bytes + blockSize - 1) &^ (blockSize - 1) }
-
 // spaceUse is what the store takes on disk now, and what of it is alive. Files are
 // not rounded up to blocks: compaction could do nothing about that.
 func (s *Store) spaceUse() (used, live int64) {
 	s.space.mu.Lock()
-	used = s.space.promised + s.space.coming + reserveSize
+	used = s.space.promised + s.space.coming + reserve.Size
 	s.space.mu.Unlock()
 	s.files.mu.Lock()
 	defer s.files.mu.Unlock()

@@ -121,7 +121,7 @@ func (s *Store) Stats() Stats {
 		IndexBytes: l.keys.Bytes(),
 		Recovery:   s.recovery,
 		WriteStall: time.Duration(s.stalled.Load()),
-		Err:        s.failed(),
+		Err:        s.latch.Err(),
 
 		HeldBytes:     s.space.held(),
 		Compaction:    s.compactions.get(),

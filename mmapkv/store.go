@@ -17,6 +17,10 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -42,6 +46,7 @@ type Store struct {
 
 	group  *fsync.Group[*write]
 	syncer *fsync.Syncer
+	latch  *failure.Latch
 	tail   tail // guarded by leadership of group
 	shut   bool // guarded by leadership of group: no write follows
 
@@ -57,11 +62,11 @@ type Store struct {
 
 	// maintenance guards prepared, spare and sealing.
 	maintenance rank.Mutex[rank.Maintenance]
-	sealing     pacer        // what sealing keeps pace with
+	sealing     pace.Pacer   // what sealing keeps pace with
 	sealWaiters atomic.Int32 // writers who wait for sealing to end
 	prepared    *file        // listed, and the next tail
 	spare       *file        // prepared once, then displaced by a long value's file
-	reserve     reserve
+	reserve     *reserve.Reserve
 
 	compacting     chan struct{} // holds one token while somebody compacts
 	liftBudget     chan struct{} // holds one token when a delete waits for that on a full disk
@@ -70,7 +75,7 @@ type Store struct {
 	scrubs         scrubs
 	events         *notifier
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
-	expiry         expiry
+	sweeper        sweeper
 	wakePopulate   chan struct{} // holds one token when populate has
 	populateAll    atomic.Bool   // and looks at all files
 
@@ -102,15 +107,16 @@ func newStore(options Options) *Store {
 		liftBudget:     make(chan struct{}, 1),
 		wakeCompaction: make(chan struct{}, 1),
 		wakePopulate:   make(chan struct{}, 1),
-		expiry:         expiry{wake: make(chan struct{}, 1)},
+		sweeper:        sweeper{wake: make(chan struct{}, 1)},
 		events:         newNotifier(options.Events, options.Logger),
 	}
 	s.files.keys = options.newIndex(options.ExpectedKeys)
 	s.files.live = &s.live
-	s.expiry.due.Store(never)
+	s.sweeper.due.Store(expiry.Never)
 	s.group = fsync.NewGroup(s.commit)
 	s.group.SetLinger(s.always)
 	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
+	s.latch = failure.NewLatch(s.syncer, s.events.failed)
 	return s
 }
 
@@ -194,13 +200,13 @@ func (s *Store) enterDir(path string) (err error) {
 	if s.dir, err = fsys.OpenDir(path); err != nil {
 		return err
 	}
+	s.reserve = reserve.New(s.dir)
 	if s.lock, err = s.takeLock(); err != nil {
 		return errors.Join(err, s.dir.Close())
 	}
 	if !s.options.ReadOnly {
 		s.lockName = nameOf(s.dir, segment.LockName)
 	}
-	s.reserve.dir = s.dir
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -39,7 +40,7 @@ func TestIsNewer(t *testing.T) {
 		{"merged of a file that is not sealed yet", segment.Header{ID: 9, Kind: segment.Merged, Replaces: []segment.ID{3, 5}}, 0, true},
 		{"merged of a file that is not known", segment.Header{ID: 9, Kind: segment.Merged, Replaces: []segment.ID{3, 8}}, 0, true},
 	} {
-		if got := isNewer(m, c.h, c.seq); got != c.newer {
+		if got := listing.IsNewer(m, c.h, c.seq); got != c.newer {
 			t.Errorf("%s: newer %v", c.what, got)
 		}
 	}
@@ -87,7 +88,7 @@ func TestLeftoversOfCrashesGo(t *testing.T) {
 			stray(t, dir, h, recordAt(h, m.SealedSeq, 10))
 		},
 		"a long value without its header": func(t *testing.T, dir string, m *segment.Manifest, h segment.Header) {
-			stray(t, dir, h, append(make([]byte, 100), noise(1, 2*firstRecords)...))
+			stray(t, dir, h, append(make([]byte, 100), noise(1, 2*listing.FirstRecords)...))
 		},
 		"blocks of a listed file": func(t *testing.T, dir string, m *segment.Manifest, h segment.Header) {
 			replaceBytes(t, dir, segment.FileName(h.ID), bytesOf(t, dir, segment.FileName(m.Segments[len(m.Segments)-1].ID)))
@@ -125,7 +126,7 @@ func TestNewerDataIsNamed(t *testing.T) {
 			return stray(t, dir, h, recordAt(h, m.LastSeq+1, 10))
 		},
 		"a long value": func(t *testing.T, dir string, m *segment.Manifest, h segment.Header) string {
-			return stray(t, dir, h, recordAt(h, m.LastSeq+1, 3*firstRecords))
+			return stray(t, dir, h, recordAt(h, m.LastSeq+1, 3*listing.FirstRecords))
 		},
 		"a record in a file whose header is damaged": func(t *testing.T, dir string, m *segment.Manifest, h segment.Header) string {
 			name := stray(t, dir, h, recordAt(h, m.LastSeq+1, 10))
@@ -179,12 +180,12 @@ func containsAll(text string, parts ...string) bool {
 
 func TestManyNewerFilesAreCounted(t *testing.T) {
 	dir, m := strayStore(t)
-	for i := range segment.ID(mostNamed + 5) {
+	for i := range segment.ID(listing.MostNamed + 5) {
 		h := segment.Header{ID: m.NextID + i, Salt: uint64(i), Kind: segment.Log}
 		stray(t, dir, h, recordAt(h, m.LastSeq+1, 10))
 	}
 	_, err := Open(dir, byHand())
-	last := segment.FileName(m.NextID + mostNamed - 1)
+	last := segment.FileName(m.NextID + listing.MostNamed - 1)
 	if err == nil || !strings.Contains(err.Error(), last+" and 5 more") {
 		t.Errorf("Open: %v", err)
 	}

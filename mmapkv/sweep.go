@@ -3,16 +3,18 @@ package mmapkv
 import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
 // sweepBlocks is how many blocks next to each other are read at once.
-const sweepBlocks = lookBytes / expiryBlock
+const sweepBlocks = pace.LookBytes / expiry.Block
 
 // sweep is one sweep through what is due by now.
 type sweep struct {
 	store *Store
-	pacer *pacer
+	pacer *pace.Pacer
 	now   int64 // Unix milliseconds
 	heads segment.HeadWalker
 
@@ -28,26 +30,26 @@ type expiredRecord struct {
 }
 
 // file sweeps what is due of a file.
-func (w *sweep) file(f *file, t *expiries) (err error) {
-	t.first.Store(never)
-	next := int64(never)
-	for i := range t.firsts {
-		if err == nil && t.firsts[i].Load() <= w.now {
+func (w *sweep) file(f *file, t *expiry.Table) (err error) {
+	t.First.Store(expiry.Never)
+	next := int64(expiry.Never)
+	for i := range t.Firsts {
+		if err == nil && t.Firsts[i].Load() <= w.now {
 			err = w.chunk(f, t, int64(i))
 		}
-		next = min(next, t.firsts[i].Load())
+		next = min(next, t.Firsts[i].Load())
 	}
-	lower(&t.first, next)
+	expiry.Lower(&t.First, next)
 	return err
 }
 
 // chunk sweeps what is due of a chunk.
-func (w *sweep) chunk(f *file, t *expiries, i int64) (err error) {
-	t.firsts[i].Store(never)
-	next := int64(never)
-	chunk := t.chunk(i)
-	for block := 0; block < expiryBlocks; {
-		due := expiryEntry(chunk[block].Load()).due()
+func (w *sweep) chunk(f *file, t *expiry.Table, i int64) (err error) {
+	t.Firsts[i].Store(expiry.Never)
+	next := int64(expiry.Never)
+	chunk := t.Chunk(i)
+	for block := 0; block < expiry.ChunkBlocks; {
+		due := expiry.Entry(chunk[block].Load()).Due()
 		if err != nil || due > w.now {
 			next = min(next, due)
 			block++
@@ -55,25 +57,25 @@ func (w *sweep) chunk(f *file, t *expiries, i int64) (err error) {
 		}
 		// The entries are taken out before anything is read: what is added meanwhile is
 		// there behind this.
-		var entries [sweepBlocks]expiryEntry
+		var entries [sweepBlocks]expiry.Entry
 		n := 0
-		for first := block; n < sweepBlocks && block < expiryBlocks; n++ {
-			if n > 0 && expiryEntry(chunk[block].Load()).due() > w.now {
+		for first := block; n < sweepBlocks && block < expiry.ChunkBlocks; n++ {
+			if n > 0 && expiry.Entry(chunk[block].Load()).Due() > w.now {
 				break
 			}
-			entries[n] = expiryEntry(chunk[first+n].Swap(0))
+			entries[n] = expiry.Entry(chunk[first+n].Swap(0))
 			block++
 		}
-		from := (i*expiryBlocks + int64(block-n)) * expiryBlock
+		from := (i*expiry.ChunkBlocks + int64(block-n)) * expiry.Block
 		w.blocks(f, t, from, entries[:n])
-		err = w.pacer.work(int64(n) * expiryBlock)
+		err = w.pacer.Work(int64(n) * expiry.Block)
 	}
-	lower(&t.firsts[i], next)
+	expiry.Lower(&t.Firsts[i], next)
 	return err
 }
 
 // blocks sweeps blocks next to each other, of which the first begins at an offset.
-func (w *sweep) blocks(f *file, t *expiries, from int64, entries []expiryEntry) {
+func (w *sweep) blocks(f *file, t *expiry.Table, from int64, entries []expiry.Entry) {
 	w.expired = w.expired[:0]
 	w.read(f, t, from, entries)
 	w.takeOut(f)
@@ -81,29 +83,29 @@ func (w *sweep) blocks(f *file, t *expiries, from int64, entries []expiryEntry) 
 
 // read finds what has expired in blocks, and keeps in the table what will. Nothing
 // else of the sweep touches a file's descriptor.
-func (w *sweep) read(f *file, t *expiries, from int64, entries []expiryEntry) {
+func (w *sweep) read(f *file, t *expiry.Table, from int64, entries []expiry.Entry) {
 	if !f.Acquire() {
 		return // what is left of it is in another file, which has a table of its own
 	}
 	defer f.Release()
 	w.heads.Reset(f.File(), f.Salt, f.Limit())
-	end := from + int64(len(entries))*expiryBlock
+	end := from + int64(len(entries))*expiry.Block
 	for i, entry := range entries {
 		if entry == 0 {
 			continue
 		}
-		block := from + int64(i)*expiryBlock
-		failed, err := w.heads.Walk(block+entry.place(), block+expiryBlock, end, func(offset int64, r *segment.Record) {
+		block := from + int64(i)*expiry.Block
+		failed, err := w.heads.Walk(block+entry.Place(), block+expiry.Block, end, func(offset int64, r *segment.Record) {
 			w.record(f, t, offset, r)
 		})
 		if err != nil {
-			t.add(failed, w.now+sweepAgain)
+			t.Add(failed, w.now+sweepAgain)
 		}
 	}
 }
 
 // record looks at a record.
-func (w *sweep) record(f *file, t *expiries, offset int64, r *segment.Record) {
+func (w *sweep) record(f *file, t *expiry.Table, offset int64, r *segment.Record) {
 	if r.Flags&segment.Expires == 0 {
 		return
 	}
@@ -115,15 +117,15 @@ func (w *sweep) record(f *file, t *expiries, offset int64, r *segment.Record) {
 	case r.Expired(w.now):
 		w.expired = append(w.expired, expiredRecord{print, loc, r.Size, len(r.Key)})
 	default:
-		t.add(offset, r.Expiry)
+		t.Add(offset, r.Expiry)
 	}
 }
 
 // takeOut takes out of the index what was found.
 func (w *sweep) takeOut(f *file) {
 	s := w.store
-	s.expiry.sweeping.Lock()
-	defer s.expiry.sweeping.Unlock()
+	s.sweeper.sweeping.Lock()
+	defer s.sweeper.sweeping.Unlock()
 	swept := f.swept.Load()
 	for i := range w.expired {
 		r := &w.expired[i]
@@ -159,8 +161,8 @@ type sweptRecords struct {
 // the function that it returns is called.
 func (s *Store) watchSweep(files []*file) (stop func()) {
 	set := func(make func() *sweptRecords) {
-		s.expiry.sweeping.Lock() // one that is being taken out was so before
-		defer s.expiry.sweeping.Unlock()
+		s.sweeper.sweeping.Lock() // one that is being taken out was so before
+		defer s.sweeper.sweeping.Unlock()
 		for _, f := range files {
 			f.swept.Store(make())
 		}

@@ -32,7 +32,7 @@ func (s *Store) syncNewFile(f *file) error {
 		err = s.dir.Sync()
 	}
 	if err != nil {
-		return s.syncFailed(err)
+		return s.latch.SyncError(err)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -113,7 +115,7 @@ func (v *verifier) openTail() (files []*tailFile, changed bool, err error) {
 
 // readFirst finds what the first record says of the file before.
 func (t *tailFile) readFirst(v *verifier) error {
-	e, err := segment.NewScanner(&checkReader{file: t.File, pacer: v.pacer}, t.salt, t.known.DataStart, t.known.Size).Next()
+	e, err := segment.NewScanner(&patient.Reader{File: t.File, Before: v.pacer.Work}, t.salt, t.known.DataStart, t.known.Size).Next()
 	switch {
 	case err == nil && replay.Credible(&e, v.manifest.LastSeq):
 		t.known.HasFirst, t.known.Previous = true, e.Previous
@@ -160,9 +162,9 @@ func (c *tailCheck) walk(f *tailFile) error {
 			c.records++
 		}
 		if counts && !e.ValueOK {
-			c.damage(Damage{Kind: DamagedValue, File: f.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: badValue})
+			c.damage(Damage{Kind: DamagedValue, File: f.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: failure.BadValue})
 		}
-		v.pacer.rest(e.Size)
+		v.pacer.Rest(e.Size)
 	})
 	if err == nil {
 		c.lose(f, c.replay.EndFile())

@@ -14,6 +14,9 @@ import (
 	"github.com/mmapkv/mmapkv/internal/nap"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -54,7 +57,7 @@ func Verify(ctx context.Context, dir string, o *VerifyOptions) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	v := verifier{dir: opened, pacer: &pacer{ctx: ctx}, progress: options.Progress}
+	v := verifier{dir: opened, pacer: &pace.Pacer{Ctx: ctx}, progress: options.Progress}
 	err = v.run()
 	return v.report(), errors.Join(err, opened.Close())
 }
@@ -74,7 +77,7 @@ func (s *Store) Verify(ctx context.Context) (Report, error) {
 	if s.closed.Load() {
 		return Report{}, ErrClosed
 	}
-	ctx, done := ownContext(ctx)
+	ctx, done := pace.OwnContext(ctx)
 	defer done()
 	rank.Acquire[rank.InFlight]()
 	s.writing.Add(1) // Close waits for it as for a write
@@ -90,13 +93,13 @@ func (s *Store) Verify(ctx context.Context) (Report, error) {
 }
 
 // newQuietPacer makes what a check keeps pace with: it gives way to everybody.
-func (s *Store) newQuietPacer(ctx context.Context, budget int64) (p *pacer, done func()) {
-	p = &pacer{ctx: ctx, stop: s.stop, budget: budget, hurry: s.closed.Load, busy: s.beingWritten, began: time.Now()}
+func (s *Store) newQuietPacer(ctx context.Context, budget int64) (p *pace.Pacer, done func()) {
+	p = &pace.Pacer{Ctx: ctx, Stop: s.stop, Budget: budget, Hurry: s.closed.Load, Busy: s.beingWritten, Began: time.Now()}
 	if s.manual() {
 		return p, func() {}
 	}
-	p.napper = nap.New()
-	return p, p.napper.Close
+	p.Napper = nap.New()
+	return p, p.Napper.Close
 }
 
 // verifier is one run of Verify.
@@ -108,7 +111,7 @@ func (s *Store) newQuietPacer(ctx context.Context, budget int64) (p *pacer, done
 // watermark; only they have to be there.
 type verifier struct {
 	dir      vfs.Dir
-	pacer    *pacer
+	pacer    *pace.Pacer
 	progress func(done, total int64)
 	known    uint64 // all records up to this number can be read; 0: the manifest knows
 
@@ -139,7 +142,7 @@ func (v *verifier) report() Report {
 }
 
 func (v *verifier) run() error {
-	if err := v.pacer.cancelled(); err != nil {
+	if err := v.pacer.Cancelled(); err != nil {
 		return err
 	}
 	v.done, v.absent = map[segment.ID]bool{}, map[segment.ID]bool{}
@@ -171,7 +174,7 @@ func (v *verifier) withoutManifest(err error) error {
 	if namesErr != nil {
 		return namesErr
 	}
-	if reason := whyNoManifest(names); reason != "" {
+	if reason := listing.WhyNoManifest(names); reason != "" {
 		v.damage(Damage{Kind: DamagedManifest, File: segment.ManifestName, Reason: reason})
 		return nil
 	}
@@ -248,7 +251,7 @@ func (v *verifier) open(info segment.SegmentInfo) (f vfs.File, dataStart, size i
 	if err != nil {
 		return nil, 0, 0, errors.Join(err, f.Close())
 	}
-	_, header, err := inspect(f, info)
+	_, header, err := listing.Inspect(f, info)
 	if err == nil {
 		return f, header.Size(), size, nil
 	}
@@ -273,7 +276,7 @@ func (v *verifier) checkFile(info segment.SegmentInfo, before uint64) (err error
 		return err
 	}
 	c := recordCheck{
-		reader: v.reader(f), name: segment.FileName(info.ID), info: info, dataStart: dataStart, size: size,
+		reader: v.reader(f), pacer: v.pacer, name: segment.FileName(info.ID), info: info, dataStart: dataStart, size: size,
 		after: before, hint: hint, found: v.damage,
 	}
 	err = c.run()
@@ -288,8 +291,8 @@ func (v *verifier) checkFile(info segment.SegmentInfo, before uint64) (err error
 }
 
 // reader reads a file, and tells how far it is.
-func (v *verifier) reader(f vfs.File) *checkReader {
-	return &checkReader{file: f, pacer: v.pacer, reached: func(offset int64) {
+func (v *verifier) reader(f vfs.File) *patient.Reader {
+	return &patient.Reader{File: f, Before: v.pacer.Work, Reached: func(offset int64) {
 		v.reading = max(v.reading, offset)
 		v.tellProgress()
 	}}
@@ -319,8 +322,8 @@ func (v *verifier) readFile(name string, most int64) (content []byte, err error)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	r := checkReader{file: f, pacer: v.pacer}
-	return r.readAll(most)
+	r := patient.Reader{File: f, Before: v.pacer.Work}
+	return r.Content(most)
 }
 
 // readHint reads the hint of a file, nil if there is none to compare with.
@@ -373,13 +376,13 @@ func (v *verifier) findStrays() error {
 	}
 	for _, name := range names {
 		id, kind, ours := segment.ParseFileName(name)
-		switch i := slices.IndexFunc(newer, func(n newerFile) bool { return n.name == name }); {
+		switch i := slices.IndexFunc(newer, func(n listing.Newer) bool { return n.Name == name }); {
 		case i >= 0:
 			kind := NewerData
-			if newer[i].unread != nil {
+			if newer[i].Unread != nil {
 				kind = DamagedSegment
 			}
-			v.damage(Damage{Kind: kind, File: name, Offset: newer[i].offset, Reason: newer[i].reason(&v.manifest)})
+			v.damage(Damage{Kind: kind, File: name, Offset: newer[i].Offset, Reason: newer[i].Why(&v.manifest)})
 		case !ours:
 		case kind == segment.TemporaryFile, (kind == segment.SegmentFile || kind == segment.HintFile) && !listed[id]:
 			v.remark(name, "the manifest does not name it; a writer is about to use or to remove it, or the next open removes it")
@@ -391,19 +394,19 @@ func (v *verifier) findStrays() error {
 // findNewer finds the files that are newer than the manifest. A writer lists a file
 // before it writes the first record there; so what is found counts if the manifest,
 // read once more, is still the same.
-func (v *verifier) findNewer(names []string) (newer []newerFile, err error) {
+func (v *verifier) findNewer(names []string) (newer []listing.Newer, err error) {
 	for {
 		if err := v.load(); err != nil {
 			return nil, err
 		}
 		edit := v.manifest.Edit
 		open := func(name string) (vfs.File, error) {
-			if err := v.pacer.cancelled(); err != nil {
+			if err := v.pacer.Cancelled(); err != nil {
 				return nil, err
 			}
 			return v.dir.OpenReadOnly(name)
 		}
-		if newer, err = findNewer(open, names, &v.manifest); err != nil || len(newer) == 0 {
+		if newer, err = listing.FindNewer(open, names, &v.manifest); err != nil || len(newer) == 0 {
 			return nil, err
 		}
 		if err := v.load(); err != nil {

@@ -55,7 +55,7 @@ func (v *verifier) readManifest() (m *segment.Manifest, state segment.ManifestSt
 			return m, state, err
 		}
 		before = content
-		if err := v.pacer.cancelled(); err != nil {
+		if err := v.pacer.Cancelled(); err != nil {
 			return nil, state, err
 		}
 	}

@@ -100,7 +100,7 @@ func (s *Store) lookAtNames() {
 	err := s.checkNamesLocked()
 	s.manifest.mu.Unlock()
 	if err != nil {
-		_ = s.syncFailed(err) // every write says so from now on
+		_ = s.latch.SyncError(err) // every write says so from now on
 	}
 }
 
@@ -173,11 +173,11 @@ func (s *Store) noteManifestLocked() {
 
 // stepWatch is the watch for a test that takes the background's steps.
 func (s *Store) stepWatch() (did bool, err error) {
-	if s.options.ReadOnly || s.failed() != nil {
+	if s.options.ReadOnly || s.latch.Err() != nil {
 		return false, nil
 	}
 	s.lookAtNames()
-	return false, s.failed()
+	return false, s.latch.Err()
 }
 
 // wake puts a token into a channel that has room for one. It does not wait.

@@ -123,7 +123,7 @@ func TestStoreNoticesThatItsFilesAreGone(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.second()
-				waitFor(t, "the store to notice", func() bool { return s.failed() != nil })
+				waitFor(t, "the store to notice", func() bool { return s.latch.Err() != nil })
 				for what, err := range map[string]error{
 					"Put": s.Put([]byte("k"), nil), "Delete": s.Delete([]byte("absent")), "Sync": s.Sync(),
 					"Compact": s.Compact(t.Context()), "Stats": s.Stats().Err,
@@ -204,7 +204,7 @@ func TestStoreIsContentWithItsFiles(t *testing.T) {
 			name = filepath.Join(dir, "MANIFEST")
 		}
 		settle(s, c)
-		if err := s.failed(); err != nil {
+		if err := s.latch.Err(); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
@@ -233,7 +233,7 @@ func TestGlancesBesideWriters(t *testing.T) {
 	}
 	close(done)
 	group.Wait()
-	if err := s.failed(); err != nil {
+	if err := s.latch.Err(); err != nil {
 		t.Error(err)
 	}
 	wantFilled(t, s, 0, 2000, 100)

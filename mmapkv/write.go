@@ -11,6 +11,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/invariant"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -190,8 +191,8 @@ func (s *Store) Sync() error {
 		return err
 	}
 	defer s.leave()
-	if s.lookAtNames(); s.failed() != nil {
-		return s.failed()
+	if s.lookAtNames(); s.latch.Err() != nil {
+		return s.latch.Err()
 	}
 	return s.syncAll()
 }
@@ -199,7 +200,7 @@ func (s *Store) Sync() error {
 // syncAll makes durable what was acknowledged.
 func (s *Store) syncAll() error {
 	if err := s.syncer.SyncTo(s.acknowledged.Load()); err != nil {
-		return s.syncFailed(err)
+		return s.latch.SyncError(err)
 	}
 	return nil
 }
@@ -247,7 +248,7 @@ func (s *Store) writable() error {
 	if s.options.ReadOnly {
 		return ErrReadOnly
 	}
-	return s.failed()
+	return s.latch.Err()
 }
 
 // do commits a write together with others that come at the same time.
@@ -258,7 +259,7 @@ func (s *Store) do(w *write) error {
 		s.events.stalled(stalled)
 	}
 	if err != nil {
-		return s.syncFailed(err)
+		return s.latch.SyncError(err)
 	}
 	if s.space.full.Load() {
 		s.awaitRoom()
@@ -331,7 +332,7 @@ func (s *Store) commitSome(members []*write) int {
 		return 0
 	}
 	if err != nil {
-		return fail(members[:1], s.writeFailed(err))
+		return fail(members[:1], s.latch.WriteError(err))
 	}
 	start := s.tail.end.Offset
 	if err := s.appendTail(members[:n]); err != nil {
@@ -371,7 +372,7 @@ func (s *Store) beforeWrite(mayReserve bool) error {
 	if s.shut {
 		return ErrClosed
 	}
-	if err := s.failed(); err != nil {
+	if err := s.latch.Err(); err != nil {
 		return err
 	}
 	if s.tail.seq > maxWritableSeq {
@@ -395,7 +396,7 @@ func (s *Store) findRoom(w *write) error {
 	}
 	size := w.draft.EncodedSize(true, true)
 	err := s.rotate(size, w.deletes)
-	for w.deletes && lacksRoom(err) && s.makeRoom() {
+	for w.deletes && errno.DiskFull(err) && s.makeRoom() {
 		err = s.rotate(size, true)
 	}
 	return err
@@ -432,17 +433,17 @@ func (s *Store) reserveTail(size int64, mayReserve bool) error {
 	if end <= t.file.active.Allocated() {
 		return nil
 	}
-	err := s.reserve.hold()
-	if !isFull(err) {
+	err := s.reserve.Hold()
+	if !errno.OutOfSpace(err) {
 		err = t.file.active.Reserve(end, growthStep, t.file.capacity)
 	}
-	if mayReserve && isFull(err) {
+	if mayReserve && errno.OutOfSpace(err) {
 		err = s.reserveBlocks(end)
 	}
 	switch {
 	case err == nil:
 		s.events.spaceBack()
-	case isFull(err):
+	case errno.OutOfSpace(err):
 		s.events.spaceLow(err)
 	}
 	s.checkRoom()
@@ -452,13 +453,13 @@ func (s *Store) reserveTail(size int64, mayReserve bool) error {
 // reserveBlocks has the disk, which is full, grant the tail the blocks up to end.
 func (s *Store) reserveBlocks(end int64) error {
 	f := s.tail.file
-	most := min(onDisk(end), f.capacity)
+	most := min(vfs.OnDisk(end), f.capacity)
 	for {
-		err := f.active.Reserve(end, blockSize, most)
-		if !isFull(err) {
+		err := f.active.Reserve(end, vfs.BlockSize, most)
+		if !errno.OutOfSpace(err) {
 			return err
 		}
-		if !s.reserve.give(most-f.active.Allocated(), s.reserve.manifestRoom()) && !(lacksRoom(err) && s.makeRoom()) {
+		if !s.reserve.Give(most-f.active.Allocated(), s.reserve.ManifestRoom()) && !(errno.DiskFull(err) && s.makeRoom()) {
 			return err
 		}
 	}
@@ -532,7 +533,7 @@ func (s *Store) writeTail(data []byte) (written int, err error) {
 	active := s.tail.file.active
 	if s.always {
 		if err := active.Fill(int64(len(data))); err != nil {
-			return 0, s.writeFailed(err)
+			return 0, s.latch.WriteError(err)
 		}
 	}
 	written, err = active.Append(data)
@@ -540,7 +541,7 @@ func (s *Store) writeTail(data []byte) (written int, err error) {
 		if written > 0 {
 			err = s.cutTail(err)
 		}
-		return written, s.writeFailed(err)
+		return written, s.latch.WriteError(err)
 	}
 	return written, s.syncTail()
 }
@@ -559,7 +560,7 @@ func (s *Store) cutTail(cause error) error {
 	}
 	s.endTail()
 	if err != nil {
-		return s.syncFailed(errors.Join(cause, err))
+		return s.latch.SyncError(errors.Join(cause, err))
 	}
 	return cause
 }
@@ -578,7 +579,7 @@ func (s *Store) syncTail() error {
 	}
 	defer region("sync").End()
 	if err := s.tail.file.active.Sync(); err != nil {
-		return s.syncFailed(err)
+		return s.latch.SyncError(err)
 	}
 	s.syncer.MarkDurable(s.tail.seq)
 	return nil

@@ -9,9 +9,6 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// blockSize is the unit, in bytes, of what Reserve asks for when a whole step does not fit.
-const blockSize = 4 << 10
-
 // Active is the file being written, together with the Segment through which readers see it.
 // What must hold: End never moves back; all bytes before it are written; Limit <= End <=
 // Allocated. Active does not publish what it writes: the caller of Append calls SetLimit once
@@ -86,8 +83,8 @@ func (a *Active) Reserve(end, step, maxSize int64) error {
 	}
 	wanted := max(end, min(maxSize, growth(end, allocated, step)))
 	err := a.file.Allocate(wanted)
-	if err != nil && isFull(err) {
-		needed := max(end, min(maxSize, roundUp(end, blockSize)))
+	if err != nil && errno.OutOfSpace(err) {
+		needed := max(end, min(maxSize, vfs.OnDisk(end)))
 		if needed < wanted {
 			wanted, err = needed, a.file.Allocate(needed)
 		}
@@ -102,19 +99,11 @@ func (a *Active) Reserve(end, step, maxSize int64) error {
 
 // growth is the first of step, 2*step, 4*step … that is above allocated and at least end.
 func growth(end, allocated, step int64) int64 {
-	size := max(step, blockSize)
+	size := max(step, vfs.BlockSize)
 	for size <= allocated || size < end {
 		size *= 2
 	}
 	return size
-}
-
-func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
-
-// isFull reports whether err means that less might fit: no room, no quota, or a limit on file
-// sizes.
-func isFull(err error) bool {
-	return errors.Is(err, errno.ENOSPC) || errors.Is(err, errno.EDQUOT) || errors.Is(err, errno.EFBIG)
 }
 
 // Append writes p at End, in room that was reserved, and moves End past it. On an error End
@@ -153,7 +142,7 @@ func (a *Active) Fill(n int64) error {
 	}
 	from, to := max(end, a.filled), min(end+fillStep, a.allocated.Load())
 	_, err := vfs.WriteFull(a.file, zeros[:to-from], from)
-	if isFull(err) {
+	if errno.OutOfSpace(err) {
 		a.fills = false
 		return nil
 	}

@@ -32,8 +32,8 @@ const (
 	// never released, and nothing reads it.
 	hintVersion = 2
 
-	// hintFlags are the flags that a hint stores: the others concern only recovery.
-	hintFlags = Tombstone | Expires
+	// HintFlags are the flags of a record that its hint stores. The others concern only recovery.
+	HintFlags = Tombstone | Expires
 
 	minEntrySize  = 5 // flags, and four numbers of one byte
 	directorySize = 4 // per entry: its place
@@ -97,7 +97,7 @@ func (b *HintBuilder) chunkFor(size int) *[]byte {
 
 // appendEntry encodes a record for a hint.
 func appendEntry(out []byte, e Entry) []byte {
-	out = append(out, byte(e.Flags&hintFlags))
+	out = append(out, byte(e.Flags&HintFlags))
 	out = binary.AppendUvarint(out, uint64(len(e.Key)))
 	out = append(out, e.Key...)
 	out = binary.AppendUvarint(out, uint64(e.Offset)/Alignment)
@@ -147,7 +147,7 @@ func cutEntry(b []byte) (e HintEntry, rest []byte, ok bool) {
 		return e, nil, false
 	}
 	e = HintEntry{Key: key, Offset: int64(offset) * Alignment, Size: int64(size) * Alignment, Seq: seq, Flags: Flags(b[0])}
-	if e.Flags&^hintFlags != 0 {
+	if e.Flags&^HintFlags != 0 {
 		return e, nil, false
 	}
 	if e.Flags&Expires != 0 {

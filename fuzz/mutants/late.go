@@ -8,8 +8,8 @@ var lateMutants = []mutant{
 	{"nobody looks for LOCK", "mmapkv/watch.go",
 		"	if !s.lockName.stays(s.dir, segment.LockName) {", "	if false {"},
 	{"the tail stays at the limit", "mmapkv/write.go", "errors.Is(err, ErrFailed) || empty {", "errors.Is(err, ErrFailed) || !empty {"},
-	{"a hint that cannot be opened is made anew", "mmapkv/load.go", "		if isScarce(err) {\n", "		if false {\n"},
-	{"a hint that cannot be opened knows nothing", "mmapkv/hints.go", "	if isScarce(err) {\n", "	if false {\n"},
+	{"a hint that cannot be opened is made anew", "mmapkv/load.go", "		if errno.Scarce(err) {\n", "		if false {\n"},
+	{"a hint that cannot be opened knows nothing", "mmapkv/hints.go", "	if errno.Scarce(err) {\n", "	if false {\n"},
 }
 
 // revivedMutants make a key absent for a moment that no commit leaves absent.

@@ -2,11 +2,11 @@ package main
 
 // olderMutants take newer data for what a crash left.
 var olderMutants = []mutant{
-	{"newer data is deleted", "mmapkv/strays.go",
+	{"newer data is deleted", "mmapkv/internal/listing/strays.go",
 		"	return seq > m.SealedSeq && !(given && seq <= m.LastSeq)\n", "	return false\n"},
-	{"the end of a clean close is believed", "mmapkv/strays.go",
+	{"the end of a clean close is believed", "mmapkv/internal/listing/strays.go",
 		"	if !m.Clean || n == 0 ||", "	if true ||"},
-	{"only the first record of a copy is looked at", "mmapkv/strays.go",
+	{"only the first record of a copy is looked at", "mmapkv/internal/listing/strays.go",
 		"		if n.seq <= m.SealedSeq {", "		if true {"},
 }
 
@@ -14,12 +14,12 @@ var olderMutants = []mutant{
 var strayMutants = []mutant{
 	{"recovery does not announce its copies", "mmapkv/recovery.go",
 		"	if err := s.announceCopies(files); err != nil {\n		return err\n	}\n", ""},
-	{"recovery announces no ids", "mmapkv/strays.go",
+	{"recovery announces no ids", "mmapkv/recovery.go",
 		"			m.NextID = min(m.NextID+mostUnlisted, segment.MaxNextID)\n", ""},
 }
 
 // leftoverMutants do so where chance seldom leads.
 var leftoverMutants = []mutant{
-	{"blocks of a listed file are taken for a newer one", "mmapkv/strays.go",
+	{"blocks of a listed file are taken for a newer one", "mmapkv/internal/listing/strays.go",
 		"func(info segment.SegmentInfo) bool { return info.Salt == h.Salt }", "func(segment.SegmentInfo) bool { return false }"},
 }

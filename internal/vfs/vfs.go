@@ -192,3 +192,10 @@ func WriteFull(f File, p []byte, offset int64) (written int, err error) {
 	}
 	return written, nil
 }
+
+// BlockSize is the unit in which most file systems give files room, in bytes. A file takes
+// about one block besides its content.
+const BlockSize = 4 << 10
+
+// OnDisk rounds a file's length up to whole blocks.
+func OnDisk(bytes int64) int64 { return (bytes + BlockSize - 1) &^ (BlockSize - 1) }

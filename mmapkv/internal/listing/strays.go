@@ -1,4 +1,4 @@
-package mmapkv
+package listing
 
 import (
 	"cmp"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -40,10 +41,10 @@ import (
 //     that very manifest, which is the current one for a moment within Open, is put back
 //     before anything else was written.)
 
-// isNewer says whether a file that a manifest does not name, or a record in it, was
+// IsNewer says whether a file that a manifest does not name, or a record in it, was
 // written under a newer one. seq is the number of the record, 0 if there is none; of a
 // merged file the header tells.
-func isNewer(m *segment.Manifest, h segment.Header, seq uint64) bool {
+func IsNewer(m *segment.Manifest, h segment.Header, seq uint64) bool {
 	given := h.ID < m.NextID // the manifest knows that there was such a file
 	if h.Kind == segment.Merged {
 		return !given && !sealsAll(m, h.Replaces)
@@ -61,32 +62,32 @@ func sealsAll(m *segment.Manifest, ids []segment.ID) bool {
 	return !slices.ContainsFunc(ids, func(id segment.ID) bool { return !sealed[id] })
 }
 
-// newerFile is a file with data that the manifest does not know.
-type newerFile struct {
-	name   string
-	offset int64  // of the first record that is not known, or of the records
+// Newer is a file with data that the manifest does not know.
+type Newer struct {
+	Name   string
+	Offset int64  // of the first record that is not known, or of the records
 	seq    uint64 // of that record; 0: the whole file is merged of unknown ones
-	unread error  // the disk does not say what is in it
+	Unread error  // the disk does not say what is in it
 }
 
-// reason says what is wrong with the file's being there.
-func (n newerFile) reason(m *segment.Manifest) string {
+// Why says what is wrong with the file's being there.
+func (n Newer) Why(m *segment.Manifest) string {
 	switch {
-	case n.unread != nil:
-		return fmt.Sprintf("it cannot be read, and may be newer than %s: %v", segment.ManifestName, n.unread)
+	case n.Unread != nil:
+		return fmt.Sprintf("it cannot be read, and may be newer than %s: %v", segment.ManifestName, n.Unread)
 	case n.seq == 0:
 		return fmt.Sprintf("it is newer than %s: it was merged of files that %[1]s does not name", segment.ManifestName)
 	}
 	return fmt.Sprintf("record %d is newer than %s, which knows of records up to %d", n.seq, segment.ManifestName, m.LastSeq)
 }
 
-// strayDir opens files to look at them.
-type strayDir func(name string) (vfs.File, error)
+// Opener opens files to look at them.
+type Opener func(name string) (vfs.File, error)
 
-// findNewer finds, of the files with these names, those that hold data which the
+// FindNewer finds, of the files with these names, those that hold data which the
 // manifest does not know, and those that cannot be read, since nobody knows what they
 // hold. What is no regular file, such as a pipe, cannot hold any.
-func findNewer(open strayDir, names []string, m *segment.Manifest) (newer []newerFile, err error) {
+func FindNewer(open Opener, names []string, m *segment.Manifest) (newer []Newer, err error) {
 	listed := map[string]bool{}
 	for _, info := range m.Segments {
 		listed[segment.FileName(info.ID)] = true
@@ -96,7 +97,7 @@ func findNewer(open strayDir, names []string, m *segment.Manifest) (newer []newe
 		if !ours || kind != segment.SegmentFile || listed[name] {
 			continue
 		}
-		found, err := lookAt(open, name, func(f vfs.File, size int64) (newerFile, error) { return judgeStray(f, size, id, m) })
+		found, err := lookAt(open, name, func(f vfs.File, size int64) (Newer, error) { return judgeStray(f, size, id, m) })
 		if err != nil {
 			return nil, err
 		}
@@ -107,7 +108,7 @@ func findNewer(open strayDir, names []string, m *segment.Manifest) (newer []newe
 		return newer, nil
 	}
 	tail := m.Segments[n-1]
-	found, err := lookAt(open, segment.FileName(tail.ID), func(f vfs.File, size int64) (newerFile, error) {
+	found, err := lookAt(open, segment.FileName(tail.ID), func(f vfs.File, size int64) (Newer, error) {
 		h := segment.Header{ID: tail.ID, Salt: tail.Salt, Kind: tail.Kind}
 		return judgeRecords(f, h, tail.End.Offset, size, m) // behind the end
 	})
@@ -118,7 +119,7 @@ func findNewer(open strayDir, names []string, m *segment.Manifest) (newer []newe
 var errKnown = errors.New("mmapkv: nothing newer")
 
 // lookAt opens a file and has it judged.
-func lookAt(open strayDir, name string, judge func(f vfs.File, size int64) (newerFile, error)) (found []newerFile, err error) {
+func lookAt(open Opener, name string, judge func(f vfs.File, size int64) (Newer, error)) (found []Newer, err error) {
 	f, err := open(name)
 	if err != nil {
 		if isNoFile(err) {
@@ -136,14 +137,14 @@ func lookAt(open strayDir, name string, judge func(f vfs.File, size int64) (newe
 	case errors.Is(err, errKnown):
 		return nil, nil
 	case errors.Is(err, segment.ErrVersion):
-		return nil, fmt.Errorf("%w: %s: %w", ErrVersion, name, err)
+		return nil, fmt.Errorf("%w: %s: %w", failure.ErrVersion, name, err)
 	case errors.Is(err, errno.EIO):
-		return []newerFile{{name: name, unread: err}}, nil
+		return []Newer{{Name: name, Unread: err}}, nil
 	case err != nil:
 		return nil, err
 	}
-	n.name = name
-	return []newerFile{n}, nil
+	n.Name = name
+	return []Newer{n}, nil
 }
 
 // isNoFile says whether an error of opening means that there is no regular file: it is
@@ -154,44 +155,44 @@ func isNoFile(err error) bool {
 }
 
 // judgeStray judges a file that the manifest does not name. id is that of its name.
-func judgeStray(f vfs.File, size int64, id segment.ID, m *segment.Manifest) (newerFile, error) {
+func judgeStray(f vfs.File, size int64, id segment.ID, m *segment.Manifest) (Newer, error) {
 	h, err := segment.ReadHeader(f, size)
 	if errors.Is(err, segment.ErrHeader) {
 		h = segment.Header{ID: id, Kind: segment.Log}
 		h.Salt, err = segment.GuessSalt(f)
 	}
 	if errors.Is(err, segment.ErrHeader) {
-		return newerFile{}, errKnown // it is shorter than a header
+		return Newer{}, errKnown // it is shorter than a header
 	}
 	if err != nil {
-		return newerFile{}, err
+		return Newer{}, err
 	}
 	if slices.ContainsFunc(m.Segments, func(info segment.SegmentInfo) bool { return info.Salt == h.Salt }) {
 		// Blocks of a listed file: a power cut can leave such in a file that was made and
 		// never synced. That file itself is there.
-		return newerFile{}, errKnown
+		return Newer{}, errKnown
 	}
 	if h.Kind == segment.Log {
 		return judgeRecords(f, h, h.Size(), size, m)
 	}
-	if !isNewer(m, h, 0) {
-		return newerFile{}, errKnown
+	if !IsNewer(m, h, 0) {
+		return Newer{}, errKnown
 	}
-	return newerFile{offset: h.Size()}, nil
+	return Newer{Offset: h.Size()}, nil
 }
 
 // judgeRecords judges the records of a log's file from an offset on. The first one
 // decides, but for that of a recovery's copy: behind the records that were announced the
 // log may have gone on.
-func judgeRecords(f vfs.File, h segment.Header, from, size int64, m *segment.Manifest) (n newerFile, err error) {
-	n.offset, n.seq, err = firstRecord(f, h.Salt, from, size)
-	w := segment.NewWalker(f, h.Salt, n.offset, size)
-	for err == nil && !isNewer(m, h, n.seq) {
+func judgeRecords(f vfs.File, h segment.Header, from, size int64, m *segment.Manifest) (n Newer, err error) {
+	n.Offset, n.seq, err = firstRecord(f, h.Salt, from, size)
+	w := segment.NewWalker(f, h.Salt, n.Offset, size)
+	for err == nil && !IsNewer(m, h, n.seq) {
 		if n.seq <= m.SealedSeq {
 			return n, errKnown
 		}
 		var r segment.Record
-		n.offset = w.Offset()
+		n.Offset = w.Offset()
 		err = w.Next(&r)
 		n.seq = r.Seq
 	}
@@ -201,9 +202,9 @@ func judgeRecords(f vfs.File, h segment.Header, from, size int64, m *segment.Man
 	return n, err
 }
 
-// firstRecords is how many bytes are searched, for a record that is whole, if there
+// FirstRecords is how many bytes are searched, for a record that is whole, if there
 // is none at the place where there should be one.
-const firstRecords = 1 << 20
+const FirstRecords = 1 << 20
 
 // firstRecord finds the first record from an offset on; seq is 0 if there is none.
 // Of a long value only the head is read: a leftover may have gigabytes.
@@ -216,7 +217,7 @@ func firstRecord(f vfs.File, salt uint64, from, size int64) (offset int64, seq u
 	if !errors.Is(err, segment.ErrBounds) && !errors.Is(err, segment.ErrChecksum) {
 		return from, 0, ignoreEOF(err)
 	}
-	e, err := segment.NewScanner(f, salt, from, min(size, from+firstRecords)).Resync(1)
+	e, err := segment.NewScanner(f, salt, from, min(size, from+FirstRecords)).Resync(1)
 	return cmp.Or(e.Offset, from), e.Seq, ignoreEOF(err)
 }
 
@@ -227,69 +228,38 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// refuseNewer is an error if there is newer data than the manifest knows. It is asked
+// RefuseNewer is an error if there is newer data than the manifest knows. It is asked
 // before Open changes anything.
-func (s *Store) refuseNewer(m *segment.Manifest, names []string) error {
-	newer, err := findNewer(s.dir.OpenReadOnly, names, m)
+func RefuseNewer(open Opener, names []string, m *segment.Manifest) error {
+	newer, err := FindNewer(open, names, m)
 	if err != nil {
 		return err
 	}
-	known := slices.DeleteFunc(slices.Clone(newer), func(n newerFile) bool { return n.unread != nil })
+	known := slices.DeleteFunc(slices.Clone(newer), func(n Newer) bool { return n.Unread != nil })
 	switch {
 	case len(known) > 0:
-		return refused(&CorruptError{File: segment.ManifestName, Reason: olderManifest(known, m)})
+		return failure.Refused(failure.Damage{File: segment.ManifestName, Reason: OlderManifest(known, m)})
 	case len(newer) > 0:
-		return refused(&CorruptError{File: newer[0].name, Reason: newer[0].reason(m)})
+		return failure.Refused(failure.Damage{File: newer[0].Name, Reason: newer[0].Why(m)})
 	}
 	return nil
 }
 
-// mostNamed is how many files an error names.
-const mostNamed = 10
+// MostNamed is how many files an error names.
+const MostNamed = 10
 
-// olderManifest says why a manifest is not the one of these files.
-func olderManifest(newer []newerFile, m *segment.Manifest) string {
+// OlderManifest says why a manifest is not the one of these files.
+func OlderManifest(newer []Newer, m *segment.Manifest) string {
 	reason := fmt.Sprintf("it is older than other files, as if it had been put back from a copy: it knows of records up to %d, and there are newer ones in", m.LastSeq)
 	for i, n := range newer {
-		if i == mostNamed {
+		if i == MostNamed {
 			return fmt.Sprintf("%s and %d more", reason, len(newer)-i)
 		}
 		separator := ", "
 		if i == 0 {
 			separator = " "
 		}
-		reason += separator + n.name
+		reason += separator + n.Name
 	}
 	return reason
-}
-
-// announceCopies commits, before recovery writes the first copy, that the numbers of
-// all records that were found are given, and the ids that the copies may get. Whatever
-// a crash then leaves of the copies is known: they count only once they are listed.
-func (s *Store) announceCopies(files []*unsealedFile) error {
-	if !slices.ContainsFunc(files, func(u *unsealedFile) bool { return u.counts.Synced < u.counts.Records }) {
-		return nil // there is nothing to copy
-	}
-	first := s.manifest.current.NextID // nobody else is there yet
-	announce := func() error {
-		return s.edit(true, func(m *segment.Manifest) error {
-			m.NextID = min(m.NextID+mostUnlisted, segment.MaxNextID)
-			return nil
-		})
-	}
-	err := announce()
-	if isFull(err) {
-		if err := s.removeOrphans(); err != nil {
-			return err
-		}
-		err = announce()
-	}
-	if err != nil {
-		return err
-	}
-	// The copies get the next ids, and those that they do not use are still free.
-	s.manifest.mu.Lock()
-	defer s.manifest.mu.Unlock()
-	s.manifest.current.NextID = first
-	return nil
 }

@@ -1,16 +1,5 @@
-package mmapkv
-
-import (
-	"context"
-	"errors"
-	"io/fs"
-
-	"github.com/mmapkv/mmapkv/internal/errno"
-	"github.com/mmapkv/mmapkv/internal/rank"
-	"github.com/mmapkv/mmapkv/internal/vfs"
-	"github.com/mmapkv/mmapkv/segment"
-)
-
+// Package reserve holds disk blocks back for a full disk.
+//
 // On a full disk Delete, Close and Open still work: a file that nobody reads
 // occupies room for them, and is cut shorter by what they need.
 //
@@ -28,7 +17,7 @@ import (
 // fsync.Always the last group. So Close, and Open after it, find what they need
 // however many deletes there were.
 //
-// When the tombstones' room is used up, makeRoom finds more: files of which nothing
+// When the tombstones' room is used up, the compactor finds more: files of which nothing
 // is needed go, and then hints, which cost the next Open time and nothing else. A
 // key takes more in a hint than in a tombstone. So it is not the number of keys
 // that bounds how many can be deleted.
@@ -39,51 +28,73 @@ import (
 // the manifest any of them, or else the reserve itself. They are made again once there
 // is room: behind a full copy at once, since the old one is a file less. makeRoom
 // finds more here too.
-const (
-	// reserveSize is the size of the reserve in bytes while the manifest is as small
-	// as it can be.
-	reserveSize = deleteRoom + 2*segment.MinManifestSize + newFileRoom
-	deleteRoom  = 4 * blockSize
-	// newFileRoom is what a file takes that is begun on a full disk.
-	newFileRoom = 2 * blockSize
+package reserve
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
 )
 
-// reserve is the file that occupies the room.
-type reserve struct {
+const (
+	// Size is the size of the reserve in bytes while the manifest is as small
+	// as it can be.
+	Size       = deleteRoom + 2*segment.MinManifestSize + NewFileRoom
+	deleteRoom = 4 * vfs.BlockSize
+	// NewFileRoom is what a file takes that is begun on a full disk.
+	NewFileRoom = 2 * vfs.BlockSize
+)
+
+// Reserve is the file that occupies the room.
+type Reserve struct {
 	dir vfs.Dir
 
 	// mu guards the rest.
 	mu       rank.Mutex[rank.Reserve]
 	held     bool // the file is there
 	spares   bool // the empty files are there
-	known    bool // size is how long it is
+	Known    bool // size is how long it is
 	size     int64
 	manifest int64 // the size of the manifest
 }
 
-// manifestRoom is what deletes leave for the manifest and for recovery.
-func (r *reserve) manifestRoom() int64 {
+// New makes the reserve of a directory, which holds nothing yet.
+func New(dir vfs.Dir) *Reserve { return &Reserve{dir: dir} }
+
+// Found says that Open has found the file. Its size is not known yet.
+func (r *Reserve) Found() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = true
+}
+
+// ManifestRoom is what deletes leave for the manifest and for recovery.
+func (r *Reserve) ManifestRoom() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.manifestRoomLocked()
 }
 
-func (r *reserve) manifestRoomLocked() int64 {
-	return 2*onDisk(max(r.manifest, segment.MinManifestSize)) + newFileRoom
+func (r *Reserve) manifestRoomLocked() int64 {
+	return 2*vfs.OnDisk(max(r.manifest, segment.MinManifestSize)) + NewFileRoom
 }
 
-// hold takes the room, or again what was given of it. On a full disk it takes
+// Hold takes the room, or again what was given of it. On a full disk it takes
 // what there is and returns the error.
-func (r *reserve) hold() error {
+func (r *Reserve) Hold() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.holdLocked()
 }
 
-func (r *reserve) holdLocked() error {
+func (r *Reserve) holdLocked() error {
 	defer r.holdSparesLocked()
 	wanted := deleteRoom + r.manifestRoomLocked()
-	if r.known && r.size >= wanted {
+	if r.Known && r.size >= wanted {
 		return nil
 	}
 	return r.change(func(f vfs.File) error { return r.growLocked(f, wanted) })
@@ -91,7 +102,7 @@ func (r *reserve) holdLocked() error {
 
 // holdSparesLocked makes the empty files. Nobody fails for want of them: what needs a
 // new file finds out.
-func (r *reserve) holdSparesLocked() {
+func (r *Reserve) holdSparesLocked() {
 	for i := 0; i < segment.SpareFiles && !r.spares; i++ {
 		f, err := r.dir.Create(segment.SpareName(i))
 		if err == nil {
@@ -103,9 +114,9 @@ func (r *reserve) holdSparesLocked() {
 	}
 }
 
-// giveFile has an empty file give way to another, unless that would leave fewer than
+// GiveFile has an empty file give way to another, unless that would leave fewer than
 // keep. It says whether it has.
-func (r *reserve) giveFile(keep int) bool {
+func (r *Reserve) GiveFile(keep int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.spares = false
@@ -117,8 +128,8 @@ func (r *reserve) giveFile(keep int) bool {
 	return false
 }
 
-// giveAll has the reserve itself give way to another file, with all its room.
-func (r *reserve) giveAll() bool {
+// GiveAll has the reserve itself give way to another file, with all its room.
+func (r *Reserve) GiveAll() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.held || r.dir.Remove(segment.ReserveName) != nil {
@@ -129,7 +140,7 @@ func (r *reserve) giveAll() bool {
 }
 
 // change opens the file, makes it if it is not there, and finds out how long it is.
-func (r *reserve) change(fn func(f vfs.File) error) error {
+func (r *Reserve) change(fn func(f vfs.File) error) error {
 	f, err := r.dir.Open(segment.ReserveName)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = r.dir.Create(segment.ReserveName)
@@ -138,7 +149,7 @@ func (r *reserve) change(fn func(f vfs.File) error) error {
 		return err
 	}
 	if r.size, err = f.Size(); err == nil {
-		r.held, r.known = true, true
+		r.held, r.Known = true, true
 		err = fn(f)
 	}
 	return errors.Join(err, f.Close())
@@ -147,19 +158,19 @@ func (r *reserve) change(fn func(f vfs.File) error) error {
 // growLocked makes the file longer, all at once or by as many blocks as there are. One
 // that may not become so long, by a limit of the process, is as long as it may be: that
 // says nothing of the room on the disk.
-func (r *reserve) growLocked(f vfs.File, wanted int64) error {
+func (r *Reserve) growLocked(f vfs.File, wanted int64) error {
 	err := f.Allocate(wanted)
-	if !isFull(err) {
+	if !errno.OutOfSpace(err) {
 		if err == nil {
 			r.size = max(r.size, wanted)
 		}
 		return err
 	}
 	for r.size < wanted {
-		if f.Allocate(min(r.size+blockSize, wanted)) != nil {
+		if f.Allocate(min(r.size+vfs.BlockSize, wanted)) != nil {
 			break
 		}
-		r.size = min(r.size+blockSize, wanted)
+		r.size = min(r.size+vfs.BlockSize, wanted)
 	}
 	if r.size >= wanted {
 		return nil
@@ -172,9 +183,9 @@ func (r *reserve) growLocked(f vfs.File, wanted int64) error {
 	return errors.Join(err, failed)
 }
 
-// give cuts the file by so many bytes, in whole blocks, unless that would leave
+// Give cuts the file by so many bytes, in whole blocks, unless that would leave
 // less than keep. It says whether it has done so.
-func (r *reserve) give(bytes, keep int64) bool {
+func (r *Reserve) Give(bytes, keep int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.held {
@@ -182,7 +193,7 @@ func (r *reserve) give(bytes, keep int64) bool {
 	}
 	given := false
 	err := r.change(func(f vfs.File) error {
-		left := r.size - onDisk(max(bytes, 1))
+		left := r.size - vfs.OnDisk(max(bytes, 1))
 		if left < keep {
 			return nil
 		}
@@ -195,96 +206,19 @@ func (r *reserve) give(bytes, keep int64) bool {
 	return err == nil && given
 }
 
-// release gives the room of a new file, of what is for deletes, and where that has been
+// Release gives the room of a new file, of what is for deletes, and where that has been
 // tried an empty file.
-func (r *reserve) release(tried int) bool {
-	return tried == 0 && r.give(newFileRoom, r.manifestRoom()) || r.giveFile(1)
+func (r *Reserve) Release(tried int) bool {
+	return tried == 0 && r.Give(NewFileRoom, r.ManifestRoom()) || r.GiveFile(1)
 }
 
-// restore takes again what was given, as far as there is room, and notes how large
+// Restore takes again what was given, as far as there is room, and notes how large
 // the manifest is.
-func (r *reserve) restore(manifest int64) {
+func (r *Reserve) Restore(manifest int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.manifest = manifest
-	if r.known {
+	if r.Known {
 		_ = r.holdLocked() // the next one to need it tries again
 	}
-}
-
-// lacksRoom says whether the disk, or the share of it that the user may have, is
-// full: room that is made elsewhere helps.
-func lacksRoom(err error) bool {
-	return errors.Is(err, errno.ENOSPC) || errors.Is(err, errno.EDQUOT)
-}
-
-// makeRoom finds room on a full disk for a delete, and says whether to try again.
-// It is called by the leader.
-func (s *Store) makeRoom() bool {
-	if s.failed() != nil {
-		return false
-	}
-	return s.dropDead(false) || s.dropHint() || s.dropDead(true)
-}
-
-// dropDead takes out files of which nothing is needed. wait says whether to wait
-// for a compaction that runs.
-func (s *Store) dropDead(wait bool) bool {
-	select {
-	case s.compacting <- struct{}{}:
-	default:
-		if !wait || s.manual() {
-			return false
-		}
-		wake(s.liftBudget)
-		select {
-		case s.compacting <- struct{}{}:
-		case <-s.stop:
-			return false
-		}
-	}
-	rank.Acquire[rank.Compacting]()
-	defer s.endCompacting()
-	run := s.deadRun()
-	if run == nil {
-		return false
-	}
-	pacer, done := s.newPacer(context.Background())
-	defer done()
-	pacer.budget = 0 // writers wait for it
-	_, err := s.compactRun(pacer, run)
-	return err == nil
-}
-
-// deadRun is the oldest run of sealed files that hold nothing that is needed, so
-// that no room is needed to compact it: no live record, and no tombstone that an
-// older file could need.
-func (s *Store) deadRun() []*file {
-	list := s.candidates()
-	var run []candidate
-	oldest := true
-	for i, c := range list {
-		if c.eligible && c.dead && (oldest || !c.mayShadow.Load()) && len(run) < maxRun {
-			run = list[i-len(run) : i+1]
-			continue
-		}
-		if run != nil {
-			break
-		}
-		oldest = false
-	}
-	return filesOf(run)
-}
-
-// dropHint removes the hint of the oldest sealed file that has one.
-func (s *Store) dropHint() bool {
-	for _, c := range s.candidates() {
-		if !c.eligible || c.hintBytes.Swap(0) == 0 {
-			continue
-		}
-		if err := s.unlink(segment.HintName(c.ID)); err == nil {
-			return true
-		}
-	}
-	return false
 }
