@@ -206,7 +206,7 @@ func (d *KeyDir) Delete(fp Fingerprint) (old Location) {
 	return d.Put(fp, NoLocation)
 }
 
-// CompareAndSwap replaces the location old of a fingerprint, and reports whether it did. NoLocation means absent.
+// CompareAndSwap sets the location of a fingerprint if it equals old, and reports whether it did. NoLocation: absent.
 func (d *KeyDir) CompareAndSwap(fp Fingerprint, old, location Location) bool {
 	s := d.lockSlot(fp)
 	if s.old != old {
