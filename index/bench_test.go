@@ -8,8 +8,8 @@ import (
 
 const benchKeys = 1 << 20
 
-// number turns a counter into the fingerprint of a key of its own.
-func number(n uint64) Fingerprint {
+// fpOf turns a counter into the fingerprint of its own key.
+func fpOf(n uint64) Fingerprint {
 	n += 0x9E3779B97F4A7C15
 	n = (n ^ n>>30) * 0xBF58476D1CE4E5B9
 	n = (n ^ n>>27) * 0x94D049BB133111EB
@@ -17,15 +17,15 @@ func number(n uint64) Fingerprint {
 	return Fingerprint{Hash: neverZero(n), Check: uint32(n>>13) * 0x9E3779B1}
 }
 
-// place is a location that differs for every n below 2^40.
-func place(n uint64) Location {
+// locationOf returns a different location for every n below 2^40.
+func locationOf(n uint64) Location {
 	return MakeLocation(uint32(n>>28), int64(n&(1<<28-1)+8)*8, 64)
 }
 
 func filled(keys int) *KeyDir {
 	d := New(Options{})
 	for n := range uint64(keys) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	return d
 }
@@ -37,7 +37,7 @@ func BenchmarkFindHit(b *testing.B) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var sum Location
 	for b.Loop() {
-		c := d.Find(number(random.Uint64() % benchKeys).Hash)
+		c := d.Find(fpOf(random.Uint64() % benchKeys).Hash)
 		location, _ := c.Next()
 		sum += location
 	}
@@ -48,7 +48,7 @@ func BenchmarkFindMiss(b *testing.B) {
 	d := filled(benchKeys)
 	random := rand.New(rand.NewPCG(1, 2))
 	for b.Loop() {
-		c := d.Find(number(random.Uint64()%benchKeys + benchKeys).Hash)
+		c := d.Find(fpOf(random.Uint64()%benchKeys + benchKeys).Hash)
 		if _, ok := c.Next(); ok {
 			b.Fatal("found")
 		}
@@ -62,7 +62,7 @@ func BenchmarkFindParallel(b *testing.B) {
 		random := rand.New(rand.NewPCG(1, 2))
 		var sum Location
 		for pb.Next() {
-			c := d.Find(number(random.Uint64() % benchKeys).Hash)
+			c := d.Find(fpOf(random.Uint64() % benchKeys).Hash)
 			location, _ := c.Next()
 			sum += location
 		}
@@ -74,7 +74,7 @@ func BenchmarkPutGrowing(b *testing.B) {
 	d := New(Options{})
 	n := uint64(0)
 	for b.Loop() {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 		n++
 	}
 	b.ReportMetric(float64(d.Bytes())/float64(d.Len()), "B/key")
@@ -84,7 +84,7 @@ func BenchmarkPutExpected(b *testing.B) {
 	d := New(Options{ExpectedKeys: b.N})
 	b.ResetTimer()
 	for n := range uint64(b.N) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 }
 
@@ -93,7 +93,7 @@ func BenchmarkOverwrite(b *testing.B) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for b.Loop() {
 		n := random.Uint64() % benchKeys
-		d.Put(number(n), place(n+1))
+		d.Put(fpOf(n), locationOf(n+1))
 	}
 }
 

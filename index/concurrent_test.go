@@ -8,31 +8,32 @@ import (
 	"testing"
 )
 
-// The keys of these tests: steady ones that are there throughout, and passing ones that come and go around them so that
-// pages split, wear out and are rebuilt. The tests end after a count of steps, never after a time.
+// The keys of these tests: steady keys are present throughout. Passing keys are inserted and
+// deleted around them, so that pages split, fill up with deleted keys and are rebuilt. The tests
+// end after a number of steps, never after a time.
 const (
 	steadyKeys  = 400
 	passingKeys = 1 << 32 // the first number of a passing key
 )
 
-// churn grows the KeyDir by keys of its own, takes them out again, and goes on with half of them and as many new ones.
-// A key always has the same location, so that readers can tell it from another's. at is the first
-// number of the round.
+// churn inserts keys of its own and deletes them again. The next round uses half of them, and as
+// many new ones. A key always has the same location, so that readers can distinguish it from
+// another key's. at is the number of the first key of the round.
 func churn(d *KeyDir, at *atomic.Uint64, worker, rounds, keys int) {
 	base := passingKeys * uint64(worker+1)
 	for range rounds {
 		at.Store(base)
 		for n := range uint64(keys) {
-			d.Put(number(base+n), place(base+n))
+			d.Put(fpOf(base+n), locationOf(base+n))
 		}
 		for n := range uint64(keys) {
-			d.Delete(number(base + n))
+			d.Delete(fpOf(base + n))
 		}
 		base += uint64(keys) / 2
 	}
 }
 
-// steps scales a test's length: under the race detector everything is ten times slower.
+// steps scales the length of a test: the race detector makes everything ten times slower.
 func steps(n int) int {
 	if raceEnabled {
 		return n / 8
@@ -43,10 +44,10 @@ func steps(n int) int {
 func TestReadersMissNoKeyWhilePagesChange(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	for n := range uint64(steadyKeys) {
-		d.Put(number(n), place(0))
+		d.Put(fpOf(n), locationOf(0))
 	}
-	// One goroutine overwrites each steady key with rising locations, and says afterwards how far it is: a read that
-	// starts later must see that location or a greater one.
+	// One goroutine overwrites each steady key with increasing locations, and publishes each
+	// location after it wrote it: a read that starts later must see that location or a greater one.
 	var promised [steadyKeys]atomic.Uint64
 	var stop atomic.Bool
 	var at [2]atomic.Uint64
@@ -58,7 +59,7 @@ func TestReadersMissNoKeyWhilePagesChange(t *testing.T) {
 	writers.Go(func() {
 		for round := uint64(1); round < uint64(steps(2000)); round++ {
 			for n := range uint64(steadyKeys) {
-				d.Put(number(n), place(round))
+				d.Put(fpOf(n), locationOf(round))
 				promised[n].Store(round)
 			}
 		}
@@ -69,21 +70,21 @@ func TestReadersMissNoKeyWhilePagesChange(t *testing.T) {
 			random := rand.New(rand.NewPCG(uint64(reader), 1))
 			for !stop.Load() {
 				n := random.Uint64() % steadyKeys
-				least := place(promised[n].Load())
-				c := d.Find(number(n).Hash)
+				want := locationOf(promised[n].Load())
+				c := d.Find(fpOf(n).Hash)
 				location, ok := c.Next()
-				if !ok || location < least {
-					t.Errorf("key %d: got %#x %v, after %#x was promised", n, location, ok, least)
+				if !ok || location < want {
+					t.Errorf("key %d: got %#x, %v, but %#x or more was promised", n, location, ok, want)
 					return
 				}
-				if got := d.Get(number(n)); got < location {
+				if got := d.Get(fpOf(n)); got < location {
 					t.Errorf("key %d: went back from %#x to %#x", n, location, got)
 					return
 				}
 				passing := at[reader].Load() + random.Uint64()%3000
-				c = d.Find(number(passing).Hash)
-				if location, ok := c.Next(); ok && location != place(passing) {
-					t.Errorf("key %d: got %#x, which is another's", passing, location)
+				c = d.Find(fpOf(passing).Hash)
+				if location, ok := c.Next(); ok && location != locationOf(passing) {
+					t.Errorf("key %d: got %#x, which is another key's location", passing, location)
 					return
 				}
 				reads.Add(1)
@@ -120,8 +121,8 @@ func TestReadersMissNoKeyWhileBucketsSplit(t *testing.T) {
 						continue
 					}
 					n := random.Uint64() % upTo
-					c := d.Find(number(n).Hash)
-					if location, ok := c.Next(); !ok || location != place(n) {
+					c := d.Find(fpOf(n).Hash)
+					if location, ok := c.Next(); !ok || location != locationOf(n) {
 						t.Errorf("key %d of %d: got %#x %v", n, upTo, location, ok)
 						return
 					}
@@ -129,7 +130,7 @@ func TestReadersMissNoKeyWhileBucketsSplit(t *testing.T) {
 			})
 		}
 		for n := range uint64(keys) {
-			d.Put(number(n), place(n))
+			d.Put(fpOf(n), locationOf(n))
 			written.Store(n + 1)
 		}
 		group.Wait()
@@ -139,7 +140,8 @@ func TestReadersMissNoKeyWhileBucketsSplit(t *testing.T) {
 	}
 }
 
-// No reader has to wait for a split: the page without the keys that moved is never there before the count that says so.
+// No reader has to wait for a split: the page without the keys that moved is never visible before
+// the new count.
 func TestSplitPublishesTheCountFirst(t *testing.T) {
 	for range steps(240) {
 		d := New(Options{PageSlots: 8})
@@ -148,16 +150,16 @@ func TestSplitPublishesTheCountFirst(t *testing.T) {
 		group.Go(func() {
 			for !done.Load() {
 				count := d.buckets.Load()
-				brother := bucket(count ^ 1<<(bits.Len64(count)-1))
-				p, _ := d.pages.Load(brother)
-				if mask := p.mask; d.buckets.Load() == count && mask > maskOf(brother, count) {
-					t.Errorf("bucket %d of %d was replaced by one with mask %#x", brother, count, mask)
+				sibling := bucket(count ^ 1<<(bits.Len64(count)-1))
+				p, _ := d.pages.Load(sibling)
+				if mask := p.mask; d.buckets.Load() == count && mask > maskOf(sibling, count) {
+					t.Errorf("bucket %d of %d was replaced by one with mask %#x", sibling, count, mask)
 					return
 				}
 			}
 		})
 		for n := range uint64(3000) {
-			d.Put(number(n), place(n))
+			d.Put(fpOf(n), locationOf(n))
 		}
 		done.Store(true)
 		group.Wait()
@@ -167,7 +169,7 @@ func TestSplitPublishesTheCountFirst(t *testing.T) {
 func TestRangeYieldsOnceWhilePagesChange(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	for n := range uint64(steadyKeys) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	var stop atomic.Bool
 	var at [2]atomic.Uint64
@@ -180,14 +182,14 @@ func TestRangeYieldsOnceWhilePagesChange(t *testing.T) {
 			got := map[Fingerprint]Location{}
 			d.Range(func(fp Fingerprint, location Location) bool {
 				if _, twice := got[fp]; twice {
-					t.Errorf("%+v came twice", fp)
+					t.Errorf("Range yielded %+v twice", fp)
 				}
 				got[fp] = location
 				return true
 			})
 			for n := range uint64(steadyKeys) {
-				if got[number(n)] != place(n) {
-					t.Errorf("key %d came as %#x", n, got[number(n)])
+				if got[fpOf(n)] != locationOf(n) {
+					t.Errorf("Range yielded key %d with location %#x", n, got[fpOf(n)])
 				}
 			}
 			if t.Failed() {
@@ -201,13 +203,13 @@ func TestRangeYieldsOnceWhilePagesChange(t *testing.T) {
 	checkPages(t, d)
 }
 
-// A split between any two pages of a walk: the callback itself grows the KeyDir.
+// Splits happen between any two pages of a walk, because the callback itself grows the KeyDir.
 func TestRangeYieldsOnceAcrossSplits(t *testing.T) {
 	for growth := range uint64(8) {
 		d := New(Options{PageSlots: 8})
 		const keys = 300
 		for n := range uint64(keys) {
-			d.Put(number(n), place(n))
+			d.Put(fpOf(n), locationOf(n))
 		}
 		more := uint64(passingKeys)
 		got := map[Fingerprint]int{}
@@ -215,20 +217,20 @@ func TestRangeYieldsOnceAcrossSplits(t *testing.T) {
 			got[fp]++
 			if more < passingKeys+5000 {
 				for range growth {
-					d.Put(number(more), place(1))
+					d.Put(fpOf(more), locationOf(1))
 					more++
 				}
 			}
 			return true
 		})
 		for n := range uint64(keys) {
-			if got[number(n)] != 1 {
-				t.Fatalf("growth %d: key %d came %d times", growth, n, got[number(n)])
+			if got[fpOf(n)] != 1 {
+				t.Fatalf("growth %d: Range yielded key %d %d times", growth, n, got[fpOf(n)])
 			}
 		}
 		for fp, times := range got {
 			if times != 1 {
-				t.Fatalf("growth %d: %+v came %d times", growth, fp, times)
+				t.Fatalf("growth %d: Range yielded %+v %d times", growth, fp, times)
 			}
 		}
 	}
@@ -252,9 +254,9 @@ func TestPutNewerInAnyOrder(t *testing.T) {
 						continue
 					}
 					key, version := uint64(task/versions), uint64(task%versions)
-					loser, replaced := loader.PutNewer(number(key), place(version))
-					if replaced && loser >= place(version) {
-						t.Errorf("key %d: %#x was replaced by %#x", key, loser, place(version))
+					loser, replaced := loader.PutNewer(fpOf(key), locationOf(version))
+					if replaced && loser >= locationOf(version) {
+						t.Errorf("key %d: %#x was replaced by %#x", key, loser, locationOf(version))
 					}
 					if loser != NoLocation {
 						losers[worker][[2]uint64{key, uint64(loser)}]++
@@ -265,7 +267,7 @@ func TestPutNewerInAnyOrder(t *testing.T) {
 		group.Wait()
 		checkPages(t, d)
 		if d.Len() != keys {
-			t.Fatalf("seed %d: %d keys are counted of %d", seed, d.Len(), keys)
+			t.Fatalf("seed %d: Len is %d, want %d", seed, d.Len(), keys)
 		}
 		lost := map[[2]uint64]int{}
 		for _, some := range losers {
@@ -277,36 +279,36 @@ func TestPutNewerInAnyOrder(t *testing.T) {
 			t.Fatalf("seed %d: %d locations lost, want %d", seed, len(lost), keys*(versions-1))
 		}
 		for which, times := range lost {
-			if times != 1 || Location(which[1]) == place(versions-1) {
+			if times != 1 || Location(which[1]) == locationOf(versions-1) {
 				t.Fatalf("seed %d: key %d lost %#x %d times", seed, which[0], which[1], times)
 			}
 		}
 		for key := range uint64(keys) {
-			if got := d.Get(number(key)); got != place(versions-1) {
+			if got := d.Get(fpOf(key)); got != locationOf(versions-1) {
 				t.Fatalf("seed %d: key %d is at %#x", seed, key, got)
 			}
 		}
 	}
 }
 
-// Each success of CompareAndSwap moves a key one step, so no step may be lost or taken twice.
+// Each successful CompareAndSwap moves a key one step. No step may be lost or taken twice.
 func TestCompareAndSwapLosesNoStep(t *testing.T) {
 	const keys, workers = 16, 3
 	swaps := steps(40_000)
 	d := New(Options{PageSlots: 8})
 	for n := range uint64(keys) {
-		d.Put(number(n), place(0))
+		d.Put(fpOf(n), locationOf(0))
 	}
 	var group sync.WaitGroup
 	for worker := range workers {
 		group.Go(func() {
 			random := rand.New(rand.NewPCG(5, uint64(worker)))
 			for range swaps {
-				fp := number(random.Uint64() % keys)
+				fp := fpOf(random.Uint64() % keys)
 				for {
 					old := d.Get(fp)
 					step := uint64(old.Offset()/8-8) + 1
-					if d.CompareAndSwap(fp, old, place(step)) {
+					if d.CompareAndSwap(fp, old, locationOf(step)) {
 						break
 					}
 				}
@@ -319,14 +321,14 @@ func TestCompareAndSwapLosesNoStep(t *testing.T) {
 	checkPages(t, d)
 	sum := int64(0)
 	for n := range uint64(keys) {
-		sum += d.Get(number(n)).Offset()/8 - 8
+		sum += d.Get(fpOf(n)).Offset()/8 - 8
 	}
 	if sum != int64(workers*swaps) || d.Len() != keys {
 		t.Errorf("%d steps of %d, Len %d", sum, workers*swaps, d.Len())
 	}
 }
 
-// Of several that delete or insert the same key at a time, exactly one finds it there, or not there.
+// If several goroutines delete or insert the same key at the same time, exactly one succeeds.
 func TestDeleteAndInsertHaveOneWinner(t *testing.T) {
 	const workers = 4
 	keys := uint64(steps(20_000))
@@ -337,7 +339,7 @@ func TestDeleteAndInsertHaveOneWinner(t *testing.T) {
 		for range workers {
 			group.Go(func() {
 				for n := range keys {
-					if d.CompareAndSwap(number(n), NoLocation, place(n)) {
+					if d.CompareAndSwap(fpOf(n), NoLocation, locationOf(n)) {
 						inserted.Add(1)
 					}
 				}
@@ -350,7 +352,7 @@ func TestDeleteAndInsertHaveOneWinner(t *testing.T) {
 		for range workers {
 			group.Go(func() {
 				for n := range keys {
-					if d.Delete(number(n)) != NoLocation {
+					if d.Delete(fpOf(n)) != NoLocation {
 						deleted.Add(1)
 					}
 				}
@@ -364,17 +366,17 @@ func TestDeleteAndInsertHaveOneWinner(t *testing.T) {
 	}
 }
 
-// Sweep beside writers: what they put stays as long as drop does not want it.
+// Sweep runs while others write: a location that they put stays unless drop returns true for it.
 func TestSweepBesideWriters(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	keys := uint64(steps(40_000))
 	for n := range keys {
-		d.Put(number(n), MakeLocation(1, 64, 0))
+		d.Put(fpOf(n), MakeLocation(1, 64, 0))
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
 		for n := range keys / 2 {
-			d.Put(number(2*n), MakeLocation(2, 64, 8))
+			d.Put(fpOf(2*n), MakeLocation(2, 64, 8))
 		}
 	})
 	group.Go(func() { d.Sweep(Location.Tombstone) })
@@ -382,7 +384,7 @@ func TestSweepBesideWriters(t *testing.T) {
 	d.Sweep(Location.Tombstone)
 	checkPages(t, d)
 	for n := range keys {
-		if got := d.Get(number(n)); (n%2 == 0) != (got != NoLocation) {
+		if got := d.Get(fpOf(n)); (n%2 == 0) != (got != NoLocation) {
 			t.Fatalf("key %d is at %#x", n, got)
 		}
 	}

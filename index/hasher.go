@@ -2,27 +2,28 @@ package index
 
 import "hash/maphash"
 
-// Fingerprint stands for a key: 64 bits that readers look for, and 32 more that only writers compare. Hash 0 means
-// the same as 1, because a slot with hash word 0 is one that was never used.
+// Fingerprint stands for a key: readers look for the 64 bits of its hash, and writers compare 32
+// more bits. Hash 0 means the same as 1, because hash word 0 marks a slot that was never used.
 type Fingerprint struct {
 	Hash  uint64
 	Check uint32
 }
 
-// Hasher makes fingerprints of keys. Make one with NewHasher or NewHasherFrom; it may be copied and used by many
-// goroutines. Fingerprints of different hashers have nothing to do with each other.
+// Hasher makes fingerprints of keys. Make one with NewHasher or NewHasherFrom. It may be copied,
+// and used by many goroutines. Fingerprints of different hashers are unrelated.
 type Hasher struct {
 	hashSeed, checkSeed maphash.Seed
 	injected            func(key []byte) (hash uint64, check uint32) // nil: maphash
 }
 
-// NewHasher returns a hasher with two random seeds, so that nobody outside this process can build keys that collide.
+// NewHasher returns a hasher with two random seeds, so that no one outside this process can
+// construct keys that collide.
 func NewHasher() Hasher {
 	return Hasher{hashSeed: maphash.MakeSeed(), checkSeed: maphash.MakeSeed()}
 }
 
-// NewHasherFrom returns a hasher that asks hash, for tests that need the same fingerprints in every run or choose
-// which keys collide. A nil hash is NewHasher.
+// NewHasherFrom returns a hasher that calls hash, for tests that need the same fingerprints in
+// every run or choose which keys collide. If hash is nil, it returns NewHasher().
 func NewHasherFrom(hash func(key []byte) (hash uint64, check uint32)) Hasher {
 	if hash == nil {
 		return NewHasher()
@@ -39,7 +40,7 @@ func (h *Hasher) Hash(key []byte) uint64 {
 	return neverZero(maphash.Bytes(h.hashSeed, key))
 }
 
-// Fingerprint is what writers need.
+// Fingerprint is the whole fingerprint, which writers need.
 func (h *Hasher) Fingerprint(key []byte) Fingerprint {
 	if h.injected != nil {
 		hash, check := h.injected(key)

@@ -12,28 +12,28 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
-// Options sizes a KeyDir. The zero value is good.
+// Options sizes a KeyDir. The zero value is ready to use.
 type Options struct {
-	PageSlots    int // the middling capacity of a page, in slots; 0: 4,096. Tests use 8 to 16
-	ExpectedKeys int // memory for so many keys is taken at once, and hardly any of it is copied while they come; 0: start small
+	PageSlots    int // the typical capacity of a page, in slots; 0: 4,096. Tests use 8 to 16
+	ExpectedKeys int // New allocates memory for this number of keys, of which inserts copy hardly any; 0: start small
 }
 
 const (
 	defaultPageSlots = 4096
-	leastPageSlots   = 4 // whatever Options say
+	minPageSlots     = 4 // even if Options ask for less
 )
 
-// KeyDir maps fingerprints to locations. All its methods may be called from many goroutines at a time; what that means
-// for each is in the package comment.
+// KeyDir maps fingerprints to locations. All its methods are safe for concurrent use; the package comment says what
+// each guarantees then.
 type KeyDir struct {
-	pages      *xsync.MapOf[bucket, *page]
-	pageKeys   int64         // keys a page on the average, beyond which a bucket is split
-	leastSlots int           // capacity of the smallest page
-	buckets    atomic.Uint64 // never decreases; every bucket below it has a page
+	pages    *xsync.MapOf[bucket, *page]
+	pageKeys int64         // average keys per page above which a bucket is split
+	minSlots int           // capacity of the smallest page
+	buckets  atomic.Uint64 // never decreases; every bucket below it has a page
 
-	_ [128]byte // readers load the words above, writers change those below
+	_ [128]byte // readers load the words above, and writers change those below
 
-	live     atomic.Int64 // locations that are not NoLocation; changed under the page's mutex, but for those that a Loader puts
+	live     atomic.Int64 // locations that are not NoLocation; changed under the page's mutex, except by a Loader
 	bytes    atomic.Int64
 	splits   atomic.Int64
 	rebuilds atomic.Int64
@@ -48,23 +48,23 @@ func New(o Options) *KeyDir {
 		o.PageSlots = defaultPageSlots
 	}
 	d := &KeyDir{
-		pageKeys:   max(1, int64(o.PageSlots)*3/4),
-		leastSlots: max(leastPageSlots, o.PageSlots/64),
+		pageKeys: max(1, int64(o.PageSlots)*3/4),
+		minSlots: max(minPageSlots, o.PageSlots/64),
 	}
 	expected := uint64(max(0, o.ExpectedKeys))
 	count := max(1, (expected+uint64(d.pageKeys)-1)/uint64(d.pageKeys))
 	d.pages = xsync.NewMapOfWithHasher[bucket, *page](spread, xsync.WithPresize(int(count)))
 	for b := range bucket(count) {
 		mask := maskOf(b, count)
-		keys := int(float64(expected>>bits.Len64(mask)) / grown(b, mask, count))
-		d.put(newPage(b, mask, capacityFor(keys, d.leastSlots)))
+		keys := int(float64(expected>>bits.Len64(mask)) / growthFactor(b, mask, count))
+		d.put(newPage(b, mask, capacityFor(keys, d.minSlots)))
 	}
 	d.buckets.Store(count)
 	return d
 }
 
 // spread is the hasher of the map of pages. Bucket numbers are consecutive, so their low bits fill the map's own
-// buckets evenly; the low seven bits of the result tell the entries of one of those apart.
+// buckets evenly. The low seven bits of the result distinguish the entries within one of the map's buckets.
 func spread(b bucket, _ uint64) uint64 {
 	const (
 		tagBits = 7
@@ -73,8 +73,8 @@ func spread(b bucket, _ uint64) uint64 {
 	return uint64(b)<<tagBits | uint64(b)*golden>>(64-tagBits)
 }
 
-// bucketOf is linear hashing: the low bits of the hash, as many as it takes to number count buckets, and one less for
-// the buckets that are not split yet.
+// bucketOf implements linear hashing. It takes as many low bits of the hash as are needed to number count buckets, and
+// one bit less for buckets that are not split yet.
 func bucketOf(hash, count uint64) bucket {
 	mask := uint64(1)<<bits.Len64(count-1) - 1
 	if hash&mask >= count {
@@ -92,10 +92,11 @@ func maskOf(b bucket, count uint64) uint64 {
 	return mask
 }
 
-// grown is how many times the keys that a page was built for it has in a KeyDir that grew to count buckets by itself:
-// the page is as old as the newer one of the two buckets that were split last, and was rebuilt if it was full since.
-// Pages made for expected keys have these sizes too. If all had the same they would be full at the same time.
-func grown(b bucket, mask, count uint64) float64 {
+// growthFactor is the ratio of the keys in a page to the keys that it was built for, in a KeyDir that grew to count
+// buckets by inserts alone: the page is as old as the newer bucket of the last split that involved it, and was rebuilt
+// if it has been full since. New sizes pages for expected keys by this ratio. Pages of equal size would all fill up at
+// the same time.
+func growthFactor(b bucket, mask, count uint64) float64 {
 	const full = (7. / 8) / (5. / 8)
 	newer := uint64(b) | (mask ^ mask>>1)
 	factor := float64(count) / float64(newer+1)
@@ -105,8 +106,8 @@ func grown(b bucket, mask, count uint64) float64 {
 	return factor
 }
 
-// Prefetch asks for the memory that a lookup or a change of a location will look at, by the hash part of the
-// fingerprint, and does not wait for it.
+// Prefetch starts to load the memory that a lookup or an update of the fingerprint with this hash will read, and does
+// not wait for it.
 func (d *KeyDir) Prefetch(hash uint64) {
 	hash = neverZero(hash)
 	p := d.page(hash)
@@ -115,12 +116,12 @@ func (d *KeyDir) Prefetch(hash uint64) {
 	prefetch.Line(unsafe.Pointer(&p.checks[word/wordsPerSlot]))
 }
 
-// Part is which of so many parts of a KeyDir, a power of two, the key with a hash is in. No page is in two parts, unless
-// there are fewer pages.
+// Part is the part of a KeyDir that the key with a hash is in, if the KeyDir is divided into the given number of parts,
+// which must be a power of two. No page is in two parts, unless there are fewer pages than parts.
 func Part(hash uint64, parts int) int { return int(hash & uint64(parts-1)) }
 
-// page returns the page that has hash. The count is loaded before the page: if a split has moved hash to a page of its
-// own meanwhile, the page found does not cover it, and the count that does was published before that page.
+// page returns the page that covers hash. It loads the count before the page. If a split moved hash in between, the page
+// found does not cover it. The split published the new count before that page, so the next try sees the new count.
 func (d *KeyDir) page(hash uint64) *page {
 	for {
 		p, _ := d.pages.Load(bucketOf(hash, d.buckets.Load()))
@@ -142,28 +143,28 @@ func (d *KeyDir) lock(hash uint64) *page {
 	}
 }
 
-// Candidates are the locations that may be a key's. Read them with Next. They hold on to memory of the KeyDir, and age:
-// use them at once.
+// Candidates are the possible locations of a key. Read them with Next. They keep memory of the KeyDir alive, and become
+// stale: use them at once.
 type Candidates struct {
 	slots []uint64
 	hash  uint64
 	word  int
 }
 
-// Find returns the candidates for a key by the hash part of its fingerprint. It takes no lock, writes nothing and
-// allocates nothing. A key that is there from before Find until after Next is among them, at a location that it had in
-// that time.
+// Find returns the candidates for a key by the hash part of its fingerprint. It takes no lock, writes nothing and does
+// not allocate. A key that is present from before Find until after Next is among the candidates, at a location that it
+// had during that time.
 func (d *KeyDir) Find(hash uint64) Candidates {
 	hash = neverZero(hash)
 	slots := d.page(hash).slots
 	return Candidates{slots: slots, hash: hash, word: start(hash, len(slots))}
 }
 
-// Memory is what Next will look at first, for whoever wants to ask for it ahead.
+// Memory is the address that Next will read first, so that the caller can prefetch it.
 func (c *Candidates) Memory() unsafe.Pointer { return unsafe.Pointer(&c.slots[c.word]) }
 
-// Next returns the next candidate, and false when there is none left. Nearly always the first one is the key, but only
-// the record can tell.
+// Next returns the next candidate, or false if there is none left. The first candidate is almost always the key's, but
+// only the record can confirm it.
 func (c *Candidates) Next() (Location, bool) {
 	slots, hash := c.slots, c.hash
 	for word := c.word; ; {
@@ -186,17 +187,17 @@ func (c *Candidates) Next() (Location, bool) {
 	}
 }
 
-// Get returns the location of a fingerprint, or NoLocation. It is exact, as writers need it, and takes the page's mutex.
+// Get returns the location of a fingerprint, or NoLocation. It is exact, as writers need, and locks the page's mutex.
 func (d *KeyDir) Get(fp Fingerprint) Location {
-	s := d.seat(fp)
+	s := d.lockSlot(fp)
 	s.page.mu.Unlock()
 	return s.old
 }
 
 // Put sets the location of a fingerprint and returns the one it had. Putting NoLocation is Delete.
 func (d *KeyDir) Put(fp Fingerprint, location Location) (old Location) {
-	s := d.seat(fp)
-	d.settle(s, location)
+	s := d.lockSlot(fp)
+	d.setAndUnlock(s, location)
 	return s.old
 }
 
@@ -205,42 +206,41 @@ func (d *KeyDir) Delete(fp Fingerprint) (old Location) {
 	return d.Put(fp, NoLocation)
 }
 
-// CompareAndSwap sets the location of a fingerprint to location if it is old, and reports whether it was. NoLocation
-// stands for absent in both places.
+// CompareAndSwap sets the location of a fingerprint if it equals old, and reports whether it did. NoLocation: absent.
 func (d *KeyDir) CompareAndSwap(fp Fingerprint, old, location Location) bool {
-	s := d.seat(fp)
+	s := d.lockSlot(fp)
 	if s.old != old {
 		s.page.mu.Unlock()
 		return false
 	}
-	d.settle(s, location)
+	d.setAndUnlock(s, location)
 	return true
 }
 
-// Loader puts keys into a KeyDir. Several, each in a goroutine of its own, are faster than so many that call Put, since
-// they count their keys only now and then; Done does it in the end.
+// Loader puts keys into a KeyDir. Several Loaders, each in its own goroutine, are faster than goroutines that call Put,
+// because a Loader adds its keys to the shared count only occasionally. Done adds the rest.
 type Loader struct {
-	keys *KeyDir
-	more int64 // keys that are not counted
+	keys      *KeyDir
+	uncounted int64 // keys not yet added to the shared count
 }
 
-// countEvery is how many keys a Loader puts at most before it counts them: far fewer than there are to a split.
+// countEvery is the most keys that a Loader puts before it counts them: far fewer than are put between two splits.
 const countEvery = 256
 
 // Loader returns a Loader.
 func (d *KeyDir) Loader() Loader { return Loader{keys: d} }
 
-// PutNewer sets the location of a fingerprint unless the one it has is greater: while a store loads, the higher slot
-// and in it the higher offset is the newer record, in whatever order they come. loser is the location that did not
-// stay, NoLocation if there was no other; replaced reports that the loser is the one that was there. A location that is
-// put again does not stay.
+// PutNewer sets the location of a fingerprint unless its current location is greater. While a store loads, the higher
+// slot, or in the same slot the higher offset, is the newer record, in whatever order the records come. loser is the
+// location that was dropped, NoLocation if there was only one. replaced reports whether the loser is the previous
+// location. If both are equal, the loser is the new one.
 func (l *Loader) PutNewer(fp Fingerprint, location Location) (loser Location, replaced bool) {
-	s := l.keys.seat(fp)
+	s := l.keys.lockSlot(fp)
 	switch {
 	case location > s.old:
-		l.keys.settleLocked(s, location)
+		l.keys.setLocked(s, location)
 		s.page.mu.Unlock()
-		if l.more += s.more(location); l.more >= min(countEvery, l.keys.pageKeys) {
+		if l.uncounted += s.keyDelta(location); l.uncounted >= min(countEvery, l.keys.pageKeys) {
 			l.Done()
 		}
 		return s.old, s.old != NoLocation
@@ -250,16 +250,16 @@ func (l *Loader) PutNewer(fp Fingerprint, location Location) (loser Location, re
 	}
 }
 
-// Done counts what is not counted.
+// Done adds the remaining keys to the shared count.
 func (l *Loader) Done() {
-	l.keys.live.Add(l.more)
-	l.more = 0
+	l.keys.live.Add(l.uncounted)
+	l.uncounted = 0
 	for l.keys.grow() {
 	}
 }
 
-// seat is where a fingerprint sits or would sit, in a page whose mutex is held.
-type seat struct {
+// slotRef is the slot that a fingerprint has or would get, in a page whose mutex is held.
+type slotRef struct {
 	page  *page
 	fp    Fingerprint
 	word  int
@@ -267,23 +267,23 @@ type seat struct {
 	old   Location
 }
 
-// seat locks the page of a fingerprint and finds its slot. settle, or unlocking the page, ends it.
-func (d *KeyDir) seat(fp Fingerprint) seat {
+// lockSlot locks the page of a fingerprint and finds its slot. The caller calls setAndUnlock, or unlocks the page.
+func (d *KeyDir) lockSlot(fp Fingerprint) slotRef {
 	fp.Hash = neverZero(fp.Hash)
 	p := d.lock(fp.Hash)
 	word, taken := p.findLocked(fp)
-	s := seat{page: p, fp: fp, word: word, taken: taken}
+	s := slotRef{page: p, fp: fp, word: word, taken: taken}
 	if taken {
 		s.old = Location(p.slots[word+1])
 	}
 	return s
 }
 
-// settle gives the seat a location and unlocks its page. It copies one page at most: the one that is full or worn, or
-// the next one to be split.
-func (d *KeyDir) settle(s seat, location Location) {
-	copied := d.settleLocked(s, location)
-	if keys := s.more(location); keys != 0 {
+// setAndUnlock sets the location of a slot and unlocks its page. It copies at most one page: this one if it is full or
+// sparse, or the next one to be split.
+func (d *KeyDir) setAndUnlock(s slotRef, location Location) {
+	copied := d.setLocked(s, location)
+	if keys := s.keyDelta(location); keys != 0 {
 		d.live.Add(keys)
 	}
 	s.page.mu.Unlock()
@@ -292,8 +292,8 @@ func (d *KeyDir) settle(s seat, location Location) {
 	}
 }
 
-// more is how many more keys there are when the seat has another location.
-func (s *seat) more(location Location) int64 {
+// keyDelta is by how much the number of keys changes if the slot gets this location.
+func (s *slotRef) keyDelta(location Location) int64 {
 	switch {
 	case s.old == NoLocation && location != NoLocation:
 		return 1
@@ -303,21 +303,21 @@ func (s *seat) more(location Location) int64 {
 	return 0
 }
 
-// settleLocked gives the seat a location, and says whether it has copied a page.
-func (d *KeyDir) settleLocked(s seat, location Location) (copied bool) {
+// setLocked sets the location of a slot, and reports whether it copied a page.
+func (d *KeyDir) setLocked(s slotRef, location Location) (copied bool) {
 	p := s.page
 	if s.old == NoLocation && location != NoLocation {
-		d.walkers.cameLocked(s.fp)
+		d.walkers.noteInsertLocked(s.fp)
 	}
 	switch {
 	case s.taken:
-		p.moveLocked(s.word, location)
-		copied = location == NoLocation && d.tidyLocked(p)
+		p.updateLocked(s.word, location)
+		copied = location == NoLocation && d.rebuildIfSparseLocked(p)
 	case location == NoLocation:
 	case p.used < fullSlots(p.capacity()):
 		p.takeLocked(s.word, s.fp, location)
 	default:
-		fresh := p.rebuiltLocked(capacityFor(p.live+1, d.leastSlots))
+		fresh := p.rebuiltLocked(capacityFor(p.live+1, d.minSlots))
 		fresh.add(s.fp, location)
 		d.replaceLocked(p, fresh)
 		copied = true
@@ -325,16 +325,16 @@ func (d *KeyDir) settleLocked(s seat, location Location) (copied bool) {
 	return copied
 }
 
-// tidyLocked rebuilds a page that is mostly waste.
-func (d *KeyDir) tidyLocked(p *page) (rebuilt bool) {
-	if !p.wornLocked(d.leastSlots) {
+// rebuildIfSparseLocked rebuilds a page that is mostly unused, and reports whether it did.
+func (d *KeyDir) rebuildIfSparseLocked(p *page) (rebuilt bool) {
+	if !p.sparseLocked(d.minSlots) {
 		return false
 	}
-	d.replaceLocked(p, p.rebuiltLocked(capacityFor(p.live+1, d.leastSlots)))
+	d.replaceLocked(p, p.rebuiltLocked(capacityFor(p.live+1, d.minSlots)))
 	return true
 }
 
-// replaceLocked puts fresh in the place of old, whose mutex is held.
+// replaceLocked replaces old with fresh. The caller holds the mutex of old.
 func (d *KeyDir) replaceLocked(old, fresh *page) {
 	d.put(fresh)
 	d.retireLocked(old)
@@ -347,13 +347,13 @@ func (d *KeyDir) put(p *page) {
 	d.pages.Store(p.bucket, p)
 }
 
-// retireLocked tells the writers who wait for p's mutex that another page has taken its place.
+// retireLocked tells writers that wait for p's mutex that another page has replaced p.
 func (d *KeyDir) retireLocked(p *page) {
 	p.retired = true
 	d.bytes.Add(-p.bytes())
 }
 
-// grow splits the next bucket if the pages hold too much on the average and nobody else is at it, and says whether it did.
+// grow splits the next bucket if the average page is too full and nobody else is splitting, and reports whether it did.
 func (d *KeyDir) grow() bool {
 	if d.live.Load() <= d.pageKeys*int64(d.buckets.Load()) || !d.growing.TryLock() {
 		return false
@@ -367,15 +367,15 @@ func (d *KeyDir) grow() bool {
 	return true
 }
 
-// split makes the bucket numbered count out of its half-brother, the one without the highest bit. The caller holds
-// d.growing. The order is what readers rely on: the new page, the count that makes it known, and only then the old
-// bucket's page without the keys that moved.
+// split splits bucket number count off its sibling, the bucket whose number lacks the highest bit. The caller holds
+// d.growing. Readers rely on the order: split publishes the new page, then the count that makes it visible, and only
+// then the old bucket's page without the keys that moved.
 func (d *KeyDir) split(count uint64) {
-	brother := count ^ 1<<(bits.Len64(count)-1)
-	p := d.lock(brother)
+	sibling := count ^ 1<<(bits.Len64(count)-1)
+	p := d.lock(sibling)
 	defer p.mu.Unlock()
-	low, high := p.splitLocked(d.leastSlots)
-	invariant.Check(uint64(p.bucket) == brother && uint64(high.bucket) == count, "split of bucket %d made %d, not %d", p.bucket, high.bucket, count)
+	low, high := p.splitLocked(d.minSlots)
+	invariant.Check(uint64(p.bucket) == sibling && uint64(high.bucket) == count, "split of bucket %d made %d, not %d", p.bucket, high.bucket, count)
 	d.put(high)
 	d.buckets.Store(count + 1)
 	d.put(low)
@@ -383,28 +383,28 @@ func (d *KeyDir) split(count uint64) {
 	d.splits.Add(1)
 }
 
-// Sweep deletes every location for which drop is true; a location put meanwhile may be missed. drop is called under a
-// page's mutex and must not call the KeyDir.
+// Sweep deletes every location for which drop returns true. It may miss a location that is put while it runs. It calls
+// drop under a page's mutex, so drop must not call the KeyDir.
 func (d *KeyDir) Sweep(drop func(Location) bool) {
 	d.eachPageLocked(func(p *page) {
 		dropped := 0
 		for word := 0; word < len(p.slots); word += wordsPerSlot {
 			location := Location(p.slots[word+1])
 			if location != NoLocation && drop(location) {
-				p.moveLocked(word, NoLocation)
+				p.updateLocked(word, NoLocation)
 				dropped++
 			}
 		}
 		d.live.Add(-int64(dropped))
-		d.tidyLocked(p)
+		d.rebuildIfSparseLocked(p)
 	}, func() bool { return true })
 }
 
-// Trim gives back what pages have too much, having been made for more keys than there are or are expected.
+// Trim shrinks pages that were made for more keys than they have or are expected to get.
 func (d *KeyDir) Trim(expectedKeys int) {
 	d.eachPageLocked(func(p *page) {
 		keys := max(p.live+1, expectedKeys>>bits.Len64(p.mask))
-		if fresh := capacityFor(keys, d.leastSlots); fresh <= p.capacity()/4*3 {
+		if fresh := capacityFor(keys, d.minSlots); fresh <= p.capacity()/4*3 {
 			d.replaceLocked(p, p.rebuiltLocked(fresh))
 		}
 	}, func() bool { return true })
@@ -413,10 +413,10 @@ func (d *KeyDir) Trim(expectedKeys int) {
 // Len is the number of keys, exactly.
 func (d *KeyDir) Len() int { return int(d.live.Load()) }
 
-// Bytes is the memory that the pages take, without what the allocator rounds up.
+// Bytes is the memory that the pages take, without what the allocator adds by rounding up.
 func (d *KeyDir) Bytes() int64 { return d.bytes.Load() }
 
-// Stats counts the pages there are, and the splits and rebuilds there have been.
+// Stats returns the number of pages, and of the splits and rebuilds so far.
 func (d *KeyDir) Stats() (pages, splits, rebuilds int) {
 	return int(d.buckets.Load()), int(d.splits.Load()), int(d.rebuilds.Load())
 }

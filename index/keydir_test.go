@@ -17,7 +17,7 @@ type fataler interface {
 	Fatalf(format string, args ...any)
 }
 
-// checkPages looks at everything that must hold in a KeyDir that nobody is using.
+// checkPages checks everything that must hold in a KeyDir that no other goroutine is using.
 func checkPages(t fataler, d *KeyDir) {
 	t.Helper()
 	count := d.buckets.Load()
@@ -42,7 +42,7 @@ func checkPages(t fataler, d *KeyDir) {
 				continue
 			}
 			if !p.covers(fp.Hash) || owners[fp] {
-				t.Fatalf("bucket %d: %+v is not its own, or twice", b, fp)
+				t.Fatalf("bucket %d: %+v belongs to another bucket, or is there twice", b, fp)
 			}
 			owners[fp] = true
 			used++
@@ -51,7 +51,7 @@ func checkPages(t fataler, d *KeyDir) {
 			}
 		}
 		if used != p.used || here != p.live || used > fullSlots(p.capacity()) {
-			t.Fatalf("bucket %d: %d used of %d, %d live; it says %d and %d", b, used, p.capacity(), here, p.used, p.live)
+			t.Fatalf("bucket %d: counted %d slots used of %d, %d live; the page says %d and %d", b, used, p.capacity(), here, p.used, p.live)
 		}
 		live += here
 		bytes += p.bytes()
@@ -97,7 +97,7 @@ func TestKeyDirIsAMap(t *testing.T) {
 		fingerprint := rapid.Custom(func(t *rapid.T) Fingerprint {
 			hash := hashes.Draw(t, "hash")
 			if rapid.Bool().Draw(t, "mixed") {
-				hash = number(hash).Hash
+				hash = fpOf(hash).Hash
 			}
 			return Fingerprint{Hash: hash, Check: rapid.Uint32Range(0, 2).Draw(t, "check")}
 		})
@@ -116,10 +116,10 @@ func TestKeyDirIsAMap(t *testing.T) {
 				t.Fatalf("%s: got %#x, want %#x", what, got, want)
 			}
 		}
-		// Random steps seldom reach many keys, so some runs start with a crowd.
+		// Random steps rarely reach many keys, so some runs start with a crowd of keys.
 		for n := range rapid.SampledFrom([]uint64{0, 0, 30, 300}).Draw(t, "crowd") {
-			d.Put(number(n), place(n))
-			model[number(n)] = place(n)
+			d.Put(fpOf(n), locationOf(n))
+			model[fpOf(n)] = locationOf(n)
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"put": func(t *rapid.T) {
@@ -134,8 +134,8 @@ func TestKeyDirIsAMap(t *testing.T) {
 			},
 			"swap": func(t *rapid.T) {
 				fp := fingerprint.Draw(t, "fp")
-				old := rapid.SampledFrom([]Location{model[normal(fp)], NoLocation, place(1)}).Draw(t, "old")
-				to := rapid.SampledFrom([]Location{NoLocation, place(1), place(2)}).Draw(t, "to")
+				old := rapid.SampledFrom([]Location{model[normal(fp)], NoLocation, locationOf(1)}).Draw(t, "old")
+				to := rapid.SampledFrom([]Location{NoLocation, locationOf(1), locationOf(2)}).Draw(t, "to")
 				want := model[normal(fp)] == old
 				if got := d.CompareAndSwap(fp, old, to); got != want {
 					t.Fatalf("CompareAndSwap is %v, want %v", got, want)
@@ -215,14 +215,14 @@ func TestBucketsShareTheHashes(t *testing.T) {
 	}
 }
 
-// Keys whose 64 bits are the same are candidates for each other, and apart for writers.
+// Keys with the same 64-bit hash are candidates for each other, but writers distinguish them.
 func TestCollidingHashesAreKeptApart(t *testing.T) {
 	for _, hash := range []uint64{0, 1, 42, ^uint64(0)} {
 		d := New(Options{PageSlots: 8})
 		const keys = 500
 		for n := range uint32(keys) {
-			if old := d.Put(Fingerprint{hash, n}, place(uint64(n))); old != NoLocation {
-				t.Fatalf("check %d was taken for another", n)
+			if old := d.Put(Fingerprint{hash, n}, locationOf(uint64(n))); old != NoLocation {
+				t.Fatalf("the key with check %d was taken for another key", n)
 			}
 		}
 		checkPages(t, d)
@@ -230,12 +230,12 @@ func TestCollidingHashesAreKeptApart(t *testing.T) {
 			t.Fatalf("hash %#x has %d candidates", hash, got)
 		}
 		for n := range uint32(keys) {
-			if got := d.Delete(Fingerprint{hash, n}); got != place(uint64(n)) {
-				t.Fatalf("check %d was at %#x", n, got)
+			if got := d.Delete(Fingerprint{hash, n}); got != locationOf(uint64(n)) {
+				t.Fatalf("the key with check %d was at %#x", n, got)
 			}
 		}
 		if got := len(found(d, hash)); got != 0 || d.Len() != 0 {
-			t.Fatalf("%d candidates stayed, Len %d", got, d.Len())
+			t.Fatalf("%d candidates are left, Len is %d", got, d.Len())
 		}
 		checkPages(t, d)
 	}
@@ -245,7 +245,7 @@ func TestFindDoesNotAllocate(t *testing.T) {
 	d := filled(10000)
 	n := uint64(0)
 	allocs := testing.AllocsPerRun(20000, func() {
-		c := d.Find(number(n).Hash)
+		c := d.Find(fpOf(n).Hash)
 		for {
 			if _, ok := c.Next(); !ok {
 				break
@@ -262,14 +262,15 @@ func TestOverwriteDoesNotAllocate(t *testing.T) {
 	d := filled(10000)
 	n := uint64(0)
 	if allocs := testing.AllocsPerRun(5000, func() {
-		d.Put(number(n), place(n+1))
+		d.Put(fpOf(n), locationOf(n+1))
 		n++
 	}); allocs != 0 {
 		t.Fatalf("Put allocates %v times", allocs)
 	}
 }
 
-// Growing to 4M keys, each Put copies one page at most, no page is large, and copies come evenly: it is counted, not timed.
+// While a KeyDir grows to 4M keys, each Put copies at most one page, no page gets large, and the
+// copies are spread evenly. The test counts copies, and does not measure time.
 func TestGrowthIsSmooth(t *testing.T) {
 	keys, window := uint64(4_000_000), uint64(16384)
 	if raceEnabled || testing.Short() {
@@ -291,7 +292,7 @@ func TestGrowthIsSmooth(t *testing.T) {
 		}
 	}
 	for n := range keys {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 		now := copies()
 		if now > before+1 {
 			t.Fatalf("Put %d copied %d pages", n, now-before)
@@ -323,14 +324,14 @@ func TestGrowthIsSmooth(t *testing.T) {
 	}
 }
 
-// With tiny pages splits and rebuilds fall due at once all the time.
+// With tiny pages, splits and rebuilds are often due at the same time.
 func TestPutCopiesOnePageAtMost(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	before := 0
 	for n := range uint64(50_000) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 		if n%3 == 0 {
-			d.Delete(number(n / 2))
+			d.Delete(fpOf(n / 2))
 		}
 		_, splits, rebuilds := d.Stats()
 		if copies := splits + rebuilds - before; copies > 2 || n%3 != 0 && copies > 1 {
@@ -340,16 +341,17 @@ func TestPutCopiesOnePageAtMost(t *testing.T) {
 	}
 }
 
-// A reader that has seen a hash may be slow to read the location behind it, so that must be the same key's for ever.
+// A reader that has seen a hash may read the location much later, so that must belong to the same
+// key forever.
 func TestSlotKeepsItsOwner(t *testing.T) {
 	d := New(Options{PageSlots: 32})
 	random := rand.New(rand.NewPCG(6, 7))
 	for step := range 50_000 {
-		fp := number(random.Uint64() % 200)
+		fp := fpOf(random.Uint64() % 200)
 		p := d.page(fp.Hash)
 		before, checks := slices.Clone(p.slots), slices.Clone(p.checks)
 		if step%2 == 0 {
-			d.Put(fp, place(uint64(step)))
+			d.Put(fp, locationOf(uint64(step)))
 		} else {
 			d.Delete(fp)
 		}
@@ -375,7 +377,7 @@ func TestExpectedKeysAreNotCopied(t *testing.T) {
 		t.Errorf("%.1f bytes for each expected key", perKey)
 	}
 	for n := range uint64(keys) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	checkPages(t, d)
 	pages, splits, rebuilds := d.Stats()
@@ -385,12 +387,12 @@ func TestExpectedKeysAreNotCopied(t *testing.T) {
 	}
 }
 
-// What is still expected stays.
+// Trim keeps room for keys that are still expected.
 func TestTrimLeavesRoomForWhatIsExpected(t *testing.T) {
 	const keys = 100_000
 	d := New(Options{ExpectedKeys: 3 * keys})
 	for n := range uint64(keys / 10) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	d.Trim(keys)
 	checkPages(t, d)
@@ -399,11 +401,11 @@ func TestTrimLeavesRoomForWhatIsExpected(t *testing.T) {
 	}
 	before := d.Bytes()
 	for n := range uint64(keys) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	checkPages(t, d)
 	if d.Bytes() > before*5/4 {
-		t.Errorf("%d bytes, and %d when they were there", before, d.Bytes())
+		t.Errorf("%d bytes after the inserts, but %d before them", before, d.Bytes())
 	}
 }
 
@@ -411,7 +413,7 @@ func TestTrimGivesBackWhatWasExpected(t *testing.T) {
 	const keys = 100_000
 	d := New(Options{ExpectedKeys: 3 * keys})
 	for n := range uint64(keys) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	d.Trim(0)
 	checkPages(t, d)
@@ -419,7 +421,7 @@ func TestTrimGivesBackWhatWasExpected(t *testing.T) {
 		t.Errorf("%.1f bytes for each key", perKey)
 	}
 	for n := range uint64(keys) {
-		if got := d.Get(number(n)); got != place(n) {
+		if got := d.Get(fpOf(n)); got != locationOf(n) {
 			t.Fatalf("key %d is at %#x", n, got)
 		}
 	}
@@ -428,7 +430,7 @@ func TestTrimGivesBackWhatWasExpected(t *testing.T) {
 		t.Errorf("%d keys", d.Len())
 	}
 	if _, _, after := d.Stats(); after != before {
-		t.Errorf("trimmed twice: %d rebuilds more", after-before)
+		t.Errorf("the second Trim made %d rebuilds", after-before)
 	}
 }
 
@@ -438,7 +440,7 @@ func TestDeletesGiveMemoryBack(t *testing.T) {
 	full := d.Bytes()
 	for n := range uint64(keys) {
 		if n%10 != 0 {
-			d.Delete(number(n))
+			d.Delete(fpOf(n))
 		}
 	}
 	checkPages(t, d)
@@ -452,15 +454,15 @@ func TestDeletesGiveMemoryBack(t *testing.T) {
 	}
 }
 
-// Keys that come and go must not grow the pages, nor be copied more than a few times each.
+// Keys that are inserted and deleted must not grow the pages, and are copied at most a few times each.
 func TestChurnStaysInBounds(t *testing.T) {
 	const keys, rounds = 50_000, 400_000
 	d := filled(keys)
 	full := d.Bytes()
 	_, splitsBefore, rebuildsBefore := d.Stats()
 	for n := range uint64(rounds) {
-		d.Delete(number(n))
-		d.Put(number(n+keys), place(n))
+		d.Delete(fpOf(n))
+		d.Put(fpOf(n+keys), locationOf(n))
 	}
 	checkPages(t, d)
 	pages, splits, rebuilds := d.Stats()
@@ -485,7 +487,7 @@ func TestRangeStops(t *testing.T) {
 func TestRangeMayWrite(t *testing.T) {
 	d := New(Options{PageSlots: 8})
 	for n := range uint64(1000) {
-		d.Put(number(n), place(n))
+		d.Put(fpOf(n), locationOf(n))
 	}
 	seen := 0
 	d.Range(func(fp Fingerprint, location Location) bool {
@@ -495,7 +497,7 @@ func TestRangeMayWrite(t *testing.T) {
 		}
 		for n := range uint64(3) {
 			if seen < 1000 {
-				d.Put(number(1<<32+uint64(seen)*8+n), place(n))
+				d.Put(fpOf(1<<32+uint64(seen)*8+n), locationOf(n))
 			}
 		}
 		return true
@@ -580,7 +582,7 @@ func TestHasher(t *testing.T) {
 	}
 	standard := NewHasherFrom(nil)
 	if standard.Hash([]byte("abc")) == 0 || standard.injected != nil {
-		t.Error("no function is not maphash")
+		t.Error("NewHasherFrom(nil) does not use maphash")
 	}
 	key := []byte("user:000000012345")
 	if allocs := testing.AllocsPerRun(100, func() { one.Fingerprint(key) }); allocs != 0 {

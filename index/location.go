@@ -2,16 +2,17 @@ package index
 
 import "github.com/mmapkv/mmapkv/internal/invariant"
 
-// Location says in one word where a record lies: the slot of its segment in the store's table (20 bits), its offset
-// in 8-byte units (29 bits) and its size in 8-byte units (15 bits), the slot highest. Of two locations the greater
-// one has the higher slot, or in the same slot the higher offset. The zero Location is NoLocation.
+// Location says in one word where a record is. From the highest bit down, it has the slot of the
+// segment in the store's table (20 bits), the record's offset in 8-byte units (29 bits) and its
+// size in 8-byte units (15 bits). Of two locations the greater one has the higher slot, or in the
+// same slot the higher offset. The zero Location is NoLocation.
 type Location uint64
 
-// NoLocation is the location of a key that is not there. No record has it: a segment begins with its header, so no
-// record lies at offset 0.
+// NoLocation is the location of an absent key. No record has it: a segment begins with its header,
+// so no record is at offset 0.
 const NoLocation Location = 0
 
-// MaxSlots is how many segment slots a Location can tell apart.
+// MaxSlots is the number of segment slots that a Location can address.
 const MaxSlots = 1 << slotBits
 
 const (
@@ -24,9 +25,9 @@ const (
 	offsetMask  = 1<<offsetBits - 1
 )
 
-// MakeLocation packs a location. offset is in bytes, a multiple of 8 and below 4 GiB; slot is below MaxSlots. size is
-// the record's size in bytes: 0 makes a tombstone's placeholder, and a negative size, or one above 262,128, is stored
-// as unknown.
+// MakeLocation packs a location. offset is in bytes, a multiple of 8 below 4 GiB. slot is below
+// MaxSlots. size is the record's size in bytes: 0 makes a placeholder for a tombstone. A negative
+// size, or one above 262,128, is stored as unknown.
 func MakeLocation(slot uint32, offset, size int64) Location {
 	if invariant.Enabled {
 		invariant.Check(slot < MaxSlots, "location: slot %d", slot)
@@ -45,7 +46,7 @@ func (l Location) Slot() uint32 { return uint32(l >> (offsetBits + sizeBits)) }
 // Offset is where the record begins in its segment, in bytes.
 func (l Location) Offset() int64 { return int64(l>>sizeBits&offsetMask) * unit }
 
-// Size is the record's size in bytes; known is false when the record itself has to be asked.
+// Size is the record's size in bytes; known is false if only the record has it.
 func (l Location) Size() (size int64, known bool) {
 	sizeUnits := int64(l & sizeUnknown)
 	if sizeUnits == sizeUnknown {
@@ -54,5 +55,6 @@ func (l Location) Size() (size int64, known bool) {
 	return sizeUnits * unit, true
 }
 
-// Tombstone reports whether l only holds the place of a key that was deleted or has expired, while a store loads.
+// Tombstone reports whether l is a placeholder for a key that was deleted or has expired. Such
+// locations exist only while a store loads.
 func (l Location) Tombstone() bool { return l&sizeUnknown == 0 }

@@ -11,22 +11,22 @@ import (
 // bucket is the number of a page. The hashes of a page are those whose low bits are its bucket.
 type bucket uint64
 
-// page holds the keys of one bucket in an open-addressed table with linear probing. Its range, its capacity and the
-// owner of each used slot never change; what has to change them builds another page.
+// page holds the keys of one bucket in an open-addressed table with linear probing. Its range, its
+// capacity and the owner of each used slot never change: a change to these builds a new page.
 type page struct {
-	// For readers, in a cache line that no writer touches.
+	// Readers use these fields, in a cache line that no writer touches.
 
 	slots  []uint64 // two words a slot, hash and location, both read and written atomically; hash 0: never used
 	bucket bucket
-	mask   uint64 // the low bits of a hash that the bucket decides
+	mask   uint64 // selects the low bits of a hash that name the bucket
 	_      [24]byte
 
-	mu rank.Mutex[rank.Page] // guards the fields below, every write to slots, and the place of this page in the directory
+	mu rank.Mutex[rank.Page] // guards the fields below, every write to slots, and the entry of this page in the map
 
 	checks  []uint32 // the other 32 bits of each slot's fingerprint
 	used    int      // slots with a hash
 	live    int      // slots with a location
-	retired bool     // another page has taken this one's place
+	retired bool     // another page has replaced this one
 }
 
 const (
@@ -47,27 +47,28 @@ func newPage(b bucket, mask uint64, capacity int) *page {
 	return p
 }
 
-// capacityFor is the capacity in slots of a page built for so many keys: 5/8 full, so that 2/5 more can come.
-func capacityFor(keys, leastSlots int) int { return max(leastSlots, keys*8/5+1) }
+// capacityFor is the capacity in slots of a page built for the given number of keys: 5/8 full,
+// which leaves room for 2/5 more keys.
+func capacityFor(keys, minSlots int) int { return max(minSlots, keys*8/5+1) }
 
-// fullSlots is how many slots of a page may be used, 7/8. It is less than the capacity, always: a probe ends at a slot
-// that was never used.
+// fullSlots is how many slots of a page may be used: 7/8. It is always less than the capacity,
+// because a probe ends at a slot that was never used.
 func fullSlots(capacity int) int { return capacity - capacity/8 - 1 }
 
 // covers reports whether the page is the one for hash.
 func (p *page) covers(hash uint64) bool { return hash&p.mask == uint64(p.bucket) }
 
-// capacity counts the page's slots.
+// capacity is the number of slots.
 func (p *page) capacity() int { return len(p.checks) }
 
-// start is the word at which the probe for hash begins. The high half of the hash decides, since the low bits are the
-// same for all of a page.
+// start is the word at which the probe for hash begins. It depends on the high half of the hash,
+// since all keys of a page share the low bits.
 func start(hash uint64, words int) int {
 	return int((hash>>32)*uint64(words/wordsPerSlot)>>32) * wordsPerSlot
 }
 
-// findLocked returns the word at which the slot of a fingerprint begins, and whether the slot is that fingerprint's or
-// free for it.
+// findLocked returns the first word of the fingerprint's slot and true, or of a free slot for it
+// and false.
 func (p *page) findLocked(fp Fingerprint) (word int, taken bool) {
 	for word = start(fp.Hash, len(p.slots)); p.slots[word] != 0; {
 		if p.slots[word] == fp.Hash && p.checks[word/wordsPerSlot] == fp.Check {
@@ -80,8 +81,8 @@ func (p *page) findLocked(fp Fingerprint) (word int, taken bool) {
 	return word, false
 }
 
-// takeLocked gives a slot that was never used to a fingerprint, for the rest of the page's life. The location goes
-// first: a reader that sees the hash finds it.
+// takeLocked gives a never-used slot to a fingerprint, for the rest of the page's life. It stores
+// the location first, so that a reader that sees the hash finds the location.
 func (p *page) takeLocked(word int, fp Fingerprint, location Location) {
 	p.checks[word/wordsPerSlot] = fp.Check
 	atomic.StoreUint64(&p.slots[word+1], uint64(location))
@@ -90,8 +91,8 @@ func (p *page) takeLocked(word int, fp Fingerprint, location Location) {
 	p.live++
 }
 
-// moveLocked gives a taken slot another location, NoLocation included.
-func (p *page) moveLocked(word int, location Location) {
+// updateLocked gives a taken slot another location, or NoLocation.
+func (p *page) updateLocked(word int, location Location) {
 	old := Location(p.slots[word+1])
 	atomic.StoreUint64(&p.slots[word+1], uint64(location))
 	switch {
@@ -102,7 +103,7 @@ func (p *page) moveLocked(word int, location Location) {
 	}
 }
 
-// add puts a fingerprint into a page that nobody else can see yet and that has room for it.
+// add puts a fingerprint into a page that has room for it and that no other goroutine can see yet.
 func (p *page) add(fp Fingerprint, location Location) {
 	word := start(fp.Hash, len(p.slots))
 	for p.slots[word] != 0 {
@@ -126,10 +127,10 @@ func (p *page) eachLocked(fn func(fp Fingerprint, location Location)) {
 	}
 }
 
-// wornLocked reports whether most of the page is waste: rebuilding it then gives more than half of it back.
-func (p *page) wornLocked(leastSlots int) bool {
+// sparseLocked reports whether a rebuild would free more than half of the page.
+func (p *page) sparseLocked(minSlots int) bool {
 	quarter := p.capacity() / 4
-	return p.live <= quarter && p.used-p.live >= quarter && p.capacity() > 2*leastSlots
+	return p.live <= quarter && p.used-p.live >= quarter && p.capacity() > 2*minSlots
 }
 
 // rebuiltLocked returns a page with the same keys and a capacity that has room for more.
@@ -140,7 +141,7 @@ func (p *page) rebuiltLocked(capacity int) *page {
 }
 
 // splitLocked returns two pages that share the keys by the next bit of the hash.
-func (p *page) splitLocked(leastSlots int) (low, high *page) {
+func (p *page) splitLocked(minSlots int) (low, high *page) {
 	bit := p.mask + 1
 	highKeys := 0
 	p.eachLocked(func(fp Fingerprint, _ Location) {
@@ -149,8 +150,8 @@ func (p *page) splitLocked(leastSlots int) (low, high *page) {
 		}
 	})
 	mask := p.mask | bit
-	low = newPage(p.bucket, mask, capacityFor(p.live-highKeys, leastSlots))
-	high = newPage(p.bucket|bucket(bit), mask, capacityFor(highKeys, leastSlots))
+	low = newPage(p.bucket, mask, capacityFor(p.live-highKeys, minSlots))
+	high = newPage(p.bucket|bucket(bit), mask, capacityFor(highKeys, minSlots))
 	p.eachLocked(func(fp Fingerprint, location Location) {
 		if fp.Hash&bit == 0 {
 			low.add(fp, location)
@@ -161,14 +162,14 @@ func (p *page) splitLocked(leastSlots int) (low, high *page) {
 	return low, high
 }
 
-// bytes is what the page costs, with its share of the directory.
+// bytes is the memory that the page takes, including its share of the map.
 func (p *page) bytes() int64 {
 	const overhead = 128 + 16 + 24 // the page struct, its map entry, its part of a map bucket
 	return overhead + bytesPerSlot*int64(p.capacity())
 }
 
-// reversed is the page's place in the order of bit-reversed hashes, in which a page covers one stretch and a split cuts
-// a stretch in two: where it begins, and where the next one does, which is 0 behind the last.
+// reversed is the range of bit-reversed hashes that the page covers: where it begins, and where the
+// next one begins, or 0 for the last page. A split cuts such a range in two.
 func (p *page) reversed() (from, next uint64) {
 	from = bits.Reverse64(uint64(p.bucket))
 	return from, from + ^bits.Reverse64(p.mask) + 1

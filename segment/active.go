@@ -9,24 +9,24 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// Active is the file being written, together with the Segment that readers have
-// of it. What must hold: End never moves back; all bytes in front of it are
-// written; Limit <= End <= Allocated. Publishing is not done here: whoever
-// appended calls SetLimit when the policy allows readers to see it.
+// Active is the file being written, together with the Segment through which readers see it.
+// What must hold: End never moves back; all bytes before it are written; Limit <= End <=
+// Allocated. Active does not publish what it writes: the caller of Append calls SetLimit once
+// its policy allows readers to see the bytes.
 //
-// One goroutine at a time writes. End and Allocated may be asked by anybody.
+// One goroutine at a time writes. Any goroutine may call End and Allocated.
 type Active struct {
 	*Segment
 	end       atomic.Int64
 	allocated atomic.Int64
-	fills     bool  // Fill makes sense here
-	small     int   // Fill was called so often in a row for a small Append
-	filled    int64 // up to where Fill has written
+	fills     bool  // Fill pays off on this file
+	small     int   // calls of Fill in a row for a small Append
+	filled    int64 // the end of the zeros that Fill wrote
 }
 
-// Create makes the file of a new segment with its header written, and maps
-// mapSize bytes of it. Syncing both it and the directory, before anything relies
-// on the file, is the caller's. On an error the file is removed again.
+// Create makes the file of a new segment, writes its header, and maps mapSize bytes of it. The
+// caller syncs the file and its directory before anything relies on the file. On an error,
+// Create removes the file again.
 func Create(dir vfs.Dir, h Header, mapSize int64) (_ *Active, err error) {
 	name := FileName(h.ID)
 	f, err := dir.Create(name)
@@ -56,8 +56,8 @@ func Create(dir vfs.Dir, h Header, mapSize int64) (_ *Active, err error) {
 	return Reopen(s, int64(len(header))), nil
 }
 
-// Reopen goes on in a cleanly closed file whose last record ends at end. The
-// bytes in front of end are published.
+// Reopen continues a cleanly closed file whose last record ends at end, and publishes the bytes
+// before end.
 func Reopen(s *Segment, end int64) *Active {
 	a := &Active{Segment: s}
 	a.end.Store(end)
@@ -69,22 +69,22 @@ func Reopen(s *Segment, end int64) *Active {
 // End is where the next byte goes.
 func (a *Active) End() int64 { return a.end.Load() }
 
-// Allocated is the length up to which the file system has granted room.
+// Allocated is the file size up to which the file system has allocated room.
 func (a *Active) Allocated() int64 { return a.allocated.Load() }
 
-// Reserve has the file system grant room up to end, so that writing there cannot
-// meet a full disk. Room is taken in growing steps, first step bytes, then twice
-// that and so on up to most, or just what end needs when more than that is not
-// to be had. An error means that not even that fits; nothing is changed then.
-func (a *Active) Reserve(end, step, most int64) error {
+// Reserve allocates room in the file system up to end, so that a write there cannot find the
+// disk full. The file grows to step bytes, then twice that, and so on up to maxSize. If that
+// does not fit, Reserve allocates only what end needs. An error means that not even that fits;
+// nothing has changed then.
+func (a *Active) Reserve(end, step, maxSize int64) error {
 	allocated := a.allocated.Load()
 	if end <= allocated {
 		return nil
 	}
-	wanted := max(end, min(most, growth(end, allocated, step)))
+	wanted := max(end, min(maxSize, growth(end, allocated, step)))
 	err := a.file.Allocate(wanted)
 	if err != nil && errno.OutOfSpace(err) {
-		needed := max(end, min(most, vfs.OnDisk(end)))
+		needed := max(end, min(maxSize, vfs.OnDisk(end)))
 		if needed < wanted {
 			wanted, err = needed, a.file.Allocate(needed)
 		}
@@ -97,8 +97,7 @@ func (a *Active) Reserve(end, step, most int64) error {
 	return nil
 }
 
-// growth is the first of step, 2*step, 4*step … that is behind allocated and
-// holds end.
+// growth is the first of step, 2*step, 4*step … that is above allocated and at least end.
 func growth(end, allocated, step int64) int64 {
 	size := max(step, vfs.BlockSize)
 	for size <= allocated || size < end {
@@ -107,34 +106,32 @@ func growth(end, allocated, step int64) int64 {
 	return size
 }
 
-// Append writes p, for which room is reserved, at End and moves End behind it.
-// On an error End stays, and written says how many bytes of p lie behind it:
-// Trim takes them away.
+// Append writes p at End, in room that was reserved, and moves End past it. On an error End
+// stays where it was, and written says how many bytes of p follow it: Trim removes them.
 func (a *Active) Append(p []byte) (written int, err error) {
 	end := a.end.Load()
 	if allocated := a.allocated.Load(); int64(len(p)) > allocated-end {
-		panic(fmt.Sprintf("segment: %d bytes at %d of %s, where only %d are reserved", len(p), end, FileName(a.ID), allocated-end))
+		panic(fmt.Sprintf("segment: %d bytes at %d of %s, but only %d are reserved", len(p), end, FileName(a.ID), allocated-end))
 	}
 	written, err = vfs.WriteFull(a.file, p, end)
 	if err != nil {
-		return written, fmt.Errorf("segment: writing %d bytes at %d of %s, %d done: %w", len(p), end, FileName(a.ID), written, err)
+		return written, fmt.Errorf("segment: writing %d bytes at %d of %s (%d written): %w", len(p), end, FileName(a.ID), written, err)
 	}
 	a.end.Store(end + int64(len(p)))
 	return written, nil
 }
 
-// Fill prepares an Append of n bytes that a Sync follows, and makes that Sync and the
-// next ones faster. Where the file system is slow to sync what was never written to, and
-// an earlier Fill has not come so far, it writes zeros from End, or where that Fill
-// ended, up to fillStep behind End, as far as room is reserved. That changes nothing
-// that can be read.
+// Fill prepares an Append of n bytes that a Sync follows, and makes that Sync and the next ones
+// faster. It acts only where the file system is slow to sync a first write, and where an earlier
+// Fill did not reach far enough. It then writes zeros from End, or from where that Fill ended,
+// up to fillStep past End, but never past the reserved room. Readers see no difference.
 //
-// It does not pay for Appends of more than fillMost, nor for small ones among those:
-// Fill waits for fillAfter small ones in a row. A full disk is no error: Append finds out
-// whether there is room for the n bytes. After another error nothing is to be appended,
-// as after an error of Append.
+// Fill does not pay for Appends of more than maxFillSize, nor for small ones in between: it waits
+// for fillAfter small ones in a row. A full disk is not an error, because Append finds out
+// whether the n bytes fit. After any other error the caller must not append, as after an error
+// of Append.
 func (a *Active) Fill(n int64) error {
-	if n > fillMost {
+	if n > maxFillSize {
 		a.small = 0
 		return nil
 	}
@@ -156,24 +153,24 @@ func (a *Active) Fill(n int64) error {
 	return nil
 }
 
-// With these, on ext4, a sync of 2.8 KB takes 180 µs on the average instead of 243, and
-// one of 11 KB 198 instead of 306, and the slowest in a hundred are faster, too; on XFS
-// the averages are 0.64 and 0.63 of what they were. With steps of 256 KiB the slowest are
-// slower than without. What goes to the disk is no more for 2.8 KB on ext4, since less
-// goes to the journal, and 1.4 times as much for 11 KB.
+// With these values, on ext4, a sync of 2.8 KB takes 180 µs on average instead of 243, and a sync
+// of 11 KB takes 198 µs instead of 306. The slowest percent gets faster, too. On XFS the averages
+// fall to 0.64 and 0.63 of what they were. With steps of 256 KiB the slowest percent is slower
+// than without Fill. On ext4 the bytes written to the disk do not increase for 2.8 KB, since the
+// journal writes less, and increase by a factor of 1.4 for 11 KB.
 const (
-	fillStep  = 128 << 10
-	fillMost  = fillStep / 8
-	fillAfter = 4
+	fillStep    = 128 << 10
+	maxFillSize = fillStep / 8
+	fillAfter   = 4
 )
 
 var zeros [fillStep]byte
 
-// Advance moves End over n bytes that were written by other means than Append.
+// Advance moves End past n bytes that something other than Append wrote.
 func (a *Active) Advance(n int64) { a.end.Add(n) }
 
-// Sync makes everything in front of End durable. After an error nothing written
-// since the last success may be relied on, and Sync is not called again.
+// Sync makes everything before End durable. After an error the caller must not rely on anything
+// written since the last success, and must not call Sync again.
 func (a *Active) Sync() error {
 	err := a.file.Datasync()
 	if err != nil {
@@ -182,9 +179,9 @@ func (a *Active) Sync() error {
 	return nil
 }
 
-// Trim cuts the file at End, and with it the room reserved behind. Sync makes
-// that durable. A file that somebody has cut already is not made longer again: its
-// readers would see zeros where they meet a fault.
+// Trim cuts the file at End, which also gives back the room reserved after it. Sync makes that
+// durable. Trim never extends a file that someone else has cut: its readers would then see zeros
+// where they now fault.
 func (a *Active) Trim() error {
 	end := a.end.Load()
 	size, err := a.file.Size()

@@ -55,7 +55,7 @@ func TestCreateLeavesNothingWhenAStepFails(t *testing.T) {
 }
 
 func TestReserveGrowsInSteps(t *testing.T) {
-	const step, most = 64 << 10, 1 << 20
+	const step, maxSize = 64 << 10, 1 << 20
 	dir := newTestDir(t)
 	a := newTestActive(t, dir, testMapSize)
 	dir.calls = nil
@@ -64,11 +64,11 @@ func TestReserveGrowsInSteps(t *testing.T) {
 		{step, step},
 		{step + 1, 2 * step},
 		{5 * step, 8 * step},
-		{8*step + 1, most},
-		{most, most},
-		{most + 1, most + 1}, // one record that is larger than the file should be
+		{8*step + 1, maxSize},
+		{maxSize, maxSize},
+		{maxSize + 1, maxSize + 1}, // one record larger than the maximum
 	} {
-		if err := a.Reserve(test.end, step, most); err != nil || a.Allocated() != test.want {
+		if err := a.Reserve(test.end, step, maxSize); err != nil || a.Allocated() != test.want {
 			t.Errorf("Reserve(%d): %v, %d allocated, want %d", test.end, err, a.Allocated(), test.want)
 		}
 		if size, err := a.File().Size(); err != nil || size != test.want {
@@ -82,21 +82,21 @@ func TestReserveGrowsInSteps(t *testing.T) {
 }
 
 func TestReserveTakesLessFromAFullDisk(t *testing.T) {
-	const step, most = 64 << 10, 1 << 20
+	const step, maxSize = 64 << 10, 1 << 20
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		dir := newTestDir(t)
 		a := newTestActive(t, dir, testMapSize)
 		dir.calls = nil
 		dir.refuse["allocate 65536"] = full
-		if err := a.Reserve(5000, step, most); err != nil || a.Allocated() != 8192 {
+		if err := a.Reserve(5000, step, maxSize); err != nil || a.Allocated() != 8192 {
 			t.Errorf("%v: Reserve: %v, %d allocated", full, err, a.Allocated())
 		}
 		dir.refuse["allocate"] = full
-		if err := a.Reserve(8193, step, most); !errors.Is(err, full) || a.Allocated() != 8192 {
+		if err := a.Reserve(8193, step, maxSize); !errors.Is(err, full) || a.Allocated() != 8192 {
 			t.Errorf("%v: Reserve: %v, %d allocated", full, err, a.Allocated())
 		}
-		if err := a.Reserve(8192, step, most); err != nil {
-			t.Errorf("%v: what is reserved is not any more: %v", full, err)
+		if err := a.Reserve(8192, step, maxSize); err != nil {
+			t.Errorf("%v: the reserved room is gone: %v", full, err)
 		}
 		want := []string{"allocate 65536", "allocate 8192", "allocate 65536", "allocate 12288"}
 		if !slices.Equal(dir.calls, want) {
@@ -135,14 +135,14 @@ func TestFailedAppendLeavesNothingThatValidates(t *testing.T) {
 			t.Errorf("Append wrote %d, want %d: %v", written, short, err)
 		}
 		if a.End() != end || a.Limit() != end {
-			t.Errorf("the end moved from %d to %d, the limit to %d", end, a.End(), a.Limit())
+			t.Errorf("End moved from %d to %d, the limit to %d", end, a.End(), a.Limit())
 		}
 		delete(dir.refuse, "write")
 		if err := a.Trim(); err != nil {
 			t.Errorf("Trim: %v", err)
 		}
 		if size, err := a.File().Size(); err != nil || size != end {
-			t.Errorf("the file has %d bytes, %v, and its records end at %d", size, err, end)
+			t.Errorf("the file has %d bytes, %v, but its records end at %d", size, err, end)
 		}
 		if err := a.Reserve(end+int64(len(record)), 64<<10, testMapSize); err != nil {
 			t.Fatal(err)
@@ -230,8 +230,8 @@ func TestTrimmedFileIsReopened(t *testing.T) {
 	}
 }
 
-// Fill writes zeros once where the log goes on, as far as room is reserved and no
-// further than its step, and changes nothing else, also when it fails.
+// Fill writes zeros once after the end of the log, up to its step but not past the reserved room.
+// It changes nothing else, even when it fails.
 func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	const step, small = fillStep, 1000
 	dir := newTestDir(t)
@@ -251,10 +251,10 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 			t.Error(err)
 		}
 		if !slices.Equal(dir.writes, want) {
-			t.Errorf("with %d bytes to come at %d it wrote %q, want %q", n, end, dir.writes, want)
+			t.Errorf("Fill(%d) at %d wrote %q, want %q", n, end, dir.writes, want)
 		}
 		if a.End() != end {
-			t.Fatalf("the log ended at %d, and now at %d", end, a.End())
+			t.Fatalf("Fill moved the end of the log from %d to %d", end, a.End())
 		}
 	}
 	write := func(n int64) {
@@ -276,16 +276,16 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	fill(small)
 	write(step - small - 100)
 	fill(100)
-	fill(101, fmt.Sprint(begin+step, begin+2*step-100)) // what has zeros gets no others
-	fill(fillMost)
+	fill(101, fmt.Sprint(begin+step, begin+2*step-100)) // zeros are not written twice
+	fill(maxFillSize)
 	write(101)
 	if err := a.Trim(); err != nil {
 		t.Fatal(err)
 	}
 	reserve(3*step + 8000)
-	fill(small, fmt.Sprint(begin+step+1, begin+2*step+1)) // what was cut off has none
+	fill(small, fmt.Sprint(begin+step+1, begin+2*step+1)) // Trim removed the zeros
 	write(step + 10_000)
-	fill(fillMost + 1)
+	fill(maxFillSize + 1)
 	smallOnes()
 	end := begin + 2*step + 10_001
 
@@ -304,7 +304,7 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	write(step - 10_000)
 	dir.refuse["write"], dir.writes = syscall.EFBIG, nil
 	for range 2 {
-		if err := a.Fill(fillMost); err != nil {
+		if err := a.Fill(maxFillSize); err != nil {
 			t.Errorf("no room for zeros: %v", err)
 		}
 	}
@@ -320,8 +320,8 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	if log := content[begin:a.End()]; bytes.Count(log, []byte{1}) != len(log) {
 		t.Error("the log has changed")
 	}
-	if behind := content[a.End():]; bytes.Count(behind, []byte{0}) != len(behind) {
-		t.Error("behind the log are not only zeros")
+	if rest := content[a.End():]; bytes.Count(rest, []byte{0}) != len(rest) {
+		t.Error("not all bytes after the log are zeros")
 	}
 }
 

@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// castagnoli is CRC-32C, for which processors have an instruction.
+// castagnoli is CRC-32C, which processors compute in hardware.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// role tells the checksums of one place apart.
+// role distinguishes the checksums that may be stored at one place.
 type role uint64
 
 const (
@@ -20,12 +20,11 @@ const (
 	roleChange role = 0xa0761d6478bd642f
 )
 
-// seal makes of a CRC the checksum that is stored: it also depends on the file's
-// salt and on the place, so that bytes of another file or another offset do not
-// validate, and it is never 0, so that zeros do not either. The mask is the
-// finalizer of splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom
-// Number Generators, 2014): it is not linear, so one known mask tells nothing of
-// another offset's.
+// seal turns a CRC into the checksum that is stored. It depends on the file's salt and on the
+// offset, so that bytes of another file or another offset do not validate. It is never 0, so that
+// zeros do not validate either. The mask is the finalizer of splitmix64 (Steele, Lea, Flood: Fast
+// Splittable Pseudorandom Number Generators, 2014). It is not linear, so a known mask says nothing
+// about the mask of another offset.
 func seal(sum uint32, salt uint64, offset int64, r role) uint32 {
 	x := (salt ^ uint64(r)) + uint64(offset)*0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -38,29 +37,28 @@ func seal(sum uint32, salt uint64, offset int64, r role) uint32 {
 	return sum
 }
 
-// pieceSums gives the CRC-32C of many overlapping pieces of one buffer, each in
-// about the same short time however long it is: with A in front of B,
-// crc(AB) = movedOn(crc(A), len(B)) ^ crc(B), so the sums of the buffer's
-// beginnings tell that of every piece. A scan needs it where bytes that look like
-// headers with long keys overlap.
+// pieceSums computes the CRC-32C of many overlapping pieces of one buffer, each in about the same
+// short time, however long the piece is. If B follows A, then crc(AB) = shiftSum(crc(A), len(B)) ^
+// crc(B), so the sums of the buffer's prefixes yield the sum of every piece. A scan needs this
+// where bytes that look like headers with long keys overlap.
 type pieceSums struct {
 	data []byte
-	sums []uint32 // of data[:0], data[:pieceStride] and so on, as far as asked for
+	sums []uint32 // of data[:0], data[:pieceStride] and so on, computed on demand
 }
 
-// pieceStride is how many bytes lie between two sums that are kept.
+// pieceStride is the distance in bytes between two stored sums.
 const pieceStride = 64
 
-// reset makes it give sums of data, and keeps the memory.
+// reset switches to new data, and reuses the memory.
 func (p *pieceSums) reset(data []byte) { p.data, p.sums = data, append(p.sums[:0], 0) }
 
 // sum is the CRC-32C of data[from:to].
 func (p *pieceSums) sum(from, to int) uint32 {
-	return p.beginning(to) ^ movedOn(p.beginning(from), to-from)
+	return p.prefixSum(to) ^ shiftSum(p.prefixSum(from), to-from)
 }
 
-// beginning is the CRC-32C of data[:n].
-func (p *pieceSums) beginning(n int) uint32 {
+// prefixSum is the CRC-32C of data[:n].
+func (p *pieceSums) prefixSum(n int) uint32 {
 	for i := len(p.sums); i <= n/pieceStride; i++ {
 		p.sums = append(p.sums, crc32.Update(p.sums[i-1], castagnoli, p.data[(i-1)*pieceStride:i*pieceStride]))
 	}
@@ -68,9 +66,9 @@ func (p *pieceSums) beginning(n int) uint32 {
 	return crc32.Update(p.sums[kept], castagnoli, p.data[kept*pieceStride:n])
 }
 
-// movedOn is what a CRC contributes to that of a text that goes on for n bytes
-// more: the product with x to the power of 8n. n is below 1<<24.
-func movedOn(sum uint32, n int) uint32 {
+// shiftSum is what sum contributes to the CRC of a text that continues for n more bytes: the
+// product of sum and x to the power of 8n. n is below 1<<24.
+func shiftSum(sum uint32, n int) uint32 {
 	powers := shiftPowers()
 	for digit := 0; n > 0; digit++ {
 		if low := n & 0xff; low != 0 {
@@ -96,7 +94,7 @@ var shiftPowers = sync.OnceValue(func() *[3][256]uint32 {
 	return powers
 })
 
-// product multiplies two polynomials modulo that of CRC-32C.
+// product multiplies two polynomials modulo the polynomial of CRC-32C.
 func product(a, b uint32) (p uint32) {
 	for ; a != 0; a <<= 1 {
 		p ^= b & -(a >> 31)

@@ -13,10 +13,10 @@ func TestSealIsNeverZero(t *testing.T) {
 		salt, offset := rapid.Uint64().Draw(t, "salt"), rapid.Int64().Draw(t, "offset")
 		mask := seal(0, salt, offset, roleHeader)
 		if seal(mask, salt, offset, roleHeader) != 1 {
-			t.Fatal("the sum that the mask makes 0 is not stored as 1")
+			t.Fatal("a sum that the mask turns into 0 is not stored as 1")
 		}
 		if sum := rapid.Uint32().Draw(t, "sum"); seal(sum, salt, offset, roleValue) == 0 {
-			t.Fatal("0")
+			t.Fatal("the stored checksum is 0")
 		}
 	})
 }
@@ -31,7 +31,7 @@ func TestSealDependsOnPlaceSaltAndRole(t *testing.T) {
 		}
 	}
 	if len(seen) != 3*4*4 {
-		t.Errorf("%d different checksums of %d", len(seen), 3*4*4)
+		t.Errorf("got %d different checksums, want %d", len(seen), 3*4*4)
 	}
 }
 

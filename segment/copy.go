@@ -9,9 +9,8 @@ import (
 	"github.com/mmapkv/mmapkv/internal/bulk"
 )
 
-// Walker reads the records of a sealed file one after the other through a window.
-// It uses ReadAt and not the mapping, so that pages which are not in memory hold
-// nobody up. Not for concurrent use.
+// Walker reads the records of a sealed file one after the other through a window. It uses ReadAt
+// rather than the mapping: a page fault could block other goroutines. Not for concurrent use.
 type Walker struct {
 	r      io.ReaderAt
 	salt   uint64
@@ -22,11 +21,10 @@ type Walker struct {
 	windowAt int64
 }
 
-// walkWindow is how many bytes are read at a time. It holds any header with its
-// key.
+// walkWindow is how many bytes a Walker reads at a time. Any header fits into it with its key.
 const walkWindow = 256 << 10
 
-// NewWalker reads the records in the bytes [from, to) of a file.
+// NewWalker returns a Walker over the records in the bytes [from, to) of a file.
 func NewWalker(r io.ReaderAt, salt uint64, from, to int64) *Walker {
 	return &Walker{r: r, salt: salt, offset: from, to: to, windowAt: from}
 }
@@ -34,10 +32,10 @@ func NewWalker(r io.ReaderAt, salt uint64, from, to int64) *Walker {
 // Offset is where Next looks.
 func (w *Walker) Offset() int64 { return w.offset }
 
-// Next decodes the record at Offset into r and moves behind it; io.EOF at the
-// end. ErrBounds and ErrChecksum say, without moving, that there is no valid
-// record; other errors are those of reading. r aliases the window until the next
-// call; its value is not checked, and a long one is nil: Load reads it.
+// Next decodes the record at Offset into r and moves past it. It returns io.EOF at the end. If no
+// record validates at Offset, it returns ErrBounds or ErrChecksum and does not move; other errors
+// come from reading. r aliases the window until the next call. Next does not check the value, and
+// leaves a long one nil: Load reads it.
 func (w *Walker) Next(r *Record) error {
 	left := w.to - w.offset
 	if left <= 0 {
@@ -46,14 +44,14 @@ func (w *Walker) Next(r *Record) error {
 	if left < RecordHeaderSize {
 		return ErrBounds
 	}
-	if err := w.have(RecordHeaderSize); err != nil {
+	if err := w.ensure(RecordHeaderSize); err != nil {
 		return err
 	}
 	size := sizeFromHeader(w.window[w.offset-w.windowAt:])
 	if size > left {
 		return ErrBounds
 	}
-	if err := w.have(min(size, walkWindow)); err != nil {
+	if err := w.ensure(min(size, walkWindow)); err != nil {
 		return err
 	}
 	data := w.window[w.offset-w.windowAt:]
@@ -70,8 +68,8 @@ func (w *Walker) Next(r *Record) error {
 	return err
 }
 
-// Peek calls fn with the keys of the next records, n at most, that are read already,
-// and returns how many those are. Nothing of them is verified, and none may be there.
+// Peek calls fn with the keys of the next records that the window holds already, at most n, and
+// returns how many there were, possibly 0. It verifies nothing.
 func (w *Walker) Peek(n int, fn func(key []byte)) (peeked int) {
 	rest := w.window[min(w.offset-w.windowAt, int64(len(w.window))):]
 	for ; peeked < n && len(rest) >= RecordHeaderSize; peeked++ {
@@ -86,13 +84,13 @@ func (w *Walker) Peek(n int, fn func(key []byte)) (peeked int) {
 	return peeked
 }
 
-// Load reads the value that Next has left out of r, if it has.
+// Load reads the value of r if Next left it out.
 func (w *Walker) Load(r *Record) error {
 	if r.Size <= walkWindow {
 		return nil
 	}
 	w.offset -= r.Size
-	err := w.have(r.Size)
+	err := w.ensure(r.Size)
 	if err == nil {
 		err = Decode(r, w.window[w.offset-w.windowAt:][:r.Size], w.salt, w.offset)
 	}
@@ -100,15 +98,15 @@ func (w *Walker) Load(r *Record) error {
 	return err
 }
 
-// have makes the window hold n bytes from Offset on.
-func (w *Walker) have(n int64) error {
+// ensure makes the window hold n bytes starting at Offset.
+func (w *Walker) ensure(n int64) error {
 	from := w.offset - w.windowAt
 	if from+n <= int64(len(w.window)) {
 		return nil
 	}
 	size := min(max(n, walkWindow), w.to-w.offset)
 	if n > walkWindow {
-		// Nothing is allocated for what a file that was cut does not have.
+		// Read the last byte first, so that a file that was cut costs no allocation.
 		var last [1]byte
 		if _, err := w.r.ReadAt(last[:], w.offset+n-1); err != nil {
 			return missing(err)
@@ -124,7 +122,7 @@ func (w *Walker) have(n int64) error {
 	return missing(err)
 }
 
-// missing is the error of a read that did not get what the file should have.
+// missing is the error of a read that returned too few bytes.
 func missing(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return ErrBounds
@@ -132,10 +130,10 @@ func missing(err error) error {
 	return err
 }
 
-// AppendCopy appends to dst the record as it is written at the offset of another
-// file: the same key, value, number and expiry, without what concerns only the
-// log. ok is false, and nothing is appended, when the value does not match its
-// checksum, or is not there: damage must not get a fresh one.
+// AppendCopy appends the record to dst, encoded for an offset of another file: the same key,
+// value, sequence number and expiry, without what concerns only the log. If the value does not
+// match its checksum, or is missing, AppendCopy appends nothing and ok is false: damage must not
+// get a fresh checksum.
 func (r *Record) AppendCopy(dst []byte, salt uint64, offset int64) (out []byte, ok bool) {
 	sum := crc32.Update(0, castagnoli, r.Value)
 	if r.valueSum != seal(sum, r.salt, r.offset, roleValue) {
@@ -144,7 +142,7 @@ func (r *Record) AppendCopy(dst []byte, salt uint64, offset int64) (out []byte, 
 	return appendRecord(dst, r, r.Flags&Expires, r.Value, sum, salt, offset), true
 }
 
-// AppendTombstone appends to dst a tombstone with the record's key and number.
+// AppendTombstone appends to dst a tombstone with the record's key and sequence number.
 func (r *Record) AppendTombstone(dst []byte, salt uint64, offset int64) []byte {
 	return appendRecord(dst, r, Tombstone, nil, 0, salt, offset)
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// written is a file with the given records, each a write of its own.
+// written returns a file with the given values, each in a write of its own.
 func written(t *testing.T, salt uint64, values ...[]byte) []byte {
 	t.Helper()
 	file := make([]byte, HeaderSize)
@@ -34,17 +34,17 @@ func TestWalkerReadsRecordsOfEverySize(t *testing.T) {
 			t.Fatalf("record %d: %v", i, err)
 		}
 		if long := r.Size > walkWindow; long && r.Value != nil {
-			t.Fatalf("record %d of %d bytes was read whole", i, r.Size)
+			t.Fatalf("record %d of %d bytes has a value after Next, which should leave it to Load", i, r.Size)
 		}
 		if err := w.Load(&r); err != nil {
 			t.Fatalf("record %d: %v", i, err)
 		}
 		if r.Seq != uint64(i+1) || !bytes.Equal(r.Value, want) || !r.ValueOK() {
-			t.Fatalf("record %d has number %d and %d bytes", i, r.Seq, len(r.Value))
+			t.Fatalf("record %d has sequence number %d and %d bytes", i, r.Seq, len(r.Value))
 		}
 	}
 	if err := w.Next(&r); err != io.EOF {
-		t.Errorf("behind the last: %v", err)
+		t.Errorf("after the last record: %v", err)
 	}
 }
 
@@ -68,24 +68,24 @@ func TestWalkerStopsAtDamage(t *testing.T) {
 		}
 		padding := err == io.EOF && valuesOK
 		if padding && !isPadding(file, int64(at)) {
-			t.Errorf("the byte at %d (second record about %d) is not missed", at, second)
+			t.Errorf("damage to the byte at %d (the second record is near %d) goes unnoticed", at, second)
 		}
 		if err != io.EOF && !errors.Is(err, ErrBounds) && !errors.Is(err, ErrChecksum) {
 			t.Errorf("the byte at %d: %v", at, err)
 		}
 	}
-	// A file that is shorter than it should be.
+	// A truncated file.
 	w := NewWalker(bytes.NewReader(file[:len(file)-8]), 99, HeaderSize, int64(len(file)))
 	var r Record
 	if err := errors.Join(w.Next(&r)); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Next(&r); !errors.Is(err, ErrBounds) {
-		t.Errorf("the missing end: %v", err)
+		t.Errorf("truncated: %v", err)
 	}
 }
 
-// A file that is cut says long values of itself that it does not have.
+// The headers of a truncated file promise long values that it no longer has.
 func TestWalkerAllocatesNothingForWhatIsNotThere(t *testing.T) {
 	const long = 64 << 20
 	file := written(t, 99, make([]byte, long))
@@ -95,7 +95,7 @@ func TestWalkerAllocatesNothingForWhatIsNotThere(t *testing.T) {
 	if err := w.Next(&r); !errors.Is(err, ErrBounds) || cap(w.window) > 2*walkWindow {
 		t.Errorf("%v, with a window of %d bytes", err, cap(w.window))
 	}
-	// Cut behind the window: the head is there and the value is not.
+	// Truncated after the window: the head is there, but the value is not.
 	w = NewWalker(bytes.NewReader(file[:2*walkWindow]), 99, HeaderSize, to)
 	if err := w.Next(&r); err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func TestWalkerAllocatesNothingForWhatIsNotThere(t *testing.T) {
 	}
 }
 
-// isPadding says whether the byte lies behind a value, where nothing is checked.
+// isPadding reports whether the byte is padding, which no checksum covers.
 func isPadding(file []byte, at int64) bool {
 	w := NewWalker(bytes.NewReader(file), 99, HeaderSize, int64(len(file)))
 	var r Record

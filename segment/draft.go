@@ -8,9 +8,9 @@ import (
 	"github.com/mmapkv/mmapkv/internal/invariant"
 )
 
-// Draft is one write, a record or a batch, encoded outside every lock. What only
-// the leader of a group knows, its place and its sequence numbers, is filled in
-// by Finish. The zero value is ready. It is not safe for concurrent use.
+// Draft is one write, a record or a batch, encoded outside every lock. Finish fills in what only
+// the leader of a group commit knows: the place and the sequence numbers. The zero value is ready
+// to use. A Draft is not safe for concurrent use.
 type Draft struct {
 	buffer  []byte
 	entries []draftEntry
@@ -26,7 +26,7 @@ type draftEntry struct {
 	expiry    int64
 }
 
-// keptBuffer is the largest memory, in bytes, that Reset keeps for reuse.
+// keptBuffer is the size, in bytes, of the largest buffer that Reset keeps for reuse.
 const keptBuffer = 1 << 20
 
 // Reset empties the draft for reuse.
@@ -40,7 +40,7 @@ func (d *Draft) Reset() {
 	}
 }
 
-// Put adds a pair, which it copies; expiry is in Unix milliseconds, 0 for never.
+// Put adds a pair and copies it. expiry is in Unix milliseconds, 0 for never.
 func (d *Draft) Put(key, value []byte, expiry int64) {
 	var flags Flags
 	if expiry != 0 {
@@ -54,7 +54,7 @@ func (d *Draft) Delete(key []byte) { d.add(key, nil, Tombstone, 0) }
 
 func (d *Draft) add(key, value []byte, flags Flags, expiry int64) {
 	invariant.Check(len(key) <= MaxKeySize && uint64(len(value)) <= MaxValueSize, "a record over the limits")
-	// Room for the header, for the first record with whatever it may carry.
+	// Leave room for the header; for the first record, also for every extension it may get.
 	keyAt := RecordHeaderSize + flags.extension()
 	if len(d.entries) == 0 {
 		keyAt += MaxExtra
@@ -64,14 +64,14 @@ func (d *Draft) add(key, value []byte, flags Flags, expiry int64) {
 	at := len(d.buffer)
 	d.buffer = bulk.Grow(d.buffer, size)
 	record := d.buffer[at : at+size]
-	// Both may be mapped memory that faults. The draft is then as it was before.
+	// key and value may be mapped memory that faults. The draft is then unchanged.
 	copy(record[keyAt:], key)
 	bulk.Copy(record[valueAt:], value)
 	clear(record[valueAt+len(value):])
 	d.buffer = d.buffer[:at+size]
 	d.entries = append(d.entries, draftEntry{
 		keyAt: at + keyAt, keySize: len(key), valueSize: len(value), flags: flags, expiry: expiry,
-		// The sum of the copy: the caller's memory may change under our hands.
+		// Sum the copy: the caller's memory may change at any time.
 		rawSum: crc32.Update(0, castagnoli, record[valueAt:][:len(value)]),
 	})
 }
@@ -82,7 +82,7 @@ func (d *Draft) SetExpiry(i int, expiry int64) { d.entries[i].expiry = expiry }
 // Len is the number of entries.
 func (d *Draft) Len() int { return len(d.entries) }
 
-// Size is what the entries take in a file at most.
+// Size bounds what the entries take in a file.
 func (d *Draft) Size() int64 { return int64(len(d.buffer)) }
 
 // EncodedSize is the length of what Finish returns.
@@ -109,17 +109,17 @@ func (d *Draft) IsDelete(i int) bool { return d.entries[i].flags&Tombstone != 0 
 // Expiry is the expiry of an entry in Unix milliseconds, 0 for never.
 func (d *Draft) Expiry(i int) int64 { return d.entries[i].expiry }
 
-// Placement is where a write goes, and what its first record tells.
+// Placement is where a write goes, and what its first record says.
 type Placement struct {
 	Salt         uint64 // of the file
 	Offset       int64  // in the file
-	Seq          uint64 // of the first record; the others follow
+	Seq          uint64 // of the first record; the others count up from it
 	Watermark    uint64
 	HasWatermark bool
-	Previous     *End // where the file before ends; nil but for a file's first record
+	Previous     *End // the end of the previous file; nil except in a file's first record
 }
 
-// first are the flags and the extensions of the first record.
+// first returns the flags that the placement adds to the first record.
 func (p Placement) first() (flags Flags) {
 	if p.HasWatermark {
 		flags |= HasWatermark
@@ -130,8 +130,8 @@ func (p Placement) first() (flags Flags) {
 	return flags
 }
 
-// Finish fills in the place and returns the bytes to write there. They belong to
-// the draft. It may be called again, for another place.
+// Finish fills in the placement and returns the bytes to write there. They belong to the draft.
+// Finish may be called again, for another placement.
 func (d *Draft) Finish(p Placement) []byte {
 	last := len(d.entries) - 1
 	for i := range d.entries {
@@ -152,7 +152,7 @@ func (d *Draft) Finish(p Placement) []byte {
 	return d.buffer[d.start:]
 }
 
-// encodeHead writes header and extensions in front of the key, which ends head.
+// encodeHead writes the header and the extensions into head, which ends with the key.
 func encodeHead(head []byte, flags Flags, keySize int, valueSize, rawSum uint32, expiry int64, seq uint64, offset int64, p Placement) {
 	binary.LittleEndian.PutUint32(head[valueSumAt:], seal(rawSum, p.Salt, offset, roleValue))
 	binary.LittleEndian.PutUint64(head[seqAt:], seq)
@@ -176,8 +176,8 @@ func encodeHead(head []byte, flags Flags, keySize int, valueSize, rawSum uint32,
 	binary.LittleEndian.PutUint32(head[headerSumAt:], seal(sum, p.Salt, offset, roleHeader))
 }
 
-// Position is where entry i lies in the file and how much it takes there, after
-// Finish with offset as the place.
+// Position is the offset and the size of entry i in the file, after Finish placed the draft at
+// offset.
 func (d *Draft) Position(i int, offset int64) (at, size int64) {
 	begin := d.start
 	if i > 0 {

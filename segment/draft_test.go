@@ -62,7 +62,7 @@ func TestDraftIsReadAsWritten(t *testing.T) {
 				d.Put(op.key, op.value, op.expiry)
 			}
 		}
-		for range 2 { // a draft can be placed again
+		for range 2 { // a draft can be finished again, for another placement
 			p := drawPlacement(t)
 			data := d.Finish(p)
 			if int64(len(data)) != d.EncodedSize(p.HasWatermark, p.Previous != nil) || int64(len(data)) > d.Size() {
@@ -102,11 +102,11 @@ func checkDraft(t *rapid.T, d *Draft, ops []testOp, p Placement, data []byte) {
 			t.Fatalf("record %d: the scanner has %+v, %v, Decode %+v", i, e, err, r)
 		}
 		if !bytes.Equal(d.Key(i), op.key) || d.IsDelete(i) != op.deletes || d.Expiry(i) != op.expiry {
-			t.Fatalf("the draft forgot entry %d", i)
+			t.Fatalf("the draft returns another entry %d", i)
 		}
 	}
 	if _, err := s.Next(); err != io.EOF || s.Offset() != end {
-		t.Fatalf("behind the last record: %v", err)
+		t.Fatalf("after the last record: %v", err)
 	}
 }
 

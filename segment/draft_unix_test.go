@@ -39,6 +39,6 @@ func TestDraftSurvivesAFaultWhileCopying(t *testing.T) {
 		draft.Delete([]byte("c"))
 	}
 	if d.Len() != 2 || !bytes.Equal(d.Finish(fullPlacement), want.Finish(fullPlacement)) {
-		t.Errorf("%d entries; or other bytes", d.Len())
+		t.Errorf("%d entries, or the bytes differ", d.Len())
 	}
 }

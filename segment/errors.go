@@ -5,47 +5,47 @@ import (
 	"fmt"
 )
 
-// What is wrong with bytes that were read. The caller knows the file and the
-// offset, and adds them.
+// What is wrong with bytes that were read. The caller knows the file and the offset, and adds
+// them.
 var (
-	// ErrBounds: a length reaches past what there is.
+	// ErrBounds: a length exceeds the remaining bytes.
 	ErrBounds = errors.New("segment: the record reaches past the end")
-	// ErrChecksum: the bytes are not what was written here.
+	// ErrChecksum: the bytes are not the ones that were written here.
 	ErrChecksum = errors.New("segment: the checksum does not match")
 	// ErrBadRecord is what Scanner.Next returns where no record validates.
 	ErrBadRecord = errors.New("segment: no valid record here")
 	// ErrHeader: the header of a segment file is damaged.
 	ErrHeader = errors.New("segment: the file header is damaged")
-	// ErrHint: a hint is damaged, or another file's.
+	// ErrHint: a hint is damaged, or belongs to another file.
 	ErrHint = errors.New("segment: the hint is damaged")
 	// ErrManifest: neither copy of the manifest is whole.
 	ErrManifest = errors.New("segment: the manifest is damaged")
-	// ErrVersion: the file is of a version that this package does not know.
+	// ErrVersion: the file has a version that this package does not know.
 	ErrVersion = errors.New("segment: unknown format version")
 )
 
 // formatVersion is the version of segments; see hintVersion and manifestVersion.
 const formatVersion = 1
 
-// A manifest of the first version, which has no room for edits, is still read.
+// A manifest of the first version has no room for edits. It is still read.
 const (
 	manifestVersion      = 2
 	firstManifestVersion = 1
 )
 
-// VersionError says which version a file has, and which one this package knows of
-// its kind; errors.Is takes it for ErrVersion.
+// VersionError says which version a file has, and which version of that kind of file this package
+// knows. errors.Is reports it as ErrVersion.
 type VersionError struct{ Version, Known uint32 }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("%v %d; known is %d", ErrVersion, e.Version, e.Known)
+	return fmt.Sprintf("%v %d, want %d", ErrVersion, e.Version, e.Known)
 }
 
 // Is makes a VersionError an ErrVersion.
 func (e *VersionError) Is(target error) bool { return target == ErrVersion }
 
-// checkVersion refuses every version but the one that is known. It is asked
-// before any other field is looked at: in another version they may lie elsewhere.
+// checkVersion rejects every version except the known one. It runs before any other field is
+// read, because another version may store the fields elsewhere.
 func checkVersion(version, known uint32) error {
 	if version != known {
 		return &VersionError{version, known}

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the golden files of the current format version anew")
+var update = flag.Bool("update", false, "rewrite the golden files of the current format version")
 
 // The examples of doc.go.
 func exampleHeader() []byte {
@@ -39,7 +39,7 @@ func exampleManifest() []byte {
 	return withEdits(copied.Append(nil), &log, &copied, &closed)
 }
 
-// exampleCopy is the full copy in it.
+// exampleCopy is the full copy in exampleManifest.
 func exampleCopy() Manifest {
 	return Manifest{
 		Salt: 0xfedcba9876543210, Edit: 2, NextID: 8, LastSeq: 1, SealedSeq: 1,
@@ -47,7 +47,7 @@ func exampleCopy() Manifest {
 	}
 }
 
-// withEdits writes the edits from one manifest to the next, both times.
+// withEdits writes the edits that lead from each state to the next, in both halves.
 func withEdits(file []byte, log *EditLog, states ...*Manifest) []byte {
 	for i, m := range states[1:] {
 		edit := log.Encode(nil, states[i], m)
@@ -59,8 +59,8 @@ func withEdits(file []byte, log *EditLog, states ...*Manifest) []byte {
 	return file
 }
 
-// goldenPath is where the bytes of the format's version are. Of an older version
-// they stay, to show what becomes of them.
+// goldenPath is the golden file of the current format version. The files of older versions stay, to
+// test how they are read.
 func goldenPath(name string) string {
 	version := formatVersion
 	switch name {
@@ -72,7 +72,7 @@ func goldenPath(name string) string {
 	return filepath.Join("testdata", fmt.Sprint("v", version), name)
 }
 
-// golden compares with the bytes that this version of the format has always had.
+// golden compares got with the bytes that this format version has always had.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	if *update {
@@ -132,7 +132,7 @@ func TestDocExamplesAreTheGoldenBytes(t *testing.T) {
 	if len(examples) != len(names) {
 		t.Fatalf("%d examples, want %d", len(examples), len(names))
 	}
-	// A half is shown, and not the room behind it.
+	// The example shows one half, without the zeros after it.
 	examples[3] = bytes.Repeat(append(examples[3], make([]byte, halfUnit-len(examples[3]))...), 2)
 	for i, name := range names {
 		if want := readGolden(t, name); !bytes.Equal(examples[i], want) {

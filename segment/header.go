@@ -12,14 +12,14 @@ import (
 type Kind uint32
 
 const (
-	// Log is a piece of the log, as it was written: sequence numbers have no gaps.
+	// Log is a piece of the log as it was written: its sequence numbers have no gaps.
 	Log Kind = 1
-	// Merged is what was alive in older files.
+	// Merged holds the live records of older files.
 	Merged Kind = 2
 )
 
-// HeaderSize is the size in bytes of a segment file's header, but for the list
-// of files that it replaces.
+// HeaderSize is the size in bytes of a segment file's header, without the list of files that it
+// replaces.
 const HeaderSize = 64
 
 const (
@@ -33,16 +33,16 @@ const (
 	segReplacedAt   = 36
 	segSumAt        = 60
 
-	// maxReplaced bounds what a reader allocates for the list.
+	// maxReplaced bounds the memory that a reader allocates for that list.
 	maxReplaced = 1 << 20
 )
 
-// Header is how a segment file begins.
+// Header is the start of a segment file.
 type Header struct {
 	ID       ID
-	Salt     uint64 // random, a part of every checksum in the file
+	Salt     uint64 // random; part of every checksum in the file
 	Kind     Kind
-	Replaces []ID // the files whose place a Merged one takes
+	Replaces []ID // the files that a Merged one replaces
 }
 
 // Size is the encoded size: the offset of the first record.
@@ -65,7 +65,7 @@ func (h Header) Append(dst []byte) []byte {
 	return append(dst, b...)
 }
 
-// headerSum is the checksum of an encoded header, without the checksum itself.
+// headerSum is the checksum of an encoded header. It skips the bytes of the checksum.
 func headerSum(b []byte, salt uint64) uint32 {
 	sum := crc32.Update(0, castagnoli, b[:segSumAt])
 	return seal(crc32.Update(sum, castagnoli, b[HeaderSize:]), salt, 0, roleHeader)
@@ -89,7 +89,7 @@ func ReadHeader(r io.ReaderAt, fileSize int64) (Header, error) {
 	replaced := binary.LittleEndian.Uint32(fixed[segReplacedAt:])
 	size := binary.LittleEndian.Uint32(fixed[segHeaderSizeAt:])
 	if replaced > maxReplaced || uint64(size) != HeaderSize+8*uint64(replaced) || int64(size) > fileSize {
-		return Header{}, fmt.Errorf("%w: its size makes no sense", ErrHeader)
+		return Header{}, fmt.Errorf("%w: its size is invalid", ErrHeader)
 	}
 	b := make([]byte, size)
 	if err := readFull(r, b[copy(b, fixed[:]):], HeaderSize); err != nil {
@@ -112,7 +112,7 @@ func ReadHeader(r io.ReaderAt, fileSize int64) (Header, error) {
 	return h, nil
 }
 
-// readFull reads all of p, of a header. That the file ends too early is damage.
+// readFull fills p with part of a header. A file that ends too early is damaged.
 func readFull(r io.ReaderAt, p []byte, offset int64) error {
 	if len(p) == 0 {
 		return nil

@@ -66,11 +66,11 @@ func TestHeaderOfAnotherVersion(t *testing.T) {
 		var version *VersionError
 		if !errors.Is(err, ErrVersion) || !errors.As(err, &version) || version.Version != formatVersion+1 {
 			t.Error(err)
-		} else if want := "segment: unknown format version 2; known is 1"; err.Error() != want {
+		} else if want := "segment: unknown format version 2, want 1"; err.Error() != want {
 			t.Errorf("%q, want %q", err, want)
 		}
 		for i := segVersionAt + 4; i < len(data); i++ {
-			data[i] = 0xff // all behind the version may mean something else
+			data[i] = 0xff // everything after the version may have another meaning
 		}
 	}
 }

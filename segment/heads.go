@@ -7,9 +7,8 @@ import (
 	"github.com/mmapkv/mmapkv/internal/bulk"
 )
 
-// HeadWalker reads the heads of records, which is all of them but their values, in
-// stretches of a file. It uses ReadAt and not the mapping, as Walker does. Not for
-// concurrent use.
+// HeadWalker reads the heads of records, that is everything except their values, in ranges of a
+// file. Like Walker, it uses ReadAt rather than the mapping. Not for concurrent use.
 type HeadWalker struct {
 	r     io.ReaderAt
 	salt  uint64
@@ -24,11 +23,11 @@ func (w *HeadWalker) Reset(r io.ReaderAt, salt uint64, limit int64) {
 	w.r, w.salt, w.limit, w.window = r, salt, limit, w.window[:0]
 }
 
-// Walk calls fn with each record that begins in the bytes [from, to); at from one
-// does. It reads as far as ahead at once, for the stretches that are walked next. The
-// record's key is valid until fn returns, its value is nil. The error is that of the
-// record at the offset: ErrBounds or ErrChecksum where there is no valid one, others
-// are those of reading. What is behind that one is not walked.
+// Walk calls fn with each record that begins in the bytes [from, to). A record must begin at from.
+// Walk reads up to ahead in one call, for the ranges that are walked next. The record's key is
+// valid until fn returns, and its value is nil. On an error Walk stops and returns the offset of
+// the record that failed: ErrBounds or ErrChecksum mean that it does not validate, other errors
+// come from reading.
 func (w *HeadWalker) Walk(from, to, ahead int64, fn func(offset int64, r *Record)) (offset int64, err error) {
 	var r Record
 	for offset = from; offset < min(to, w.limit); offset += r.Size {
@@ -42,12 +41,12 @@ func (w *HeadWalker) Walk(from, to, ahead int64, fn func(offset int64, r *Record
 
 // decode decodes the head of the record at an offset.
 func (w *HeadWalker) decode(r *Record, offset, ahead int64) error {
-	header, err := w.have(offset, RecordHeaderSize, ahead)
+	header, err := w.peek(offset, RecordHeaderSize, ahead)
 	if err != nil {
 		return err
 	}
 	size := RecordHeaderSize + Flags(header[flagsAt]).extension() + int(binary.LittleEndian.Uint16(header[keySizeAt:]))
-	head, err := w.have(offset, int64(size), ahead)
+	head, err := w.peek(offset, int64(size), ahead)
 	if err != nil {
 		return err
 	}
@@ -56,8 +55,8 @@ func (w *HeadWalker) decode(r *Record, offset, ahead int64) error {
 	return err
 }
 
-// have returns n bytes of the file at least, from the offset on.
-func (w *HeadWalker) have(offset, n, ahead int64) ([]byte, error) {
+// peek returns at least n bytes of the file, starting at offset.
+func (w *HeadWalker) peek(offset, n, ahead int64) ([]byte, error) {
 	left := w.limit - offset
 	if offset < 0 || n > left {
 		return nil, ErrBounds

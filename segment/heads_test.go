@@ -43,7 +43,7 @@ func TestHeadWalkerReadsStretches(t *testing.T) {
 		var heads HeadWalker
 		heads.Reset(in, 99, limit)
 		next := from
-		for _, part := range [][2]int{{from, (from + to) / 2}, {(from + to) / 2, to}} { // the second is read already
+		for _, part := range [][2]int{{from, (from + to) / 2}, {(from + to) / 2, to}} { // the first call has already read the second part
 			_, err := heads.Walk(starts[part[0]], starts[part[1]], min(starts[from]+16<<10, starts[to]), func(offset int64, r *Record) {
 				if offset != starts[next] || string(r.Key) != fmt.Sprint("key-", next) || r.Value != nil || r.Expiry != int64(next%2)*1234 {
 					t.Fatalf("the record at %d is %q, which expires at %d", offset, r.Key, r.Expiry)
@@ -55,17 +55,17 @@ func TestHeadWalkerReadsStretches(t *testing.T) {
 			}
 		}
 		if next != to {
-			t.Errorf("the records from %d on end at %d", from, next)
+			t.Errorf("the walk from record %d ended at %d", from, next)
 		}
 		if long := from <= 50 && 50 < to; in.bytes > 32<<10 || !long && in.calls > 1 {
-			t.Errorf("%d bytes were read in %d calls for the records from %d on", in.bytes, in.calls, from)
+			t.Errorf("read %d bytes in %d calls for the records from %d on", in.bytes, in.calls, from)
 		}
 	}
 }
 
 func TestHeadWalkerStopsAtDamage(t *testing.T) {
 	file := written(t, 99, []byte("first"), []byte("second"))
-	second := int64(HeaderSize) + (int64(len(file))-HeaderSize)/2 - 4 // the second has an expiry
+	second := int64(HeaderSize) + (int64(len(file))-HeaderSize)/2 - 4 // the second record has an expiry
 	for at := range file[HeaderSize:] {
 		broken := bytes.Clone(file)
 		broken[HeaderSize+at] ^= 0x41
@@ -74,20 +74,20 @@ func TestHeadWalkerStopsAtDamage(t *testing.T) {
 		walked := 0
 		failed, err := heads.Walk(HeaderSize, int64(len(file)), int64(len(file)), func(int64, *Record) { walked++ })
 		switch {
-		case err == nil && walked == 2: // it is in a value, or in the padding
+		case err == nil && walked == 2: // the byte is in a value or in the padding
 		case !errors.Is(err, ErrBounds) && !errors.Is(err, ErrChecksum), failed != HeaderSize && failed != second || failed == HeaderSize && walked > 0:
-			t.Errorf("with the byte at %d broken the walk ends at %d, behind %d records: %v", HeaderSize+at, failed, walked, err)
+			t.Errorf("with the byte at %d damaged the walk ends at %d, after %d records: %v", HeaderSize+at, failed, walked, err)
 		}
 	}
 	for size := range len(file) {
 		var heads HeadWalker
 		heads.Reset(bytes.NewReader(file[:size]), 99, int64(len(file)))
 		if _, err := heads.Walk(second, int64(len(file)), int64(len(file)), func(int64, *Record) {}); err != nil && !errors.Is(err, ErrBounds) {
-			t.Errorf("of a file cut to %d bytes: %v", size, err)
+			t.Errorf("file truncated to %d bytes: %v", size, err)
 		}
 		heads.Reset(bytes.NewReader(file), 99, int64(size))
 		if failed, err := heads.Walk(HeaderSize, int64(len(file)), int64(len(file)), func(int64, *Record) {}); size > HeaderSize && int64(size) < second && (failed != HeaderSize || !errors.Is(err, ErrBounds)) {
-			t.Errorf("of a file that ends at %d: %d, %v", size, failed, err)
+			t.Errorf("records end at %d: failed at %d, %v", size, failed, err)
 		}
 	}
 }

@@ -28,16 +28,15 @@ const (
 	hintCountAt     = 48
 	hintKeyBytesAt  = 56
 
-	// hintVersion is the version of this format. Version 1, whose fields had 8 bytes
-	// each, is that of no release; nothing reads it.
+	// hintVersion is the version of this format. Version 1, whose fields took 8 bytes each, was
+	// never released, and nothing reads it.
 	hintVersion = 2
 
-	// HintFlags are the flags of a record that its hint has too. The others concern only
-	// recovery.
+	// HintFlags are the flags of a record that its hint stores. The others concern only recovery.
 	HintFlags = Tombstone | Expires
 
 	minEntrySize  = 5 // flags, and four numbers of one byte
-	directorySize = 4 // of one entry's place
+	directorySize = 4 // per entry: its place
 	damageSize    = 16
 	hintSumSize   = 8
 )
@@ -51,14 +50,13 @@ type HintEntry struct {
 	Expiry       int64
 }
 
-// Damage is a range of a file that the log says was written and synced, and that
-// cannot be read.
+// Damage is a range of a file that cannot be read, although the log says that it was written and
+// synced.
 type Damage struct{ Offset, Length int64 }
 
-// HintBuilder collects the records of a file. The zero value is ready.
+// HintBuilder collects the records of a file. The zero value is ready to use.
 type HintBuilder struct {
-	// Pause, if set, is called every ten thousandth of a second or so that BuildHint
-	// and Encode take: it may block.
+	// Pause, if set, is called about every 100 µs while BuildHint and Encode work. It may block.
 	Pause func()
 
 	chunks  [][]byte // of encoded entries, in the order they were added
@@ -67,23 +65,23 @@ type HintBuilder struct {
 	damages []Damage
 }
 
-// chunkSize is how many bytes of entries are together at most. All of them in one
-// slice would be copied again and again as it grows. It holds any entry.
+// chunkSize is the size in bytes of a chunk of entries. Any entry fits into it. One slice for all
+// entries would be copied again and again as it grows.
 const chunkSize = 1 << 20
 
 // NewHintBuilder returns an empty builder.
 func NewHintBuilder() *HintBuilder { return &HintBuilder{} }
 
-// Add adds a record, whose key it copies; of several of one key, Encode keeps
-// the one with the highest number.
+// Add adds a record and copies its key. Of several records with the same key, Encode keeps the one
+// with the highest sequence number.
 func (b *HintBuilder) Add(e Entry) {
 	b.count++
-	chunk := b.room(maxEntrySize(len(e.Key)))
+	chunk := b.chunkFor(maxEntrySize(len(e.Key)))
 	*chunk = appendEntry(*chunk, e)
 }
 
-// room is a chunk that has room for size more bytes.
-func (b *HintBuilder) room(size int) *[]byte {
+// chunkFor returns a chunk with room for size more bytes.
+func (b *HintBuilder) chunkFor(size int) *[]byte {
 	last := len(b.chunks) - 1
 	switch {
 	case last < 0:
@@ -116,8 +114,8 @@ func maxEntrySize(keySize int) int {
 	return 1 + 3 + keySize + 3*binary.MaxVarintLen64 + 8
 }
 
-// entryKey is the key of the entry that b begins with, and what is behind it. What
-// is no entry has no key.
+// entryKey returns the key of the entry that b starts with, and the bytes after the key. It
+// returns false if b does not start with a valid key.
 func entryKey(b []byte) (key, rest []byte, ok bool) {
 	if len(b) == 0 {
 		return nil, nil, false
@@ -129,8 +127,8 @@ func entryKey(b []byte) (key, rest []byte, ok bool) {
 	return rest[:keySize:keySize], rest[keySize:], true
 }
 
-// cutEntry takes the entry off b that it begins with. What appendEntry cannot have
-// written is none.
+// cutEntry cuts the first entry off b. It returns false for bytes that appendEntry cannot have
+// written.
 func cutEntry(b []byte) (e HintEntry, rest []byte, ok bool) {
 	key, rest, ok := entryKey(b)
 	if !ok {
@@ -161,8 +159,8 @@ func cutEntry(b []byte) (e HintEntry, rest []byte, ok bool) {
 	return e, rest, true
 }
 
-// cutUvarint takes a number off b, as binary.AppendUvarint writes it, and in no more
-// bytes than that.
+// cutUvarint cuts a number off b. It accepts only the encoding that binary.AppendUvarint writes,
+// which is the shortest one.
 func cutUvarint(b []byte) (n uint64, rest []byte, ok bool) {
 	if len(b) > 0 && b[0] < 0x80 {
 		return uint64(b[0]), b[1:], true
@@ -174,27 +172,27 @@ func cutUvarint(b []byte) (n uint64, rest []byte, ok bool) {
 	return n, b[size:], true
 }
 
-// HintEntrySize is about what a record with a key of keySize bytes takes in a hint:
-// how many digits its numbers have is not looked at.
-func HintEntrySize(keySize int) int64 { return int64(keySize) + usualNumbers + directorySize }
+// HintEntrySize estimates what a record with a key of keySize bytes takes in a hint. It does not
+// look at the size of the numbers.
+func HintEntrySize(keySize int) int64 { return int64(keySize) + typicalNumbersSize + directorySize }
 
-// usualNumbers is what an entry mostly has beside the key: a flag, and numbers of 1,
-// 4, 1 and 5 bytes.
-const usualNumbers = 12
+// typicalNumbersSize is what an entry typically takes beside its key: a byte of flags, and numbers
+// of 1, 4, 1 and 5 bytes.
+const typicalNumbersSize = 12
 
-// MaxHintSize bounds how long a hint is that covers so many bytes: an entry takes
-// at most twice its record, and a range of damage twice its length, but for one
-// that is shorter than a unit of the alignment.
+// MaxHintSize bounds the size of a hint that covers the given number of bytes. An entry takes at
+// most twice the size of its record, and a damaged range at most twice its length, except for one
+// range that is shorter than Alignment.
 func MaxHintSize(covered int64) int64 {
 	return hintHeaderSize + hintSumSize + damageSize + 2*max(covered, 0)
 }
 
-// AddDamage adds a range that cannot be read, behind those that were added.
+// AddDamage adds a range that cannot be read. It must lie after the ranges added before.
 func (b *HintBuilder) AddDamage(d Damage) { b.damages = append(b.damages, d) }
 
-// AddLost adds what an older hint of the same file says of records that lie in the
-// damages, and in front of the end: what was damaged is still known to be there. The
-// damages are in order.
+// AddLost adds the records that an older hint of the same file has in the damaged ranges and
+// before end: their data is lost, but they are still known to exist. The damaged ranges are in
+// order.
 func (b *HintBuilder) AddLost(older *HintReader, end int64) error {
 	for e, err := range older.Entries() {
 		if err != nil {
@@ -210,12 +208,12 @@ func (b *HintBuilder) AddLost(older *HintReader, end int64) error {
 	return nil
 }
 
-// Damaged says whether a damage was added.
+// Damaged reports whether a damaged range was added.
 func (b *HintBuilder) Damaged() bool { return len(b.damages) > 0 }
 
-// BuildHint collects the records of the bytes [from, to) of a file, checking each
-// of them. What cannot be read between them, or behind the last one, is damage.
-// pause may be nil; otherwise it is the builder's Pause.
+// BuildHint collects and checks the records in the bytes [from, to) of a file. Bytes between them
+// or after the last one that cannot be read are damage. pause, if not nil, becomes the builder's
+// Pause.
 func BuildHint(r io.ReaderAt, salt uint64, from, to int64, pause func()) (*HintBuilder, error) {
 	b := &HintBuilder{Pause: pause}
 	s := NewScanner(r, salt, from, to)
@@ -230,8 +228,8 @@ func BuildHint(r io.ReaderAt, salt uint64, from, to int64, pause func()) (*HintB
 	return b, nil
 }
 
-// Encode returns the hint of a file whose records end as covers says. What was added
-// from behind that place is left out.
+// Encode returns the hint of a file whose records end at covers. It leaves out records that start
+// at or after that offset.
 func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) []byte {
 	sorted := b.sorted(covers.Offset)
 	entryBytes := 0
@@ -251,7 +249,7 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	binary.LittleEndian.PutUint64(out[hintCountAt:], uint64(len(sorted)))
 	keyBytes := 0
 	for i, s := range sorted {
-		// They lie all over the memory of the builder.
+		// The entries are scattered over the memory of the builder.
 		if ahead := i + prefetchAhead; ahead < len(sorted) {
 			b.prefetch(sorted[ahead])
 		}
@@ -279,8 +277,7 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	return binary.LittleEndian.AppendUint64(out, uint64(hintSeal(sum, id, salt)))
 }
 
-// HintSize is about what the entries of an encoded hint take, as HintEntrySize counts
-// them.
+// HintSize estimates what the entries of an encoded hint take, in terms of HintEntrySize.
 func HintSize(encoded []byte) int64 {
 	count, keyBytes := binary.LittleEndian.Uint64(encoded[hintCountAt:]), binary.LittleEndian.Uint64(encoded[hintKeyBytesAt:])
 	return int64(keyBytes) + int64(count)*HintEntrySize(0)
@@ -288,7 +285,7 @@ func HintSize(encoded []byte) int64 {
 
 func hintSeal(sum uint32, id ID, salt uint64) uint32 { return seal(sum, salt, int64(id), roleHint) }
 
-// work counts work on so many bytes.
+// work counts the bytes processed, and calls Pause when it is due.
 func (b *HintBuilder) work(bytes int) {
 	if b.worked += bytes; b.worked >= pauseBytes && b.Pause != nil {
 		b.worked = 0
@@ -297,18 +294,18 @@ func (b *HintBuilder) work(bytes int) {
 }
 
 const (
-	pauseBytes = 32 << 10 // between two calls of Pause
-	lookCost   = 32       // of a look at an entry, in bytes
+	pauseBytes = 32 << 10 // work between two calls of Pause
+	lookCost   = 32       // the cost of looking at an entry, in bytes of work
 )
 
-// sortItem stands for an entry of a builder while they are sorted: small, so
-// that moving it is cheap, and mostly enough to compare without the entry.
+// sortItem stands for an entry while the builder sorts them. It is small, so moving it is cheap,
+// and it usually decides a comparison without the entry.
 type sortItem struct {
-	prefix uint64 // of the key, behind what all keys begin with; big-endian, to compare
-	place  uint64 // of the entry, as if all chunks were full, above the bits of its size
+	prefix uint64 // the first 8 bytes of the key after the common prefix, big-endian, to compare
+	place  uint64 // where the entry is if all chunks were full, above sizeBits bits that hold its size
 }
 
-// sizeBits are enough for the size of an entry.
+// sizeBits is enough bits for the size of an entry.
 const sizeBits = 17
 
 func (s sortItem) size() int { return int(s.place & (1<<sizeBits - 1)) }
@@ -318,10 +315,10 @@ func (b *HintBuilder) entry(s sortItem) []byte {
 	return b.chunks[at/chunkSize][at%chunkSize:][:s.size()]
 }
 
-// prefetchAhead is for how many entries Encode has the memory on the way.
+// prefetchAhead is how many entries ahead Encode prefetches.
 const prefetchAhead = 16
 
-// prefetch asks for the memory of a short entry.
+// prefetch fetches the first and the last cache line of an entry: all of a short one.
 func (b *HintBuilder) prefetch(s sortItem) {
 	entry := b.entry(s)
 	prefetch.Line(unsafe.Pointer(&entry[0]))
@@ -338,7 +335,7 @@ func (b *HintBuilder) seq(s sortItem) uint64 {
 	return e.Seq
 }
 
-// sorted is the newest entry of each key in front of an offset, by key.
+// sorted returns the newest entry of each key before offset end, in key order.
 func (b *HintBuilder) sorted(end int64) []sortItem {
 	items := b.items(end)
 	common := b.commonPrefix(items)
@@ -366,7 +363,7 @@ func (b *HintBuilder) sorted(end int64) []sortItem {
 	})
 }
 
-// items finds the entries in front of an offset, in the order they were added.
+// items returns the entries before offset end, in the order they were added.
 func (b *HintBuilder) items(end int64) []sortItem {
 	items := make([]sortItem, 0, b.count)
 	prefetch.Pages(items)
@@ -384,8 +381,8 @@ func (b *HintBuilder) items(end int64) []sortItem {
 	return items
 }
 
-// commonPrefix is the length of what all keys begin with: often they are of one
-// kind, and their first bytes tell nothing.
+// commonPrefix is the length of the prefix that all keys share. Keys often do share one, so their
+// first bytes cannot order them.
 func (b *HintBuilder) commonPrefix(items []sortItem) int {
 	if len(items) == 0 {
 		return 0
@@ -401,19 +398,19 @@ func (b *HintBuilder) commonPrefix(items []sortItem) int {
 	return len(common)
 }
 
-// Hint is a parsed hint, all of whose lengths are checked.
+// Hint is a parsed hint whose lengths were all checked.
 type Hint struct {
 	ID        ID
-	Covers    End    // where the file's records ended when it was written
-	Watermark uint64 // all up to it was on disk then
+	Covers    End    // where the file's records ended when the hint was written
+	Watermark uint64 // all records up to it were on disk then
 
-	entries   []byte // with the header in front, so that places are offsets into it
+	entries   []byte // preceded by the header, so that places are offsets into it
 	directory []byte
 	damages   []Damage
 }
 
-// ReadHintCount reads how many keys a hint of size bytes says that it has, at most
-// as many as fit. Nothing is verified.
+// ReadHintCount reads the number of keys from the header of a hint of size bytes, and limits it to
+// as many as fit. It verifies nothing.
 func ReadHintCount(r io.ReaderAt, size int64) (int, error) {
 	var header [hintHeaderSize]byte
 	if n, err := r.ReadAt(header[:], 0); n < len(header) {
@@ -423,7 +420,7 @@ func ReadHintCount(r io.ReaderAt, size int64) (int, error) {
 	return int(min(binary.LittleEndian.Uint64(header[hintCountAt:]), fitting)), nil
 }
 
-// checkHintHeader says what is wrong with how a hint begins.
+// checkHintHeader says what is wrong with the header of a hint.
 func checkHintHeader(header []byte, id ID) error {
 	if string(header[:len(hintMagic)]) != hintMagic {
 		return ErrHint
@@ -437,8 +434,8 @@ func checkHintHeader(header []byte, id ID) error {
 	return nil
 }
 
-// ParseHint checks a whole hint: that it is the segment's, that it is what was
-// written, and every length in it.
+// ParseHint checks that a hint belongs to the segment and is what was written, checks every length
+// in it, and decodes it.
 func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
 	checked, err := OpenHint(bytes.NewReader(data), int64(len(data)), id, salt, nil)
 	if err != nil {
@@ -457,19 +454,19 @@ func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
 // Len is the number of keys.
 func (h *Hint) Len() int { return len(h.directory) / directorySize }
 
-// At is the i-th entry by key.
+// At is the i-th entry in key order.
 func (h *Hint) At(i int) HintEntry {
 	e, _, _ := cutEntry(h.entries[h.Place(i):])
 	return e
 }
 
-// Key is the key of the i-th entry.
+// Key is the i-th key in order.
 func (h *Hint) Key(i int) []byte {
 	key, _, _ := entryKey(h.entries[h.Place(i):])
 	return key
 }
 
-// Place is where in the hint's file the i-th entry begins.
+// Place is the offset in the hint's file at which the i-th entry begins.
 func (h *Hint) Place(i int) int64 {
 	return int64(binary.LittleEndian.Uint32(h.directory[i*directorySize:]))
 }
@@ -483,7 +480,7 @@ func (h *Hint) Find(key []byte) (HintEntry, bool) {
 	return h.At(i), true
 }
 
-// Entries yields all entries by key.
+// Entries yields all entries in key order.
 func (h *Hint) Entries(yield func(HintEntry) bool) {
 	for rest := h.entries[hintHeaderSize:]; len(rest) > 0; {
 		var e HintEntry
@@ -493,5 +490,5 @@ func (h *Hint) Entries(yield func(HintEntry) bool) {
 	}
 }
 
-// Damages lists the ranges of the file that cannot be read. The list is the hint's.
+// Damages lists the ranges of the file that cannot be read. The caller must not change the list.
 func (h *Hint) Damages() []Damage { return h.damages }

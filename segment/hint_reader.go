@@ -9,12 +9,11 @@ import (
 	"iter"
 )
 
-// HintReader reads a hint by pieces, so that the longest one takes little memory.
-// All of it was checked when it was opened; each piece is checked to be the same as
-// then.
+// HintReader reads a hint in pieces, so that even the longest hint takes little memory. OpenHint
+// checks the whole hint; each read of a piece checks that the piece has not changed since.
 type HintReader struct {
-	Covers    End    // where the file's records ended when it was written
-	Watermark uint64 // all up to it was on disk then
+	Covers    End    // where the file's records ended when the hint was written
+	Watermark uint64 // all records up to it were on disk then
 
 	r       io.ReaderAt
 	pause   func()
@@ -24,23 +23,22 @@ type HintReader struct {
 	damages []Damage
 
 	entriesEnd, directoryEnd, damagesEnd int64
-	sum                                  uint32 // of all in front of the directory
+	sum                                  uint32 // of all bytes before the directory
 }
 
-// hintPiece is where a piece begins, and the checksum of the hint in front of it.
+// hintPiece is where a piece begins, and the checksum of all bytes of the hint before it.
 type hintPiece struct {
 	at  int64
 	sum uint32
 }
 
-// hintPieceSize is the size of a piece in bytes: small enough for the caches of a
-// processor, and larger than any entry.
+// hintPieceSize is the size of a piece in bytes: small enough for a processor's caches, and larger
+// than any entry.
 const hintPieceSize = 256 << 10
 
-// OpenHint reads a hint of size bytes once, and checks it: that it is the segment's,
-// that it is what was written, and every length in it. What it reads from is read
-// again for each piece. pause may be nil; otherwise it is called between pieces, and
-// may block.
+// OpenHint reads a hint of size bytes once. It checks that the hint belongs to the segment and is
+// what was written, and checks every length in it. The HintReader reads from r again for each
+// piece. pause, if not nil, is called between pieces, and may block.
 func OpenHint(r io.ReaderAt, size int64, id ID, salt uint64, pause func()) (*HintReader, error) {
 	var header [hintHeaderSize]byte
 	if size < hintHeaderSize+hintSumSize {
@@ -91,9 +89,9 @@ func OpenHint(r io.ReaderAt, size int64, id ID, salt uint64, pause func()) (*Hin
 	return h, nil
 }
 
-// checkEntries walks the entries: each begins where the directory says, fits, has a
-// key above the one before, and lies in the covered part of the file; and nothing is
-// set that no builder sets. It notes where pieces begin.
+// checkEntries walks the entries. Each must begin where the directory says, fit, have a key above
+// the previous one, lie in the covered part of the file, and set nothing that no builder sets.
+// checkEntries also notes where pieces begin.
 func (h *HintReader) checkEntries(buf []byte) error {
 	directory := directoryReader{r: h.r, at: h.entriesEnd, end: h.directoryEnd}
 	var previous []byte
@@ -104,19 +102,19 @@ func (h *HintReader) checkEntries(buf []byte) error {
 		}
 		key, rest := previous, piece
 		for len(rest) > 0 {
-			e, behind, ok := cutEntry(rest)
+			e, next, ok := cutEntry(rest)
 			if !ok {
-				break // it goes on behind the piece, or it is none
+				break // it continues past the piece, or is invalid
 			}
 			place, err := directory.next()
 			if err != nil {
 				return err
 			}
 			taken := int64(len(piece) - len(rest))
-			if place != at+taken || !h.placed(e) || place > hintHeaderSize && bytes.Compare(key, e.Key) >= 0 {
+			if place != at+taken || !h.inBounds(e) || place > hintHeaderSize && bytes.Compare(key, e.Key) >= 0 {
 				return ErrHint
 			}
-			key, rest = e.Key, behind
+			key, rest = e.Key, next
 			h.keys += int64(len(key))
 		}
 		taken := piece[:len(piece)-len(rest)]
@@ -127,7 +125,7 @@ func (h *HintReader) checkEntries(buf []byte) error {
 		h.pieces = append(h.pieces, hintPiece{at, h.sum})
 		h.sum = crc32.Update(h.sum, castagnoli, taken)
 		at += int64(len(taken))
-		h.step()
+		h.callPause()
 	}
 	if directory.left() {
 		return ErrHint
@@ -135,8 +133,8 @@ func (h *HintReader) checkEntries(buf []byte) error {
 	return nil
 }
 
-// checkRest sums up what is behind the entries, and walks the damages: each begins
-// behind the one before, and lies in the covered part of the file.
+// checkRest sums the bytes after the entries, and walks the damaged ranges: each must begin at or
+// after the end of the previous one, and lie in the covered part of the file.
 func (h *HintReader) checkRest(buf []byte) (sum uint32, err error) {
 	sum = h.sum
 	for at := h.entriesEnd; at < h.directoryEnd; {
@@ -147,7 +145,7 @@ func (h *HintReader) checkRest(buf []byte) (sum uint32, err error) {
 		sum = crc32.Update(sum, castagnoli, piece)
 		at += int64(len(piece))
 	}
-	end := uint64(0) // of the damage before
+	end := uint64(0) // of the previous damaged range
 	for at := h.directoryEnd; at < h.damagesEnd; {
 		piece := buf[:min(int64(len(buf)/damageSize*damageSize), h.damagesEnd-at)]
 		if err := readHintAt(h.r, piece, at); err != nil {
@@ -164,17 +162,17 @@ func (h *HintReader) checkRest(buf []byte) (sum uint32, err error) {
 			end = offset + length
 			h.damages = append(h.damages, Damage{int64(offset), int64(length)})
 		}
-		h.step()
+		h.callPause()
 	}
 	return sum, nil
 }
 
-// placed says whether an entry's record can lie where it says.
-func (h *HintReader) placed(e HintEntry) bool {
+// inBounds reports whether the record of an entry lies between the file's header and its end.
+func (h *HintReader) inBounds(e HintEntry) bool {
 	return e.Offset >= HeaderSize && e.Offset <= h.Covers.Offset && e.Size >= RecordHeaderSize && e.Size <= h.Covers.Offset-e.Offset
 }
 
-func (h *HintReader) step() {
+func (h *HintReader) callPause() {
 	if h.pause != nil {
 		h.pause()
 	}
@@ -183,15 +181,15 @@ func (h *HintReader) step() {
 // directoryReader reads the places in a directory one after the other.
 type directoryReader struct {
 	r       io.ReaderAt
-	at, end int64 // of what is not in memory
+	at, end int64 // the part that was not read yet
 	buf     []byte
-	places  []byte // of buf, what was not returned
+	places  []byte // the part of buf that next has not returned yet
 }
 
-// directoryPiece is how much of a directory is in memory, in bytes.
+// directoryPiece is how many bytes of a directory are in memory at a time.
 const directoryPiece = 16 << 10
 
-// next returns the next place, and -1 where there is none.
+// next returns the next place, or -1 at the end.
 func (d *directoryReader) next() (int64, error) {
 	if len(d.places) == 0 {
 		if d.at == d.end {
@@ -213,7 +211,7 @@ func (d *directoryReader) next() (int64, error) {
 
 func (d *directoryReader) left() bool { return len(d.places) > 0 || d.at < d.end }
 
-// readHintAt fills b. A hint that ends before it was cut.
+// readHintAt fills b. A hint that ends too early is damaged: ErrHint.
 func readHintAt(r io.ReaderAt, b []byte, at int64) error {
 	n, err := r.ReadAt(b, at)
 	switch {
@@ -225,17 +223,17 @@ func readHintAt(r io.ReaderAt, b []byte, at int64) error {
 	return err
 }
 
-// Size is about what the entries take, as HintEntrySize counts them.
+// Size estimates what the entries take, in terms of HintEntrySize.
 func (h *HintReader) Size() int64 { return h.keys + int64(h.count)*HintEntrySize(0) }
 
-// Damages lists the ranges of the file that cannot be read. The list is the hint's.
+// Damages lists the ranges of the file that cannot be read. The caller must not change the list.
 func (h *HintReader) Damages() []Damage { return h.damages }
 
 // Pieces is the number of pieces.
 func (h *HintReader) Pieces() int { return len(h.pieces) }
 
-// Piece reads a piece into memory, of buf if that is large enough. It is an error if
-// what it reads is not what was there when the hint was opened.
+// Piece reads a piece into buf, or into new memory if buf is too small. It returns ErrHint if the
+// piece changed since the hint was opened.
 func (h *HintReader) Piece(i int, buf []byte) (HintEntries, error) {
 	piece, end, sum := h.pieces[i], h.entriesEnd, h.sum
 	if i+1 < len(h.pieces) {
@@ -255,8 +253,8 @@ func (h *HintReader) Piece(i int, buf []byte) (HintEntries, error) {
 	return buf, nil
 }
 
-// Entries yields all entries by key; or, last, an error of reading them. Each is good
-// until the next.
+// Entries yields all entries in key order. If a read fails, it yields the error last. Each entry is
+// valid until the next one.
 func (h *HintReader) Entries() iter.Seq2[HintEntry, error] {
 	return func(yield func(HintEntry, error) bool) {
 		var buf []byte
@@ -272,15 +270,15 @@ func (h *HintReader) Entries() iter.Seq2[HintEntry, error] {
 					return
 				}
 			}
-			h.step()
+			h.callPause()
 		}
 	}
 }
 
-// HintEntries are encoded entries of a hint that was checked, by key.
+// HintEntries are encoded entries of a checked hint, in key order.
 type HintEntries []byte
 
-// Next takes off the first of them.
+// Next cuts off the first entry and returns it.
 func (b *HintEntries) Next() HintEntry {
 	e, rest, _ := cutEntry(*b)
 	*b = rest

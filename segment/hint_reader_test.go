@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// longHint is a hint of several pieces, with keys as short and as long as keys are,
-// and damages.
+// longHint is a hint of several pieces, with short and long keys and with damaged ranges.
 func longHint() []byte {
 	b := NewHintBuilder()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -40,7 +39,7 @@ func openHint(t *testing.T, data []byte) *HintReader {
 	return h
 }
 
-// Piece by piece a hint is what it is at once.
+// A HintReader yields the same entries as ParseHint.
 func TestHintByPieces(t *testing.T) {
 	data := longHint()
 	whole, err := ParseHint(data, testHintID, testSalt)
@@ -55,7 +54,7 @@ func TestHintByPieces(t *testing.T) {
 		t.Errorf("%d keys up to %v, watermark %d, %d damages", h.count, h.Covers, h.Watermark, len(h.Damages()))
 	}
 	if h.Size() != HintSize(data) {
-		t.Errorf("size %d, and of the whole %d", h.Size(), HintSize(data))
+		t.Errorf("size %d, but HintSize is %d", h.Size(), HintSize(data))
 	}
 	i := 0
 	for e, err := range h.Entries() {
@@ -68,15 +67,15 @@ func TestHintByPieces(t *testing.T) {
 		i++
 	}
 	if i != whole.Len() {
-		t.Errorf("%d entries of %d", i, whole.Len())
+		t.Errorf("got %d entries, want %d", i, whole.Len())
 	}
 	for range h.Entries() {
 		break
 	}
 }
 
-// A hint that has changed since it was opened does not yield what was not checked,
-// and one that cannot be read any more says so.
+// A hint that changed since it was opened yields no unchecked entries. If reading fails, Entries
+// yields the error.
 func TestHintThatChangesWhileItIsRead(t *testing.T) {
 	data := longHint()
 	for i := range 200 {
@@ -84,19 +83,19 @@ func TestHintThatChangesWhileItIsRead(t *testing.T) {
 		at := hintHeaderSize + i*(int(h.entriesEnd)-hintHeaderSize)/200
 		data[at] ^= 1 << (i % 8)
 		if err := readAll(h); !errors.Is(err, ErrHint) {
-			t.Errorf("with another byte %d: %v", at, err)
+			t.Errorf("byte %d changed: %v", at, err)
 		}
 		data[at] ^= 1 << (i % 8)
 	}
 	h := openHint(t, data)
 	h.r = bytes.NewReader(data[:len(data)/2])
 	if err := readAll(h); !errors.Is(err, ErrHint) {
-		t.Errorf("cut: %v", err)
+		t.Errorf("truncated: %v", err)
 	}
 	broken := errors.New("broken")
 	h.r = failingReader{broken}
 	if err := readAll(h); !errors.Is(err, broken) {
-		t.Errorf("broken: %v", err)
+		t.Errorf("unreadable: %v", err)
 	}
 }
 
@@ -109,7 +108,7 @@ func readAll(h *HintReader) error {
 	return nil
 }
 
-// Whatever read fails while a hint is opened, the error is that of the read.
+// If any read fails while a hint is opened, OpenHint returns the error of that read.
 func TestOpenHintReturnsErrorsOfReading(t *testing.T) {
 	data := longHint()
 	broken := errors.New("broken")
@@ -118,7 +117,7 @@ func TestOpenHintReturnsErrorsOfReading(t *testing.T) {
 		_, err := OpenHint(r, int64(len(data)), testHintID, testSalt, nil)
 		if err == nil {
 			if n < 10 {
-				t.Errorf("the hint was read by %d calls", n)
+				t.Errorf("OpenHint read the hint in only %d calls", n)
 			}
 			return
 		}
@@ -128,7 +127,7 @@ func TestOpenHintReturnsErrorsOfReading(t *testing.T) {
 	}
 }
 
-// breakingReader fails behind so many calls.
+// breakingReader fails after the given number of calls.
 type breakingReader struct {
 	io.ReaderAt
 	calls int
@@ -143,7 +142,7 @@ func (r *breakingReader) ReadAt(b []byte, at int64) (int, error) {
 	return r.ReaderAt.ReadAt(b, at)
 }
 
-// The pause comes between pieces, while a hint is checked and while it is read.
+// The pause is called between pieces, while a hint is checked and while it is read.
 func TestHintReaderPauses(t *testing.T) {
 	data := longHint()
 	pauses := 0

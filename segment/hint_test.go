@@ -69,7 +69,7 @@ func TestHintKeepsTheNewestOfEachKey(t *testing.T) {
 			i++
 		}
 		if i != h.Len() {
-			t.Fatalf("%d entries of %d", i, h.Len())
+			t.Fatalf("got %d entries, want %d", i, h.Len())
 		}
 		for _, key := range append(keys, "c", "aaaaaaaaaaaaaaaaa") {
 			want, wanted := newest[key]
@@ -154,7 +154,7 @@ func TestHostileHintIsRefusedInLittleMemory(t *testing.T) {
 	}
 }
 
-// entryParts are the parts of an entry as they are encoded.
+// entryParts are the encoded parts of an entry.
 type entryParts struct{ flags, keySize, key, offset, size, seq, expiry []byte }
 
 var exampleEntry = entryParts{[]byte{0}, []byte{3}, []byte("key"), []byte{8}, []byte{4}, []byte{1}, nil}
@@ -179,7 +179,7 @@ func (e entryParts) with(part string, encoded []byte) []byte {
 	return slices.Concat(e.flags, e.keySize, e.key, e.offset, e.size, e.seq, e.expiry)
 }
 
-// hintWith is the example with other entries, and a checksum that fits.
+// hintWith is the example with other entries and a valid checksum.
 func hintWith(entries ...[]byte) []byte {
 	example := exampleHint()
 	data := bytes.Clone(example[:hintHeaderSize])
@@ -241,7 +241,7 @@ func TestBuildHintReturnsErrorsOfReading(t *testing.T) {
 	}
 }
 
-// hintOf has n keys, added in no order.
+// hintOf returns a builder with n keys, added in no particular order.
 func hintOf(n int) *HintBuilder {
 	b := NewHintBuilder()
 	for i := range n {
@@ -323,7 +323,7 @@ func BenchmarkParseHint1M(b *testing.B) {
 		}
 		for e := range h.Entries {
 			if e.Seq == 0 {
-				b.Fatal("an entry without a number")
+				b.Fatal("an entry without a sequence number")
 			}
 		}
 	}
@@ -334,7 +334,7 @@ func hintSum(content []byte, id ID, salt uint64) uint32 {
 	return hintSeal(crc32.Checksum(content, castagnoli), id, salt)
 }
 
-// resealedHint is the example with a change and a checksum that fits.
+// resealedHint is the example with a change and a valid checksum.
 func resealedHint(change func(data []byte)) []byte {
 	data := exampleHint()
 	change(data)
@@ -348,25 +348,25 @@ func TestHintRefusesWhatNoStoreWrites(t *testing.T) {
 	for name, change := range map[string]func([]byte){
 		"zeros":                    func(b []byte) { clear(b) },
 		"ones":                     func(b []byte) { copy(b, bytes.Repeat([]byte{0xff}, len(b))) },
-		"another size of the keys": func(b []byte) { b[hintKeyBytesAt]++ },
+		"wrong size of the keys":   func(b []byte) { b[hintKeyBytesAt]++ },
 		"another id":               func(b []byte) { b[hintIDAt]++ },
 		"covers nothing":           func(b []byte) { b[hintCoversAt] = 0 },
 		"covers a negative length": func(b []byte) { b[hintCoversAt+7] = 0x80 },
 		"directory":                func(b []byte) { b[damage-directorySize] = 72 },
-		"damage behind the end":    func(b []byte) { b[damage] = 136 },
-		"damage over the end":      func(b []byte) { b[damage+8] = 33 },
-		"damage of nothing":        func(b []byte) { b[damage+8] = 0 },
+		"damage past the end":      func(b []byte) { b[damage] = 136 },
+		"damage across the end":    func(b []byte) { b[damage+8] = 33 },
+		"empty damage":             func(b []byte) { b[damage+8] = 0 },
 	} {
 		if _, err := ParseHint(resealedHint(change), testHintID, testSalt); !errors.Is(err, ErrHint) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for name, damages := range map[string][]Damage{
-		"damages out of order":    {{96, 8}, {64, 8}},
-		"a damage twice":          {{96, 8}, {96, 8}},
-		"damages that overlap":    {{64, 16}, {72, 8}},
-		"a damage within a word":  {{68, 8}},
-		"a damage behind a piece": {{64, 4}, {72, 8}},
+		"ranges out of order": {{96, 8}, {64, 8}},
+		"a range twice":       {{96, 8}, {96, 8}},
+		"overlapping ranges":  {{64, 16}, {72, 8}},
+		"an unaligned range":  {{68, 8}},
+		"an unaligned end":    {{64, 4}, {72, 8}},
 	} {
 		b := NewHintBuilder()
 		for _, d := range damages {
@@ -382,23 +382,23 @@ func TestHintRefusesWhatNoStoreWrites(t *testing.T) {
 	expiring := exampleEntry
 	expiring.flags, expiring.expiry = []byte{byte(Expires)}, make([]byte, 8)
 	for name, entry := range map[string][]byte{
-		"record in the header":       exampleEntry.with("offset", []byte{7}),
-		"record behind the end":      exampleEntry.with("offset", []byte{16}),
-		"size too small":             exampleEntry.with("size", []byte{2}),
-		"size over the end":          exampleEntry.with("size", []byte{9}),
-		"flag":                       exampleEntry.with("flags", []byte{byte(BatchGoesOn)}),
-		"flag of nothing":            exampleEntry.with("flags", []byte{128}),
-		"key's size in two bytes":    exampleEntry.with("key's size", []byte{0x83, 0}),
-		"offset in two bytes":        exampleEntry.with("offset", []byte{0x88, 0}),
-		"size in two bytes":          exampleEntry.with("size", []byte{0x84, 0}),
-		"number in two bytes":        exampleEntry.with("seq", []byte{0x81, 0}),
-		"number without an end":      exampleEntry.with("seq", bytes.Repeat([]byte{0x81}, 20)),
-		"key over the end":           exampleEntry.with("key's size", []byte{7}),
-		"expiry without a flag":      exampleEntry.with("expiry", make([]byte, 8)),
-		"flag without an expiry":     exampleEntry.with("flags", []byte{byte(Expires)}),
-		"flag with half an expiry":   expiring.with("expiry", make([]byte, 4)),
-		"something behind the entry": exampleEntry.with("expiry", []byte{0}),
-		"nothing":                    {},
+		"record in the header":     exampleEntry.with("offset", []byte{7}),
+		"record past the end":      exampleEntry.with("offset", []byte{16}),
+		"size too small":           exampleEntry.with("size", []byte{2}),
+		"size past the end":        exampleEntry.with("size", []byte{9}),
+		"flag":                     exampleEntry.with("flags", []byte{byte(BatchGoesOn)}),
+		"unknown flag":             exampleEntry.with("flags", []byte{128}),
+		"key's size in two bytes":  exampleEntry.with("key's size", []byte{0x83, 0}),
+		"offset in two bytes":      exampleEntry.with("offset", []byte{0x88, 0}),
+		"size in two bytes":        exampleEntry.with("size", []byte{0x84, 0}),
+		"number in two bytes":      exampleEntry.with("seq", []byte{0x81, 0}),
+		"endless number":           exampleEntry.with("seq", bytes.Repeat([]byte{0x81}, 20)),
+		"key past the end":         exampleEntry.with("key's size", []byte{7}),
+		"expiry without a flag":    exampleEntry.with("expiry", make([]byte, 8)),
+		"flag without an expiry":   exampleEntry.with("flags", []byte{byte(Expires)}),
+		"flag with half an expiry": expiring.with("expiry", make([]byte, 4)),
+		"a byte after the entry":   exampleEntry.with("expiry", []byte{0}),
+		"no bytes":                 {},
 	} {
 		if _, err := ParseHint(hintWith(entry), testHintID, testSalt); !errors.Is(err, ErrHint) {
 			t.Errorf("%s: %v", name, err)
@@ -414,7 +414,7 @@ func TestHintRefusesWhatNoStoreWrites(t *testing.T) {
 		t.Errorf("a whole entry: %v", err)
 	}
 	if _, err := ParseHint(hintWith(expiring.with("expiry", make([]byte, 8))), testHintID, testSalt); err != nil {
-		t.Errorf("one that expires: %v", err)
+		t.Errorf("an entry that expires: %v", err)
 	}
 }
 
@@ -461,7 +461,7 @@ func TestHintLeavesOutWhatIsBehindItsEnd(t *testing.T) {
 			got += fmt.Sprint(string(e.Key), e.Seq, " ")
 		}
 		if got != want {
-			t.Errorf("of %d records the hint has %s, want %s", kept, got, want)
+			t.Errorf("with %d records before its end the hint has %s, want %s", kept, got, want)
 		}
 	}
 }

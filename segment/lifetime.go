@@ -7,45 +7,43 @@ import (
 	"github.com/mmapkv/mmapkv/internal/invariant"
 )
 
-// A Segment's mapping and descriptor go as soon as it is retired and nobody uses
-// it. Nothing waits for a garbage collection.
+// A Segment is unmapped and closed as soon as it is retired and unused. Nothing waits for a
+// garbage collection.
 //
-// There are two ways to use a Segment. A short read takes a Pin: it writes the
-// Segment's number into a slot, which costs no line that other readers use. Whoever
-// stays longer, or hands control to somebody else in between, calls Acquire and
-// Release, which count. Both say no once the Segment is retired.
+// There are two ways to use a Segment. A short read takes a Pin, which writes the Segment's number
+// into a slot, so it does not touch a cache line that other readers use. A user that stays longer,
+// or runs foreign code in between, calls Acquire and Release, which count users. Both refuse once
+// the Segment is retired.
 //
-// What must hold, and why it does. All operations below are sequentially
-// consistent.
+// What must hold, and why it does. All operations below are sequentially consistent.
 //
-//   - Nothing is released while it is used. A user announces itself (slot or count)
-//     before it looks at retired; whoever releases sees retired set before it looks
-//     for users. If the user saw retired unset, its announcement came before the
-//     mark, so every search behind the mark finds it, until it leaves.
-//   - Whoever already uses the Segment looks at retired as well when it begins another
-//     use. One that went unseen from a Pin to a count, or the other way, could fall
-//     between the look at the count and that at the slots, whichever comes first.
-//   - It is released in the end. A user looks at retired after it has left. The last
-//     one to leave therefore looks behind its own leaving, and finds no user; and if
-//     it saw retired unset, Retire has yet to look. A user that was refused has been
-//     seen by others, so it leaves the same way.
-//   - It is released once: one compare-and-swap decides by whom.
-//   - A number is never given twice in a process, so a slot never names another
-//     Segment than the one its reader meant.
+//   - A Segment is never released while it is used. A user announces itself (in a slot or in the
+//     count) before it checks retired. The releaser sees retired set before it looks for users. If
+//     the user saw retired unset, its announcement came before the mark, so every later search
+//     finds the user until it leaves.
+//   - A user that starts a second use of the same Segment checks retired again. Without that check,
+//     a user that moves from a Pin to a count, or back, could slip past a search of the count and
+//     the slots, whichever the search checks first.
+//   - A retired Segment is released eventually. A user checks retired after it has left. So the
+//     last user to leave searches after it has left, and finds no user. If it saw retired unset,
+//     Retire has yet to search. A search may also have seen a user that was refused, so a refused
+//     user leaves the same way.
+//   - A Segment is released only once: one compare-and-swap decides who releases it.
+//   - A process never reuses a number, so a slot never names a Segment other than the one that its
+//     reader meant.
 //
-// lifetime_model_test.go goes through all interleavings of these steps, and of wrong
-// ones.
+// lifetime_model_test.go explores all interleavings of these steps, and of faulty variants.
 type lifetime struct {
 	number    uint64        // unique in the process, never 0
-	holds     atomic.Int64  // users that count
-	retired   atomic.Bool   // no user is admitted
-	releasing atomic.Bool   // somebody releases, or has
-	released  chan struct{} // closed when it is unmapped and closed
+	holds     atomic.Int64  // users counted by Acquire, or by a Pin without a slot
+	retired   atomic.Bool   // no new users are admitted
+	releasing atomic.Bool   // a goroutine is releasing the Segment, or has released it
+	released  chan struct{} // closed once the Segment is unmapped and closed
 	mapped    int64         // bytes
 }
 
-// slot names the Segment that one read uses; 0: none. It has two cache lines, since
-// processors fetch lines in pairs.
+// slot names the Segment that one read uses; 0: none. It takes two cache lines, since processors
+// fetch lines in pairs.
 type slot struct {
 	number atomic.Uint64
 	_      [120]byte
@@ -53,21 +51,20 @@ type slot struct {
 
 const (
 	slotBits  = 8
-	slotTries = 8 // before a read counts instead
+	slotTries = 8 // before a read is counted instead
 )
 
 var slots [1 << slotBits]slot
 
-// Pin is the use of a Segment by one short read. The zero value uses nothing. It
-// must not be copied while it uses one.
+// Pin is the use of a Segment by one short read. The zero value uses no Segment. A Pin must not be
+// copied while it uses one.
 type Pin struct {
 	segment *Segment // nil: none is used
 	slot    *slot    // nil: the use is counted
 }
 
-// Take begins to use a Segment, and says whether that is possible: it is not once
-// the Segment is retired. What the Pin used before it uses no longer; the same Segment
-// it just goes on using.
+// Take begins to use a Segment, and returns false if the Segment is retired. The Pin first releases
+// the Segment that it used before; if that is the same one, Take keeps it and returns true.
 func (p *Pin) Take(s *Segment) bool {
 	if p.segment == s {
 		return true
@@ -98,12 +95,11 @@ func (p *Pin) Release() {
 	} else {
 		s.holds.Add(-1)
 	}
-	s.left()
+	s.releaseIfUnused()
 }
 
-// claimSlot finds a free slot for a number, nil when it has tried often enough.
-// Goroutines start their search in different places, by the addresses of their
-// stacks.
+// claimSlot claims a free slot for a number, or returns nil after slotTries tries. Goroutines start
+// their search in different places, chosen by the addresses of their stacks.
 func claimSlot(number uint64) *slot {
 	const golden = 0x9E3779B97F4A7C15 // 2^64 divided by the golden ratio
 	var here byte
@@ -118,8 +114,7 @@ func claimSlot(number uint64) *slot {
 	return nil
 }
 
-// Acquire begins a use that counts, and says whether that is possible: it is not
-// once the Segment is retired. Release ends it.
+// Acquire begins a counted use, and returns false if the Segment is retired. Release ends the use.
 func (s *Segment) Acquire() bool {
 	s.holds.Add(1)
 	if s.retired.Load() {
@@ -133,29 +128,29 @@ func (s *Segment) Acquire() bool {
 func (s *Segment) Release() {
 	holds := s.holds.Add(-1)
 	invariant.Check(holds >= 0, "segment %d was released more often than acquired", s.ID)
-	s.left()
+	s.releaseIfUnused()
 }
 
-// left is called behind the end of a use. The user may be in a hurry, so that it
-// leaves the work to another goroutine.
-func (s *Segment) left() {
-	if s.retired.Load() && s.mayRelease() {
+// releaseIfUnused is called after the end of a use. The user may be in a hurry, so another goroutine
+// does the work.
+func (s *Segment) releaseIfUnused() {
+	if s.retired.Load() && s.claimRelease() {
 		go s.release()
 	}
 }
 
-// Retire ends the Segment: nobody can begin to use it, and its mapping and its
-// descriptor go now, or with the last use. Readers that look for it must not find it
-// any more, or expect to be refused. Retire may be called more than once.
+// Retire ends the Segment: no new use can begin, and the Segment is unmapped and closed now, or at
+// the end of its last use. Before, the caller makes sure that readers can no longer find the
+// Segment, or that they expect to be refused. Retire may be called more than once.
 func (s *Segment) Retire() {
 	s.retired.Store(true)
-	if s.mayRelease() {
+	if s.claimRelease() {
 		s.release()
 	}
 }
 
-// mayRelease says whether nobody uses the retired Segment, to one caller only.
-func (s *Segment) mayRelease() bool {
+// claimRelease returns true if nobody uses the retired Segment, and does so for one caller only.
+func (s *Segment) claimRelease() bool {
 	if s.holds.Load() != 0 {
 		return false
 	}
@@ -167,7 +162,7 @@ func (s *Segment) mayRelease() bool {
 	return s.releasing.CompareAndSwap(false, true)
 }
 
-// release unmaps and closes.
+// release unmaps and closes the Segment.
 func (s *Segment) release() {
 	if s.mapping != nil {
 		if err := s.mapping.Unmap(); err != nil {
@@ -182,7 +177,7 @@ func (s *Segment) release() {
 	close(s.released)
 }
 
-// Released says whether the Segment is retired, unmapped and closed.
+// Released reports whether the Segment is retired, unmapped and closed.
 func (s *Segment) Released() bool {
 	select {
 	case <-s.released:
@@ -192,9 +187,8 @@ func (s *Segment) Released() bool {
 	}
 }
 
-// AwaitRelease returns when a retired Segment that nobody uses is released: its last
-// user has left that to another goroutine, which may not have come to it. It does not
-// wait for users.
+// AwaitRelease waits until a retired, unused Segment is released: its last user left the release to
+// another goroutine, which may not have done it yet. AwaitRelease does not wait for users.
 func (s *Segment) AwaitRelease() {
 	if s.releasing.Load() {
 		<-s.released
@@ -208,19 +202,19 @@ var (
 	releaseErrors atomic.Int64
 )
 
-// begin starts the lifetime of a Segment with so many bytes mapped.
+// begin starts the lifetime of a Segment that maps the given number of bytes.
 func (l *lifetime) begin(mapped int64) {
 	l.number, l.mapped, l.released = lastNumber.Add(1), mapped, make(chan struct{})
 	heldCount.Add(1)
 	heldBytes.Add(mapped)
 }
 
-// Held is the number of segments of this process that are not yet released.
+// Held is the number of Segments of this process that are not yet released.
 func Held() int64 { return heldCount.Load() }
 
-// HeldBytes is the size of the memory they have mapped.
+// HeldBytes is the total size of their mappings.
 func HeldBytes() int64 { return heldBytes.Load() }
 
-// ReleaseErrors is how many unmaps and closes of released segments have failed.
-// Nobody waits for them, so they are counted rather than returned.
+// ReleaseErrors is the number of unmaps and closes that failed when a Segment was released. No
+// caller waits for a release, so these errors are counted rather than returned.
 func ReleaseErrors() int64 { return releaseErrors.Load() }

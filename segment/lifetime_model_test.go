@@ -7,29 +7,29 @@ import (
 	"testing"
 )
 
-// The model explores every interleaving of the atomic steps of lifetime.go, taken by a
-// few readers, holders and retirers of two segments, one of which takes the place of
-// the other. Each step of the model is one atomic operation of the code, which its name
-// says. What must hold, in every state: no segment is read that is released, none is
-// released twice, and who is refused one finds a set that does not name it. When all
-// have ended, each retired segment is released, and no slot or count is left.
+// The model explores every interleaving of the atomic steps of lifetime.go. A few threads read, hold
+// and retire two segments, one of which replaces the other. Each step of the model is one atomic
+// operation of the code, and is named after it. What must hold in every state: no thread reads a
+// released segment, no segment is released twice, and a user who is refused a segment finds a set that
+// does not name it. Once all threads have ended, each retired segment is released, and no slot or count
+// is in use.
 //
-// The bugs at the end are changes to single steps. The model must find each of them.
+// The bugs at the end of this file change single steps. The model must find each of them.
 
 const (
-	modelSlots   = 2 // few, so that a read falls to the count at times
+	modelSlots   = 2 // few, so that some reads find no slot and are counted
 	modelThreads = 4
 	none         = -1
 )
 
-// modelState is all that the threads share, and where each of them is.
+// modelState is the state that the threads share, and the state of each thread.
 type modelState struct {
 	segments [2]struct {
 		holds              int8
 		retired, releasing bool
-		released           int8 // how often
+		released           int8 // number of times
 	}
-	set     int8 // the segment that the published set names; none behind Close
+	set     int8 // the segment that the published set names; none after Close
 	slots   [modelSlots]int8
 	threads [modelThreads]modelThread
 }
@@ -39,14 +39,14 @@ type modelThread struct {
 	pc      int8
 	loaded  int8 // found.file: the segment that the set named
 	pins    [2]modelPin
-	leaving int8 // the segment that left and mayRelease look at
-	saw     bool // what a bug remembers
+	leaving int8 // the segment that releaseIfUnused and claimRelease check
+	saw     bool // retired, as a planted bug remembers it
 }
 
-// modelPin is a Pin; what Acquire begins is one without a slot.
+// modelPin is a Pin, or a use by Acquire, which has no slot.
 type modelPin struct{ segment, slot int8 }
 
-// step is one atomic operation. It returns the step that follows: goOn, or a label.
+// step is one atomic operation. It returns the step that follows: goOn for the next one, or a label.
 type step struct {
 	name string
 	do   func(s *modelState, t *modelThread) (next *int8, err error)
@@ -57,11 +57,11 @@ var (
 	blocked = new(int8)
 )
 
-// program is what a thread does; bug is planted in it.
+// program is what a thread does. bug is planted in it.
 type program struct {
 	bug   string
 	id    int  // of the thread
-	blind bool // who takes or acquires now does not look at retired
+	blind bool // the next take or acquire does not check retired
 	steps []step
 }
 
@@ -72,13 +72,13 @@ func (p *program) add(name string, do func(s *modelState, t *modelThread) (*int8
 func (p *program) here() int8 { return int8(len(p.steps)) }
 
 func (p *program) number(segment int8) int8 {
-	if p.bug == "a number is given twice" {
+	if p.bug == "a number is used twice" {
 		return 1
 	}
 	return segment + 1
 }
 
-// load is found.load: it takes the segment from the published set; ended: there is none.
+// load is found.load: it loads the segment from the published set, and jumps to ended if there is none.
 func (p *program) load(ended *int8) {
 	p.add("Store.live.Load", func(s *modelState, t *modelThread) (*int8, error) {
 		if t.loaded = s.set; s.set == none {
@@ -88,23 +88,23 @@ func (p *program) load(ended *int8) {
 	})
 }
 
-// take is Pin.Take, of the segment that was loaded.
+// take is Pin.Take of the loaded segment.
 func (p *program) take(pin int, refused *int8) {
 	defer p.forgetLoaded()
-	if p.bug != "Take keeps what it had" {
-		p.releasePin(pin) // which does nothing if nothing is used
+	if p.bug != "Take keeps the previous use" {
+		p.releasePin(pin) // a no-op if the Pin is unused
 	}
-	if p.bug == "a Pin looks before it announces itself" {
+	if p.bug == "a Pin checks before it announces itself" {
 		p.look(refused)
 	}
 	p.claim(pin)
-	if p.blind || p.bug == "a Pin looks before it announces itself" || p.bug == "a Pin does not look" {
+	if p.blind || p.bug == "a Pin checks before it announces itself" || p.bug == "a Pin does not check" {
 		return
 	}
 	admitted, out := new(int8), new(int8)
 	p.add("retired.Load in Take", func(s *modelState, t *modelThread) (*int8, error) {
 		segment := t.pins[pin].segment
-		if p.bug == "a Pin that counts does not look" && t.pins[pin].slot == none {
+		if p.bug == "a counted Pin does not check" && t.pins[pin].slot == none {
 			return admitted, nil
 		}
 		if !s.segments[segment].retired {
@@ -118,9 +118,9 @@ func (p *program) take(pin int, refused *int8) {
 	*admitted = p.here()
 }
 
-// look is a look at retired of the segment that was loaded, before anything else.
+// look checks whether the loaded segment is retired, before anything else.
 func (p *program) look(refused *int8) {
-	p.add("retired.Load before all", func(s *modelState, t *modelThread) (*int8, error) {
+	p.add("retired.Load before the announcement", func(s *modelState, t *modelThread) (*int8, error) {
 		if s.segments[t.loaded].retired {
 			return refused, wasReplaced(s, t.loaded)
 		}
@@ -128,15 +128,15 @@ func (p *program) look(refused *int8) {
 	})
 }
 
-// wasReplaced is what a refused user relies on: there is another set.
+// wasReplaced checks what a refused user relies on: the set no longer names the segment.
 func wasReplaced(s *modelState, segment int8) error {
 	if s.set == segment {
-		return fmt.Errorf("segment %d is refused, and the set still names it", segment)
+		return fmt.Errorf("segment %d is refused, but the set still names it", segment)
 	}
 	return nil
 }
 
-// claim is claimSlot, and holds.Add(1) where that finds none.
+// claim is claimSlot, and holds.Add(1) if that finds no slot.
 func (p *program) claim(pin int) {
 	claimed := new(int8)
 	if pin > 0 && p.bug == "a nested read shares the slot" {
@@ -153,7 +153,7 @@ func (p *program) claim(pin int) {
 	for try := range modelSlots {
 		at := int8((p.id + try) % modelSlots)
 		p.add(fmt.Sprintf("slots[%d].CompareAndSwap", at), func(s *modelState, t *modelThread) (*int8, error) {
-			if s.slots[at] != 0 && p.bug != "a slot is stored to, not swapped" {
+			if s.slots[at] != 0 && p.bug != "a slot is stored without a compare-and-swap" {
 				return goOn, nil
 			}
 			s.slots[at] = p.number(t.loaded)
@@ -169,10 +169,10 @@ func (p *program) claim(pin int) {
 	*claimed = p.here()
 }
 
-// acquire is Acquire of the segment that was loaded; pin stands for the use.
+// acquire is Acquire of the loaded segment. pin stands for the use.
 func (p *program) acquire(pin int, refused *int8) {
 	defer p.forgetLoaded()
-	if p.bug == "Acquire looks before it counts" {
+	if p.bug == "Acquire checks before it counts" {
 		p.look(refused)
 	}
 	p.add("holds.Add(1) in Acquire", func(s *modelState, t *modelThread) (*int8, error) {
@@ -180,7 +180,7 @@ func (p *program) acquire(pin int, refused *int8) {
 		t.pins[pin] = modelPin{t.loaded, none}
 		return goOn, nil
 	})
-	if p.blind || p.bug == "Acquire looks before it counts" {
+	if p.blind || p.bug == "Acquire checks before it counts" {
 		return
 	}
 	admitted, out := new(int8), new(int8)
@@ -197,7 +197,7 @@ func (p *program) acquire(pin int, refused *int8) {
 	*admitted = p.here()
 }
 
-// releasePin is Pin.Release, which does nothing where nothing is used.
+// releasePin is Pin.Release, a no-op if the Pin is unused.
 func (p *program) releasePin(pin int) {
 	used, out := new(int8), new(int8)
 	p.local(func(t *modelThread) *int8 {
@@ -214,7 +214,7 @@ func (p *program) releasePin(pin int) {
 // release is Release of a use by acquire.
 func (p *program) release(pin int) { p.end(pin, acquiredUse) }
 
-// use is what kind of use ends.
+// use is the kind of use that ends.
 type use int
 
 const (
@@ -223,10 +223,10 @@ const (
 	refusedUse
 )
 
-// end is the rest of Pin.Release, and Release: it ends the use, and calls left. The
-// segment must have been there until now.
+// end is the common part of Pin.Release and Release: it ends the use, and calls releaseIfUnused. The
+// segment must not have been released before.
 func (p *program) end(pin int, use use) {
-	if p.bug == "who leaves looks before it has left" {
+	if p.bug == "a leaving user checks before it has left" {
 		p.add("retired.Load before leaving", func(s *modelState, t *modelThread) (*int8, error) {
 			t.saw = s.segments[t.pins[pin].segment].retired
 			return goOn, nil
@@ -247,13 +247,13 @@ func (p *program) end(pin int, use use) {
 		return goOn, nil
 	})
 	out := new(int8)
-	if p.bug == "who leaves does not search" || use == refusedUse && p.bug == "who is refused does not search" ||
+	if p.bug == "a leaving user does not search" || use == refusedUse && p.bug == "a refused user does not search" ||
 		use == acquiredUse && p.bug == "Release does not search" {
 		p.jump(out)
 	}
-	p.add("retired.Load in left", func(s *modelState, t *modelThread) (*int8, error) {
+	p.add("retired.Load in releaseIfUnused", func(s *modelState, t *modelThread) (*int8, error) {
 		retired := s.segments[t.leaving].retired
-		if p.bug == "who leaves looks before it has left" {
+		if p.bug == "a leaving user checks before it has left" {
 			retired = t.saw
 		}
 		if !retired {
@@ -261,7 +261,7 @@ func (p *program) end(pin int, use use) {
 		}
 		return goOn, nil
 	})
-	p.mayRelease(out, "left")
+	p.claimRelease(out, "releaseIfUnused")
 	*out = p.here()
 	p.forget()
 }
@@ -273,8 +273,7 @@ func (p *program) forgetLoaded() {
 	})
 }
 
-// forget clears what the thread no longer needs, so that states differ only where it
-// matters.
+// forget clears what the thread no longer needs, so that equivalent states are equal.
 func (p *program) forget() {
 	p.local(func(t *modelThread) *int8 {
 		t.leaving, t.saw = none, false
@@ -282,11 +281,11 @@ func (p *program) forget() {
 	})
 }
 
-// mayRelease is mayRelease of the segment that the thread leaves or retires, and release
-// where that says so.
-func (p *program) mayRelease(no *int8, by string) {
+// claimRelease is claimRelease of the segment that the thread leaves or retires, and release if that
+// returns true.
+func (p *program) claimRelease(no *int8, by string) {
 	count := func() {
-		if p.bug == "the count is not looked at" || p.bug == by+" does not look at the count" {
+		if p.bug == "the count is not checked" || p.bug == by+" does not check the count" {
 			return
 		}
 		p.add("holds.Load", func(s *modelState, t *modelThread) (*int8, error) {
@@ -297,7 +296,7 @@ func (p *program) mayRelease(no *int8, by string) {
 		})
 	}
 	slots := func() {
-		if p.bug == "the slots are not looked at" || p.bug == by+" does not look at the slots" {
+		if p.bug == "the slots are not checked" || p.bug == by+" does not check the slots" {
 			return
 		}
 		for at := range modelSlots {
@@ -327,7 +326,7 @@ func (p *program) mayRelease(no *int8, by string) {
 	switch {
 	case p.bug == "nothing decides who releases", by == "Retire" && p.bug == "Retire releases again":
 		p.add("release", release)
-	case p.bug == "releasing is looked at, then set":
+	case p.bug == "releasing is loaded, then stored":
 		p.add("releasing.Load", func(s *modelState, t *modelThread) (*int8, error) {
 			if mayNot(s, t) {
 				return no, nil
@@ -359,21 +358,21 @@ func (p *program) retire(segment int8) {
 	case "Retire searches, then marks":
 		searched := new(int8)
 		p.local(func(t *modelThread) *int8 { t.leaving = segment; return goOn })
-		p.mayRelease(searched, "Retire")
+		p.claimRelease(searched, "Retire")
 		*searched = p.here()
 		mark()
 	case "Retire does not search":
 		mark()
 	default:
 		mark()
-		p.mayRelease(out, "Retire")
+		p.claimRelease(out, "Retire")
 	}
 	*out = p.here()
 	p.forget()
 }
 
-// publish has the set name another segment, or none. It waits until the one before is
-// published: the steps of a compaction and of Close follow each other.
+// publish makes the set name another segment, or none. It waits until the set names before: the steps
+// of a compaction and of Close follow each other.
 func (p *program) publish(segment, before int8) {
 	p.add("Store.live.Store", func(s *modelState, t *modelThread) (*int8, error) {
 		if s.set != before {
@@ -384,15 +383,15 @@ func (p *program) publish(segment, before int8) {
 	})
 }
 
-// local is a decision that touches nothing shared: a step of its own in the program, and
-// none for the others, who cannot tell.
+// local is a decision that touches no shared state. It is a step of the program, but other threads
+// cannot observe it, so it is no step of the exploration.
 func (p *program) local(do func(t *modelThread) *int8) {
 	p.steps = append(p.steps, step{"", func(_ *modelState, t *modelThread) (*int8, error) { return do(t), nil }})
 }
 
 func (p *program) jump(to *int8) { p.local(func(*modelThread) *int8 { return to }) }
 
-// The roles. Each loads the segment from the set again until it is admitted.
+// The roles. Each loads the segment from the set again until the segment admits it.
 
 // view is Store.View.
 func view(p *program) {
@@ -403,8 +402,8 @@ func view(p *program) {
 	*end = p.here()
 }
 
-// view2 goes from one segment to another with one Pin, as a read does that finds
-// another key's record first.
+// view2 moves from one segment to another with one Pin, like a read that finds the record of another
+// key first.
 func view2(p *program) {
 	again, end := new(int8), new(int8)
 	for range 2 {
@@ -428,7 +427,7 @@ func nested(p *program) {
 	*end = p.here()
 }
 
-// hold is Acquire and Release, as of Range.
+// hold is Acquire and Release, as in Range.
 func hold(p *program) {
 	again, end := new(int8), new(int8)
 	p.load(end)
@@ -437,12 +436,12 @@ func hold(p *program) {
 	*end = p.here()
 }
 
-// toCount goes from a Pin to a count. Where that is refused, the Pin does.
+// toCount moves from a Pin to a count. If the count is refused, the Pin suffices.
 func toCount(p *program) {
 	again, refused, end := new(int8), new(int8), new(int8)
 	p.load(end)
 	p.take(0, again)
-	p.convert("a Pin becomes a count unseen", func() { p.acquire(1, refused) })
+	p.convert("a Pin becomes a count unchecked", func() { p.acquire(1, refused) })
 	p.releasePin(0)
 	p.release(1)
 	p.jump(end)
@@ -451,12 +450,12 @@ func toCount(p *program) {
 	*end = p.here()
 }
 
-// toPin goes from a count to a Pin. Where that is refused, the count does.
+// toPin moves from a count to a Pin. If the Pin is refused, the count suffices.
 func toPin(p *program) {
 	again, refused, end := new(int8), new(int8), new(int8)
 	p.load(end)
 	p.acquire(0, again)
-	p.convert("a count becomes a Pin unseen", func() { p.take(1, refused) })
+	p.convert("a count becomes a Pin unchecked", func() { p.take(1, refused) })
 	p.release(0)
 	p.releasePin(1)
 	p.jump(end)
@@ -465,8 +464,8 @@ func toPin(p *program) {
 	*end = p.here()
 }
 
-// convert has a user of a segment use it in another way, too; the bug is that it is
-// sure of the segment already, and does not look.
+// convert makes a user of a segment start a second use of another kind. The bug is that it trusts its
+// first use, and does not check retired.
 func (p *program) convert(bug string, to func()) {
 	p.local(func(t *modelThread) *int8 {
 		t.loaded = t.pins[0].segment
@@ -477,7 +476,7 @@ func (p *program) convert(bug string, to func()) {
 	p.blind = false
 }
 
-// compactor puts segment 1 in the place of segment 0.
+// compactor replaces segment 0 with segment 1.
 func compactor(p *program) {
 	if p.bug == "Retire comes before the set without it" {
 		p.retire(0)
@@ -488,15 +487,14 @@ func compactor(p *program) {
 	p.retire(0)
 }
 
-// closer is Store.release. It may come to segment 0, too, beside or behind the one who
-// has retired it first.
+// closer is Store.release. It may retire segment 0 as well, while or after the compactor does.
 func closer(p *program) {
 	p.publish(none, 1)
 	p.retire(0)
 	p.retire(1)
 }
 
-// explorer goes through all states that can be reached.
+// explorer visits all reachable states.
 type explorer struct {
 	programs [modelThreads]program
 	seen     map[modelState]struct{}
@@ -511,7 +509,7 @@ func newExplorer(bug string, roles ...func(*program)) *explorer {
 	return e
 }
 
-// take has a thread take its next step, and what it then decides by itself.
+// take runs the next step of a thread, and the local decisions that follow it.
 func (e *explorer) take(s *modelState, thread int) (moved bool, err error) {
 	steps, t := e.programs[thread].steps, &s.threads[thread]
 	for first := true; int(t.pc) < len(steps) && (first || steps[t.pc].name == ""); first = false {
@@ -530,7 +528,7 @@ func (e *explorer) take(s *modelState, thread int) (moved bool, err error) {
 	return true, nil
 }
 
-// run explores from the start, and returns what went wrong, with the way to it.
+// run explores all states from the start. It returns the first error, with the steps that lead to it.
 func (e *explorer) run() error {
 	var start modelState
 	for i := range start.threads {
@@ -585,31 +583,31 @@ func (e *explorer) run() error {
 func (e *explorer) atTheEnd(s *modelState) error {
 	for i, t := range s.threads {
 		if int(t.pc) != len(e.programs[i].steps) {
-			return fmt.Errorf("thread %d cannot go on at %s", i, e.programs[i].steps[t.pc].name)
+			return fmt.Errorf("thread %d is stuck at %s", i, e.programs[i].steps[t.pc].name)
 		}
 	}
 	for i, segment := range s.segments {
 		if segment.retired && segment.released != 1 || segment.holds != 0 {
-			return fmt.Errorf("in the end segment %d is %+v", i, segment)
+			return fmt.Errorf("at the end segment %d is %+v", i, segment)
 		}
 	}
 	if s.slots != [modelSlots]int8{} {
-		return fmt.Errorf("in the end the slots have %v", s.slots)
+		return fmt.Errorf("at the end the slots have %v", s.slots)
 	}
 	return nil
 }
 
-// scenes are who is there at once.
+// scenes are the threads that run at the same time.
 var scenes = []struct {
 	name   string
 	roles  []func(*program)
-	states int // that there are
+	states int // number of reachable states
 }{
 	{"a view and a holder", []func(*program){view, hold, compactor, closer}, 79622},
 	{"three views, of which two find a slot", []func(*program){view, view, view, compactor}, 192143},
 	{"two views and a holder", []func(*program){view, view, hold, compactor}, 71614},
 	{"a nested view", []func(*program){nested, view, compactor, closer}, 215514},
-	{"from one segment to another", []func(*program){view2, hold, compactor, closer}, 180003},
+	{"a Pin moves to another segment", []func(*program){view2, hold, compactor, closer}, 180003},
 	{"from a slot to a count", []func(*program){toCount, view, compactor, closer}, 129645},
 	{"from a count to a slot", []func(*program){toPin, view, compactor, closer}, 127833},
 }
@@ -623,37 +621,37 @@ func TestModelOfLifetimes(t *testing.T) {
 			t.Errorf("%s: %v", scene.name, err)
 		}
 		if len(e.seen) != scene.states {
-			t.Errorf("%s: %d states, and not %d", scene.name, len(e.seen), scene.states)
+			t.Errorf("%s: %d states, want %d", scene.name, len(e.seen), scene.states)
 		}
 	}
 }
 
-// modelBugs are changes of the model, and of the code, that are wrong.
+// modelBugs are faulty changes to the model, and to the code.
 var modelBugs = []string{
-	"a Pin looks before it announces itself",
-	"a Pin does not look",
-	"a Pin that counts does not look",
-	"Acquire looks before it counts",
-	"Take keeps what it had",
+	"a Pin checks before it announces itself",
+	"a Pin does not check",
+	"a counted Pin does not check",
+	"Acquire checks before it counts",
+	"Take keeps the previous use",
 	"a nested read shares the slot",
-	"a slot is stored to, not swapped",
-	"who leaves does not search",
-	"who leaves looks before it has left",
-	"who is refused does not search",
+	"a slot is stored without a compare-and-swap",
+	"a leaving user does not search",
+	"a leaving user checks before it has left",
+	"a refused user does not search",
 	"Release does not search",
 	"Retire searches, then marks",
 	"Retire does not search",
 	"Retire comes before the set without it",
-	"Retire does not look at the count",
-	"Retire does not look at the slots",
-	"left does not look at the count",
-	"left does not look at the slots",
+	"Retire does not check the count",
+	"Retire does not check the slots",
+	"releaseIfUnused does not check the count",
+	"releaseIfUnused does not check the slots",
 	"nothing decides who releases",
-	"releasing is looked at, then set",
+	"releasing is loaded, then stored",
 	"Retire releases again",
-	"a number is given twice",
-	"a Pin becomes a count unseen",
-	"slots before the count; a count becomes a Pin unseen",
+	"a number is used twice",
+	"a Pin becomes a count unchecked",
+	"slots before the count; a count becomes a Pin unchecked",
 }
 
 func TestModelFindsPlantedBugs(t *testing.T) {
@@ -666,20 +664,20 @@ func TestModelFindsPlantedBugs(t *testing.T) {
 	}
 }
 
-// Which of the count and the slots is looked at first is all the same, since whoever is
-// admitted has looked at retired, also if it used the segment already in another way.
-// A user that went from a count to a Pin without a look would need the count to be
-// looked at first, and one that went from a Pin to a count the slots.
-func TestModelOfTheOrderOfLooks(t *testing.T) {
+// claimRelease may check the count and the slots in either order, because every admitted user has
+// checked retired, even if it already used the segment in another way. If a user moved from a count to
+// a Pin without that check, claimRelease would have to check the count first; if a user moved from a
+// Pin to a count without it, the slots.
+func TestModelOfTheOrderOfChecks(t *testing.T) {
 	for _, change := range []struct {
 		name  string
 		wrong bool
 	}{
 		{"slots before the count", false},
-		{"a count becomes a Pin unseen", false},
-		{"slots before the count; a count becomes a Pin unseen", true},
-		{"a Pin becomes a count unseen", true},
-		{"slots before the count; a Pin becomes a count unseen", false},
+		{"a count becomes a Pin unchecked", false},
+		{"slots before the count; a count becomes a Pin unchecked", true},
+		{"a Pin becomes a count unchecked", true},
+		{"slots before the count; a Pin becomes a count unchecked", false},
 	} {
 		var found error
 		for _, scene := range scenes[conversions:] {
@@ -691,7 +689,7 @@ func TestModelOfTheOrderOfLooks(t *testing.T) {
 	}
 }
 
-// explore returns what goes wrong in any scene.
+// explore returns the first error in any scene.
 func explore(bug string) error {
 	for _, scene := range scenes {
 		if err := newExplorer(bug, scene.roles...).run(); err != nil {

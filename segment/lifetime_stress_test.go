@@ -11,22 +11,21 @@ import (
 )
 
 var (
-	retirements = flag.Int("lifetime.retirements", 2_000, "segments that are retired under readers")
+	retirements = flag.Int("lifetime.retirements", 2_000, "number of segments to retire while readers use them")
 	stressSeed  = flag.Uint64("lifetime.seed", 1, "seed of the readers")
 )
 
-// stress is two segments, each of which is replaced again and again while readers
-// use both.
+// stress replaces two segments again and again while readers use both.
 type stress struct {
 	t       *testing.T
 	dir     *testDir
 	current [2]atomic.Pointer[Active]
 	ended   atomic.Bool
-	reads   atomic.Int64 // that were admitted
+	reads   atomic.Int64 // admitted reads
 	refused atomic.Int64
 }
 
-// make creates a segment whose value has the segment's own byte throughout.
+// make creates a segment whose value repeats a byte of its own.
 func (s *stress) make(id int) *Active {
 	a, err := Create(s.dir, Header{ID: ID(id), Salt: uint64(id), Kind: Log}, 8<<10)
 	if err != nil {
@@ -50,8 +49,8 @@ func (s *stress) check(a *Active) {
 	s.reads.Add(1)
 }
 
-// readings are what readers do with the two segments: read one, go from one to the
-// other, read one inside a read of the other, and go from a slot to a count.
+// readings are what readers do with the two segments: read one, move from one to the other, read one
+// inside a read of the other, and move from a slot to a count.
 var readings = []func(s *stress, p *Pin, one, other *Active) (admitted bool){
 	func(s *stress, p *Pin, one, _ *Active) bool {
 		if !p.Take(one.Segment) {
@@ -88,7 +87,7 @@ var readings = []func(s *stress, p *Pin, one, other *Active) (admitted bool){
 		if !p.Take(one.Segment) {
 			return false
 		}
-		counted := one.Acquire() // refused if it was retired meanwhile
+		counted := one.Acquire() // refused if it has been retired since
 		s.check(one)
 		p.Release()
 		if counted {
@@ -99,7 +98,7 @@ var readings = []func(s *stress, p *Pin, one, other *Active) (admitted bool){
 	},
 }
 
-// stay holds a segment by a count while others are retired, and mostly that one too.
+// stay holds a segment by a count while others are retired, and usually that one as well.
 func stay(s *stress, _ *Pin, one, _ *Active) (admitted bool) {
 	if !one.Acquire() {
 		return false
@@ -115,9 +114,9 @@ func stay(s *stress, _ *Pin, one, _ *Active) (admitted bool) {
 	return true
 }
 
-// Readers look for the current segments and read them while these are replaced again
-// and again, now and then with no slot left. Race builds poison what is unmapped, and
-// the race detector sees that; in others a read that comes too late faults.
+// Readers look up the current segments and read them while these are replaced again and again,
+// sometimes with no slot left. Race builds poison unmapped memory, which the race detector sees; in
+// other builds a read that comes too late faults.
 func TestReadersBesideRetirements(t *testing.T) {
 	s := &stress{t: t, dir: newTestDir(t)}
 	s.current[0].Store(s.make(1))
@@ -126,7 +125,7 @@ func TestReadersBesideRetirements(t *testing.T) {
 	for r := range 4 {
 		reading.Go(func() {
 			random := rand.New(rand.NewPCG(*stressSeed, uint64(r)))
-			for ; !s.ended.Load(); runtime.Gosched() { // so that the retirements come to their turn
+			for ; !s.ended.Load(); runtime.Gosched() { // let the retirements run
 				at := random.IntN(2)
 				one, other := s.current[at].Load(), s.current[1-at].Load()
 				var p Pin
@@ -163,7 +162,7 @@ func TestReadersBesideRetirements(t *testing.T) {
 	t.Logf("seed %d: %d retirements, %d reads, %d readers refused", *stressSeed, *retirements, s.reads.Load(), s.refused.Load())
 }
 
-// takeFreeSlots leaves no slot free that is not in use, and returns what frees them.
+// takeFreeSlots fills every free slot, and returns a function that frees these again.
 func takeFreeSlots() (free func()) {
 	var taken []*slot
 	for i := range slots {

@@ -13,7 +13,7 @@ func TestSegmentGoesWhenItIsRetired(t *testing.T) {
 		held, bytes := Held(), HeldBytes()
 		a := newTestActive(t, dir, mapSize)
 		if Held() != held+1 || HeldBytes() != bytes+mapSize {
-			t.Errorf("%d segments and %d bytes more are held", Held()-held, HeldBytes()-bytes)
+			t.Errorf("Held rose by %d, and HeldBytes by %d", Held()-held, HeldBytes()-bytes)
 		}
 		a.Retire()
 		if !a.Released() || dir.open.Load() != 0 || Held() != held || HeldBytes() != bytes {
@@ -21,12 +21,12 @@ func TestSegmentGoesWhenItIsRetired(t *testing.T) {
 		}
 		a.Retire()
 		if Held() != held {
-			t.Error("the second Retire has released it again")
+			t.Error("the second Retire released the segment again")
 		}
 	}
 }
 
-// uses are the ways to use a segment; each returns what ends the use, nil if it was
+// uses are the ways to use a segment. Each returns a function that ends the use, or nil if the segment
 // refused.
 var uses = map[string]func(s *Segment) (end func()){
 	"a slot": func(s *Segment) func() {
@@ -55,7 +55,7 @@ var uses = map[string]func(s *Segment) (end func()){
 	},
 }
 
-// takeAllSlots leaves no slot free, and returns what frees them.
+// takeAllSlots fills every slot, and returns a function that frees them.
 func takeAllSlots() (free func()) {
 	for i := range slots {
 		slots[i].number.Store(^uint64(0))
@@ -89,12 +89,12 @@ func TestSegmentStaysWhileItIsUsed(t *testing.T) {
 	}
 }
 
-// wantReleased waits for the goroutine to which the last user has left the release.
+// wantReleased waits for the goroutine to which the last user left the release.
 func wantReleased(t *testing.T, s *Segment) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !s.Released(); syncYield() {
 		if time.Now().After(deadline) {
-			t.Fatalf("nobody uses the retired segment, and it is not released: %d holds", s.holds.Load())
+			t.Fatalf("the retired segment is unused, but is not released: %d holds", s.holds.Load())
 		}
 	}
 }
@@ -105,7 +105,7 @@ func syncYield() {
 	wait.Wait()
 }
 
-// A Pin that takes another segment no longer uses the one before.
+// A Pin that takes another segment releases the previous one.
 func TestPinUsesOneSegment(t *testing.T) {
 	dir := newTestDir(t)
 	one := newTestActive(t, dir, 0)
@@ -125,7 +125,7 @@ func TestPinUsesOneSegment(t *testing.T) {
 	wantReleased(t, other.Segment)
 }
 
-// Who is refused a segment has not kept it: it uses neither that nor what it used before.
+// A refused Pin uses neither the refused segment nor the one that it used before.
 func TestRefusedPinUsesNothing(t *testing.T) {
 	one := newTestActive(t, newTestDir(t), 0)
 	other := newTestActive(t, newTestDir(t), 0)
@@ -135,7 +135,7 @@ func TestRefusedPinUsesNothing(t *testing.T) {
 		t.Fatal("a segment cannot be used, or a retired one can")
 	}
 	if one.Retire(); !one.Released() {
-		t.Error("the segment in front of the refused one is still in use")
+		t.Error("the Pin still uses the segment that it had before the refused one")
 	}
 	for i := range slots {
 		if number := slots[i].number.Load(); number != 0 {

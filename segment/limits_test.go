@@ -31,7 +31,7 @@ func TestMaxHintSizeIsEnough(t *testing.T) {
 		end++
 		content := b.Encode(1, 2, End{Offset: end, Seq: 3}, 0)
 		if int64(len(content)) > MaxHintSize(end) {
-			t.Fatalf("a hint of %d bytes for %d, and the most is %d", len(content), end, MaxHintSize(end))
+			t.Fatalf("a hint of %d bytes covers %d, but MaxHintSize is %d", len(content), end, MaxHintSize(end))
 		}
 	}
 }
@@ -39,7 +39,7 @@ func TestMaxHintSizeIsEnough(t *testing.T) {
 func TestMaxManifestSizeIsEnough(t *testing.T) {
 	m := Manifest{Segments: make([]SegmentInfo, maxSegments)}
 	if size := len(m.Append(nil)); size > MaxManifestSize {
-		t.Errorf("a manifest of %d bytes, and the most is %d", size, MaxManifestSize)
+		t.Errorf("a manifest of %d bytes, but MaxManifestSize is %d", size, MaxManifestSize)
 	}
 }
 
@@ -58,7 +58,7 @@ func (r *shortLivedReader) ReadAt(p []byte, offset int64) (int, error) {
 	return r.ReaderAt.ReadAt(p, offset)
 }
 
-// A record lies across the end of the window, and what is behind cannot be read.
+// A record lies across the end of the window, and the bytes after the window cannot be read.
 func TestScannerTellsWhatCannotBeRead(t *testing.T) {
 	for _, keySize := range []int{5, 2 * longHead} {
 		for inWindow := int64(0); inWindow <= 64; inWindow += Alignment {
@@ -84,8 +84,7 @@ func TestScannerTellsWhatCannotBeRead(t *testing.T) {
 	}
 }
 
-// scanAll goes from record to record, over what is bad, and returns the error that
-// ends it.
+// scanAll reads all records, skips damage, and returns the error that ends the scan.
 func scanAll(s *Scanner) error {
 	for {
 		_, err := s.Next()

@@ -6,9 +6,9 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// WriteLongValue writes a value at an offset of a file, piece by piece through
-// the chunk, and returns its CRC-32C for LongHeader. The value is read only to be
-// copied, so memory that faults does so here and nowhere else.
+// WriteLongValue writes a value at an offset of a file, piece by piece through the chunk, and
+// returns its CRC-32C for LongHeader. It reads the value only to copy it, so memory that faults
+// does so here and nowhere else.
 func WriteLongValue(f vfs.File, offset int64, value, chunk []byte) (rawSum uint32, err error) {
 	for len(value) > 0 {
 		n := copy(chunk, value)
@@ -21,14 +21,13 @@ func WriteLongValue(f vfs.File, offset int64, value, chunk []byte) (rawSum uint3
 	return rawSum, nil
 }
 
-// LongLayout is where the value lies from the start of its record.
+// LongLayout is the offset of the value from the start of its record.
 func LongLayout(keySize int, flags Flags) int64 {
 	return RecordHeaderSize + int64(flags.extension()) + int64(keySize)
 }
 
-// LongHeader is all of a record but its value: what is written last, and makes
-// the record exist. What lies behind the value, up to RecordSize, is padding: the
-// file must reach over it.
+// LongHeader is a record without its value. The caller writes it last, which makes the record
+// exist. Padding follows the value, up to RecordSize: the file must include it.
 func LongHeader(key []byte, valueSize int64, rawSum uint32, expiry int64, p Placement) []byte {
 	flags := p.first()
 	if expiry != 0 {

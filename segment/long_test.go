@@ -23,7 +23,7 @@ func TestLongRecordEqualsADraft(t *testing.T) {
 			}
 			head := LongHeader([]byte("key"), int64(len(value)), sum, expiry, p)
 			if p.Offset+int64(len(head)) != valueAt {
-				t.Errorf("the head ends at %d, the value begins at %d", p.Offset+int64(len(head)), valueAt)
+				t.Errorf("the head ends at %d, but the value begins at %d", p.Offset+int64(len(head)), valueAt)
 			}
 			written := make([]byte, len(value))
 			if _, err := f.ReadAt(written, valueAt); err != nil {

@@ -9,8 +9,8 @@ import (
 const (
 	manifestMagic = "MMKVMAN\x00"
 
-	// A manifest is the same half twice: a full copy, which is a header and a body,
-	// and room for edits behind it.
+	// A manifest is the same half twice: a full copy (a header and a body), and then room for
+	// edits.
 	blockHeaderSize = 32
 	blockVersionAt  = 8
 	blockSumAt      = 12
@@ -34,51 +34,50 @@ const (
 	infoOffsetAt = 24
 	infoSeqAt    = 32
 
-	// maxSegments bounds how many files are listed.
+	// maxSegments bounds the number of listed files.
 	maxSegments = 1 << 20
 
-	// halfUnit is what a half is a multiple of: what a disk loses together, a block
-	// or a page, lies in one half.
+	// The size of a half is a multiple of halfUnit, so that a block or page that the disk loses
+	// lies in one half.
 	halfUnit = 4 << 10
-	// leastEditRoom is how much room for edits a half has, if its copy is smaller.
-	leastEditRoom = 2 << 10
+	// minEditRoom is the least room for edits in a half, in bytes.
+	minEditRoom = 2 << 10
 )
 
 const (
-	// MaxFileSize bounds how long a segment's file is, in bytes: the last record
-	// begins at MaxOffset at most, and takes not much more than the largest value.
+	// MaxFileSize bounds the size of a segment's file, in bytes: the last record begins at
+	// MaxOffset at most, and is not much larger than the largest value.
 	MaxFileSize = 1 << 33
-	// LeastManifestSize is how long a manifest of a few segments is, in bytes.
-	LeastManifestSize = 2 * halfUnit
-	// MaxManifestSize bounds how long a manifest is, in bytes.
-	MaxManifestSize = 2 * (2*(blockHeaderSize+bodyHeaderSize+maxSegments*infoSize) + leastEditRoom + halfUnit)
+	// MinManifestSize is the size of a manifest of a few segments, in bytes.
+	MinManifestSize = 2 * halfUnit
+	// MaxManifestSize bounds the size of a manifest, in bytes.
+	MaxManifestSize = 2 * (2*(blockHeaderSize+bodyHeaderSize+maxSegments*infoSize) + minEditRoom + halfUnit)
 )
 
-// SegmentInfo is what the manifest says of one file.
+// SegmentInfo is what the manifest says about one file.
 type SegmentInfo struct {
 	ID     ID
 	Salt   uint64
 	Kind   Kind
 	Sealed bool
-	// End is where the records end; valid when Sealed, and of the last file when
-	// the manifest is Clean.
+	// End is where the records end. It is valid if Sealed, and in the last file if the manifest is
+	// Clean.
 	End End
 }
 
 // Manifest is the only source of truth for which files count, and in which order.
 type Manifest struct {
-	Salt      uint64 // random, of the file that it is in: a part of the checksums of edits
+	Salt      uint64 // random per manifest file; part of the checksums of edits
 	Edit      uint64 // counts the edits
 	NextID    ID     // above every ID ever used
-	LastSeq   uint64 // the highest sequence number ever given, as far as known
-	Watermark uint64 // the highest that is known to be on disk
-	SealedSeq uint64 // where the log was at the end of the last file ever sealed, even if that is gone
+	LastSeq   uint64 // the highest sequence number known to have been assigned
+	Watermark uint64 // the highest sequence number known to be on disk
+	SealedSeq uint64 // the sequence number at the end of the last file ever sealed, even if that file is gone
 	Clean     bool   // closed, and nothing written since
 	Segments  []SegmentInfo
 }
 
-// Append appends a full copy of the manifest to dst, with room for edits: all that
-// a new file of it has.
+// Append appends the content of a new manifest file to dst: a full copy with room for edits, twice.
 func (m *Manifest) Append(dst []byte) []byte {
 	blockSize := m.blockSize()
 	half := make([]byte, blockHeaderSize+bodyHeaderSize, halfSize(blockSize))
@@ -108,10 +107,10 @@ func (m *Manifest) blockSize() int {
 	return blockHeaderSize + bodyHeaderSize + len(m.Segments)*infoSize
 }
 
-// halfSize is the size of a half with such a copy. There is as much room for edits
-// as the copy takes, so that writing it anew now and then costs each edit little.
+// halfSize is the size of a half with such a copy. Its room for edits is at least as large as the
+// copy, so the occasional new copy adds little to the cost of each edit.
 func halfSize(blockSize int) int {
-	size := blockSize + max(blockSize, leastEditRoom)
+	size := blockSize + max(blockSize, minEditRoom)
 	return (size + halfUnit - 1) &^ (halfUnit - 1)
 }
 
@@ -133,7 +132,7 @@ func (i SegmentInfo) append(dst []byte) []byte {
 
 func parseInfo(b []byte) (SegmentInfo, error) {
 	if binary.LittleEndian.Uint32(b[infoSealedAt:]) > 1 {
-		return SegmentInfo{}, fmt.Errorf("%w: a segment is neither sealed nor not", ErrManifest)
+		return SegmentInfo{}, fmt.Errorf("%w: a segment's sealed flag is neither 0 nor 1", ErrManifest)
 	}
 	return SegmentInfo{
 		ID:     ID(binary.LittleEndian.Uint64(b)),
@@ -144,8 +143,8 @@ func parseInfo(b []byte) (SegmentInfo, error) {
 	}, nil
 }
 
-// blockSum covers the header behind the checksum, and the body; and the version,
-// since there was one before it.
+// blockSum covers the header after the checksum, and the body. It also covers the version, except
+// in a manifest of the first version.
 func blockSum(header, body []byte) uint32 {
 	var sum uint32
 	if binary.LittleEndian.Uint32(header[blockVersionAt:]) > 1 {
@@ -155,17 +154,17 @@ func blockSum(header, body []byte) uint32 {
 	return seal(crc32.Update(sum, castagnoli, body), 0, 0, roleBody)
 }
 
-// ParseManifest decodes a manifest. What is damaged in one half of it does no harm.
+// ParseManifest decodes a manifest. Damage to only one of its halves does no harm.
 func ParseManifest(data []byte) (*Manifest, error) {
 	m, _, err := InspectManifest(data)
 	return m, err
 }
 
-// block is a full copy of a manifest as it is read.
+// block is a full copy of a manifest as read from a file.
 type block struct {
 	manifest Manifest
 	size     int // where the edits begin
-	half     int // of what the file is made twice
+	half     int // the size of one of the two halves
 	version  uint32
 }
 
@@ -174,7 +173,7 @@ func parseBlock(data []byte) (block, error) {
 		return block{}, fmt.Errorf("%w: %d bytes are too few", ErrManifest, len(data))
 	}
 	if string(data[:len(manifestMagic)]) != manifestMagic {
-		return block{}, fmt.Errorf("%w: it does not begin like one", ErrManifest)
+		return block{}, fmt.Errorf("%w: it does not begin like a manifest", ErrManifest)
 	}
 	version := binary.LittleEndian.Uint32(data[blockVersionAt:])
 	if version != firstManifestVersion {
@@ -190,7 +189,7 @@ func parseBlock(data []byte) (block, error) {
 		salt = binary.LittleEndian.Uint64(header[blockSaltAt:])
 	}
 	if size < bodyHeaderSize || size > uint64(len(rest)) {
-		return block{}, fmt.Errorf("%w: its size makes no sense", ErrManifest)
+		return block{}, fmt.Errorf("%w: its size is invalid", ErrManifest)
 	}
 	if version == firstManifestVersion {
 		half = blockHeaderSize + size
@@ -200,7 +199,7 @@ func parseBlock(data []byte) (block, error) {
 		return block{}, fmt.Errorf("%w: %w", ErrManifest, ErrChecksum)
 	}
 	if half < blockHeaderSize+size || half > MaxManifestSize || version > firstManifestVersion && half%halfUnit != 0 {
-		return block{}, fmt.Errorf("%w: its size makes no sense", ErrManifest)
+		return block{}, fmt.Errorf("%w: its size is invalid", ErrManifest)
 	}
 	m, err := parseBody(body)
 	m.Salt = salt
@@ -218,10 +217,10 @@ func parseBody(body []byte) (Manifest, error) {
 	}
 	infos := body[bodyHeaderSize:]
 	if binary.LittleEndian.Uint64(body[bodyCountAt:]) != uint64(len(infos)/infoSize) || len(infos)%infoSize != 0 {
-		return Manifest{}, fmt.Errorf("%w: its size makes no sense", ErrManifest)
+		return Manifest{}, fmt.Errorf("%w: its size is invalid", ErrManifest)
 	}
 	if binary.LittleEndian.Uint64(body[bodyCleanAt:]) > 1 {
-		return Manifest{}, fmt.Errorf("%w: it is neither clean nor not", ErrManifest)
+		return Manifest{}, fmt.Errorf("%w: its clean flag is neither 0 nor 1", ErrManifest)
 	}
 	for b := infos; len(b) > 0; b = b[infoSize:] {
 		info, err := parseInfo(b)
@@ -233,36 +232,35 @@ func parseBody(body []byte) (Manifest, error) {
 	return m, m.check()
 }
 
-// MaxNextID leaves more ids than a store can ever use: a manifest with a higher one is
-// refused.
+// MaxNextID is more ids than a store can ever use. A manifest with a higher NextID is rejected.
 const MaxNextID = 1 << 62
 
-// check refuses what no store writes, whatever the checksum says.
+// check rejects what no store writes, whatever the checksum says.
 func (m *Manifest) check() error {
 	if m.NextID == 0 || m.NextID > MaxNextID {
-		return fmt.Errorf("%w: it has used up all ids", ErrManifest)
+		return fmt.Errorf("%w: its next id is out of range", ErrManifest)
 	}
 	if m.LastSeq > MaxSeq || m.Watermark > m.LastSeq || m.SealedSeq > m.LastSeq {
-		return fmt.Errorf("%w: it has numbers that nobody has given", ErrManifest)
+		return fmt.Errorf("%w: its sequence numbers are out of range", ErrManifest)
 	}
 	seen := make(map[ID]bool, len(m.Segments))
 	for i, info := range m.Segments {
 		known := info.Sealed || m.Clean && i == len(m.Segments)-1
 		switch {
 		case info.ID == 0 || seen[info.ID] || info.ID >= m.NextID:
-			return fmt.Errorf("%w: segment %d is listed wrongly", ErrManifest, info.ID)
+			return fmt.Errorf("%w: segment %d has an invalid id or is listed twice", ErrManifest, info.ID)
 		case info.Kind != Log && info.Kind != Merged:
 			return fmt.Errorf("%w: segment %d is of an unknown kind", ErrManifest, info.ID)
 		case known && (info.End.Offset < HeaderSize || info.End.Offset > MaxFileSize || info.End.Offset%Alignment != 0):
 			return fmt.Errorf("%w: segment %d ends at %d", ErrManifest, info.ID, info.End.Offset)
 		case known && info.End.Seq > m.LastSeq:
-			return fmt.Errorf("%w: segment %d ends at number %d of %d", ErrManifest, info.ID, info.End.Seq, m.LastSeq)
+			return fmt.Errorf("%w: segment %d ends at sequence number %d, above %d", ErrManifest, info.ID, info.End.Seq, m.LastSeq)
 		case !info.Sealed && info.Kind != Log:
-			return fmt.Errorf("%w: segment %d was merged and is not sealed", ErrManifest, info.ID)
+			return fmt.Errorf("%w: merged segment %d is not sealed", ErrManifest, info.ID)
 		case info.Sealed && i > 0 && !m.Segments[i-1].Sealed:
-			return fmt.Errorf("%w: segment %d is sealed behind one that is not", ErrManifest, info.ID)
+			return fmt.Errorf("%w: sealed segment %d follows an unsealed one", ErrManifest, info.ID)
 		case m.Clean && !known:
-			return fmt.Errorf("%w: segment %d is unsealed after a clean close", ErrManifest, info.ID)
+			return fmt.Errorf("%w: unsealed segment %d is not the last one after a clean close", ErrManifest, info.ID)
 		}
 		seen[info.ID] = true
 	}

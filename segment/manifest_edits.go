@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// An edit is a header, which tells of it where the rest cannot be read, values, and
-	// a change of the list.
+	// An edit is a header, values, and a change to the list. The header proves that the edit
+	// exists even if the rest cannot be read.
 	editHeaderSize  = 24
 	editChangeSumAt = 4
 	editNumberAt    = 8
@@ -19,37 +19,36 @@ const (
 	editLastSeqAt   = 32
 	editWatermarkAt = 40
 	editSealedSeqAt = 48
-	editBehindAt    = 56
+	editAfterAt     = 56
 	editRemovedAt   = 64
 	editZerosAt     = 68
-	leastEditSize   = 72 // all edits have sizes that are multiples of Alignment
+	minEditSize     = 72 // the size of every edit is a multiple of Alignment
 )
 
-// EditLog is where edits go behind the full copy of a manifest's file. The zero
-// value has no room.
+// EditLog is the room for edits after the full copy in a manifest's file. The zero value has no
+// room.
 type EditLog struct {
 	salt     uint64
 	end      int64 // in each half
 	halfSize int64
 }
 
-// EditLog is where the first edit goes behind m, in a file with what Append gives.
+// EditLog returns the room for the edits that follow m, in a file with the content from Append.
 func (m *Manifest) EditLog() EditLog {
 	return EditLog{m.Salt, int64(m.blockSize()), int64(halfSize(m.blockSize()))}
 }
 
-// Encode appends to dst the edit that makes one manifest of another, which is the
-// next one of it. It appends nothing when there is no room for the edit. What it
-// appends is to be written at both of the places.
+// Encode appends to dst the edit that turns one manifest into the next one. It appends nothing if
+// there is no room for the edit. The caller writes the edit at both of the Places.
 func (l *EditLog) Encode(dst []byte, from, to *Manifest) []byte {
 	same, sameAtEnd := commonEnds(from.Segments, to.Segments)
 	removed, added := len(from.Segments)-same-sameAtEnd, to.Segments[same:len(to.Segments)-sameAtEnd]
-	size := int64(leastEditSize + len(added)*infoSize)
+	size := int64(minEditSize + len(added)*infoSize)
 	if size > l.halfSize-l.end {
 		return dst
 	}
 	start := len(dst)
-	dst = append(dst, make([]byte, leastEditSize)...)
+	dst = append(dst, make([]byte, minEditSize)...)
 	b := dst[start:]
 	binary.LittleEndian.PutUint64(b[editNumberAt:], to.Edit)
 	binary.LittleEndian.PutUint32(b[editSizeAt:], uint32(size))
@@ -59,7 +58,7 @@ func (l *EditLog) Encode(dst []byte, from, to *Manifest) []byte {
 	binary.LittleEndian.PutUint64(b[editWatermarkAt:], to.Watermark)
 	binary.LittleEndian.PutUint64(b[editSealedSeqAt:], to.SealedSeq)
 	if same > 0 {
-		binary.LittleEndian.PutUint64(b[editBehindAt:], uint64(from.Segments[same-1].ID))
+		binary.LittleEndian.PutUint64(b[editAfterAt:], uint64(from.Segments[same-1].ID))
 	}
 	binary.LittleEndian.PutUint32(b[editRemovedAt:], uint32(removed))
 	for _, info := range added {
@@ -71,14 +70,14 @@ func (l *EditLog) Encode(dst []byte, from, to *Manifest) []byte {
 	return dst
 }
 
-// Places are the offsets in the file, one in each half, at which the next edit goes.
+// Places are the offsets in the file, one in each half, at which to write the next edit.
 func (l *EditLog) Places() [2]int64 { return [2]int64{l.end, l.halfSize + l.end} }
 
-// Wrote says that the next edit goes behind one of so many bytes.
+// Wrote records that an edit of size bytes was written: the next edit follows it.
 func (l *EditLog) Wrote(size int) { l.end += int64(size) }
 
-// commonEnds is how many segments two lists have in common at their beginnings,
-// and how many of the others at their ends.
+// commonEnds is how many segments two lists share at their start, and how many of the others they
+// share at their end.
 func commonEnds(a, b []SegmentInfo) (first, last int) {
 	for first < min(len(a), len(b)) && a[first] == b[first] {
 		first++
@@ -89,19 +88,19 @@ func commonEnds(a, b []SegmentInfo) (first, last int) {
 	return first, last
 }
 
-// editSum is the checksum of an edit's header, which is at an offset of its half.
+// editSum is the checksum of the header of an edit at an offset of its half.
 func editSum(b []byte, salt uint64, offset int64) uint32 {
 	return seal(crc32.Update(0, castagnoli, b[editChangeSumAt:editHeaderSize]), salt, offset, roleEdit)
 }
 
-// changeSum is the checksum of what is behind it.
+// changeSum is the checksum of the edit after its header.
 func changeSum(b []byte, salt uint64, offset int64) uint32 {
 	return seal(crc32.Update(0, castagnoli, b[editHeaderSize:]), salt, offset, roleChange)
 }
 
-// headerOfEdit says whether the header of an edit is at an offset of a half, and its
-// number. That is so little work that it can be asked of every offset.
-func headerOfEdit(half []byte, salt uint64, offset int) (number uint64, is bool) {
+// parseEditHeader reports whether the header of an edit is at an offset of a half, and returns the
+// number of the edit. It is cheap enough to try every offset.
+func parseEditHeader(half []byte, salt uint64, offset int) (number uint64, ok bool) {
 	if len(half)-offset < editHeaderSize {
 		return 0, false
 	}
@@ -110,14 +109,14 @@ func headerOfEdit(half []byte, salt uint64, offset int) (number uint64, is bool)
 	return binary.LittleEndian.Uint64(b[editNumberAt:]), sum != 0 && sum == editSum(b, salt, int64(offset))
 }
 
-// wholeEdit is the edit at an offset of a half, nil if it is not there whole.
+// wholeEdit is the edit at an offset of a half, or nil if it is not whole.
 func wholeEdit(half []byte, salt uint64, offset int) []byte {
-	if _, is := headerOfEdit(half, salt, offset); !is {
+	if _, ok := parseEditHeader(half, salt, offset); !ok {
 		return nil
 	}
 	b := half[offset:]
 	size := binary.LittleEndian.Uint32(b[editSizeAt:])
-	if size < leastEditSize || (size-leastEditSize)%infoSize != 0 || uint64(size) > uint64(len(b)) {
+	if size < minEditSize || (size-minEditSize)%infoSize != 0 || uint64(size) > uint64(len(b)) {
 		return nil
 	}
 	b = b[:size]
@@ -127,11 +126,11 @@ func wholeEdit(half []byte, salt uint64, offset int) []byte {
 	return b
 }
 
-// segmentList is the list of segments while edits are applied to it, each at a cost
-// in proportion to what it changes, wherever that is in the list.
+// segmentList is the list of segments while edits are applied to it. The cost of an edit is in
+// proportion to what it changes, wherever that is in the list.
 type segmentList struct {
-	nodes []segmentNode // the first one stands in front of the list
-	place map[ID]int32  // in nodes, of those that are listed
+	nodes []segmentNode // the first one is a sentinel before the list
+	place map[ID]int32  // where each listed segment is in nodes
 }
 
 type segmentNode struct {
@@ -149,31 +148,31 @@ func newSegmentList(segments []SegmentInfo) *segmentList {
 	return l
 }
 
-// apply makes the change of an edit, which is whole.
+// apply applies the change of a whole edit.
 func (l *segmentList) apply(edit []byte) error {
-	behind := ID(binary.LittleEndian.Uint64(edit[editBehindAt:]))
+	after := ID(binary.LittleEndian.Uint64(edit[editAfterAt:]))
 	at, listed := int32(0), true
-	if behind != 0 {
-		at, listed = l.place[behind]
+	if after != 0 {
+		at, listed = l.place[after]
 	}
 	if !listed {
-		return fmt.Errorf("%w: an edit is about what is behind segment %d, which is not listed", ErrManifest, behind)
+		return fmt.Errorf("%w: an edit follows segment %d, which is not listed", ErrManifest, after)
 	}
 	next := l.nodes[at].next
 	for range binary.LittleEndian.Uint32(edit[editRemovedAt:]) {
 		if next == 0 {
-			return fmt.Errorf("%w: an edit takes out more segments than there are", ErrManifest)
+			return fmt.Errorf("%w: an edit removes more segments than there are", ErrManifest)
 		}
 		delete(l.place, l.nodes[next].info.ID)
 		next = l.nodes[next].next
 	}
-	for b := edit[leastEditSize:]; len(b) > 0; b = b[infoSize:] {
+	for b := edit[minEditSize:]; len(b) > 0; b = b[infoSize:] {
 		info, err := parseInfo(b)
 		if err != nil {
 			return err
 		}
 		if _, listed := l.place[info.ID]; listed || info.ID == 0 {
-			return fmt.Errorf("%w: segment %d is listed wrongly", ErrManifest, info.ID)
+			return fmt.Errorf("%w: segment %d has an invalid id or is listed twice", ErrManifest, info.ID)
 		}
 		added := int32(len(l.nodes))
 		l.nodes = append(l.nodes, segmentNode{info: info})
@@ -195,13 +194,13 @@ func (l *segmentList) segments() []SegmentInfo {
 	return list
 }
 
-// applyValues sets what an edit says beside its change of the list.
+// applyValues sets the values of an edit, that is everything except its change to the list.
 func (m *Manifest) applyValues(edit []byte) error {
 	if binary.LittleEndian.Uint32(edit[editCleanAt:]) > 1 {
-		return fmt.Errorf("%w: it is neither clean nor not", ErrManifest)
+		return fmt.Errorf("%w: an edit's clean flag is neither 0 nor 1", ErrManifest)
 	}
 	if binary.LittleEndian.Uint32(edit[editZerosAt:]) != 0 {
-		return fmt.Errorf("%w: an edit has what nobody writes", ErrManifest)
+		return fmt.Errorf("%w: an edit's reserved bytes are not zero", ErrManifest)
 	}
 	m.Edit = binary.LittleEndian.Uint64(edit[editNumberAt:])
 	m.NextID = ID(binary.LittleEndian.Uint64(edit[editNextIDAt:]))

@@ -12,15 +12,15 @@ import (
 	"pgregory.net/rapid"
 )
 
-// history is a manifest's file with edits, and the manifest before and behind each.
+// history is a manifest's file with edits, and the manifest before and after each edit.
 type history struct {
 	file   []byte
 	log    EditLog
 	states []*Manifest
-	ends   []int64 // in each half: where the edit begins that makes the next state
+	ends   []int64 // where the edit that makes the next state begins in each half
 }
 
-// newHistory makes so many edits of each kind that a store makes, in turn.
+// newHistory makes the given number of edits. It cycles through the kinds that a store makes.
 func newHistory(edits int) *history {
 	m := &Manifest{Salt: 0x1234567890abcdef, Edit: 10, NextID: 1}
 	h := &history{file: m.Append(nil), log: m.EditLog(), states: []*Manifest{m}}
@@ -38,7 +38,7 @@ func (h *history) edit(to *Manifest) {
 	h.states, h.ends = append(h.states, to), append(h.ends, h.log.end)
 }
 
-// nextState is the manifest behind an edit as a store makes it.
+// nextState is the manifest after an edit of the given kind, as a store makes it.
 func nextState(from *Manifest, kind int) *Manifest {
 	m := *from
 	m.Edit++
@@ -63,11 +63,11 @@ func nextState(from *Manifest, kind int) *Manifest {
 		enlist()
 	case 1, 3, 5:
 		sealOldest()
-	case 6: // two become one
+	case 6: // a merged segment replaces two
 		merged := SegmentInfo{ID: m.NextID, Salt: 9, Kind: Merged, Sealed: true, End: End{Offset: 64, Seq: 1}}
 		m.NextID++
 		m.Segments = slices.Replace(m.Segments, 0, 2, merged)
-	case 7: // the oldest goes
+	case 7: // the oldest segment is removed
 		m.Segments = slices.Delete(m.Segments, 0, 1)
 	}
 	if len(m.Segments) == 0 {
@@ -107,7 +107,7 @@ func TestEditWithoutRoomIsNotEncoded(t *testing.T) {
 		edit := h.log.Encode([]byte("before"), h.last(), to)
 		if string(edit) == "before" {
 			if i < 30 {
-				t.Errorf("there is room for %d edits only", i)
+				t.Errorf("there is room for only %d edits", i)
 			}
 			break
 		}
@@ -121,11 +121,11 @@ func TestEditWithoutRoomIsNotEncoded(t *testing.T) {
 	}
 	var none EditLog
 	if edit := none.Encode(nil, h.last(), h.last()); edit != nil {
-		t.Error("there is room in a log that is none")
+		t.Error("the zero EditLog has room")
 	}
 }
 
-// A manifest of many segments costs an edit no more than one of a few does.
+// An edit costs no more in a manifest of many segments than in a manifest of a few.
 func TestEditsCostWhatTheyChange(t *testing.T) {
 	for _, segments := range []int{10, 1000, 10_000} {
 		m := &Manifest{NextID: ID(segments) + 1, LastSeq: 1 << 40}
@@ -148,12 +148,12 @@ func TestEditsCostWhatTheyChange(t *testing.T) {
 			m = &next
 		}
 		if each := written / edits; each > 1000 {
-			t.Errorf("%d segments: %d bytes an edit, of %d", segments, each, edits)
+			t.Errorf("%d segments: %d bytes per edit, %d edits", segments, each, edits)
 		}
 	}
 }
 
-// wantNewest checks that a damaged file gives the newest list, or none.
+// wantNewest checks that a damaged file yields the newest manifest, or an error.
 func (h *history) wantNewest(t *testing.T, data []byte, mustBeRead bool, what string, args ...any) {
 	t.Helper()
 	m, err := ParseManifest(data)
@@ -167,7 +167,7 @@ func (h *history) wantNewest(t *testing.T, data []byte, mustBeRead bool, what st
 	}
 }
 
-// One flipped bit is never as if the last edits had not been made.
+// One flipped bit never loses the last edits.
 func TestManifestWithEveryBitFlipped(t *testing.T) {
 	h := newHistory(9)
 	for bit := range 8 * len(h.file) {
@@ -187,7 +187,7 @@ func TestManifestTruncatedAnywhere(t *testing.T) {
 	}
 }
 
-// Where bytes went or came, what is behind them is not where it was.
+// Inserting or removing bytes moves everything after them.
 func TestManifestWithBytesMoved(t *testing.T) {
 	h := newHistory(30)
 	for _, size := range []int{1, 8, 512, 1536, halfUnit} {
@@ -198,8 +198,8 @@ func TestManifestWithBytesMoved(t *testing.T) {
 	}
 }
 
-// Blocks of any size that are lost, to zeros, ones or what the other half has
-// elsewhere, leave the newest list.
+// A lost block of any size, replaced by zeros, ones or bytes from elsewhere in the other half, leaves
+// the newest manifest readable.
 func TestManifestWithEveryBlockLost(t *testing.T) {
 	h := newHistory(30)
 	for _, size := range []int{8, 64, 512, halfUnit} {
@@ -213,7 +213,7 @@ func TestManifestWithEveryBlockLost(t *testing.T) {
 	}
 }
 
-// A block of a manifest that lies in many is lost, whatever it has.
+// A manifest of many blocks loses any one of them.
 func TestLargeManifestWithEveryBlockLost(t *testing.T) {
 	m := &Manifest{Salt: 3, NextID: 1}
 	for range 300 {
@@ -231,8 +231,8 @@ func TestLargeManifestWithEveryBlockLost(t *testing.T) {
 	}
 }
 
-// Where neither half has an edit that once was acknowledged, since there is one
-// behind it, the manifest is refused.
+// An edit that another edit follows was acknowledged. If neither half has it, the manifest is
+// rejected.
 func TestMissingEditIsDamage(t *testing.T) {
 	h := newHistory(9)
 	for i, at := range h.ends[:8] {
@@ -247,8 +247,8 @@ func TestMissingEditIsDamage(t *testing.T) {
 	}
 }
 
-// A crash while the last edit is written leaves the list before it or the one
-// behind it, whatever of the two copies is there.
+// A crash while the last edit is written leaves the manifest before it or the one after it, whatever
+// part of the two copies was written.
 func TestTornEditCountsOrNot(t *testing.T) {
 	before, after := newHistory(7), newHistory(8)
 	start, end := before.ends[7], after.ends[8]
@@ -278,7 +278,7 @@ func TestTornEditCountsOrNot(t *testing.T) {
 	if seen[0] == 0 || seen[1] == 0 {
 		t.Errorf("%d without the edit and %d with it", seen[0], seen[1])
 	}
-	// One whole copy counts, and is told.
+	// One whole copy counts, and is reported.
 	for _, half := range []int64{0, halfUnit} {
 		data := slices.Clone(before.file)
 		copy(data[half+start:], after.file[half+start:][:end-start])
@@ -288,8 +288,8 @@ func TestTornEditCountsOrNot(t *testing.T) {
 	}
 }
 
-// What lay in the room of another manifest's file is no edit of this one, and
-// neither is one that lies elsewhere.
+// Edits that another manifest's file left on the disk do not count, and neither do edits at another
+// offset.
 func TestStaleEditsDoNotCount(t *testing.T) {
 	stale := newHistory(9)
 	m := *stale.states[0]
@@ -310,8 +310,7 @@ func TestStaleEditsDoNotCount(t *testing.T) {
 	}
 }
 
-// resealedEdit is a manifest with a field of its only edit changed, and checksums
-// that fit.
+// resealedEdit is a manifest whose only edit has a changed field and valid checksums.
 func resealedEdit(change func(edit []byte)) []byte {
 	h := newHistory(1)
 	at := h.ends[0]
@@ -324,12 +323,12 @@ func resealedEdit(change func(edit []byte)) []byte {
 }
 
 func TestManifestRefusesEditsThatNoStoreWrites(t *testing.T) {
-	const info = leastEditSize
+	const info = minEditSize
 	for name, change := range map[string]func([]byte){
 		"number":      func(b []byte) { b[editNumberAt]++ },
 		"clean":       func(b []byte) { b[editCleanAt] = 2 },
 		"zeros":       func(b []byte) { b[editZerosAt] = 1 },
-		"behind":      func(b []byte) { b[editBehindAt] = 7 },
+		"after":       func(b []byte) { b[editAfterAt] = 7 },
 		"removed":     func(b []byte) { b[editRemovedAt] = 1 },
 		"all removed": func(b []byte) { binary.LittleEndian.PutUint32(b[editRemovedAt:], 0xffffffff) },
 		"next id":     func(b []byte) { b[editNextIDAt] = 1 },
@@ -348,15 +347,15 @@ func TestManifestRefusesEditsThatNoStoreWrites(t *testing.T) {
 	if _, err := ParseManifest(resealedEdit(func([]byte) {})); err != nil {
 		t.Errorf("nothing changed: %v", err)
 	}
-	// An edit that is longer than it is counts as torn.
-	for _, size := range []byte{8, leastEditSize + 8, 0xf8} {
+	// An edit with a wrong size counts as torn.
+	for _, size := range []byte{8, minEditSize + 8, 0xf8} {
 		if _, state, err := InspectManifest(resealedEdit(func(b []byte) { b[editSizeAt] = size })); err != nil || state.Edits != 0 {
 			t.Errorf("size %d: %+v, %v", size, state, err)
 		}
 	}
 }
 
-// A segment twice in one list is refused.
+// A manifest that lists a segment twice is rejected.
 func TestEditThatListsASegmentAgain(t *testing.T) {
 	h := newHistory(2)
 	to := *h.last()

@@ -23,7 +23,7 @@ func TestManifestGolden(t *testing.T) {
 	}
 }
 
-// A manifest of the first version is read; what is written of it is of this one.
+// A manifest of the first version is read, and written in the current version.
 func TestManifestOfTheFirstVersion(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join("testdata", "v1", "manifest"))
 	if err != nil {
@@ -48,11 +48,11 @@ func TestManifestOfTheFirstVersion(t *testing.T) {
 		}
 	}
 	if again, err := ParseManifest(want.Append(nil)); err != nil || !reflect.DeepEqual(again, want) {
-		t.Errorf("written anew: %+v, %v", again, err)
+		t.Errorf("rewritten: %+v, %v", again, err)
 	}
 }
 
-// drawManifest draws one that a store could write.
+// drawManifest draws a manifest that a store could write.
 func drawManifest(t *rapid.T) *Manifest {
 	last := rapid.Uint64Range(0, MaxSeq).Draw(t, "last")
 	given := rapid.Uint64Range(0, last)
@@ -95,7 +95,7 @@ func TestManifestOfAnotherVersion(t *testing.T) {
 	}
 }
 
-// resealed is a manifest with a field of its copy changed, and a checksum that fits.
+// resealed is a manifest with a changed field in its copy and a valid checksum.
 func resealed(change func(block []byte)) []byte {
 	m := exampleCopy()
 	m.Clean, m.Segments[0].End = true, End{Offset: 128, Seq: 1}
@@ -121,8 +121,8 @@ func TestManifestRefusesWhatNoStoreWrites(t *testing.T) {
 		"end":             func(b []byte) { binary.LittleEndian.PutUint64(b[info+infoOffsetAt:], math.MaxUint64) },
 		"end in header":   func(b []byte) { b[info+infoOffsetAt] = 8 },
 		"end unaligned":   func(b []byte) { b[info+infoOffsetAt]++ },
-		"no id left":      func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyNextIDAt:], 0) },
-		"no id to come":   func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyNextIDAt:], MaxNextID+1) },
+		"next id 0":       func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyNextIDAt:], 0) },
+		"id too large":    func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyNextIDAt:], MaxNextID+1) },
 		"last number":     func(b []byte) { binary.LittleEndian.PutUint64(b[blockHeaderSize+bodyLastSeqAt:], MaxSeq+1) },
 		"watermark":       func(b []byte) { b[blockHeaderSize+bodyWatermarkAt] = 3 },
 		"sealed number":   func(b []byte) { b[blockHeaderSize+bodySealedSeqAt] = 3 },
@@ -157,7 +157,7 @@ func TestManifestRefusesAnIDTwice(t *testing.T) {
 	}
 }
 
-// The files that recovery looks at are the youngest, and pieces of the log.
+// Recovery expects that only the newest files are unsealed, and that those are of kind Log.
 func TestManifestRefusesWhatRecoveryDoesNotExpect(t *testing.T) {
 	sealed := SegmentInfo{ID: 7, Kind: Log, Sealed: true, End: End{Offset: HeaderSize}}
 	unsealed := SegmentInfo{ID: 8, Kind: Log}

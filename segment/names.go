@@ -20,11 +20,11 @@ const (
 	idDigits        = 16
 )
 
-// ID numbers the files of a store. It is never reused and says nothing of age:
-// that is the manifest's order.
+// ID numbers the files of a store. It is never reused, and it says nothing about age: the order in
+// the manifest does.
 type ID uint64
 
-// FileKind is what a file of a store is by its name.
+// FileKind is the kind of a store's file.
 type FileKind int
 
 const (
@@ -32,8 +32,8 @@ const (
 	HintFile
 	ManifestFile
 	LockFile
-	ReserveFile   // what takes room until it is needed
-	TemporaryFile // written aside, not yet or never renamed
+	ReserveFile   // occupies room until that is needed
+	TemporaryFile // being written, and not renamed yet, or left over from that
 )
 
 // FileName is the name of a segment's file.
@@ -42,14 +42,14 @@ func FileName(id ID) string { return fmt.Sprintf("%0*x%s", idDigits, uint64(id),
 // HintName is the name of a segment's hint.
 func HintName(id ID) string { return fmt.Sprintf("%0*x%s", idDigits, uint64(id), hintSuffix) }
 
-// SpareFiles is how many empty files there are, each to give way to another one.
+// SpareFiles is the number of empty spare files. A store removes one to make room for another file.
 const SpareFiles = 2
 
-// SpareName is the name of an empty file, of those from 0 up to SpareFiles.
+// SpareName is the name of spare file i, 0 <= i < SpareFiles.
 func SpareName(i int) string { return spareName + strconv.Itoa(i) }
 
-// ParseFileName tells whether a name is one that a store gives, what the file is
-// then, and which segment it belongs to, if any.
+// ParseFileName reports whether a store gives files this name, what kind of file it is then, and
+// which segment it belongs to, if any.
 func ParseFileName(name string) (id ID, kind FileKind, ok bool) {
 	switch name {
 	case ManifestName:
@@ -82,7 +82,7 @@ func ParseFileName(name string) (id ID, kind FileKind, ok bool) {
 	return ID(n), kind, true
 }
 
-// KindByContent tells what a file of a store is by how it begins.
+// KindByContent recognizes the kind of a store's file by its first bytes.
 func KindByContent(head []byte) (FileKind, bool) {
 	for magic, kind := range map[string]FileKind{segmentMagic: SegmentFile, hintMagic: HintFile, manifestMagic: ManifestFile} {
 		if bytes.HasPrefix(head, []byte(magic)) {

@@ -15,7 +15,7 @@ const (
 	Alignment        = 8                 // of every record
 	RecordHeaderSize = 24
 
-	// MaxExtra is what the first record of a group may carry beyond its own.
+	// MaxExtra bounds the extensions that a write adds to its first record.
 	MaxExtra = watermarkSize + previousSize
 
 	expirySize    = 8
@@ -23,7 +23,7 @@ const (
 	previousSize  = 16
 )
 
-// MaxSeq is above every sequence number that a store can ever give.
+// MaxSeq is above every sequence number that a store can ever assign.
 const MaxSeq = 1 << 62
 
 const (
@@ -40,11 +40,11 @@ const (
 type Flags uint8
 
 const (
-	Tombstone    Flags = 1 << iota // the key has no value from here on
+	Tombstone    Flags = 1 << iota // the key has no value from this record on
 	Expires                        // an expiry follows the header
 	BatchGoesOn                    // the next record belongs to the same batch
 	HasWatermark                   // a watermark follows
-	HasPrevious                    // the end of the file before follows
+	HasPrevious                    // the end of the previous file follows
 
 	knownFlags = Tombstone | Expires | BatchGoesOn | HasWatermark | HasPrevious
 )
@@ -54,28 +54,27 @@ func (f Flags) extension() int {
 	return expirySize*int(f>>1&1) + watermarkSize*int(f>>3&1) + previousSize*int(f>>4&1)
 }
 
-// End is where a file of the log ends: the offset behind its last record, and
-// the sequence number that the log has reached there.
+// End is where a file of the log ends: the offset after its last record, and the sequence number
+// that the log has reached there.
 type End struct {
 	Offset int64
 	Seq    uint64
 }
 
-// RecordSize is what a record takes in the file.
+// RecordSize is the size of a record in the file.
 func RecordSize(keySize int, valueSize int64, flags Flags) int64 {
 	return RecordHeaderSize + int64(flags.extension()) + padded(int64(keySize)+valueSize)
 }
 
 func padded(n int64) int64 { return (n + Alignment - 1) &^ (Alignment - 1) }
 
-// Record is one decoded record. Key and Value alias the bytes that it was
-// decoded from.
+// Record is one decoded record. Key and Value alias the bytes that it was decoded from.
 type Record struct {
 	Seq        uint64
 	Flags      Flags
 	Expiry     int64  // Unix milliseconds, with Expires
-	Watermark  uint64 // all up to it was on disk before, with HasWatermark
-	Previous   End    // where the file before ends, with HasPrevious
+	Watermark  uint64 // all records up to it were on disk before this one, with HasWatermark
+	Previous   End    // the end of the previous file, with HasPrevious
 	Key, Value []byte
 	Size       int64 // in the file, with padding
 
@@ -84,9 +83,9 @@ type Record struct {
 	offset   int64
 }
 
-// Decode decodes the record at the start of data, which may be longer, into r.
-// It checks every length against what there is, and the header's checksum, which
-// covers the key and everything but the value; see ValueOK.
+// Decode decodes the record at the start of data, which may be longer, into r. It checks every
+// length against the size of data. It also checks the header's checksum, which covers everything
+// except the value and the padding; see ValueOK for the value.
 func Decode(r *Record, data []byte, salt uint64, offset int64) error {
 	head, valueSize, err := decodeHead(r, data, int64(len(data)), salt, offset)
 	if err == nil {
@@ -95,8 +94,8 @@ func Decode(r *Record, data []byte, salt uint64, offset int64) error {
 	return err
 }
 
-// decodeHead decodes all of a record but its value, of which data need not have
-// anything: the whole record fits into room bytes. head is where the value begins.
+// decodeHead decodes a record without its value, which need not be in data. It checks that the
+// whole record fits into room bytes. head is where the value begins.
 func decodeHead(r *Record, data []byte, room int64, salt uint64, offset int64) (head int, valueSize int64, err error) {
 	if len(data) < RecordHeaderSize {
 		return 0, 0, ErrBounds
@@ -132,7 +131,7 @@ func decodeHead(r *Record, data []byte, room int64, salt uint64, offset int64) (
 	return head, valueSize, nil
 }
 
-// decodeExtensions takes apart the extensions, which Flags has announced.
+// decodeExtensions decodes the extensions that Flags announces.
 func (r *Record) decodeExtensions(b []byte) {
 	if r.Flags&Expires != 0 {
 		r.Expiry, b = int64(binary.LittleEndian.Uint64(b)), b[expirySize:]
@@ -145,18 +144,18 @@ func (r *Record) decodeExtensions(b []byte) {
 	}
 }
 
-// ValueOK says whether the value is what was written.
+// ValueOK reports whether the value matches its checksum.
 func (r *Record) ValueOK() bool {
 	return r.valueSum == seal(crc32.Update(0, castagnoli, r.Value), r.salt, r.offset, roleValue)
 }
 
-// Expired says whether the record has an expiry that has come.
+// Expired reports whether the record has an expiry that has passed.
 func (r *Record) Expired(nowMillis int64) bool {
 	return r.Flags&Expires != 0 && r.Expiry <= nowMillis
 }
 
-// ReadRecordSize reads how large the record at an offset is, of a file whose
-// records end at the limit. It checks nothing but that it fits.
+// ReadRecordSize reads the size of the record at an offset of a file whose records end at limit. It
+// checks only that the record fits.
 func ReadRecordSize(r io.ReaderAt, offset, limit int64) (int64, error) {
 	var header [RecordHeaderSize]byte
 	n, err := r.ReadAt(header[:], offset)

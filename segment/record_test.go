@@ -12,14 +12,14 @@ import (
 
 const testSalt = 0x0123456789abcdef
 
-// encode is the bytes of one pair at a place.
+// encode returns the bytes of one pair for a placement.
 func encode(p Placement, key, value string, expiry int64) []byte {
 	var d Draft
 	d.Put([]byte(key), []byte(value), expiry)
 	return bytes.Clone(d.Finish(p))
 }
 
-// fullPlacement is a place whose first record carries all that it can.
+// fullPlacement is a placement whose first record has every extension.
 var fullPlacement = Placement{
 	Salt: testSalt, Offset: 64, Seq: 5, Watermark: 4, HasWatermark: true, Previous: &End{Offset: 128, Seq: 4},
 }
@@ -56,7 +56,7 @@ func TestRecordRefusesEveryFlippedBit(t *testing.T) {
 		for bit := range 8 * withoutPadding {
 			data[bit/8] ^= 1 << (bit % 8)
 			if valid(data, testSalt, 64) {
-				t.Errorf("bit %d flipped, and the record validates", bit)
+				t.Errorf("bit %d flipped, but the record validates", bit)
 			}
 			data[bit/8] ^= 1 << (bit % 8)
 		}
@@ -67,12 +67,12 @@ func TestRecordBelongsToItsPlace(t *testing.T) {
 	data := encode(fullPlacement, "key", "value", 0)
 	for offset := int64(0); offset < 1<<16; offset += Alignment {
 		if valid(data, testSalt, offset) != (offset == 64) {
-			t.Errorf("at offset %d", offset)
+			t.Errorf("wrong result at offset %d", offset)
 		}
 	}
 	for bit := range 64 {
 		if valid(data, testSalt^1<<bit, 64) {
-			t.Errorf("with bit %d of the salt flipped", bit)
+			t.Errorf("validates with bit %d of the salt flipped", bit)
 		}
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// GuessSalt reads the salt from a header that is damaged. It is a guess: whether
-// these eight bytes are still what was written shows when records validate.
+// GuessSalt reads the salt from a damaged header. It is a guess: if records validate with it, these
+// eight bytes are undamaged.
 func GuessSalt(r io.ReaderAt) (uint64, error) {
 	var salt [8]byte
 	if err := readFull(r, salt[:], segSaltAt); err != nil {

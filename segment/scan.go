@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// Entry is one record as a scan sees it.
+// Entry is one record as a scan reports it.
 type Entry struct {
 	Offset, Size int64
 	Seq          uint64
@@ -20,8 +20,8 @@ type Entry struct {
 	ValueOK      bool // the value matches its checksum
 }
 
-// Scanner reads the records of a file in order, through a window of bounded size:
-// a value is checked piece by piece and never held whole. Not for concurrent use.
+// Scanner reads the records of a file in order, through a window of bounded size. It checks a long
+// value piece by piece, and never holds it whole. Not for concurrent use.
 type Scanner struct {
 	r      io.ReaderAt
 	salt   uint64
@@ -32,14 +32,13 @@ type Scanner struct {
 	windowAt int64
 	pieces   pieceSums // of the window
 
-	pause func() // called whenever the window moves, if not nil
+	pause func() // if not nil, called whenever the window moves
 }
 
-// scanWindow is how many bytes are read at a time. It holds any header with its
-// key.
+// scanWindow is how many bytes a Scanner reads at a time. Any header fits into it with its key.
 const scanWindow = 1 << 20
 
-// NewScanner scans the bytes [from, to) of a file.
+// NewScanner returns a Scanner over the bytes [from, to) of a file.
 func NewScanner(r io.ReaderAt, salt uint64, from, to int64) *Scanner {
 	return &Scanner{r: r, salt: salt, offset: from, to: to}
 }
@@ -47,10 +46,9 @@ func NewScanner(r io.ReaderAt, salt uint64, from, to int64) *Scanner {
 // Offset is where Next looks.
 func (s *Scanner) Offset() int64 { return s.offset }
 
-// Next returns the record at Offset and moves behind it; io.EOF at the end, and
-// ErrBadRecord, without moving, where there is no valid one. A record whose value
-// alone is damaged is returned, with ValueOK false. Other errors are those of
-// reading.
+// Next returns the record at Offset and moves past it. It returns io.EOF at the end. If no record
+// validates at Offset, it returns ErrBadRecord and does not move. It does return a record of which
+// only the value is damaged, with ValueOK false. Other errors come from reading.
 func (s *Scanner) Next() (Entry, error) {
 	if s.offset >= s.to {
 		return Entry{}, io.EOF
@@ -62,9 +60,9 @@ func (s *Scanner) Next() (Entry, error) {
 	return e, err
 }
 
-// Resync looks behind Offset, at every place where a record can begin, for the
-// next one that validates and whose number is not below minSeq, and moves behind
-// it; io.EOF if there is none.
+// Resync tries every place after Offset where a record can begin. It returns the first record that
+// validates and whose sequence number is at least minSeq, and moves past it. It returns io.EOF if
+// there is no such record.
 func (s *Scanner) Resync(minSeq uint64) (Entry, error) {
 	for at := s.offset + Alignment; s.to-at >= RecordHeaderSize; at += Alignment {
 		b, err := s.bytes(at, RecordHeaderSize)
@@ -98,14 +96,13 @@ func (s *Scanner) Resync(minSeq uint64) (Entry, error) {
 	return Entry{}, io.EOF
 }
 
-// Scan calls record for each record of the bytes [from, to) of a file that
-// validates, and damage for what cannot be read between them or behind the last
-// one, in the order of their places.
+// Scan calls record for each record that validates in the bytes [from, to) of a file, and damage
+// for each unreadable range between them or after the last one, in file order.
 func Scan(r io.ReaderAt, salt uint64, from, to int64, record func(Entry), damage func(Damage)) error {
 	return NewScanner(r, salt, from, to).all(record, damage)
 }
 
-// all is Scan.
+// all implements Scan.
 func (s *Scanner) all(record func(Entry), damage func(Damage)) error {
 	var last uint64
 	for {
@@ -131,7 +128,7 @@ func (s *Scanner) all(record func(Entry), damage func(Damage)) error {
 	}
 }
 
-// plausible sorts out, without a checksum, what cannot be a record's header.
+// plausible reports whether header can be a record's header. It does not check the checksum.
 func plausible(header []byte, left int64, minSeq uint64) bool {
 	flags := Flags(header[flagsAt])
 	return flags&^knownFlags == 0 && header[zeroAt] == 0 &&
@@ -142,12 +139,11 @@ func plausible(header []byte, left int64, minSeq uint64) bool {
 		sizeFromHeader(header) <= left
 }
 
-// longHead is the size in bytes from which refutes is quicker than parse.
+// longHead is the size in bytes from which refutes is faster than parse.
 const longHead = 1 << 9
 
-// refutes says of what looks like a header at an offset that it is none. It looks
-// only at long ones: a file made up of such would otherwise have each of its
-// bytes summed thousands of times.
+// refutes reports whether what looks like a header at an offset does not validate. It decides only
+// for long ones: in a file full of such false headers, parse would sum each byte thousands of times.
 func (s *Scanner) refutes(header []byte, at int64) (bool, error) {
 	stored := binary.LittleEndian.Uint32(header[headerSumAt:])
 	size := RecordHeaderSize + Flags(header[flagsAt]).extension() + int(binary.LittleEndian.Uint16(header[keySizeAt:]))
@@ -203,7 +199,7 @@ func (s *Scanner) parse(at int64) (Entry, error) {
 	return e, nil
 }
 
-// sum is the CRC-32C of a value, which may move the window.
+// sum is the CRC-32C of a value. It may move the window.
 func (s *Scanner) sum(at, size int64) (sum uint32, complete bool, err error) {
 	for size > 0 {
 		b, err := s.bytes(at, int(min(size, scanWindow)))
@@ -219,7 +215,7 @@ func (s *Scanner) sum(at, size int64) (sum uint32, complete bool, err error) {
 	return sum, true, nil
 }
 
-// bytes returns n bytes of the file, n at most scanWindow, fewer where it ends.
+// bytes returns n bytes of the file, or fewer at its end. n is at most scanWindow.
 func (s *Scanner) bytes(at int64, n int) ([]byte, error) {
 	n = int(min(int64(n), s.to-at))
 	if at < s.windowAt || at+int64(n) > s.windowAt+int64(len(s.window)) {
@@ -231,8 +227,7 @@ func (s *Scanner) bytes(at int64, n int) ([]byte, error) {
 	return b[:min(n, len(b))], nil
 }
 
-// fill moves the window to an offset. A key that was returned from the old window
-// stays as it was only until then.
+// fill moves the window to an offset, which overwrites keys that were returned from the old window.
 func (s *Scanner) fill(at int64) error {
 	if s.pause != nil {
 		s.pause()

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// logOf puts pairs at consecutive offsets, behind a place for the header.
+// logOf puts pairs at consecutive offsets, after room for the header.
 func logOf(values ...[]byte) (data []byte, offsets []int64) {
 	data = make([]byte, HeaderSize)
 	for i, value := range values {
@@ -62,7 +62,7 @@ func TestScannerSeesSmallRecordsAcrossWindows(t *testing.T) {
 func TestScannerOnEveryTruncation(t *testing.T) {
 	data, offsets := logOf([]byte("one"), []byte("two"))
 	for n := int(offsets[1]); n < len(data); n++ {
-		for _, to := range []int{n, len(data)} { // the limit, or the file, is short
+		for _, to := range []int{n, len(data)} { // either the limit or the file is short
 			s := NewScanner(bytes.NewReader(data[:n]), testSalt, HeaderSize, int64(to))
 			if e, err := s.Next(); err != nil || !e.ValueOK {
 				t.Fatal(err)
@@ -166,8 +166,7 @@ func BenchmarkScanner(b *testing.B) {
 	}
 }
 
-// hostileWord, repeated, looks at every offset like the header of a record with
-// a key of 65,535 bytes.
+// hostileWord, repeated, looks like the header of a record with a key of 65,535 bytes at every offset.
 var hostileWord = []byte{1, 0, 0, 0, 0xff, 0xff, 0, 0}
 
 func TestResyncFindsALongKeyBehindFalseHeaders(t *testing.T) {

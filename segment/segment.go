@@ -11,29 +11,28 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// Segment is one file as readers see it: its memory and its descriptor, which
-// live until it is retired and nobody uses it any more. See lifetime.go for who
-// uses a Segment and how; a slice into Memory, or a Record decoded from it, is a
-// use of it.
+// Segment is one file as readers see it: its memory and its descriptor. They live until the Segment
+// is retired and no longer used; see lifetime.go for what counts as a use. Whoever holds a slice of
+// Memory, or a Record decoded from it, uses the Segment.
 //
-// All methods may be called by any number of goroutines at once.
+// All methods are safe for concurrent use.
 type Segment struct {
 	ID   ID
 	Salt uint64
 	Kind Kind
 
 	memory  []byte       // the mapping; nil when the file is read with ReadAt
-	limit   atomic.Int64 // readers see the bytes in front of it; at most len(memory) when mapped
+	limit   atomic.Int64 // readers see the bytes before it; at most len(memory) when mapped
 	file    vfs.File
 	mapping vfs.Mapping // nil when the file is not mapped
 	lifetime
 }
 
-// OpenSegment makes a Segment of an open file with the header h, maps its first
-// mapSize bytes and takes over f: f is closed when the Segment has been retired, or
-// at once when OpenSegment fails. mapSize may lie behind the end of the file. When it is 0,
-// or the process has no mapping to spare, the file is not mapped, and records
-// are read with Load. Nothing can be read before SetLimit.
+// OpenSegment makes a Segment from an open file with the header h, and maps its first mapSize
+// bytes. It takes ownership of f: f is closed when the Segment is released, or at once if
+// OpenSegment fails. mapSize may exceed the size of the file. If it is 0, or the process has reached
+// its limit of mappings, the file is not mapped, and Load reads its records. Nothing can be read
+// before SetLimit.
 func OpenSegment(f vfs.File, h Header, mapSize int64) (*Segment, error) {
 	s := &Segment{ID: h.ID, Salt: h.Salt, Kind: h.Kind, file: f}
 	if mapSize > 0 {
@@ -43,7 +42,7 @@ func OpenSegment(f vfs.File, h Header, mapSize int64) (*Segment, error) {
 			s.mapping = mapping
 			s.memory = mapping.Bytes()[:mapSize:mapSize]
 		case errors.Is(err, vfs.ErrMappingLimit), errors.Is(err, errno.ENOMEM):
-			// Reading without a mapping is slower, and safe.
+			// Reading without a mapping is slower, but safe.
 		default:
 			return nil, errors.Join(fmt.Errorf("segment: mapping %s: %w", FileName(h.ID), err), f.Close())
 		}
@@ -52,23 +51,23 @@ func OpenSegment(f vfs.File, h Header, mapSize int64) (*Segment, error) {
 	return s, nil
 }
 
-// Memory is the mapped file, nil when it is not mapped. Only the bytes below
-// Limit may be touched: behind the end of the file memory faults.
+// Memory is the mapped file, nil when it is not mapped. The caller may touch only the bytes below
+// Limit: memory past the end of the file faults.
 func (s *Segment) Memory() []byte { return s.memory }
 
 // File is the open file.
 func (s *Segment) File() vfs.File { return s.file }
 
-// Populate reads the bytes [from, to) of the mapped file into memory, if they are
-// not there, so that touching them takes no fault: a fault that waits for the disk
-// would hold up the whole process. It is an attempt, and may fail.
+// Populate brings the bytes [from, to) of the mapped file into memory, so that touching them does
+// not fault: a fault that waits for the disk would hold up the whole process. Populate is best
+// effort, and may fail.
 func (s *Segment) Populate(from, to int64) {
 	if s.mapping != nil && from < to {
 		vfs.Populate(s.mapping, from, to)
 	}
 }
 
-// Lock keeps the mapped file in memory from when it is first there.
+// Lock keeps the pages of the mapped file in memory once they have been loaded.
 func (s *Segment) Lock() error {
 	if s.mapping == nil {
 		return nil
@@ -76,12 +75,11 @@ func (s *Segment) Lock() error {
 	return vfs.LockPages(s.mapping)
 }
 
-// Limit is the published end: readers see only what lies in front of it.
+// Limit is the published end: readers see only the bytes before it.
 func (s *Segment) Limit() int64 { return s.limit.Load() }
 
-// SetLimit publishes the bytes in front of limit, which the file must have. A
-// mapped segment's limit is never more than its memory, whatever a manifest
-// said about it: reads behind it are ErrBounds.
+// SetLimit publishes the bytes before limit, which the file must have. The limit of a mapped Segment
+// never exceeds its memory, whatever a manifest says: reads past it return ErrBounds.
 func (s *Segment) SetLimit(limit int64) {
 	if s.memory != nil {
 		limit = min(limit, int64(len(s.memory)))
@@ -89,16 +87,16 @@ func (s *Segment) SetLimit(limit int64) {
 	s.limit.Store(limit)
 }
 
-// Record decodes the record at offset from the mapped memory into r, without
-// allocating, and without checking the value's checksum. size is the record's
-// size on disk, -1 when it is not known. The memory may fault: the caller holds
-// the guard. A segment that is not mapped has no record here, all is ErrBounds.
+// Record decodes the record at offset from the mapped memory into r. It does not allocate, and does
+// not check the value's checksum. size is the record's size on disk, -1 if unknown. The memory may
+// fault, so the caller must have called Enter of package guard. Record returns ErrBounds if the
+// Segment is not mapped.
 func (s *Segment) Record(r *Record, offset, size int64) error {
 	memory := s.memory
 	if uint64(offset) >= uint64(len(memory)) {
 		return ErrBounds
 	}
-	// One load decides for the whole record: Decode takes nothing behind it.
+	// One load of the limit decides for the whole record: Decode reads nothing past it.
 	left := s.limit.Load() - offset
 	if left < RecordHeaderSize {
 		return ErrBounds
@@ -113,15 +111,14 @@ func (s *Segment) Record(r *Record, offset, size int64) error {
 	return nil
 }
 
-// firstLoad is how much Load reads of a record whose size is not known: most
-// such records are large, and the rest is fetched with a second read.
+// firstLoad is how many bytes Load reads first if it does not know the size of the record. Most such
+// records are large, and a second read gets the rest.
 const firstLoad = 4 << 10
 
-// Load is Record for a file that is not mapped: it reads the record at offset
-// into buf and decodes it from there. It returns buf, grown when the record
-// needs it, never beyond what lies between offset and Limit; r aliases it. A
-// file that ends too early is ErrBounds; what the system refused to read is an
-// error of the system.
+// Load is Record for a file that is not mapped: it reads the record at offset into buf and decodes it
+// there. It returns buf, which it grows if necessary, but never beyond the distance from offset to
+// Limit; r aliases buf. If the file ends too early, Load returns ErrBounds; if the system fails to
+// read, it returns the system's error.
 func (s *Segment) Load(r *Record, buf []byte, offset, size int64) ([]byte, error) {
 	left := s.limit.Load() - offset
 	if offset < 0 || left < RecordHeaderSize || size > left {
@@ -141,7 +138,7 @@ func (s *Segment) Load(r *Record, buf []byte, offset, size int64) ([]byte, error
 			return buf, ErrBounds
 		}
 		if size > have {
-			// Nothing is allocated for what a file that was cut does not have.
+			// Read the last byte first, so that a file that was cut costs no allocation.
 			var last [1]byte
 			if err := s.readFull(last[:], offset+size-1); err != nil {
 				return buf, err
@@ -161,8 +158,8 @@ func (s *Segment) Load(r *Record, buf []byte, offset, size int64) ([]byte, error
 	return buf, nil
 }
 
-// readFull fills p from the file. The end of the file is damage here, since p
-// lies below the published end.
+// readFull fills p from the file. A file that ends too early is damaged, since these bytes were
+// published.
 func (s *Segment) readFull(p []byte, offset int64) error {
 	n, err := s.file.ReadAt(p, offset)
 	switch {
@@ -174,7 +171,7 @@ func (s *Segment) readFull(p []byte, offset int64) error {
 	return err
 }
 
-// grown is buf with the length size and its old bytes, in new memory if need be.
+// grown returns buf with length size and its old bytes, in new memory if it is too small.
 func grown(buf []byte, size int64) []byte {
 	if int64(cap(buf)) >= size {
 		return buf[:size]
@@ -184,8 +181,8 @@ func grown(buf []byte, size int64) []byte {
 	return larger
 }
 
-// sizeFromHeader is the size of the record that data begins with, as its header
-// has it, before anything of it is verified. data holds at least the header.
+// sizeFromHeader is the size of the record at the start of data, according to its unverified header.
+// data holds at least the header.
 func sizeFromHeader(data []byte) int64 {
 	return RecordSize(
 		int(binary.LittleEndian.Uint16(data[keySizeAt:])),

@@ -13,8 +13,8 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// testDir is an empty directory of the real file system, through which every
-// call of a file can be made to fail.
+// testDir is an empty directory of the real file system, in which every call on a file can be made
+// to fail.
 type testDir struct {
 	vfs.Dir
 	refuse map[string]error // by operation
@@ -131,7 +131,7 @@ const testMapSize = 1 << 20
 
 var testHeader = Header{ID: 7, Salt: 0x0123456789abcdef, Kind: Log}
 
-// newTestActive is a new segment; mapSize 0: not mapped.
+// newTestActive creates a segment. With mapSize 0 it is not mapped.
 func newTestActive(t testing.TB, dir *testDir, mapSize int64) *Active {
 	t.Helper()
 	a, err := Create(dir, testHeader, mapSize)
@@ -159,7 +159,7 @@ func put(t testing.TB, a *Active, seq uint64, key, value []byte) (offset, size i
 	return offset, int64(len(record))
 }
 
-// read reads a record both ways, mapped and not, and wants the same of both.
+// read reads a record both ways, with Record and with Load, and wants equal results.
 func read(t testing.TB, s *Segment, offset, size int64) (Record, error) {
 	t.Helper()
 	var loaded, mapped Record
@@ -272,7 +272,7 @@ func TestSegmentIsReadWithoutAMappingToSpare(t *testing.T) {
 		dir.refuse["map"] = &fs.PathError{Op: "mmap", Path: "x", Err: limit}
 		a := newTestActive(t, dir, testMapSize)
 		if a.Memory() != nil {
-			t.Error("it is mapped")
+			t.Error("the segment is mapped")
 		}
 		offset, size := put(t, a, 1, []byte("key"), []byte("value"))
 		if r, err := read(t, a.Segment, offset, size); err != nil || string(r.Value) != "value" {
@@ -338,7 +338,7 @@ func TestLoadTellsDamageFromTheSystemsErrors(t *testing.T) {
 	dir.refuse["read"] = syscall.EIO
 	var r Record
 	if _, err := a.Load(&r, nil, offset, size); !errors.Is(err, syscall.EIO) || errors.Is(err, ErrBounds) {
-		t.Errorf("a read that the system refuses: %v", err)
+		t.Errorf("a read that the system fails: %v", err)
 	}
 	delete(dir.refuse, "read")
 	for _, length := range []int64{offset + 10_000, offset + 10, offset} {
@@ -347,7 +347,7 @@ func TestLoadTellsDamageFromTheSystemsErrors(t *testing.T) {
 		}
 		for _, size := range []int64{size, -1} {
 			if _, err := a.Load(&r, nil, offset, size); !errors.Is(err, ErrBounds) {
-				t.Errorf("a file cut at %d: %v", length, err)
+				t.Errorf("a file truncated to %d: %v", length, err)
 			}
 		}
 	}

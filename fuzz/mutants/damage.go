@@ -44,9 +44,9 @@ var manifestMutants = []mutant{
 	{"edits have no salt", "segment/manifest_edits.go",
 		"castagnoli, b[editChangeSumAt:editHeaderSize]), salt, offset, roleEdit)", "castagnoli, b[editChangeSumAt:editHeaderSize]), 0, offset, roleEdit)"},
 	{"edits may have gaps", "segment/manifest_read.go",
-		"			if is && (at > end || number != r.manifest.Edit+1) {", "			if is && false {"},
+		"			if ok && (at > end || number != r.manifest.Edit+1) {", "			if ok && false {"},
 	{"one half is read", "segment/manifest_read.go",
-		"		if !is || number != r.manifest.Edit+1 {", "		if i > 0 || !is || number != r.manifest.Edit+1 {"},
+		"		if !ok || number != r.manifest.Edit+1 {", "		if i > 0 || !ok || number != r.manifest.Edit+1 {"},
 	{"a manifest of another length is read", "segment/manifest_read.go",
 		"	if first.version > firstManifestVersion && len(data) != 2*first.half {", "	if len(data) < first.half {"},
 }

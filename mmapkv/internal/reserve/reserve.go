@@ -43,7 +43,7 @@ import (
 const (
 	// Size is the size of the reserve in bytes while the manifest is as small
 	// as it can be.
-	Size       = deleteRoom + 2*segment.LeastManifestSize + NewFileRoom
+	Size       = deleteRoom + 2*segment.MinManifestSize + NewFileRoom
 	deleteRoom = 4 * vfs.BlockSize
 	// NewFileRoom is what a file takes that is begun on a full disk.
 	NewFileRoom = 2 * vfs.BlockSize
@@ -80,7 +80,7 @@ func (r *Reserve) ManifestRoom() int64 {
 }
 
 func (r *Reserve) manifestRoomLocked() int64 {
-	return 2*vfs.OnDisk(max(r.manifest, segment.LeastManifestSize)) + NewFileRoom
+	return 2*vfs.OnDisk(max(r.manifest, segment.MinManifestSize)) + NewFileRoom
 }
 
 // Hold takes the room, or again what was given of it. On a full disk it takes
