@@ -21,7 +21,7 @@ const least = 90
 
 // stillOpen is how many places that handle an error may be taken by no test, beside
 // the exceptions. Chance decides of some of them. It only ever becomes less.
-const stillOpen = 15
+const stillOpen = 3
 
 // packages are what is to be covered. Their own tests run, those of the conformance
 // suite of disks, and the benches of package fuzz that follow.
