@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
@@ -123,4 +124,86 @@ func TestCancelledCompactReturnsWhileItSeals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A Compact whose context ends between two runs gives up the rest: what it has rewritten
+// stays rewritten, nothing is lost, and the next Compact does the rest.
+func TestCompactIsCancelledBetweenTwoRuns(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	runs := 0
+	o := byHand()
+	inject.Into(o, &inject.Seams{Manual: true, Between: func(phase string) {
+		if phase == "retired" {
+			runs++
+			cancel()
+		}
+	}})
+	s := open(t, dir, o)
+	fill(t, s, 0, 400, 100)
+	fill(t, s, 0, 100, 100) // so that one run is in front of what nothing has overwritten
+	fill(t, s, 300, 400, 100)
+	before := s.Stats().DeadBytes
+	if err := s.Compact(ctx); !errors.Is(err, context.Canceled) || runs != 1 {
+		t.Fatalf("Compact: %v, after %d runs", err, runs)
+	}
+	between := s.Stats().DeadBytes
+	if between == 0 || between >= before {
+		t.Errorf("%d dead bytes have become %d by one run", before, between)
+	}
+	wantFilled(t, s, 0, 400, 100)
+	compact(t, s)
+	if after := s.Stats().DeadBytes; after >= between || runs < 2 {
+		t.Errorf("%d dead bytes have become %d by the next Compact, after %d runs", between, after, runs)
+	}
+	closeStore(t, s)
+	wantSound(t, verified(t, dir))
+	wantFilled(t, open(t, dir, byHand()), 0, 400, 100)
+}
+
+// A Compact whose context ends before it begins, or while it sweeps what has expired,
+// leaves the log as it is. What was not swept is swept later.
+func TestCompactIsCancelledWhileItSweeps(t *testing.T) {
+	disk, o := errorfs.New(vfs.OS()), byHand()
+	now := time.UnixMilli(1_000_000)
+	o.SegmentSize, o.Sync = 1<<20, fsync.Never
+	inject.Into(o, &inject.Seams{FS: disk, Manual: true, Now: func() time.Time { return now }})
+	s := open(t, t.TempDir(), o)
+	const sessions = 2000
+	for i := range sessions {
+		key, value := numbered(i, 100)
+		if err := s.PutWithTTL(key, value, time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, s, "stays", "value")
+	now = now.Add(time.Second)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Compact(ctx); !errors.Is(err, context.Canceled) || s.Len() != sessions+1 {
+		t.Errorf("cancelled before: %v, %d keys", err, s.Len())
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	disk.Fail(errorfs.Rule{Match: func(op errorfs.Op) bool {
+		if op.Kind == errorfs.Read && strings.HasSuffix(op.Name, ".seg") {
+			cancel()
+		}
+		return false
+	}})
+	if err := s.Compact(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled while it sweeps: %v", err)
+	}
+	disk.Heal()
+	if left := s.Len() - 1; left == 0 || left >= sessions {
+		t.Errorf("%d of %d keys are left by half a sweep", left, sessions)
+	}
+	if segments := s.Stats().Segments; len(segments) != 1 || segments[0].Sealed {
+		t.Errorf("the log has gone on: %+v", segments)
+	}
+	compact(t, s)
+	if s.Len() != 1 {
+		t.Errorf("%d keys are left", s.Len())
+	}
+	wantValue(t, s, "stays", "value")
 }

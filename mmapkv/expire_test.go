@@ -1,7 +1,9 @@
 package mmapkv
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/crashfs"
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
@@ -553,6 +556,64 @@ func TestBackgroundSweepsWithinTenSeconds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Where the tail has mostly expired and cannot be sealed, the background says so, and
+// goes on: reads and writes are as before, and the room comes back once the disk has some.
+func TestBackgroundSaysThatAnExpiredTailCannotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := errorfs.New(crashfs.New())
+		var log bytes.Buffer
+		o := &Options{SegmentSize: 64 << 10, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		inject.Into(o, &inject.Seams{FS: disk, Between: func(string) {}})
+		s, err := Open("/store", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			key, value := numbered(i, 100)
+			if err := s.PutWithTTL(key, value, time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(t, s, "stays", "value")
+		disk.Fail(errorfs.Rule{Err: syscall.ENOSPC, Forever: true, Match: func(op errorfs.Op) bool {
+			return op.Kind == errorfs.Truncate && strings.HasSuffix(op.Name, ".seg") // btrfs takes room for that
+		}})
+		time.Sleep(time.Minute + 10*time.Second)
+		synctest.Wait()
+		for _, part := range []string{"WARN", "the tail could not be ended", "no space left on device"} {
+			if !strings.Contains(log.String(), part) {
+				t.Errorf("the log does not say %q: %s", part, log.String())
+			}
+		}
+		if s.Len() != 1 {
+			t.Errorf("%d keys", s.Len())
+		}
+		wantValue(t, s, "stays", "value")
+		put(t, s, "later", "value")
+		before := s.Stats().DeadBytes
+		disk.Heal()
+		for i := range 2 { // of which the first goes in the end
+			put(t, s, "overwritten", fmt.Sprint(i, string(make([]byte, 12<<10))))
+		}
+		if err := s.Compact(t.Context()); err != nil {
+			t.Errorf("Compact: %v", err)
+		}
+		if after := s.Stats().DeadBytes; before == 0 || after != 0 {
+			t.Errorf("%d dead bytes are %d", before, after)
+		}
+		closeStore(t, s)
+		if s, err = Open("/store", o); err != nil {
+			t.Fatal(err)
+		}
+		wantValue(t, s, "stays", "value")
+		wantValue(t, s, "later", "value")
+		if damages := s.Stats().Recovery.Damages; s.Len() != 3 || len(damages) > 0 {
+			t.Errorf("%d keys, and damage: %v", s.Len(), damages)
+		}
+		closeStore(t, s)
+	})
 }
 
 // Sweeps beside writers and compactions: what is alive in the end is what was

@@ -414,3 +414,118 @@ func TestCompactionThatCannotWriteBlamesNoSegment(t *testing.T) {
 		wantFilled(t, s, 0, 800, 1000)
 	}
 }
+
+// A long value is not begun while the disk has no room for the reserve, which comes first.
+func TestLongValueThatTheReserveHasNoRoomBeside(t *testing.T) {
+	dir, disk := t.TempDir(), errorfs.New(vfs.OS())
+	o := byHand()
+	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
+	disk.Fail(fails(syscall.ENOSPC, segment.ReserveName, errorfs.Allocate))
+	s := open(t, dir, o)
+	key, value := numbered(0, 10*minSegmentSize)
+	if err := s.Put(key, value); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrFailed) {
+		t.Errorf("Put: %v", err)
+	}
+	wantAbsent(t, s, string(key))
+	if names := segmentFiles(t, dir); len(names) > 0 {
+		t.Errorf("there are %v", names)
+	}
+	disk.Heal()
+	fill(t, s, 0, 2, 10*minSegmentSize)
+	closeStore(t, s)
+	wantFilled(t, open(t, dir, byHand()), 0, 2, 10*minSegmentSize)
+}
+
+// Where a long value cannot be synced once its header is written, the store has failed:
+// nobody sees the value, whatever the disk has of it.
+func TestLongValueWhoseHeaderCannotBeSynced(t *testing.T) {
+	power := crashfs.New()
+	disk := errorfs.New(power)
+	s := open(t, "/store", optionsOn(disk))
+	fill(t, s, 0, 5, 100)
+	key, value := numbered(5, 10*minSegmentSize)
+	committed := ""
+	disk.Fail(errorfs.Rule{Err: syscall.EIO, Match: func(op errorfs.Op) bool {
+		if op.Kind == errorfs.Write && op.Offset == segment.HeaderSize && strings.HasSuffix(op.Name, ".seg") {
+			committed = op.Name // the header comes last
+		}
+		return op.Kind == errorfs.Datasync && op.Name == committed
+	}})
+	if err := s.Put(key, value); !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) {
+		t.Errorf("Put: %v", err)
+	}
+	if disk.Fired() != 1 {
+		t.Fatalf("%d syncs have failed", disk.Fired())
+	}
+	wantAbsent(t, s, string(key))
+	if err := s.Put([]byte("later"), nil); !errors.Is(err, ErrFailed) {
+		t.Errorf("a Put behind the failure: %v", err)
+	}
+	wantFilled(t, s, 0, 5, 100)
+	if err := s.Close(); !errors.Is(err, ErrFailed) {
+		t.Errorf("Close: %v", err)
+	}
+	for what, left := range map[string]*crashfs.Disk{
+		"kill": power.Kill(), "power cut": power.PowerCut(crashfs.KeepNothing),
+	} {
+		s := open(t, "/store", optionsOn(errorfs.New(left)))
+		wantFilled(t, s, 0, 5, 100)
+		if damages := s.Stats().Recovery.Damages; len(damages) > 0 {
+			t.Errorf("%s: %v", what, damages)
+		}
+		if got, err := s.Get(key); !errors.Is(err, ErrNotFound) && !bytes.Equal(got, value) {
+			t.Errorf("%s: the value is %.20q, %v", what, got, err)
+		}
+		closeStore(t, s)
+	}
+}
+
+// Recovery opens a file again that was cut and has to be mapped as far as its records
+// went. Where the system refuses that, Open says so, keeps nothing, and changes nothing of
+// what the next Open finds.
+func TestCutFileThatRecoveryCannotOpenAgain(t *testing.T) {
+	power := crashfs.New()
+	s := open(t, "/store", optionsOn(errorfs.New(power)))
+	key, value := numbered(0, 10*minSegmentSize)
+	if err := s.Put(key, value); err != nil {
+		t.Fatal(err)
+	}
+	name := "/store/" + segment.FileName(fileOf(s, key))
+	fill(t, s, 1, 5, 100)
+	fixture := power.Kill()
+	closeStore(t, s)
+	content := fixture.Bytes(name)
+	if err := fixture.SetBytes(name, content[:len(content)/2]); err != nil {
+		t.Fatal(err)
+	}
+
+	wantRecovered := func(left *crashfs.Disk) {
+		t.Helper()
+		s := open(t, "/store", optionsOn(errorfs.New(left)))
+		wantFilled(t, s, 1, 5, 100)
+		damages := s.Stats().Recovery.Damages
+		if len(damages) == 0 || "/store/"+damages[0].File != name {
+			t.Errorf("damages: %v", damages)
+		}
+		if got, err := s.Get(key); err == nil {
+			t.Errorf("half of the value is %d bytes", len(got))
+		}
+		closeStore(t, s)
+	}
+	wantRecovered(fixture.Clone())
+	left := fixture.Clone()
+	disk := errorfs.New(left)
+	disk.Fail(errorfs.Rule{Err: syscall.EMFILE, Nth: 2, Match: func(op errorfs.Op) bool {
+		return op.Kind == errorfs.Open && op.Name == name
+	}})
+	if _, err := Open("/store", optionsOn(disk)); !errors.Is(err, syscall.EMFILE) || errors.Is(err, ErrCorrupt) {
+		t.Errorf("Open: %v", err)
+	}
+	if disk.Fired() != 1 {
+		t.Fatal("the file was opened once")
+	}
+	if held := left.Held(); held != 0 {
+		t.Errorf("%d of what Open had opened is not closed", held)
+	}
+	wantRecovered(left)
+}

@@ -1,6 +1,7 @@
 package mmapkv
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,8 +23,13 @@ func (s *salvage) checkTarget(from, to string) error {
 	if to == "" && s.DryRun {
 		return nil
 	}
-	source := resolve(from)
-	for dir := resolve(to); ; dir = filepath.Dir(dir) {
+	source, err := filepath.Abs(from)
+	target, targetErr := filepath.Abs(to)
+	if err := cmp.Or(err, targetErr); err != nil {
+		return err // the working directory is gone
+	}
+	source = resolve(source)
+	for dir := resolve(target); ; dir = filepath.Dir(dir) {
 		if dir == source || sameDirectory(dir, source) {
 			return fmt.Errorf("%w: salvage cannot write to %s: it is, or is inside, the damaged store", ErrInvalid, to)
 		}
@@ -50,12 +56,8 @@ func (s *salvage) checkTarget(from, to string) error {
 	return nil
 }
 
-// resolve is a path without symbolic links, as far as there is something.
+// resolve is an absolute path without symbolic links, as far as there is something.
 func resolve(path string) string {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return filepath.Clean(path)
-	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		return real
 	}

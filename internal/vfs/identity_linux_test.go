@@ -1,6 +1,8 @@
 package vfs
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -140,5 +142,22 @@ func TestStamp(t *testing.T) {
 	}
 	if !stamp().Removed {
 		t.Error("the stamp does not say that the directory was removed")
+	}
+}
+
+// Of a directory that was closed nobody can tell whether anything has changed.
+func TestStampOfAClosedDirectory(t *testing.T) {
+	root := t.TempDir()
+	d, err := OS().OpenDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	stamp, err := StampOf(d)
+	var at *fs.PathError
+	if !errors.Is(err, syscall.EBADF) || !errors.As(err, &at) || at.Path != root || stamp != (Stamp{}) {
+		t.Errorf("the stamp is %+v, %v", stamp, err)
 	}
 }

@@ -148,10 +148,12 @@ func lookAt(open Opener, name string, judge func(f vfs.File, size int64) (Newer,
 }
 
 // isNoFile says whether an error of opening means that there is no regular file: it is
-// gone, or was opened and is something else, about which the system says nothing.
+// gone, or was opened and is something else, about which the system says nothing. An
+// error that does not come from opening, such as a cancellation, does not mean that.
 func isNoFile(err error) bool {
 	var number errno.Errno
-	return errors.Is(err, fs.ErrNotExist) || !errors.As(err, &number)
+	var opening *fs.PathError
+	return errors.Is(err, fs.ErrNotExist) || errors.As(err, &opening) && !errors.As(err, &number)
 }
 
 // judgeStray judges a file that the manifest does not name. id is that of its name.

@@ -1,0 +1,219 @@
+package mmapkv
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/mmapkv/mmapkv/internal/errorfs"
+	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// Each test here has one call of a Salvage fail, and sees that Salvage says so or does
+// without, leaves what it reads from as it was, and brings all over when that is over.
+
+// salvageOn salvages a directory with a disk in the way, and sees what that leaves.
+func salvageOn(t *testing.T, disk vfs.FS, from, to string) (SalvageReport, error) {
+	t.Helper()
+	before := directoryListing(t, from)
+	o := &SalvageOptions{Options: new(Options)}
+	inject.Into(o.Options, &inject.Seams{FS: disk})
+	report, err := Salvage(t.Context(), from, to, o)
+	if after := directoryListing(t, from); after != before {
+		t.Errorf("Salvage has changed the directory:\n%s\nwas\n%s", after, before)
+	}
+	if err == nil {
+		return report, nil
+	}
+	entries, readErr := os.ReadDir(to)
+	if readErr != nil && !errors.Is(readErr, fs.ErrNotExist) {
+		t.Fatal(readErr)
+	}
+	for _, e := range entries {
+		if e.Name() != segment.LockName {
+			t.Errorf("a Salvage that failed leaves %s", e.Name())
+		}
+	}
+	return report, err
+}
+
+// wantBroughtOver salvages the directory without a fault, to where one failed.
+func wantBroughtOver(t *testing.T, from, to string, keys int) {
+	t.Helper()
+	report, err := salvageOn(t, vfs.OS(), from, to)
+	if err != nil || report.Keys != keys {
+		t.Fatalf("Salvage brings %d of %d keys over: %v", report.Keys, keys, err)
+	}
+	wantComplete(t, report)
+	wantFilled(t, open(t, to, nil), 0, keys, 100)
+}
+
+func TestSalvageWhereTheSizeOfTheLogIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
+	fill(t, s, 0, 100, 100)
+	from, to := killed(t, s, dir), filepath.Join(t.TempDir(), "to")
+	tail := ""
+	for _, info := range manifestOf(t, from).Segments {
+		if !info.Sealed {
+			tail = filepath.Join(from, segment.FileName(info.ID))
+		}
+	}
+	disk := errorfs.New(vfs.OS())
+	disk.Fail(errorfs.Rule{Err: syscall.EIO, Nth: 2, Match: func(op errorfs.Op) bool { // the first is for its header
+		return op.Kind == errorfs.Size && op.Name == tail
+	}})
+	if _, err := salvageOn(t, disk, from, to); !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), tail) {
+		t.Errorf("Salvage: %v", err)
+	}
+	if disk.Fired() != 1 {
+		t.Fatal("the size was asked for once")
+	}
+	wantBroughtOver(t, from, to, 100)
+}
+
+// A record that was whole when it was found, and that the disk does not give back when it
+// is copied, is lost, and counted, though nothing tells its key any more; the others are not.
+func TestSalvageOfARecordThatIsRefusedLater(t *testing.T) {
+	from, to := t.TempDir(), filepath.Join(t.TempDir(), "to")
+	s := open(t, from, byHand())
+	fill(t, s, 0, 100, 100)
+	closeStore(t, s)
+	info := manifestOf(t, from).Segments[0]
+	lost := entriesOf(t, from, info)[3]
+	name := filepath.Join(from, segment.FileName(info.ID))
+	copying := false
+	disk := errorfs.New(vfs.OS())
+	disk.Fail(errorfs.Rule{Err: syscall.EIO, Forever: true, Match: func(op errorfs.Op) bool {
+		if op.Kind != errorfs.Read || op.Name != name || op.Offset != lost.Offset {
+			return false
+		}
+		if !copying {
+			copying = op.Length == segment.RecordHeaderSize // to find how long it is
+			return false
+		}
+		return true
+	}})
+	report, err := salvageOn(t, disk, from, to)
+	if err != nil || disk.Fired() == 0 {
+		t.Fatalf("Salvage: %v, %d reads refused", err, disk.Fired())
+	}
+	if report.Records != 100 || report.Keys != 99 || report.KeysLost != 1 || report.Complete() {
+		t.Errorf("%+v", report)
+	}
+	if len(report.LostKeys) != 0 {
+		t.Errorf("lost is %+v", report.LostKeys)
+	}
+	s = open(t, to, nil)
+	wantFilled(t, s, 0, 3, 100)
+	wantFilled(t, s, 4, 100, 100)
+	wantAbsent(t, s, string(lost.Key))
+}
+
+func TestSalvageToWhatCannotBeListed(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	s := open(t, from, byHand())
+	fill(t, s, 0, 100, 100)
+	closeStore(t, s)
+	disk := errorfs.New(vfs.OS())
+	disk.Fail(errorfs.Rule{Err: syscall.EIO, Match: func(op errorfs.Op) bool {
+		return op.Kind == errorfs.Names && op.Name == to
+	}})
+	report, err := salvageOn(t, disk, from, to)
+	if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), to) || report.Files != 0 {
+		t.Errorf("Salvage: %v, %+v", err, report)
+	}
+	wantBroughtOver(t, from, to, 100)
+}
+
+// stuckLockFS gives shared locks that say, in one directory, that they cannot be given back.
+type stuckLockFS struct {
+	vfs.FS
+	path  string
+	stuck atomic.Int64 // how many said so
+}
+
+func (d *stuckLockFS) OpenDir(path string) (vfs.Dir, error) {
+	dir, err := d.FS.OpenDir(path)
+	if err != nil || path != d.path {
+		return dir, err
+	}
+	return stuckLockDir{dir, d}, nil
+}
+
+type stuckLockDir struct {
+	vfs.Dir
+	disk *stuckLockFS
+}
+
+func (d stuckLockDir) Lock(name string, mode vfs.LockMode) (vfs.Lock, error) {
+	lock, err := d.Dir.Lock(name, mode)
+	if err != nil || mode != vfs.Shared {
+		return lock, err
+	}
+	return stuckLock{lock, d.disk}, nil
+}
+
+type stuckLock struct {
+	vfs.Lock
+	disk *stuckLockFS
+}
+
+func (l stuckLock) Unlock() error {
+	l.disk.stuck.Add(1)
+	return errors.Join(l.Lock.Unlock(), syscall.ENOLCK)
+}
+
+// Salvage opens what it has written once more, for reading. Where that store cannot be
+// closed nobody is told that it is good.
+func TestSalvageWhoseCheckCannotBeClosed(t *testing.T) {
+	from, to := t.TempDir(), filepath.Join(t.TempDir(), "to")
+	s := open(t, from, byHand())
+	fill(t, s, 0, 100, 100)
+	closeStore(t, s)
+	disk := &stuckLockFS{FS: vfs.OS(), path: to}
+	if _, err := salvageOn(t, disk, from, to); !errors.Is(err, syscall.ENOLCK) || disk.stuck.Load() != 1 {
+		t.Errorf("Salvage: %v, %d locks were not given back", err, disk.stuck.Load())
+	}
+	wantBroughtOver(t, from, to, 100)
+}
+
+// In a working directory that has been removed, nobody can tell where a relative path leads,
+// so not whether it leads into the store either. Salvage says so, whichever of its paths is
+// one, and does nothing. Absolute ones are as good as ever.
+func TestSalvageInADirectoryThatIsGone(t *testing.T) {
+	parent := t.TempDir()
+	from, gone := filepath.Join(parent, "from"), filepath.Join(parent, "gone")
+	s := open(t, from, byHand())
+	fill(t, s, 0, 100, 100)
+	closeStore(t, s)
+	if err := os.Mkdir(gone, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(gone)
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Getwd(); err == nil {
+		t.Skip("the system does not tell that the working directory is gone")
+	}
+	to := filepath.Join(parent, "to")
+	for _, paths := range [][2]string{{"../from", to}, {from, "../to"}, {"../from", "../to"}, {"../from", "../from/to"}} {
+		_, err := Salvage(t.Context(), paths[0], paths[1], nil)
+		if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "getwd") {
+			t.Errorf("Salvage from %s to %s: %v", paths[0], paths[1], err)
+		}
+	}
+	entries, err := os.ReadDir(parent)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("there are %v, %v", entries, err)
+	}
+	wantBroughtOver(t, from, to, 100)
+}
