@@ -69,7 +69,7 @@ func (s *Store) finish() error {
 	if err := s.finishTail(); err != nil {
 		return err
 	}
-	err := s.catalog.edit(true, func(m *segment.Manifest) error {
+	err := s.catalog.Edit(true, func(m *segment.Manifest) error {
 		if prepared != nil {
 			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == prepared.ID })
 		}
@@ -80,7 +80,7 @@ func (s *Store) finish() error {
 		return nil
 	})
 	if err == nil && prepared != nil {
-		s.catalog.remove(segment.FileName(prepared.ID))
+		s.catalog.Remove(segment.FileName(prepared.ID))
 	}
 	return err
 }
@@ -92,7 +92,7 @@ func (s *Store) finishTail() error {
 	if f == nil {
 		return nil
 	}
-	if err := f.active.Trim(); err != nil {
+	if err := f.Active.Trim(); err != nil {
 		return s.latch.WriteError(err)
 	}
 	return s.writeHint(f, s.tail.end)
@@ -101,9 +101,9 @@ func (s *Store) finishTail() error {
 // release lets go of everything: when it returns, what no read uses is unmapped and
 // closed, and a closed Store in a variable holds neither files nor the index.
 func (s *Store) release() error {
-	s.walks.leave(s.catalog.set())
-	s.catalog.live.Store(nil)
-	files := s.catalog.files.drop()
+	s.walks.leave(s.catalog.Set())
+	s.catalog.Current.Store(nil)
+	files := s.catalog.Files.Drop()
 	s.tail.file = nil
 	s.maintenance.Lock() // a Compact that comes too late may be looking
 	if s.spare != nil {
@@ -118,10 +118,10 @@ func (s *Store) release() error {
 	if s.lock != nil {
 		err = s.lock.Unlock()
 	}
-	err = errors.Join(err, s.catalog.dir.Close())
+	err = errors.Join(err, s.catalog.Dir.Close())
 	for _, f := range files {
 		f.AwaitRelease()
 	}
-	s.catalog.retired.awaitReleases()
+	s.catalog.Retired.AwaitReleases()
 	return err
 }

@@ -198,7 +198,7 @@ func TestStrayNameDoesNotUseUpIDs(t *testing.T) {
 		}
 		s = open(t, dir, byHand())
 		wantFilled(t, s, 0, 200, 100)
-		if next := s.catalog.manifest.current.NextID; next > 1<<20 {
+		if next := s.catalog.Manifest.Current.NextID; next > 1<<20 {
 			t.Errorf("the next file is %d, because of a stray one named %d", next, stray)
 		}
 		if names := segmentFiles(t, dir); len(names) != len(s.Stats().Segments) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -38,14 +39,14 @@ type residency struct{ next int }
 
 // lookAtResidency asks of some files whether they are cold.
 func (s *Store) lookAtResidency(r *residency) {
-	l := s.catalog.set()
+	l := s.catalog.Set()
 	if l == nil {
 		return
 	}
-	if r.next >= len(l.order) {
+	if r.next >= len(l.Order) {
 		r.next = 0
 	}
-	some := l.order[r.next:min(r.next+residencyFiles, len(l.order))]
+	some := l.Order[r.next:min(r.next+residencyFiles, len(l.Order))]
 	for _, f := range markCold(some) {
 		s.cameIntoMemory(f)
 	}
@@ -53,14 +54,14 @@ func (s *Store) lookAtResidency(r *residency) {
 }
 
 // markCold asks which files are cold, and returns those that no longer are.
-func markCold(files []*file) (warm []*file) {
+func markCold(files []*catalog.File) (warm []*catalog.File) {
 	for _, f := range files {
 		if !f.Acquire() {
 			continue
 		}
-		cold := f.Memory() != nil && vfs.Resident(f.File(), f.Limit()) < 1
+		cold := f.Memory() != nil && vfs.Resident(f.Handle(), f.Limit()) < 1
 		f.Release()
-		if f.cold.Swap(cold) && !cold {
+		if f.Cold.Swap(cold) && !cold {
 			warm = append(warm, f)
 		}
 	}
@@ -89,17 +90,17 @@ func (f *found) fetch(offset, size int64) {
 // warmUp brings the files into memory as Options.Preload and Options.LockMemory
 // have it, and finds out which of them are not there.
 func (s *Store) warmUp() error {
-	for _, f := range s.catalog.files.order {
+	for _, f := range s.catalog.Files.Order {
 		if s.options.LockMemory {
 			if err := f.Lock(); err != nil {
 				return fmt.Errorf("mmapkv: Options.LockMemory: %s: %w", segment.FileName(f.ID), err)
 			}
 		}
 		if s.options.Preload {
-			f.populateWhole()
+			populateWhole(f)
 		}
 	}
-	markCold(s.catalog.files.order)
+	markCold(s.catalog.Files.Order)
 	s.populateAll.Store(true)
 	return nil
 }

@@ -11,10 +11,12 @@ import (
 	"strings"
 	"testing"
 	"unsafe"
+
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 )
 
 // mappedPages is how many bytes of a file's mapping this process has touched.
-func mappedPages(t *testing.T, f *file) (kilobytes int64) {
+func mappedPages(t *testing.T, f *catalog.File) (kilobytes int64) {
 	t.Helper()
 	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
@@ -36,18 +38,18 @@ func mappedPages(t *testing.T, f *file) (kilobytes int64) {
 func TestColdGetTouchesNoPage(t *testing.T) {
 	s := evicted(t, coldFixture(t), unwatched())
 	key, value := numbered(504, 700_000)
-	l := s.catalog.set()
-	long := l.file(l.keys.Get(s.hasher.Fingerprint(key)))
+	l := s.catalog.Set()
+	long := l.File(l.Keys.Get(s.hasher.Fingerprint(key)))
 	get := func() {
 		if got, err := s.Get(key); err != nil || !bytes.Equal(got, value) {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
 	}
-	long.cold.Store(true)
+	long.Cold.Store(true)
 	if get(); mappedPages(t, long) != 0 {
 		t.Errorf("a cold Get has touched %d kB", mappedPages(t, long))
 	}
-	long.cold.Store(false)
+	long.Cold.Store(false)
 	if get(); mappedPages(t, long) == 0 {
 		t.Error("a warm Get has touched nothing")
 	}
@@ -74,7 +76,7 @@ func TestLockMemory(t *testing.T) {
 	before := lockedBytes(t)
 	s := open(t, dir, o)
 	var limits int64
-	for _, f := range s.catalog.set().order {
+	for _, f := range s.catalog.Set().Order {
 		limits += f.Limit()
 	}
 	opened := lockedBytes(t) - before
@@ -95,7 +97,7 @@ func TestPagesArePopulatedAhead(t *testing.T) {
 	fill(t, s, 0, 8_000, 1000)
 	populated := func(s *Store) {
 		t.Helper()
-		f := s.catalog.set().order[0]
+		f := s.catalog.Set().Order[0]
 		if f.Memory() == nil {
 			return // a race build
 		}

@@ -117,8 +117,8 @@ func TestColdReads(t *testing.T) {
 	for name, read := range paths {
 		t.Run(name, func(t *testing.T) {
 			s := evicted(t, dir, byHand())
-			for _, f := range s.catalog.set().order {
-				f.cold.Store(true) // also where the system has not let go
+			for _, f := range s.catalog.Set().Order {
+				f.Cold.Store(true) // also where the system has not let go
 			}
 			read(t, s)
 		})
@@ -131,14 +131,14 @@ func TestColdIsWhatTheSystemSays(t *testing.T) {
 	dir := coldFixture(t)
 	s := evicted(t, dir, unwatched())
 	for i, one := range s.Stats().Segments {
-		f := s.catalog.set().order[i]
-		if resident := vfs.Resident(f.File(), f.Limit()); one.Cold != (f.Memory() != nil && resident < 1) {
+		f := s.catalog.Set().Order[i]
+		if resident := vfs.Resident(f.Handle(), f.Limit()); one.Cold != (f.Memory() != nil && resident < 1) {
 			t.Errorf("%s is cold: %v, and %v of it is in memory", one.File, one.Cold, resident)
 		}
 	}
 	wantFilled(t, s, 0, 500, 300)
 	wantFilled(t, s, 500, 505, 700_000)
-	markCold(s.catalog.set().order)
+	markCold(s.catalog.Set().Order)
 	for _, one := range s.Stats().Segments {
 		if one.Cold {
 			t.Errorf("%s is cold when all of it has been read", one.File)
@@ -186,11 +186,11 @@ func TestColdReadsOfADamagedValue(t *testing.T) {
 	}
 	s = open(t, dir, unwatched())
 	for _, cold := range []bool{false, true} {
-		for _, f := range s.catalog.set().order {
+		for _, f := range s.catalog.Set().Order {
 			if f.Memory() == nil {
 				return // a race build, which has whole records
 			}
-			f.cold.Store(cold)
+			f.Cold.Store(cold)
 		}
 		keys := 0
 		for range s.Keys() {

@@ -9,6 +9,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/nap"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -89,9 +90,9 @@ func (s *Store) endCompacting() {
 // and returns an error for those with garbage that are known to be damaged.
 func (s *Store) tryAgain() (err error) {
 	for _, c := range s.candidates() {
-		c.unreadable.Store(false)
-		if c.damaged.Load() && c.garbage > c.size/little {
-			err = errors.Join(err, c.corrupt(c.dataStart, "the segment is damaged somewhere, and is left as it is"))
+		c.Unreadable.Store(false)
+		if c.Damaged.Load() && c.garbage > c.size/little {
+			err = errors.Join(err, c.Corrupt(c.DataStart, "the segment is damaged somewhere, and is left as it is"))
 		}
 	}
 	return err
@@ -162,7 +163,7 @@ func (s *Store) unlessEnded(ctx context.Context, do func() error) error {
 // the leader.
 func (s *Store) tailHasGarbage() bool {
 	f := s.tail.file
-	return f != nil && s.tail.end.Offset > f.dataStart && f.recordBytes() > f.liveBytes.Load()
+	return f != nil && s.tail.end.Offset > f.DataStart && f.RecordBytes() > f.LiveBytes.Load()
 }
 
 // endGarbage ends the tail, and starts the next file if there is one. It is called
@@ -184,7 +185,7 @@ func (s *Store) endGarbage() error {
 // endUnused ends the tail if nothing was written to it, so that it goes. It is
 // called by the leader.
 func (s *Store) endUnused() {
-	if t := &s.tail; t.file != nil && t.end.Offset == t.file.dataStart {
+	if t := &s.tail; t.file != nil && t.end.Offset == t.file.DataStart {
 		s.endTail()
 	}
 }
@@ -258,7 +259,7 @@ func (s *Store) compactBest(ctx context.Context) (did bool, err error) {
 //     faster, the copy is dead.
 //  6. Publish the set without the old files.
 //  7. Unlink and retire them. What readers use of them goes with the last read.
-func (s *Store) compactRun(pacer *pace.Pacer, run []*file) (m *merge, err error) {
+func (s *Store) compactRun(pacer *pace.Pacer, run []*catalog.File) (m *merge, err error) {
 	defer region("compact").End()
 	began := time.Now()
 	m = &merge{store: s, pacer: pacer, run: run, older: s.olderThan(run[0])}
@@ -295,7 +296,7 @@ func (s *Store) compactRun(pacer *pace.Pacer, run []*file) (m *merge, err error)
 	}
 	if err != nil {
 		if f != nil {
-			s.discard([]*file{f})
+			s.discard([]*catalog.File{f})
 		}
 		return m, err
 	}
@@ -309,8 +310,8 @@ func (s *Store) compactRun(pacer *pace.Pacer, run []*file) (m *merge, err error)
 
 // commitRun makes the manifest say that f, or nothing, has the place of the run.
 // It takes nothing out of the manifest but the run.
-func (s *Store) commitRun(run []*file, f *file) error {
-	return s.catalog.edit(true, func(m *segment.Manifest) error {
+func (s *Store) commitRun(run []*catalog.File, f *catalog.File) error {
+	return s.catalog.Edit(true, func(m *segment.Manifest) error {
 		at := slices.IndexFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == run[0].ID })
 		if at < 0 || len(m.Segments)-at < len(run) {
 			return errNotListed
@@ -322,7 +323,7 @@ func (s *Store) commitRun(run []*file, f *file) error {
 		}
 		var with []segment.SegmentInfo
 		if f != nil {
-			with = []segment.SegmentInfo{{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end}}
+			with = []segment.SegmentInfo{{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End}}
 		}
 		m.Segments = slices.Concat(m.Segments[:at], with, m.Segments[at+len(run):])
 		return nil
@@ -332,19 +333,19 @@ func (s *Store) commitRun(run []*file, f *file) error {
 var errNotListed = errors.New("mmapkv: the manifest does not list the compacted segments as sealed, one behind the other")
 
 // switchTo moves the readers from the run to the new file.
-func (s *Store) switchTo(m *merge, f *file) {
+func (s *Store) switchTo(m *merge, f *catalog.File) {
 	for _, old := range m.run {
-		old.dropped.Store(true)
+		old.Dropped.Store(true)
 	}
 	if f != nil {
-		s.catalog.files.show(f)
+		s.catalog.Files.Show(f)
 	}
 	s.between("shown")
 	s.moveAll(m, f)
 	s.between("moved")
-	s.catalog.files.replace(m.run)
+	s.catalog.Files.Replace(m.run)
 	if f != nil {
-		if t := f.expiring.Load(); t != nil {
+		if t := f.Expiring.Load(); t != nil {
 			s.expiresAt(t.First.Load()) // a sweep has not seen the file before
 		}
 	}
@@ -352,11 +353,11 @@ func (s *Store) switchTo(m *merge, f *file) {
 }
 
 // moveAll makes the index point to the new file.
-func (s *Store) moveAll(m *merge, f *file) {
+func (s *Store) moveAll(m *merge, f *catalog.File) {
 	for _, together := range m.moves {
 		for moves := range slices.Chunk(together, manyAtOnce) {
 			for _, move := range moves {
-				s.catalog.files.keys.Prefetch(move.hash)
+				s.catalog.Files.Keys.Prefetch(move.hash)
 			}
 			for _, move := range moves {
 				s.move(move, f)
@@ -367,23 +368,23 @@ func (s *Store) moveAll(m *merge, f *file) {
 }
 
 // move changes one entry of the index, unless a writer has done so, or the sweep.
-func (s *Store) move(move move, f *file) {
+func (s *Store) move(move move, f *catalog.File) {
 	size := int64(move.size) * segment.Alignment
-	to := index.MakeLocation(f.slot, int64(move.offset)*segment.Alignment, size)
-	if !s.catalog.files.keys.CompareAndSwap(index.Fingerprint{Hash: move.hash, Check: move.check}, move.from, to) {
+	to := index.MakeLocation(f.Slot, int64(move.offset)*segment.Alignment, size)
+	if !s.catalog.Files.Keys.CompareAndSwap(index.Fingerprint{Hash: move.hash, Check: move.check}, move.from, to) {
 		return
 	}
 	// The old file is gone in a moment, and with it its account.
-	f.addLive(size, int(move.keySize), 1)
+	f.AddLive(size, int(move.keySize), 1)
 }
 
 // discard removes files that are no longer listed, with their hints. Their room
 // comes back when no reader uses them any more.
-func (s *Store) discard(run []*file) {
+func (s *Store) discard(run []*catalog.File) {
 	for _, f := range run {
-		s.catalog.remove(segment.FileName(f.ID))
-		s.catalog.removeHint(f.ID)
-		s.catalog.retired.retire(f)
+		s.catalog.Remove(segment.FileName(f.ID))
+		s.catalog.RemoveHint(f.ID)
+		s.catalog.Retired.Retire(f)
 	}
 }
 
@@ -392,7 +393,7 @@ func (s *Store) discard(run []*file) {
 func (s *Store) compactionEnded(m *merge, names []string, began time.Time, err error) {
 	var damaged *damagedRun
 	if errors.As(err, &damaged) {
-		damaged.file.unreadable.Store(true)
+		damaged.file.Unreadable.Store(true)
 		var corrupt *CorruptError
 		if errors.As(err, &corrupt) {
 			s.events.corruption(corrupt)
@@ -404,10 +405,10 @@ func (s *Store) compactionEnded(m *merge, names []string, began time.Time, err e
 }
 
 // olderThan lists the files in front of one.
-func (s *Store) olderThan(f *file) []*file {
-	s.catalog.files.mu.Lock()
-	defer s.catalog.files.mu.Unlock()
-	return slices.Clone(s.catalog.files.order[:slices.Index(s.catalog.files.order, f)])
+func (s *Store) olderThan(f *catalog.File) []*catalog.File {
+	s.catalog.Files.Mu.Lock()
+	defer s.catalog.Files.Mu.Unlock()
+	return slices.Clone(s.catalog.Files.Order[:slices.Index(s.catalog.Files.Order, f)])
 }
 
 // between lets a test in between two steps of a compaction.

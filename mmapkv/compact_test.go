@@ -150,8 +150,8 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	if err != nil || m.made == nil {
 		t.Fatalf("compacting all but the oldest: %v", err)
 	}
-	if len(m.made.pins) != 1 {
-		t.Errorf("the tombstone is pinned by %v", m.made.pins)
+	if len(m.made.Pins) != 1 {
+		t.Errorf("the tombstone is pinned by %v", m.made.Pins)
 	}
 	checkAccounts(t, s)
 	closeStore(t, s)
@@ -236,7 +236,7 @@ func TestCompactLeavesWritersAFile(t *testing.T) {
 		if err := s.sealGarbage(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		if files := len(s.catalog.files.order); came != comes || (s.tail.file != nil) != comes || files != 1+len(s.catalog.files.unsealed()) {
+		if files := len(s.catalog.Files.Order); came != comes || (s.tail.file != nil) != comes || files != 1+len(s.catalog.Files.Unsealed()) {
 			t.Errorf("came %v, and the log goes on in %v; there are %d files", came, s.tail.file, files)
 		}
 		disk.OnCall = nil

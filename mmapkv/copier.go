@@ -2,6 +2,7 @@ package mmapkv
 
 import (
 	"github.com/mmapkv/mmapkv/internal/bulk"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
@@ -10,7 +11,7 @@ import (
 // copier writes records, with their sequence numbers, to new files.
 type copier struct {
 	store    *Store
-	files    []*file
+	files    []*catalog.File
 	end      segment.End // in the last file
 	previous segment.End // where the file before the last one ends
 	draft    segment.Draft
@@ -28,7 +29,7 @@ func (c *copier) copyRecords(u *unsealedFile) error {
 	for i := u.counts.Synced; i < u.counts.Records; i++ {
 		r := u.found.at(i)
 		if i == u.counts.Synced || c.walker.Offset() != r.Offset {
-			c.walker = segment.NewWalker(u.File(), u.Salt, r.Offset, u.counts.End.Offset)
+			c.walker = segment.NewWalker(u.Handle(), u.Salt, r.Offset, u.counts.End.Offset)
 		}
 		if err := c.take(u, r); err != nil {
 			return err
@@ -52,10 +53,10 @@ func (c *copier) take(u *unsealedFile, r replay.Record) error {
 		err = c.walker.Load(&record)
 	}
 	if err != nil {
-		return u.corrupt(r.Offset, err.Error())
+		return u.Corrupt(r.Offset, err.Error())
 	}
 	if !record.ValueOK() {
-		return u.corrupt(r.Offset, failure.BadValue)
+		return u.Corrupt(r.Offset, failure.BadValue)
 	}
 	if c.draft.Len() == 0 {
 		c.first = r.Seq
@@ -74,30 +75,30 @@ func (c *copier) take(u *unsealedFile, r replay.Record) error {
 func (c *copier) flush() error {
 	s := c.store
 	size := c.draft.EncodedSize(true, true)
-	if n := len(c.files); n == 0 || size > c.files[n-1].capacity-c.end.Offset || c.first != c.end.Seq+1 {
+	if n := len(c.files); n == 0 || size > c.files[n-1].Capacity-c.end.Offset || c.first != c.end.Seq+1 {
 		if err := c.write(); err != nil {
 			return err
 		}
 		if n > 0 {
 			c.previous = c.end
 		}
-		f, err := s.catalog.createFile(max(s.options.SegmentSize, segment.HeaderSize+size))
+		f, err := s.catalog.CreateFile(max(s.options.SegmentSize, segment.HeaderSize+size))
 		if err != nil {
 			return s.latch.WriteError(err)
 		}
 		c.files = append(c.files, f)
-		c.end = segment.End{Offset: f.dataStart}
+		c.end = segment.End{Offset: f.DataStart}
 	}
 	f := c.files[len(c.files)-1]
 	p := segment.Placement{Salt: f.Salt, Offset: c.end.Offset, Seq: c.first, Watermark: s.syncer.Durable()}
-	p.HasWatermark = c.end.Offset == f.dataStart // the manifest tells the rest
+	p.HasWatermark = c.end.Offset == f.DataStart // the manifest tells the rest
 	if p.HasWatermark && c.previous != (segment.End{}) {
 		p.Previous = &c.previous
 	}
 	data := c.draft.Finish(p)
 	c.pending = bulk.Append(c.pending, data)
 	c.end = segment.End{Offset: c.end.Offset + int64(len(data)), Seq: c.first + uint64(c.draft.Len()) - 1}
-	f.end = c.end
+	f.End = c.end
 	c.draft.Reset()
 	if len(c.pending) < copyBytes {
 		return nil
@@ -111,10 +112,10 @@ func (c *copier) write() error {
 		return nil
 	}
 	f := c.files[len(c.files)-1]
-	if err := f.active.Reserve(c.end.Offset, growthStep, f.capacity); err != nil {
+	if err := f.Active.Reserve(c.end.Offset, growthStep, f.Capacity); err != nil {
 		return c.store.latch.WriteError(err)
 	}
-	if _, err := f.active.Append(c.pending); err != nil {
+	if _, err := f.Active.Append(c.pending); err != nil {
 		return c.store.latch.WriteError(err)
 	}
 	c.pending = c.pending[:0]
@@ -123,17 +124,17 @@ func (c *copier) write() error {
 }
 
 // finish makes the new files durable.
-func (c *copier) finish() ([]*file, error) {
+func (c *copier) finish() ([]*catalog.File, error) {
 	if err := c.write(); err != nil {
 		return nil, err
 	}
 	for _, f := range c.files {
-		if err := f.active.Sync(); err != nil {
+		if err := f.Active.Sync(); err != nil {
 			return nil, c.store.latch.SyncError(err)
 		}
 	}
 	if len(c.files) > 0 {
-		if err := c.store.catalog.dir.Sync(); err != nil {
+		if err := c.store.catalog.Dir.Sync(); err != nil {
 			return nil, c.store.latch.SyncError(err)
 		}
 	}

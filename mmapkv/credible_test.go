@@ -31,7 +31,7 @@ func TestRecoveryBelievesNoRecordThatNoStoreWrites(t *testing.T) {
 	f := s.tail.file
 	left := killed(t, s, dir)
 
-	honest := segment.Placement{Salt: f.Salt, Offset: f.dataStart, Seq: 2, Watermark: 1, HasWatermark: true,
+	honest := segment.Placement{Salt: f.Salt, Offset: f.DataStart, Seq: 2, Watermark: 1, HasWatermark: true,
 		Previous: &segment.End{Offset: segment.HeaderSize, Seq: 1}}
 	for name, forge := range map[string]func(p *segment.Placement){
 		"the last number":         func(p *segment.Placement) { p.Seq = math.MaxUint64 },
@@ -61,7 +61,7 @@ func TestRecoveryBelievesNoRecordThatNoStoreWrites(t *testing.T) {
 				s := open(t, dir, o)
 				wantValue(t, s, "first", "value")
 				put(t, s, "new", "value")
-				if durable, given := s.syncer.Durable(), s.catalog.lastGiven.Load(); durable >= given {
+				if durable, given := s.syncer.Durable(), s.catalog.LastGiven.Load(); durable >= given {
 					t.Errorf("all up to %d is said to be on disk, right after %d was written", durable, given)
 				}
 				closeStore(t, s)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 )
 
@@ -54,8 +55,8 @@ type sweeper struct {
 
 // expires notes that a record of a file, at an offset below size, expires, once the
 // index points to it.
-func (s *Store) expires(f *file, offset, size, at int64) {
-	if f.expiriesOf(size).Add(offset, at) {
+func (s *Store) expires(f *catalog.File, offset, size, at int64) {
+	if f.ExpiriesOf(size).Add(offset, at) {
 		s.expiresAt(at)
 	}
 }
@@ -135,13 +136,13 @@ func (s *Store) sweepExpired(ctx context.Context) (did bool, err error) {
 	defer done()
 	sweep := sweep{store: s, pacer: pacer, now: now}
 	s.sweeper.due.Store(expiry.Never) // whatever is added from here on lowers it anew
-	l := s.catalog.set()              // and what was added before is in this set
+	l := s.catalog.Set()              // and what was added before is in this set
 	if l == nil {
 		return false, ErrClosed
 	}
 	next := int64(expiry.Never)
-	for _, f := range l.order {
-		t := f.expiring.Load()
+	for _, f := range l.Order {
+		t := f.Expiring.Load()
 		if t == nil {
 			continue
 		}
@@ -175,7 +176,7 @@ func (s *Store) tailHasExpired() bool {
 	if f == nil {
 		return false
 	}
-	records := f.recordBytes()
-	expired := min(f.expired.Load(), records-f.liveBytes.Load())
+	records := f.RecordBytes()
+	expired := min(f.Expired.Load(), records-f.LiveBytes.Load())
 	return expired >= records-expired && expired > s.options.SegmentSize/little
 }

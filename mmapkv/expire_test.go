@@ -21,6 +21,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -101,18 +102,18 @@ func (e *expiring) wantKeys(want int) {
 		e.t.Errorf("%d keys; want %d", n, want)
 	}
 	checkAccounts(e.t, e.Store)
-	for _, f := range e.catalog.live.Load().order {
+	for _, f := range e.catalog.Current.Load().Order {
 		checkExpiries(e.t, e.Store, f)
 	}
 }
 
 // checkExpiries compares the blocks of a file with its records.
-func checkExpiries(t testing.TB, s *Store, f *file) {
+func checkExpiries(t testing.TB, s *Store, f *catalog.File) {
 	t.Helper()
-	table := f.expiring.Load()
+	table := f.Expiring.Load()
 	record := func(e segment.Entry) {
-		loc := s.catalog.files.keys.Get(s.hasher.Fingerprint(e.Key))
-		if e.Flags&segment.Expires == 0 || s.catalog.set().file(loc) != f || loc.Offset() != e.Offset {
+		loc := s.catalog.Files.Keys.Get(s.hasher.Fingerprint(e.Key))
+		if e.Flags&segment.Expires == 0 || s.catalog.Set().File(loc) != f || loc.Offset() != e.Offset {
 			return
 		}
 		if table == nil {
@@ -126,7 +127,7 @@ func checkExpiries(t testing.TB, s *Store, f *file) {
 				e.Offset, f.ID, e.Expiry, entry.Place(), entry.Due(), firsts, first, s.sweeper.due.Load())
 		}
 	}
-	err := segment.Scan(f.File(), f.Salt, f.dataStart, f.Limit(), record, func(segment.Damage) {})
+	err := segment.Scan(f.Handle(), f.Salt, f.DataStart, f.Limit(), record, func(segment.Damage) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -446,8 +447,8 @@ func TestSweepGoesOnBehindDamage(t *testing.T) {
 		e.putFor(time.Second, fmt.Sprintf("session%03d", i), "value")
 	}
 	e.endForTest(t)
-	f := e.catalog.live.Load().order[0]
-	loc := e.catalog.files.keys.Get(e.hasher.Fingerprint([]byte("session200")))
+	f := e.catalog.Current.Load().Order[0]
+	loc := e.catalog.Files.Keys.Get(e.hasher.Fingerprint([]byte("session200")))
 	e.now.Add(1000)
 	damage := func() {
 		flipOnDisk(t, filepath.Join(e.dir, segment.FileName(f.ID)), loc.Offset()+segment.RecordHeaderSize)
@@ -495,8 +496,8 @@ func TestNothingExpiresForNothing(t *testing.T) {
 	s := open(t, t.TempDir(), tiny())
 	fill(t, s, 0, 300, 100)
 	compact(t, s)
-	for _, f := range s.catalog.set().order {
-		if f.expiring.Load() != nil {
+	for _, f := range s.catalog.Set().Order {
+		if f.Expiring.Load() != nil {
 			t.Errorf("segment %d has a table", f.ID)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -48,12 +49,12 @@ func (s *Store) dropDead(wait bool) bool {
 // deadRun is the oldest run of sealed files that hold nothing that is needed, so
 // that no room is needed to compact it: no live record, and no tombstone that an
 // older file could need.
-func (s *Store) deadRun() []*file {
+func (s *Store) deadRun() []*catalog.File {
 	list := s.candidates()
 	var run []candidate
 	oldest := true
 	for i, c := range list {
-		if c.eligible && c.dead && (oldest || !c.mayShadow.Load()) && len(run) < maxRun {
+		if c.eligible && c.dead && (oldest || !c.MayShadow.Load()) && len(run) < maxRun {
 			run = list[i-len(run) : i+1]
 			continue
 		}
@@ -68,10 +69,10 @@ func (s *Store) deadRun() []*file {
 // dropHint removes the hint of the oldest sealed file that has one.
 func (s *Store) dropHint() bool {
 	for _, c := range s.candidates() {
-		if !c.eligible || c.hintBytes.Swap(0) == 0 {
+		if !c.eligible || c.HintBytes.Swap(0) == 0 {
 			continue
 		}
-		if err := s.catalog.unlink(segment.HintName(c.ID)); err == nil {
+		if err := s.catalog.Unlink(segment.HintName(c.ID)); err == nil {
 			return true
 		}
 	}

@@ -23,7 +23,7 @@ func TestFaultThatHealsAtOnceIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := found{store: s, file: s.catalog.set().order[0]}
+	f := found{store: s, file: s.catalog.Set().Order[0]}
 	defer f.release()
 	if err := os.Truncate(name, 0); err != nil {
 		t.Fatal(err)
@@ -34,7 +34,7 @@ func TestFaultThatHealsAtOnceIsAnError(t *testing.T) {
 			guard.Leave(old)
 			recovered = recover()
 		}()
-		return f.load(s.catalog.set(), 0)
+		return f.load(s.catalog.Set(), 0)
 	}()
 	if err := os.WriteFile(name, content, 0o600); err != nil {
 		t.Fatal(err)

@@ -139,16 +139,16 @@ func segmentFiles(t testing.TB, dir string) []string {
 func checkAccounts(t testing.TB, s *Store) {
 	t.Helper()
 	type account struct{ records, hints int64 }
-	live := s.catalog.set()
+	live := s.catalog.Set()
 	want := map[segment.ID]account{}
 	for key := range s.Keys() {
-		loc := live.keys.Get(s.hasher.Fingerprint(key))
-		f := live.file(loc)
+		loc := live.Keys.Get(s.hasher.Fingerprint(key))
+		f := live.File(loc)
 		a := want[f.ID]
-		want[f.ID] = account{a.records + f.recordSize(loc), a.hints + segment.HintEntrySize(len(key))}
+		want[f.ID] = account{a.records + f.RecordSize(loc), a.hints + segment.HintEntrySize(len(key))}
 	}
-	for _, f := range live.order {
-		if got := (account{f.liveBytes.Load(), f.liveHints.Load()}); got != want[f.ID] {
+	for _, f := range live.Order {
+		if got := (account{f.LiveBytes.Load(), f.LiveHints.Load()}); got != want[f.ID] {
 			t.Errorf("segment %d has %d live bytes by its account, %d by counting", f.ID, got, want[f.ID])
 		}
 	}
@@ -158,8 +158,8 @@ func checkAccounts(t testing.TB, s *Store) {
 // its manifest, however busy the background is.
 func killed(t testing.TB, s *Store, dir string) string {
 	t.Helper()
-	s.catalog.manifest.mu.Lock()
-	defer s.catalog.manifest.mu.Unlock()
+	s.catalog.Manifest.Mu.Lock()
+	defer s.catalog.Manifest.Mu.Unlock()
 	return copyDir(t, dir)
 }
 

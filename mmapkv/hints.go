@@ -9,6 +9,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -30,39 +31,39 @@ func (h *fileHint) Close() {
 
 // openHint opens the hint of a file, if it is whole and covers just what counts.
 // pause is as segment.OpenHint has it.
-func (s *Store) openHint(f *file, pause func()) (*fileHint, error) {
-	from, size, err := patient.OpenBounded(s.catalog.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
+func (s *Store) openHint(f *catalog.File, pause func()) (*fileHint, error) {
+	from, size, err := patient.OpenBounded(s.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(f.End.Offset))
 	if err != nil {
 		return nil, err
 	}
 	hint, err := segment.OpenHint(from, size, f.ID, f.Salt, pause)
-	if err == nil && hint.Covers != f.end {
-		err = fmt.Errorf("mmapkv: the hint covers %d bytes of %d", hint.Covers.Offset, f.end.Offset)
+	if err == nil && hint.Covers != f.End {
+		err = fmt.Errorf("mmapkv: the hint covers %d bytes of %d", hint.Covers.Offset, f.End.Offset)
 	}
 	if err != nil {
 		return nil, errors.Join(err, from.Close())
 	}
-	f.hintBytes.Store(hint.Size())
+	f.HintBytes.Store(hint.Size())
 	return &fileHint{hint, from}, nil
 }
 
 // rebuildHint makes the hint from the records themselves, checking each of them,
 // and writes it down for the next time. pause is as segment.BuildHint has it.
-func (s *Store) rebuildHint(f *file, pause func()) (*fileHint, error) {
-	builder := f.built
-	if f.built = nil; builder == nil {
+func (s *Store) rebuildHint(f *catalog.File, pause func()) (*fileHint, error) {
+	builder := f.Built
+	if f.Built = nil; builder == nil {
 		var err error
-		if builder, err = s.buildHint(f, f.end, pause); err != nil {
+		if builder, err = s.buildHint(f, f.End, pause); err != nil {
 			return nil, err
 		}
 	}
-	content := builder.Encode(f.ID, f.Salt, f.end, f.end.Seq)
-	if !s.options.ReadOnly && f.active == nil {
+	content := builder.Encode(f.ID, f.Salt, f.End, f.End.Seq)
+	if !s.options.ReadOnly && f.Active == nil {
 		size, err := s.publishHint(f.ID, content, pause)
 		if err != nil {
 			return nil, err
 		}
-		f.hintBytes.Store(size)
+		f.HintBytes.Store(size)
 	}
 	hint, err := segment.OpenHint(bytes.NewReader(content), int64(len(content)), f.ID, f.Salt, pause)
 	return &fileHint{HintReader: hint}, err
@@ -71,12 +72,12 @@ func (s *Store) rebuildHint(f *file, pause func()) (*fileHint, error) {
 // buildHint makes the hint of a file that ends at end from its records. What cannot
 // be read any more may stand in the hint that the file has, from a Close for
 // instance: otherwise an older value would come back.
-func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.HintBuilder, error) {
-	hint, err := segment.BuildHint(f.File(), f.Salt, f.dataStart, end.Offset, pause)
+func (s *Store) buildHint(f *catalog.File, end segment.End, pause func()) (*segment.HintBuilder, error) {
+	hint, err := segment.BuildHint(f.Handle(), f.Salt, f.DataStart, end.Offset, pause)
 	if err != nil || !hint.Damaged() {
 		return hint, err
 	}
-	file, size, err := patient.OpenBounded(s.catalog.dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
+	file, size, err := patient.OpenBounded(s.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
 	if errno.Scarce(err) {
 		return nil, err // what it knows would be gone for good
 	}
@@ -92,7 +93,7 @@ func (s *Store) buildHint(f *file, end segment.End, pause func()) (*segment.Hint
 
 // writeHint publishes the hint of a file that ends at end. A hint that does not
 // fit on the disk is left out: it costs time at the next Open, nothing else.
-func (s *Store) writeHint(f *file, end segment.End) error {
+func (s *Store) writeHint(f *catalog.File, end segment.End) error {
 	hint, err := s.buildHint(f, end, s.sealing.Pause)
 	if err != nil {
 		s.events.message(slog.LevelWarn, "mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
@@ -102,16 +103,16 @@ func (s *Store) writeHint(f *file, end segment.End) error {
 }
 
 // publishBuilt gives a file that ends at end the hint that was built of its records.
-func (s *Store) publishBuilt(f *file, hint *segment.HintBuilder, end segment.End) error {
+func (s *Store) publishBuilt(f *catalog.File, hint *segment.HintBuilder, end segment.End) error {
 	size, err := s.publishHint(f.ID, hint.Encode(f.ID, f.Salt, end, s.syncer.Durable()), s.sealing.Pause)
-	f.hintBytes.Store(size)
+	f.HintBytes.Store(size)
 	return err
 }
 
 // publishHint gives a file its hint and returns what the entries take, 0 when the
 // hint was left out.
 func (s *Store) publishHint(id segment.ID, content []byte, pause func()) (size int64, err error) {
-	if err = fsync.Publish(s.catalog.dir, segment.HintName(id), content, pause); err == nil {
+	if err = fsync.Publish(s.catalog.Dir, segment.HintName(id), content, pause); err == nil {
 		return segment.HintSize(content), nil
 	}
 	if err := s.latch.WriteError(err); errors.Is(err, ErrFailed) {
@@ -123,7 +124,7 @@ func (s *Store) publishHint(id segment.ID, content []byte, pause func()) (size i
 
 // withHint calls use with a sealed file's hint. If that cannot be read, or not to its
 // end, use is called again, with a hint that was made anew of the records.
-func (s *Store) withHint(f *file, pause func(), use func(*fileHint) error) error {
+func (s *Store) withHint(f *catalog.File, pause func(), use func(*fileHint) error) error {
 	hint, err := s.openHint(f, pause)
 	if err == nil {
 		err = use(hint)
@@ -140,12 +141,12 @@ func (s *Store) withHint(f *file, pause func(), use func(*fileHint) error) error
 
 // hintCount is how many keys a file's hint says that it has; 0 where that is not to
 // be had.
-func (s *Store) hintCount(f *file) int {
-	hint, size, err := patient.OpenBounded(s.catalog.dir, segment.HintName(f.ID), segment.MaxHintSize(f.end.Offset))
+func (s *Store) hintCount(f *catalog.File) int {
+	hint, size, err := patient.OpenBounded(s.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(f.End.Offset))
 	if err != nil {
 		return 0
 	}
 	defer hint.Close()
 	count, _ := segment.ReadHintCount(hint, size) // 0 with an error
-	return int(min(int64(count), f.end.Offset/segment.RecordHeaderSize))
+	return int(min(int64(count), f.End.Offset/segment.RecordHeaderSize))
 }

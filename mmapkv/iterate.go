@@ -9,6 +9,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/guard"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -46,7 +47,7 @@ func (s *Store) Keys() iter.Seq[[]byte] {
 			return true
 		}
 		more := true
-		l.keys.Range(func(print index.Fingerprint, loc index.Location) bool {
+		l.Keys.Range(func(print index.Fingerprint, loc index.Location) bool {
 			prints[n], locations[n] = print, loc
 			if n++; n == manyAtOnce {
 				more = yieldAll()
@@ -71,7 +72,7 @@ func (w *walk) keyAt(print index.Fingerprint, loc index.Location) (key []byte, o
 		if err == nil && !expired && w.store.hasher.Hash(key) == print.Hash {
 			return key, true
 		}
-		now := l.keys.Get(print)
+		now := l.Keys.Get(print)
 		if now == index.NoLocation || now == loc {
 			return nil, false
 		}
@@ -79,7 +80,7 @@ func (w *walk) keyAt(print index.Fingerprint, loc index.Location) (key []byte, o
 	}
 }
 
-func (w *walk) copyKey(l *live, loc index.Location) (key []byte, expired bool, err error) {
+func (w *walk) copyKey(l *catalog.FileSet, loc index.Location) (key []byte, expired bool, err error) {
 	f := found{store: w.store, walk: w}
 	old := guard.Enter()
 	defer func() { f.leave(old, recover(), &err) }()
@@ -104,7 +105,7 @@ func (s *Store) Range(fn func(key, value []byte) error) error {
 	}
 	defer w.end()
 	r := ranging{walk: w, upTo: s.published.Load(), fn: fn}
-	r.sparse = w.set().findSparse()
+	r.sparse = findSparse(w.set())
 	for more := true; more && err == nil; {
 		more, err = r.nextFile()
 	}
@@ -120,7 +121,7 @@ type ranging struct {
 	*walk
 	fn          func(key, value []byte) error
 	after, upTo uint64
-	sparse      map[*file][]int64 // where the live records lie of files that are mostly garbage
+	sparse      map[*catalog.File][]int64 // where the live records lie of files that are mostly garbage
 }
 
 // nextFile shows the live records of one file, and says whether there may be more.
@@ -131,7 +132,7 @@ func (r *ranging) nextFile() (more bool, err error) {
 	}
 	defer done()
 	// Behind a file that gets more records nothing is as old as upTo.
-	end, ended := r.store.catalog.files.isEnded(f)
+	end, ended := r.store.catalog.Files.IsEnded(f)
 	if offsets, ok := r.sparse[f]; ok {
 		err = r.showSome(f, offsets)
 	} else {
@@ -142,7 +143,7 @@ func (r *ranging) nextFile() (more bool, err error) {
 }
 
 // showSome shows the live ones of the records at the offsets.
-func (r *ranging) showSome(f *file, offsets []int64) error {
+func (r *ranging) showSome(f *catalog.File, offsets []int64) error {
 	for _, offset := range offsets {
 		if _, err := r.showRecord(f, offset, 0); err != nil {
 			return err
@@ -152,13 +153,13 @@ func (r *ranging) showSome(f *file, offsets []int64) error {
 }
 
 // showAll shows the live records of a file.
-func (r *ranging) showAll(f *file) error {
+func (r *ranging) showAll(f *catalog.File) error {
 	var prefetched, ahead int64
-	for offset := f.dataStart; offset < f.Limit(); {
+	for offset := f.DataStart; offset < f.Limit(); {
 		if offset >= prefetched {
 			prefetched = r.prefetchIndex(f, offset)
 		}
-		if limit := f.Limit(); f.cold.Load() && ahead < min(offset+headBytes, limit) {
+		if limit := f.Limit(); f.Cold.Load() && ahead < min(offset+headBytes, limit) {
 			ahead = min(offset+walkBytes, limit)
 			f.Populate(offset, ahead)
 		}
@@ -174,8 +175,8 @@ func (r *ranging) showAll(f *file) error {
 // prefetchIndex asks for the memory of what the index has for the records from an
 // offset on, for many of them together, and returns where they end. Damage is left
 // to those who come after it.
-func (r *ranging) prefetchIndex(f *file, offset int64) (end int64) {
-	if f.Memory() == nil || f.cold.Load() {
+func (r *ranging) prefetchIndex(f *catalog.File, offset int64) (end int64) {
+	if f.Memory() == nil || f.Cold.Load() {
 		return f.Limit()
 	}
 	l := r.set()
@@ -187,7 +188,7 @@ func (r *ranging) prefetchIndex(f *file, offset int64) (end int64) {
 	var lines [manyAtOnce]unsafe.Pointer
 	n := 0
 	for ; n < manyAtOnce && end < f.Limit() && in.loadAt(end, -1) == nil; n++ {
-		candidates := l.keys.Find(r.store.hasher.Hash(in.record.Key))
+		candidates := l.Keys.Find(r.store.hasher.Hash(in.record.Key))
 		lines[n] = candidates.Memory()
 		end += in.record.Size
 	}
@@ -199,11 +200,11 @@ func (r *ranging) prefetchIndex(f *file, offset int64) (end int64) {
 // offset of its file, or to what compaction has made of it.
 func (r *ranging) isLive(in *found, offset int64) (bool, error) {
 	hash := r.store.hasher.Hash(in.record.Key)
-	if !in.file.dropped.Load() {
-		if pointsTo(r.set(), hash, index.MakeLocation(in.file.slot, offset, in.record.Size)) {
+	if !in.file.Dropped.Load() {
+		if pointsTo(r.set(), hash, index.MakeLocation(in.file.Slot, offset, in.record.Size)) {
 			return true, nil
 		}
-		if !in.file.dropped.Load() {
+		if !in.file.Dropped.Load() {
 			return false, nil
 		}
 	}
@@ -228,7 +229,7 @@ func (w *walk) newest(key []byte) (seq uint64, err error) {
 // showRecord shows the record at an offset, if it is live and in the interval, and
 // returns where the next one is, -1 if that lies behind the interval. The file was
 // populated up to ahead.
-func (r *ranging) showRecord(f *file, offset, ahead int64) (next int64, err error) {
+func (r *ranging) showRecord(f *catalog.File, offset, ahead int64) (next int64, err error) {
 	s := r.store
 	in := found{store: s, walk: r.walk, file: f, whole: true, ahead: ahead}
 	old := guard.Enter()
@@ -248,7 +249,7 @@ func (r *ranging) showRecord(f *file, offset, ahead int64) (next int64, err erro
 		return next, err
 	}
 	if !s.options.SkipReadChecksum && !record.ValueOK() {
-		return 0, f.corrupt(offset, failure.BadValue)
+		return 0, f.Corrupt(offset, failure.BadValue)
 	}
 	in.shown = true
 	rank.AssertNone("a callback of Range")

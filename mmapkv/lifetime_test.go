@@ -207,8 +207,8 @@ func wantNothingHeld(t testing.TB, s *Store) {
 
 // fileOf is where the index has a key.
 func fileOf(s *Store, key []byte) segment.ID {
-	l := s.catalog.set()
-	return l.file(l.keys.Get(s.hasher.Fingerprint(key))).ID
+	l := s.catalog.Set()
+	return l.File(l.Keys.Get(s.hasher.Fingerprint(key))).ID
 }
 
 func TestReadersSitThroughTenCompactionsOfTheirSegment(t *testing.T) {

@@ -33,7 +33,7 @@ func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
 				if limit.Forever { // of this file alone
 					name := "/store/" + segment.FileName(first.ID)
 					limit.Match = func(op errorfs.Op) bool { return op.Kind == errorfs.Allocate && op.Name == name }
-					if err := first.active.Trim(); err != nil { // so that it has to take room
+					if err := first.Active.Trim(); err != nil { // so that it has to take room
 						t.Fatal(err)
 					}
 				}

@@ -12,6 +12,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -46,7 +47,7 @@ type loading struct {
 
 // hintSource is a file whose records go into the index.
 type hintSource struct {
-	file    *file
+	file    *catalog.File
 	hint    *fileHint // nil: it is not open
 	rebuilt bool      // the hint was made anew
 	next    int       // piece that nobody has taken
@@ -84,8 +85,8 @@ const (
 func (s *Store) startLoading(beside bool) *loading {
 	s.sizeIndex()
 	l := s.newLoading()
-	for _, f := range s.catalog.files.order {
-		if f.active == nil {
+	for _, f := range s.catalog.Files.Order {
+		if f.Active == nil {
 			l.add(f)
 		}
 	}
@@ -99,7 +100,7 @@ func (s *Store) startLoading(beside bool) *loading {
 func (l *loading) finish() error {
 	s := l.store
 	l.mu.Lock()
-	for _, f := range s.catalog.files.order[len(l.sources):] { // the sealed ones are in front
+	for _, f := range s.catalog.Files.Order[len(l.sources):] { // the sealed ones are in front
 		l.add(f)
 	}
 	l.waiting = append(l.waiting, l.unusable...)
@@ -110,15 +111,15 @@ func (l *loading) finish() error {
 	l.working.Wait()
 	for _, from := range l.sources {
 		from.close()
-		from.file.hintDue.Add(from.due)
+		from.file.HintDue.Add(from.due)
 		s.recovery.Damages = append(s.recovery.Damages, from.damages...)
 		if from.rebuilt {
 			s.recovery.HintsRebuilt++
 		}
 	}
-	s.catalog.files.keys.Sweep(index.Location.Tombstone)
-	s.catalog.files.keys.Trim(s.options.ExpectedKeys)
-	if s.catalog.hides.Load() {
+	s.catalog.Files.Keys.Sweep(index.Location.Tombstone)
+	s.catalog.Files.Keys.Trim(s.options.ExpectedKeys)
+	if s.catalog.Hides.Load() {
 		s.expiresAt(0) // the tail may have expired, or most of it
 	}
 	return l.err
@@ -150,7 +151,7 @@ func (s *Store) newLoading() *loading {
 		l.workers = 1
 	}
 	l.changed.L = &l.mu
-	bytes := s.catalog.files.keys.Bytes()
+	bytes := s.catalog.Files.Keys.Bytes()
 	for l.parts < mostParts && int64(l.parts)*partBytes < bytes {
 		l.parts *= 2
 	}
@@ -161,7 +162,7 @@ func (s *Store) newLoading() *loading {
 }
 
 // add adds a file whose hint there is to read.
-func (l *loading) add(f *file) {
+func (l *loading) add(f *catalog.File) {
 	from := &hintSource{file: f}
 	l.sources = append(l.sources, from)
 	l.waiting = append(l.waiting, from)
@@ -175,19 +176,19 @@ const sizeIndexFrom = 1 << 20
 // of a key one goes; what there is too much then is given back in the end.
 func (s *Store) sizeIndex() {
 	var bytes int64
-	for _, f := range s.catalog.files.order {
+	for _, f := range s.catalog.Files.Order {
 		bytes += f.Limit()
 	}
 	if bytes < sizeIndexFrom {
 		return
 	}
 	entries := 0
-	for _, f := range s.catalog.files.order {
+	for _, f := range s.catalog.Files.Order {
 		entries += s.hintCount(f)
 	}
 	if entries > s.options.ExpectedKeys {
-		s.catalog.files.keys = s.options.newIndex(entries)
-		s.catalog.files.publish()
+		s.catalog.Files.Keys = s.options.newIndex(entries)
+		s.catalog.Files.Publish()
 	}
 }
 
@@ -305,10 +306,10 @@ func (from *hintSource) close() {
 const mostRanges = 1000
 
 // unreadable marks a file that has ranges which cannot be read, and lists them.
-func (s *Store) unreadable(f *file, ranges []segment.Damage) (list []CorruptError) {
+func (s *Store) unreadable(f *catalog.File, ranges []segment.Damage) (list []CorruptError) {
 	if len(ranges) > 0 {
-		f.damaged.Store(true)
-		s.catalog.hides.Store(true)
+		f.Damaged.Store(true)
+		s.catalog.Hides.Store(true)
 	}
 	for i, d := range ranges {
 		one := CorruptError{File: segment.FileName(f.ID), Offset: d.Offset, Reason: fmt.Sprintf("%d bytes cannot be read", d.Length)}
@@ -327,7 +328,7 @@ func (from *hintSource) openHint(s *Store, mayWrite bool) (hint *fileHint, rebui
 	f := from.file
 	if !from.failed {
 		if hint, err = s.openHint(f, nil); err == nil {
-			f.built = nil
+			f.Built = nil
 			return hint, false, nil
 		}
 		if errno.Scarce(err) {
@@ -352,7 +353,7 @@ type collector struct {
 	records []loaded
 	counts  []int  // of records of each part, which has so many times capacity places
 	piece   []byte // memory of the last one
-	tallies map[*file]*tally
+	tallies map[*catalog.File]*tally
 }
 
 // tally is what the records of a file come to.
@@ -363,18 +364,18 @@ type tally struct {
 func (l *loading) newCollector() *collector {
 	c := &collector{
 		loading: l,
-		keys:    l.store.catalog.files.keys.Loader(),
+		keys:    l.store.catalog.Files.Keys.Loader(),
 		now:     l.store.now().UnixMilli(),
 		records: make([]loaded, l.parts*l.capacity),
 		counts:  make([]int, l.parts),
-		tallies: map[*file]*tally{},
+		tallies: map[*catalog.File]*tally{},
 	}
 	prefetch.Pages(c.records)
 	return c
 }
 
 // collect collects the records of a piece of a hint.
-func (c *collector) collect(f *file, hint *fileHint, piece int) error {
+func (c *collector) collect(f *catalog.File, hint *fileHint, piece int) error {
 	entries, err := hint.Piece(piece, c.piece)
 	if err != nil {
 		return err
@@ -397,8 +398,8 @@ func (c *collector) collect(f *file, hint *fileHint, piece int) error {
 func (c *collector) put(part int) {
 	records := c.records[part*c.capacity:][:c.counts[part]]
 	c.counts[part] = 0
-	keys := c.store.catalog.files.keys
-	var f *file
+	keys := c.store.catalog.Files.Keys
+	var f *catalog.File
 	var of *tally
 	for i := range records {
 		if ahead := i + prefetchAhead; ahead < len(records) {
@@ -408,19 +409,19 @@ func (c *collector) put(part int) {
 		if !c.store.load(&c.keys, r) {
 			continue
 		}
-		if f == nil || f.slot != r.location.Slot() {
-			f = c.store.catalog.set().file(r.location)
+		if f == nil || f.Slot != r.location.Slot() {
+			f = c.store.catalog.Set().File(r.location)
 			of = c.tally(f)
 		}
 		of.live += r.size
 		of.liveHints += segment.HintEntrySize(int(r.keySize))
 		if r.expiry != 0 {
-			c.store.expires(f, r.location.Offset(), max(f.capacity, f.end.Offset), r.expiry)
+			c.store.expires(f, r.location.Offset(), max(f.Capacity, f.End.Offset), r.expiry)
 		}
 	}
 }
 
-func (c *collector) tally(f *file) *tally {
+func (c *collector) tally(f *catalog.File) *tally {
 	of := c.tallies[f]
 	if of == nil {
 		of = new(tally)
@@ -438,27 +439,27 @@ func (c *collector) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for f, of := range c.tallies {
-		f.liveBytes.Add(of.live)
-		f.liveHints.Add(of.liveHints)
+		f.LiveBytes.Add(of.live)
+		f.LiveHints.Add(of.liveHints)
 	}
 }
 
 // locate is the location of a record of a hint, and for one that reads do not find
 // that which holds its key's place.
-func (s *Store) locate(f *file, e *segment.HintEntry, now int64) index.Location {
+func (s *Store) locate(f *catalog.File, e *segment.HintEntry, now int64) index.Location {
 	size := e.Size
 	if e.Flags != 0 {
-		f.mayShadow.Store(true)
+		f.MayShadow.Store(true)
 		switch {
 		case e.Flags&segment.Tombstone != 0:
 			size = 0
 		case e.Flags&segment.Expires != 0 && e.Expiry <= now:
-			f.expired.Add(e.Size)
+			f.Expired.Add(e.Size)
 			size = 0
-			s.catalog.hides.Store(true)
+			s.catalog.Hides.Store(true)
 		}
 	}
-	return index.MakeLocation(f.slot, e.Offset, size)
+	return index.MakeLocation(f.Slot, e.Offset, size)
 }
 
 // load puts one record into the index, and says whether it is one that reads can
@@ -469,8 +470,8 @@ func (s *Store) load(keys *index.Loader, r *loaded) bool {
 		return false
 	}
 	if loser != index.NoLocation && !loser.Tombstone() {
-		older := s.catalog.set().file(loser)
-		older.addLive(older.recordSize(loser), int(r.keySize), -1)
+		older := s.catalog.Set().File(loser)
+		older.AddLive(older.RecordSize(loser), int(r.keySize), -1)
 	}
 	return !r.location.Tombstone()
 }

@@ -93,7 +93,7 @@ func TestLoadingInPieces(t *testing.T) {
 		if perKey := s.Stats().IndexBytes / int64(len(want)); perKey > 50 {
 			t.Errorf("the index takes %d bytes a key", perKey)
 		}
-		for _, f := range s.catalog.set().order {
+		for _, f := range s.catalog.Set().Order {
 			checkExpiries(t, s, f)
 		}
 		closeStore(t, s)
@@ -157,8 +157,8 @@ func TestLoadingClosesHints(t *testing.T) {
 	s := open(t, t.TempDir(), o)
 	fill(t, s, 0, 1000, 100)
 	l := s.newLoading()
-	for _, f := range s.catalog.files.order {
-		if f.active == nil {
+	for _, f := range s.catalog.Files.Order {
+		if f.Active == nil {
 			l.add(f)
 		}
 	}

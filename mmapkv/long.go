@@ -3,6 +3,7 @@ package mmapkv
 import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -21,7 +22,7 @@ func (s *Store) longSize() int64 { return s.options.SegmentSize / 4 }
 // its writer joins the group. There only its header is written, last, which
 // makes the value exist.
 type longWrite struct {
-	file     *file
+	file     *catalog.File
 	key      []byte
 	size     int64 // of the value
 	sum      uint32
@@ -39,28 +40,28 @@ func (s *Store) putLong(key, value []byte, expiry int64) error {
 	defer w.discard()
 	s.expect(w, size)
 	defer s.arrived(w)
-	if err := s.catalog.reserve.Hold(); err != nil {
+	if err := s.catalog.Reserve.Hold(); err != nil {
 		return s.latch.WriteError(err)
 	}
-	f, err := s.catalog.createFile(segment.HeaderSize + size)
+	f, err := s.catalog.CreateFile(segment.HeaderSize + size)
 	if err != nil {
 		return s.latch.WriteError(err)
 	}
 	done := false // not so when the value faults, either
 	defer func() {
 		if !done {
-			s.catalog.dropUnlisted(f)
+			s.catalog.DropUnlisted(f)
 		}
 	}()
-	if err := f.active.Reserve(f.capacity, f.capacity, f.capacity); err != nil {
+	if err := f.Active.Reserve(f.Capacity, f.Capacity, f.Capacity); err != nil {
 		return s.latch.WriteError(err)
 	}
 	body := segment.HeaderSize + segment.LongLayout(len(key), flags)
-	sum, err := segment.WriteLongValue(f.File(), body, value, make([]byte, min(longChunk, len(value))))
+	sum, err := segment.WriteLongValue(f.Handle(), body, value, make([]byte, min(longChunk, len(value))))
 	if err != nil {
 		return s.latch.WriteError(err)
 	}
-	if err := s.catalog.syncNewFile(f); err != nil {
+	if err := s.catalog.SyncNewFile(f); err != nil {
 		return err
 	}
 	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recorded: size}
@@ -80,15 +81,15 @@ func (s *Store) commitLong(w *write) error {
 	s.arrived(w)
 	s.startFile(long.file)
 	t.seq++
-	s.catalog.lastGiven.Store(t.seq)
+	s.catalog.LastGiven.Store(t.seq)
 	header := segment.LongHeader(long.key, long.size, long.sum, long.expiry, segment.Placement{
 		Salt: long.file.Salt, Offset: t.end.Offset, Seq: t.seq,
 		Watermark: s.syncer.Durable(), HasWatermark: true, Previous: &t.previous})
 	start := t.end
-	if _, err := vfs.WriteFull(long.file.File(), header, start.Offset); err != nil {
+	if _, err := vfs.WriteFull(long.file.Handle(), header, start.Offset); err != nil {
 		return s.latch.WriteError(s.cutTail(err))
 	}
-	long.file.active.Advance(long.recorded)
+	long.file.Active.Advance(long.recorded)
 	t.end = segment.End{Offset: start.Offset + long.recorded, Seq: t.seq}
 	t.empty = false
 	if err := s.syncTail(); err != nil {
@@ -97,16 +98,16 @@ func (s *Store) commitLong(w *write) error {
 	s.acknowledge()
 	s.checkRoom()
 	long.file.SetLimit(t.end.Offset)
-	long.file.addLive(long.recorded, len(long.key), 1)
-	long.file.hintDue.Store(segment.HintEntrySize(len(long.key)))
+	long.file.AddLive(long.recorded, len(long.key), 1)
+	long.file.HintDue.Store(segment.HintEntrySize(len(long.key)))
 	if long.expiry != 0 {
-		long.file.mayShadow.Store(true)
+		long.file.MayShadow.Store(true)
 	}
-	old := s.catalog.set().keys.Put(w.prints[0], index.MakeLocation(long.file.slot, start.Offset, long.recorded))
+	old := s.catalog.Set().Keys.Put(w.prints[0], index.MakeLocation(long.file.Slot, start.Offset, long.recorded))
 	s.published.Store(t.end.Seq)
 	s.markDead(old, len(long.key))
 	if long.expiry != 0 {
-		s.expires(long.file, start.Offset, long.file.capacity, long.expiry)
+		s.expires(long.file, start.Offset, long.file.Capacity, long.expiry)
 		s.startExpire()
 	}
 	// Not before the index has the record: a file that has ended may be sealed, and

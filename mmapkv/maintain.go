@@ -52,12 +52,12 @@ func (s *Store) stepSeal() (did bool, err error) {
 
 // stepPrepare creates the next file once the tail is half full.
 func (s *Store) stepPrepare() (did bool, err error) {
-	unsealed := s.catalog.files.unsealed()
+	unsealed := s.catalog.Files.Unsealed()
 	if len(unsealed) != 1 {
 		return false, nil
 	}
 	tail := unsealed[0]
-	if _, ended := s.catalog.files.isEnded(tail); !ended && tail.Limit() < tail.capacity/2 {
+	if _, ended := s.catalog.Files.IsEnded(tail); !ended && tail.Limit() < tail.Capacity/2 {
 		return false, nil
 	}
 	return s.prepare()
@@ -68,10 +68,10 @@ func (s *Store) stepPrepare() (did bool, err error) {
 func (s *Store) prepare() (did bool, err error) {
 	s.lockInHurry()
 	defer s.unlockInHurry()
-	if s.syncer.Err() != nil || s.prepared != nil || len(s.catalog.files.unsealed()) != 1 {
+	if s.syncer.Err() != nil || s.prepared != nil || len(s.catalog.Files.Unsealed()) != 1 {
 		return false, nil
 	}
-	if err := s.catalog.reserve.Hold(); err != nil {
+	if err := s.catalog.Reserve.Hold(); err != nil {
 		return false, err
 	}
 	return true, s.prepareLocked(s.options.SegmentSize, false)

@@ -103,7 +103,7 @@ func TestPutsWriteLittleToTheManifest(t *testing.T) {
 		}
 		if copies == 0 {
 			// Until there is one, the edits bear their share of it.
-			places, half := s.catalog.manifest.edits.Places(), int64(len(inner.Bytes("/store/"+segment.ManifestName))/2)
+			places, half := s.catalog.Manifest.Edits.Places(), int64(len(inner.Bytes("/store/"+segment.ManifestName))/2)
 			room := half - places[0] + manifest/2
 			manifest += manifest * half / room
 		}

@@ -81,8 +81,8 @@ func TestEveryEditIsOnDiskTwice(t *testing.T) {
 		put(t, s, "in this file", "")
 		content := inner.PowerCut(crashfs.KeepNothing).Bytes("/store/" + segment.ManifestName)
 		m, state, err := segment.InspectManifest(content)
-		if err != nil || m.Edit != s.catalog.manifest.current.Edit || state.Once || state.Damages != nil {
-			t.Fatalf("%+v, %v: edit %d of %d", state, err, m.Edit, s.catalog.manifest.current.Edit)
+		if err != nil || m.Edit != s.catalog.Manifest.Current.Edit || state.Once || state.Damages != nil {
+			t.Fatalf("%+v, %v: edit %d of %d", state, err, m.Edit, s.catalog.Manifest.Current.Edit)
 		}
 	}
 	closeStore(t, s)

@@ -7,6 +7,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 )
 
 // manyAtOnce is how many keys or records are asked for together. A few cache lines
@@ -26,7 +27,7 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	if s.events.watchesSlow() {
 		defer s.timed("GetMany", time.Now())
 	}
-	if s.catalog.set() == nil {
+	if s.catalog.Set() == nil {
 		return ErrClosed
 	}
 	var i int
@@ -60,7 +61,7 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 // will read. Each step is taken for all keys, so that none waits for another's. What
 // it finds does not count: by the time of its lookup a key may be another one.
 func (s *Store) prefetch(keys [][]byte) {
-	l := s.catalog.set()
+	l := s.catalog.Set()
 	if l == nil {
 		return
 	}
@@ -68,7 +69,7 @@ func (s *Store) prefetch(keys [][]byte) {
 	var locations [manyAtOnce]index.Location
 	var lines [manyAtOnce]unsafe.Pointer
 	for i, key := range keys {
-		candidates[i] = l.keys.Find(s.hasher.Hash(key))
+		candidates[i] = l.Keys.Find(s.hasher.Hash(key))
 		lines[i] = candidates[i].Memory()
 	}
 	prefetch.Lines(lines[:len(keys)])
@@ -81,11 +82,11 @@ func (s *Store) prefetch(keys [][]byte) {
 // prefetchRecords asks for the memory of the records at the locations, manyAtOnce at
 // most: first for one line of each, as those wait for page tables. It touches none of
 // it, so that it need not use the files: asking for memory that is gone does no harm.
-func prefetchRecords(l *live, locations []index.Location) {
+func prefetchRecords(l *catalog.FileSet, locations []index.Location) {
 	var lines [manyAtOnce]unsafe.Pointer
 	var bytes [manyAtOnce]int64
 	for i, loc := range locations {
-		f := l.file(loc)
+		f := l.File(loc)
 		if f == nil || loc == index.NoLocation {
 			continue
 		}

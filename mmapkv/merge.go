@@ -14,6 +14,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
@@ -29,11 +30,11 @@ import (
 type merge struct {
 	store *Store
 	pacer *pace.Pacer
-	run   []*file
-	older []*file // all that are older than the run
+	run   []*catalog.File
+	older []*catalog.File // all that are older than the run
 
-	made    *file    // what comes of it; nil while that is nothing
-	out     vfs.File // nil until there is something to write
+	made    *catalog.File // what comes of it; nil while that is nothing
+	out     vfs.File      // nil until there is something to write
 	id      segment.ID
 	header  segment.Header
 	end     segment.End
@@ -90,7 +91,7 @@ const mergeBuffer = 256 << 10
 // damagedRun means that a file of the run cannot be compacted as it is, and says
 // which.
 type damagedRun struct {
-	file *file
+	file *catalog.File
 	err  error
 }
 
@@ -128,11 +129,11 @@ func (m *merge) leavePins(n int) {
 		}
 		pins[at.file][one.by] += segment.RecordSize(len(one.key), 0, segment.Tombstone)
 	}
-	files := &m.store.catalog.files
-	files.mu.Lock()
-	defer files.mu.Unlock()
+	files := &m.store.catalog.Files
+	files.Mu.Lock()
+	defer files.Mu.Unlock()
 	for i, f := range m.run[n:] {
-		f.pins = pins[n+i]
+		f.Pins = pins[n+i]
 	}
 }
 
@@ -140,7 +141,7 @@ func (m *merge) leavePins(n int) {
 func (m *merge) fitting() int {
 	needed := make([]int64, len(m.run)) // bytes, of each file
 	for i, f := range m.run {
-		needed[i] = f.liveBytes.Load() + f.swept.Load().tombstones()
+		needed[i] = f.LiveBytes.Load() + f.Swept.Load().Tombstones()
 	}
 	for at, one := range m.shadows {
 		if one.by != 0 {
@@ -158,19 +159,19 @@ func (m *merge) fitting() int {
 
 // copy reads the run and writes what is needed of it, to a file that is synced
 // and has a hint when copy returns. On an error nothing is left of it.
-func (m *merge) copy() (f *file, err error) {
+func (m *merge) copy() (f *catalog.File, err error) {
 	defer func() {
 		if err != nil && m.made != nil {
 			if m.out != nil {
 				err = errors.Join(err, m.out.Close())
 			}
-			m.store.catalog.remove(segment.FileName(m.id))
-			m.store.catalog.removeHint(m.id)
+			m.store.catalog.Remove(segment.FileName(m.id))
+			m.store.catalog.RemoveHint(m.id)
 		}
 	}()
 	var resident float64
 	for i, f := range m.run {
-		resident += vfs.Resident(f.File(), f.Limit()) / float64(len(m.run))
+		resident += vfs.Resident(f.Handle(), f.Limit()) / float64(len(m.run))
 		if err := m.copyFile(i, f); err != nil {
 			return nil, err
 		}
@@ -183,9 +184,9 @@ func (m *merge) copy() (f *file, err error) {
 }
 
 // copyFile copies what is needed of one file.
-func (m *merge) copyFile(i int, f *file) error {
-	walker := segment.NewWalker(f.File(), f.Salt, f.dataStart, f.end.Offset)
-	keys, swept := m.store.catalog.files.keys, f.swept.Load()
+func (m *merge) copyFile(i int, f *catalog.File) error {
+	walker := segment.NewWalker(f.Handle(), f.Salt, f.DataStart, f.End.Offset)
+	keys, swept := m.store.catalog.Files.Keys, f.Swept.Load()
 	var r segment.Record
 	for asked := 0; ; asked-- {
 		if asked <= 0 {
@@ -200,7 +201,7 @@ func (m *merge) copyFile(i int, f *file) error {
 			return unreadable(f, offset, err)
 		}
 		m.in += r.Size
-		here := index.MakeLocation(f.slot, offset, r.Size)
+		here := index.MakeLocation(f.Slot, offset, r.Size)
 		shadow := m.shadows[place{i, offset}]
 		live := shadow == nil && holds(keys, m.store.hasher.Hash(r.Key), here)
 		wrote := int64(0)
@@ -212,9 +213,9 @@ func (m *merge) copyFile(i int, f *file) error {
 		case shadow != nil && shadow.by != 0:
 			wrote, err = m.write(&r, true)
 			if err == nil {
-				m.made.pins[shadow.by] += wrote
+				m.made.Pins[shadow.by] += wrote
 			}
-		case shadow == nil && r.Flags&segment.Expires != 0 && len(m.older) > 0 && swept.has(offset):
+		case shadow == nil && r.Flags&segment.Expires != 0 && len(m.older) > 0 && swept.Has(offset):
 			wrote, err = m.write(&r, true) // the next compaction asks what needs it
 		}
 		if err != nil {
@@ -236,7 +237,7 @@ func (m *merge) copyFile(i int, f *file) error {
 func (m *merge) prefetch(walker *segment.Walker) (n int) {
 	var lines [manyAtOnce]unsafe.Pointer
 	walker.Peek(manyAtOnce, func(key []byte) {
-		candidates := m.store.catalog.files.keys.Find(m.store.hasher.Hash(key))
+		candidates := m.store.catalog.Files.Keys.Find(m.store.hasher.Hash(key))
 		lines[n] = candidates.Memory()
 		n++
 	})
@@ -247,12 +248,12 @@ func (m *merge) prefetch(walker *segment.Walker) (n int) {
 // unreadable is the error of what could not be copied: a damagedRun, if that is
 // why, or if the disk refuses to read it. Where it refused to write, the file that
 // was read is none the worse.
-func unreadable(f *file, offset int64, err error) error {
+func unreadable(f *catalog.File, offset int64, err error) error {
 	if errors.Is(err, ErrFailed) {
 		return err
 	}
 	if errors.Is(err, segment.ErrBounds) || errors.Is(err, segment.ErrChecksum) || errors.Is(err, errDamagedValue) {
-		return &damagedRun{f, f.corrupt(offset, err.Error())}
+		return &damagedRun{f, f.Corrupt(offset, err.Error())}
 	}
 	if errors.Is(err, syscall.EIO) {
 		return &damagedRun{f, err}
@@ -286,10 +287,10 @@ func (m *merge) write(r *segment.Record, tombstone bool) (size int64, err error)
 		entry.Flags = segment.Tombstone
 	} else if r.Flags&segment.Expires != 0 {
 		entry.Flags, entry.Expiry = segment.Expires, r.Expiry
-		m.made.expiriesOf(m.most()).Add(at, r.Expiry)
+		m.made.ExpiriesOf(m.most()).Add(at, r.Expiry)
 	}
 	if entry.Flags != 0 {
-		m.made.mayShadow.Store(true)
+		m.made.MayShadow.Store(true)
 	}
 	m.hint.Add(entry)
 	if len(m.buffer) >= mergeBuffer {
@@ -310,18 +311,18 @@ func (m *merge) most() int64 {
 // create makes the output.
 func (m *merge) create() error {
 	s := m.store
-	m.id = s.catalog.nextID()
+	m.id = s.catalog.NextID()
 	m.header = segment.Header{ID: m.id, Salt: s.random(), Kind: segment.Merged}
 	for _, f := range m.run {
 		m.header.Replaces = append(m.header.Replaces, f.ID)
 	}
 	var err error
-	if m.out, err = s.catalog.dir.Create(segment.FileName(m.id)); err != nil {
+	if m.out, err = s.catalog.Dir.Create(segment.FileName(m.id)); err != nil {
 		return s.latch.WriteError(err)
 	}
 	m.buffer = m.header.Append(m.buffer)
 	m.end.Offset = m.header.Size()
-	m.made = &file{pins: map[segment.ID]int64{}}
+	m.made = &catalog.File{Pins: map[segment.ID]int64{}}
 	m.hint = segment.NewHintBuilder()
 	m.hint.Pause = m.pacer.Pause
 	return nil
@@ -354,7 +355,7 @@ func (m *merge) flush() error {
 }
 
 // finish makes the output a sealed file, durable, with a hint, and mapped.
-func (m *merge) finish() (*file, error) {
+func (m *merge) finish() (*catalog.File, error) {
 	s := m.store
 	if err := m.flush(); err != nil {
 		return nil, err
@@ -366,13 +367,13 @@ func (m *merge) finish() (*file, error) {
 		return nil, s.latch.SyncError(err)
 	}
 	// The log was here at the end of the run, whatever of it is left.
-	m.end.Seq = m.run[len(m.run)-1].end.Seq
+	m.end.Seq = m.run[len(m.run)-1].End.Seq
 	f := m.made
-	f.dataStart, f.capacity, f.end, f.ended = m.header.Size(), s.options.SegmentSize, m.end, true
+	f.DataStart, f.Capacity, f.End, f.Ended = m.header.Size(), s.options.SegmentSize, m.end, true
 	hint := m.hint.Encode(m.id, m.header.Salt, m.end, s.syncer.Durable())
-	f.hintBytes.Store(segment.HintSize(hint))
+	f.HintBytes.Store(segment.HintSize(hint))
 	// It syncs the directory, and so the name of the new file too.
-	if err := fsync.Publish(s.catalog.dir, segment.HintName(m.id), hint, m.pacer.Pause); err != nil {
+	if err := fsync.Publish(s.catalog.Dir, segment.HintName(m.id), hint, m.pacer.Pause); err != nil {
 		return nil, s.latch.WriteError(err)
 	}
 	if m.cold {
@@ -386,10 +387,10 @@ func (m *merge) finish() (*file, error) {
 	}
 	f.SetLimit(m.end.Offset)
 	if !m.cold {
-		f.populateWhole()
+		populateWhole(f)
 	}
-	f.cold.Store(m.cold)
-	s.catalog.lockNew(f)
+	f.Cold.Store(m.cold)
+	s.catalog.LockNew(f)
 	return f, nil
 }
 
@@ -399,15 +400,15 @@ func (m *merge) findShadows() error {
 	now := m.store.now().UnixMilli()
 	var all []*shadow
 	for i, f := range m.run {
-		if !f.mayShadow.Load() {
+		if !f.MayShadow.Load() {
 			continue
 		}
 		found, err := m.shadowsOf(i, f, now)
 		if err != nil {
-			return unreadable(f, f.dataStart, err)
+			return unreadable(f, f.DataStart, err)
 		}
 		all = append(all, found...)
-		if err := m.pacer.Work(f.hintBytes.Load()); err != nil {
+		if err := m.pacer.Work(f.HintBytes.Load()); err != nil {
 			return err
 		}
 	}
@@ -430,7 +431,7 @@ func (m *merge) findShadows() error {
 }
 
 // shadowsOf finds those of the i-th file of the run.
-func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error) {
+func (m *merge) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow, err error) {
 	s := m.store
 	err = m.store.withHint(f, m.pacer.Pause, func(hint *fileHint) error {
 		found = nil
@@ -441,11 +442,11 @@ func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error
 			if e.Flags&(segment.Tombstone|segment.Expires) == 0 {
 				continue
 			}
-			print, here := s.hasher.Fingerprint(e.Key), index.MakeLocation(f.slot, e.Offset, e.Size)
+			print, here := s.hasher.Fingerprint(e.Key), index.MakeLocation(f.Slot, e.Offset, e.Size)
 			if e.Flags&segment.Expires != 0 && e.Expiry <= now {
 				s.expireRecord(f, &expiredRecord{print, here, e.Size, len(e.Key)})
 			}
-			if s.catalog.files.keys.Get(print) != index.NoLocation {
+			if s.catalog.Files.Keys.Get(print) != index.NoLocation {
 				continue
 			}
 			// Deleted; or swept out, or expired when the store was opened, whatever the clock
@@ -459,7 +460,7 @@ func (m *merge) shadowsOf(i int, f *file, now int64) (found []*shadow, err error
 
 // pin marks the shadows, sorted by key, that the older file needs, and returns the
 // others. A file with ranges that cannot be read may hold any key.
-func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
+func (m *merge) pin(shadows []*shadow, f *catalog.File) (rest []*shadow, err error) {
 	damaged := false
 	err = m.store.withHint(f, m.pacer.Pause, func(hint *fileHint) error {
 		rest, damaged = nil, len(hint.Damages()) > 0
@@ -491,5 +492,5 @@ func (m *merge) pin(shadows []*shadow, f *file) (rest []*shadow, err error) {
 		}
 		return nil, nil
 	}
-	return rest, m.pacer.Work(f.hintBytes.Load())
+	return rest, m.pacer.Work(f.HintBytes.Load())
 }

@@ -15,34 +15,34 @@ import (
 // fill the index. A ReadOnly store changes nothing on disk.
 func (s *Store) recover() error {
 	began := s.now()
-	names, err := s.catalog.dir.Names()
+	names, err := s.catalog.Dir.Names()
 	if err != nil {
 		return err
 	}
-	m, err := s.catalog.readManifest(names)
+	m, err := s.catalog.ReadManifest(names)
 	if err != nil {
 		return err
 	}
-	if err := listing.RefuseNewer(s.catalog.dir.OpenReadOnly, names, m); err != nil {
+	if err := listing.RefuseNewer(s.catalog.Dir.OpenReadOnly, names, m); err != nil {
 		return err
 	}
-	s.catalog.goBy(m, names)
+	s.catalog.GoBy(m, names)
 	s.syncer.MarkDurable(m.Watermark)
 	s.recovery.Clean = m.Clean
 
 	if slices.Contains(names, segment.ReserveName) {
-		s.catalog.reserve.Found()
+		s.catalog.Reserve.Found()
 	}
-	if err := s.catalog.openFiles(m); err != nil {
+	if err := s.catalog.OpenFiles(m); err != nil {
 		return err
 	}
-	s.catalog.files.publish()
+	s.catalog.Files.Publish()
 	loading := s.startLoading(!m.Clean)
 	if !m.Clean {
 		if err := s.recoverLog(); err != nil {
 			return loading.abandon(err)
 		}
-		s.catalog.files.publish()
+		s.catalog.Files.Publish()
 	}
 	if err := loading.finish(); err != nil {
 		return err
@@ -52,10 +52,10 @@ func (s *Store) recover() error {
 		return err
 	}
 	if !s.options.ReadOnly {
-		if err := s.catalog.removeOrphans(); err != nil {
+		if err := s.catalog.RemoveOrphans(); err != nil {
 			return err
 		}
-		if err := s.catalog.reserve.Hold(); err != nil && !errno.OutOfSpace(err) {
+		if err := s.catalog.Reserve.Hold(); err != nil && !errno.OutOfSpace(err) {
 			return err
 		}
 	}
@@ -67,22 +67,22 @@ func (s *Store) recover() error {
 // continueLog makes the tail go on where the files end.
 func (s *Store) continueLog() {
 	t := &s.tail
-	t.seq = s.catalog.lastGiven.Load()
-	t.clean = s.catalog.manifest.current.Clean
-	order := s.catalog.files.order
+	t.seq = s.catalog.LastGiven.Load()
+	t.clean = s.catalog.Manifest.Current.Clean
+	order := s.catalog.Files.Order
 	if n := len(order); n > 0 {
 		last := order[n-1]
-		t.end = last.end
-		if last.active != nil && !last.ended && !s.options.ReadOnly {
+		t.end = last.End
+		if last.Active != nil && !last.Ended && !s.options.ReadOnly {
 			t.file = last
-			t.empty = t.end.Offset == last.dataStart
+			t.empty = t.end.Offset == last.DataStart
 			if n > 1 {
-				t.previous = order[n-2].end
+				t.previous = order[n-2].End
 			}
 		}
 	}
 	// The file where the log ended may be gone, since nothing of it was needed.
-	t.end.Seq = max(t.end.Seq, s.catalog.manifest.current.SealedSeq)
+	t.end.Seq = max(t.end.Seq, s.catalog.Manifest.Current.SealedSeq)
 	s.acknowledged.Store(t.end.Seq)
 	s.published.Store(t.end.Seq)
 	s.syncer.MarkDurable(t.end.Seq)
@@ -94,7 +94,7 @@ func (s *Store) noteDamage(d failure.Damage) {
 
 func (s *Store) reportRecovery() {
 	r := s.recovery
-	s.events.message(slog.LevelInfo, "mmapkv: opened", "keys", s.catalog.files.keys.Len(), "segments", len(s.catalog.files.order), "clean", r.Clean,
+	s.events.message(slog.LevelInfo, "mmapkv: opened", "keys", s.catalog.Files.Keys.Len(), "segments", len(s.catalog.Files.Order), "clean", r.Clean,
 		"recovered", r.RecordsRecovered, "hintsRebuilt", r.HintsRebuilt, "took", r.Duration)
 	s.events.recovered(r)
 	for i := range r.Damages {

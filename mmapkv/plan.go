@@ -2,6 +2,7 @@ package mmapkv
 
 import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -21,7 +22,7 @@ const (
 
 // candidate is a file as the choice sees it.
 type candidate struct {
-	*file
+	*catalog.File
 	size, live, garbage int64 // bytes, of which garbage can be had back, by an estimate
 	most                int64 // bytes that the index points to, or that are pinned
 	dead                bool  // nothing of it is needed, for certain
@@ -30,17 +31,17 @@ type candidate struct {
 
 // candidates lists all files, oldest first.
 func (s *Store) candidates() []candidate {
-	s.catalog.files.mu.Lock()
-	defer s.catalog.files.mu.Unlock()
-	listed := make(map[segment.ID]bool, len(s.catalog.files.order))
-	list := make([]candidate, 0, len(s.catalog.files.order))
-	for _, f := range s.catalog.files.order {
+	s.catalog.Files.Mu.Lock()
+	defer s.catalog.Files.Mu.Unlock()
+	listed := make(map[segment.ID]bool, len(s.catalog.Files.Order))
+	list := make([]candidate, 0, len(s.catalog.Files.Order))
+	for _, f := range s.catalog.Files.Order {
 		// What older files pin is listed by now, if it is still there.
-		c := candidate{file: f, size: f.recordBytes(), sealed: f.active == nil}
-		c.eligible = c.sealed && !f.damaged.Load() && !f.unreadable.Load()
-		c.most = f.liveBytes.Load()
+		c := candidate{File: f, size: f.RecordBytes(), sealed: f.Active == nil}
+		c.eligible = c.sealed && !f.Damaged.Load() && !f.Unreadable.Load()
+		c.most = f.LiveBytes.Load()
 		c.live, c.dead = c.most, c.most == 0
-		for by, bytes := range f.pins {
+		for by, bytes := range f.Pins {
 			if listed[by] {
 				c.live = min(c.live+bytes, c.size)
 				c.most += bytes
@@ -56,7 +57,7 @@ func (s *Store) candidates() []candidate {
 
 // bestRun is the run that gives back the most for what has to be copied, nil when
 // none is worth it.
-func (s *Store) bestRun() []*file {
+func (s *Store) bestRun() []*catalog.File {
 	list := s.candidates()
 	pressed := s.pressed()
 	var best []candidate
@@ -97,7 +98,7 @@ func (s *Store) worthwhile(run []candidate, size, garbage int64, pressed bool) b
 
 // nextRun is the oldest run behind a file that Compact rewrites, up to the last
 // file; nil when there is none.
-func (s *Store) nextRun(after, last segment.ID) []*file {
+func (s *Store) nextRun(after, last segment.ID) []*catalog.File {
 	list := s.candidates()
 	from := 0
 	for i := range list {
@@ -162,10 +163,10 @@ func sum(run []candidate) (size, live, garbage int64) {
 	return size, live, garbage
 }
 
-func filesOf(run []candidate) []*file {
-	var files []*file
+func filesOf(run []candidate) []*catalog.File {
+	var files []*catalog.File
 	for _, c := range run {
-		files = append(files, c.file)
+		files = append(files, c.File)
 	}
 	return files
 }

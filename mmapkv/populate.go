@@ -5,6 +5,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/nap"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 )
 
 // The first touch of a mapped page is a fault, also when the page is in memory: some
@@ -33,17 +34,17 @@ func (s *Store) populate() {
 	napper := nap.New()
 	defer napper.Close()
 	for {
-		l := s.catalog.set()
+		l := s.catalog.Set()
 		if l == nil {
 			return
 		}
-		files := l.order
+		files := l.Order
 		if !s.populateAll.Swap(false) {
 			files = files[max(0, len(files)-growing):]
 		}
-		unsealed := s.catalog.files.unsealed()
+		unsealed := s.catalog.Files.Unsealed()
 		for _, f := range slices.Backward(files) {
-			for f.populateNext(s.options.ReadOnly || !slices.Contains(unsealed, f)) {
+			for populateNext(f, s.options.ReadOnly || !slices.Contains(unsealed, f)) {
 				napper.StepAside(true)
 				if s.closed.Load() {
 					return
@@ -62,16 +63,16 @@ func (s *Store) populate() {
 // populateNext populates the next stretch of a file that is in memory, and begins to
 // write it to the disk if the file still grows. It says whether there was one. What is
 // less than a stretch is left for later, unless the file grows no more.
-func (f *file) populateNext(ended bool) bool {
+func populateNext(f *catalog.File, ended bool) bool {
 	if !f.Acquire() {
 		return false
 	}
 	defer f.Release()
-	inMemory := f.Memory() != nil && !f.cold.Load()
-	if ended && !inMemory || f.dropped.Load() {
+	inMemory := f.Memory() != nil && !f.Cold.Load()
+	if ended && !inMemory || f.Dropped.Load() {
 		return false
 	}
-	from, limit := f.populated.Load(), f.Limit()
+	from, limit := f.Populated.Load(), f.Limit()
 	to := min(from+populateBytes, limit)
 	if to <= from || to-from < populateBytes && !ended {
 		return false
@@ -80,21 +81,21 @@ func (f *file) populateNext(ended bool) bool {
 		f.Populate(from, to)
 	}
 	if !ended {
-		vfs.Flush(f.File(), from, to-from)
+		vfs.Flush(f.Handle(), from, to-from)
 	}
-	return f.populated.CompareAndSwap(from, to)
+	return f.Populated.CompareAndSwap(from, to)
 }
 
 // populateWhole populates all of a file at once.
-func (f *file) populateWhole() {
+func populateWhole(f *catalog.File) {
 	limit := f.Limit()
 	f.Populate(0, limit)
-	f.populated.Store(limit)
+	f.Populated.Store(limit)
 }
 
 // grown is called by the leader when the tail has grown.
 func (t *tail) grown(s *Store) {
-	if t.end.Offset-t.file.populated.Load() >= populateBytes {
+	if t.end.Offset-t.file.Populated.Load() >= populateBytes {
 		s.wakePopulation()
 	}
 }
@@ -105,8 +106,8 @@ func (s *Store) wakePopulation() {
 }
 
 // cameIntoMemory is called when a file is in memory that was not.
-func (s *Store) cameIntoMemory(f *file) {
-	f.populated.Store(0)
+func (s *Store) cameIntoMemory(f *catalog.File) {
+	f.Populated.Store(0)
 	s.populateAll.Store(true)
 	s.wakePopulation()
 }

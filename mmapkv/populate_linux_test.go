@@ -5,11 +5,10 @@ import (
 	"path/filepath"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/segment"
+	"golang.org/x/sys/unix"
 )
 
 // What has come to the log is on its way to the disk before anybody needs it durable.
@@ -39,7 +38,7 @@ func TestLogIsWrittenOutAhead(t *testing.T) {
 		return // files in memory
 	}
 	steps := 0
-	for f.populateNext(false) {
+	for populateNext(f, false) {
 		steps++
 	}
 	if after := dirty(); steps < 4 || after > before/4 {

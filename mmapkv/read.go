@@ -8,6 +8,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/bulk"
 	"github.com/mmapkv/mmapkv/internal/guard"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -17,7 +18,7 @@ import (
 type found struct {
 	store  *Store
 	walk   *walk // the Range or Keys that this is a part of; nil: none
-	file   *file
+	file   *catalog.File
 	pin    segment.Pin // of the file; of none if the walk keeps it
 	loc    index.Location
 	record segment.Record
@@ -69,11 +70,11 @@ func (f *found) release() {
 
 // set is the set of files that the read goes by; nil when the store is closed,
 // unless the read is part of a walk that goes on.
-func (f *found) set() *live {
+func (f *found) set() *catalog.FileSet {
 	if f.walk != nil {
 		return f.walk.set()
 	}
-	return f.store.catalog.set()
+	return f.store.catalog.Set()
 }
 
 // copies are buffers for records of files that are not mapped.
@@ -94,7 +95,7 @@ func (f *found) isFault(recovered any, err *error) bool {
 		_, fault = guard.Catch(recovered, f.file.Memory())
 	}
 	if fault {
-		*err = f.file.corrupt(offset, "the page cannot be read")
+		*err = f.file.Corrupt(offset, "the page cannot be read")
 	}
 	return fault
 }
@@ -199,11 +200,11 @@ func (s *Store) TTL(key []byte) (ttl time.Duration, ok bool, err error) {
 // Len is the number of keys. Expired ones count until they are swept out, some seconds
 // later, also where the store is open for reading only; after Close it is 0.
 func (s *Store) Len() int {
-	l := s.catalog.set()
+	l := s.catalog.Set()
 	if l == nil {
 		return 0
 	}
-	return l.keys.Len()
+	return l.Keys.Len()
 }
 
 // lookup finds the key's record. The caller has entered the fault guard and
@@ -222,7 +223,7 @@ func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 		if l == nil {
 			return ErrClosed
 		}
-		err := s.search(l.keys, hash, key, f, checkValue)
+		err := s.search(l.Keys, hash, key, f, checkValue)
 		if err == nil || err == ErrNotFound || err == ErrClosed {
 			return err
 		}
@@ -291,7 +292,7 @@ func (s *Store) search(keys *index.KeyDir, hash uint64, key []byte, f *found, ch
 			return errExpired
 		}
 		if checkValue && !f.record.ValueOK() {
-			return f.file.corrupt(loc.Offset(), failure.BadValue)
+			return f.file.Corrupt(loc.Offset(), failure.BadValue)
 		}
 		return nil
 	}
@@ -307,8 +308,8 @@ func (s *Store) expiredNow(r *segment.Record) bool { return r.Expired(s.now().Un
 
 // load decodes the record at a location; its header's checksum decides. errRetired
 // when the set has been replaced meanwhile, and the file with it.
-func (f *found) load(l *live, loc index.Location) error {
-	f.file = l.file(loc)
+func (f *found) load(l *catalog.FileSet, loc index.Location) error {
+	f.file = l.File(loc)
 	if f.file == nil {
 		return &CorruptError{File: "index", Offset: loc.Offset(), Reason: "the segment is gone"}
 	}
@@ -326,7 +327,7 @@ func (f *found) load(l *live, loc index.Location) error {
 // loadAt decodes the record at an offset; size is -1 when it is not known.
 func (f *found) loadAt(offset, size int64) error {
 	var err error
-	cold := f.file.cold.Load()
+	cold := f.file.Cold.Load()
 	if f.file.Memory() == nil || cold && (f.copies || f.whole && size >= 0 && size <= copyCold) {
 		if f.copied == nil {
 			f.copied = borrowCopy()
@@ -339,7 +340,7 @@ func (f *found) loadAt(offset, size int64) error {
 		err = f.file.Record(&f.record, offset, size)
 	}
 	if err != nil {
-		return f.file.corrupt(offset, err.Error())
+		return f.file.Corrupt(offset, err.Error())
 	}
 	return nil
 }
@@ -353,8 +354,8 @@ func borrowCopy() []byte {
 
 // pointsTo says whether the index of a store that is not closed has the location for
 // the hash.
-func pointsTo(l *live, hash uint64, loc index.Location) bool {
-	return l != nil && holds(l.keys, hash, loc)
+func pointsTo(l *catalog.FileSet, hash uint64, loc index.Location) bool {
+	return l != nil && holds(l.Keys, hash, loc)
 }
 
 // holds says whether the index has the location for the hash.

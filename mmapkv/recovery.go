@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
@@ -14,7 +15,7 @@ import (
 
 // unsealedFile is an unsealed file: what the scan found in it, and what of that counts.
 type unsealedFile struct {
-	*file
+	*catalog.File
 	found  *scannedFile
 	hint   *segment.HintBuilder // of the records
 	counts replay.Part
@@ -27,9 +28,9 @@ type unsealedFile struct {
 // to a new file and that is synced.
 func (s *Store) recoverLog() error {
 	var files []*unsealedFile
-	var last *file // the sealed file in front of the unsealed ones
-	for _, f := range s.catalog.files.order {
-		if f.active == nil {
+	var last *catalog.File // the sealed file in front of the unsealed ones
+	for _, f := range s.catalog.Files.Order {
+		if f.Active == nil {
 			last = f
 			continue
 		}
@@ -39,16 +40,16 @@ func (s *Store) recoverLog() error {
 		}
 		files = append(files, u)
 	}
-	start := segment.End{Seq: s.catalog.manifest.current.SealedSeq}
+	start := segment.End{Seq: s.catalog.Manifest.Current.SealedSeq}
 	if last != nil {
-		start.Offset = last.end.Offset
+		start.Offset = last.End.Offset
 	}
 	s.decide(files, start.Seq)
 	if s.options.ReadOnly {
 		for _, u := range files {
 			s.settle(u, u.counts.End)
 			if !u.counts.Damaged {
-				u.built = u.hint
+				u.Built = u.hint
 			}
 		}
 		return nil
@@ -58,15 +59,15 @@ func (s *Store) recoverLog() error {
 
 // scanUnsealed finds what is in an unsealed file, and the highest number and watermark
 // that any record carries.
-func (s *Store) scanUnsealed(f *file) (*unsealedFile, error) {
-	size, err := f.File().Size()
+func (s *Store) scanUnsealed(f *catalog.File) (*unsealedFile, error) {
+	size, err := f.Handle().Size()
 	if err != nil {
 		return nil, err
 	}
-	u := &unsealedFile{file: f, hint: segment.NewHintBuilder()}
-	known := replay.File{DataStart: f.dataStart, Size: size}
-	u.found, err = scanFile(f.File(), f.Salt, known, s.catalog.manifest.current.LastSeq, func(e segment.Entry) {
-		s.catalog.lastGiven.Store(max(s.catalog.lastGiven.Load(), e.Seq))
+	u := &unsealedFile{File: f, hint: segment.NewHintBuilder()}
+	known := replay.File{DataStart: f.DataStart, Size: size}
+	u.found, err = scanFile(f.Handle(), f.Salt, known, s.catalog.Manifest.Current.LastSeq, func(e segment.Entry) {
+		s.catalog.LastGiven.Store(max(s.catalog.LastGiven.Load(), e.Seq))
 		u.hint.Add(e)
 	})
 	if err != nil {
@@ -95,7 +96,7 @@ func (s *Store) decide(files []*unsealedFile, sealedSeq uint64) {
 
 // settle makes a file end where recovery says.
 func (s *Store) settle(u *unsealedFile, end segment.End) {
-	u.file.end, u.file.ended = end, true
+	u.File.End, u.File.Ended = end, true
 	u.SetLimit(end.Offset)
 }
 
@@ -107,7 +108,7 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 	reached := start
 	var kept []*unsealedFile
 	for _, u := range files {
-		if u.counts.Keep.Offset > u.dataStart {
+		if u.counts.Keep.Offset > u.DataStart {
 			reached = u.counts.Keep
 			kept = append(kept, u)
 		}
@@ -118,12 +119,12 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 	copies, err := s.copyUnsynced(files, reached)
 	if errno.OutOfSpace(err) {
 		// What a crash left unlisted, such as half of a long value, may fill the disk.
-		if err := s.catalog.removeOrphans(); err != nil {
+		if err := s.catalog.RemoveOrphans(); err != nil {
 			return err
 		}
 		copies, err = s.copyUnsynced(files, reached)
 	}
-	for errno.OutOfSpace(err) && (s.catalog.reserve.Give(reserve.NewFileRoom, s.catalog.reserve.ManifestRoom()/2) || s.catalog.reserve.GiveFile(0)) {
+	for errno.OutOfSpace(err) && (s.catalog.Reserve.Give(reserve.NewFileRoom, s.catalog.Reserve.ManifestRoom()/2) || s.catalog.Reserve.GiveFile(0)) {
 		copies, err = s.copyUnsynced(files, reached)
 	}
 	if err != nil {
@@ -133,7 +134,7 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 		s.settle(u, u.counts.Keep)
 	}
 	if n := len(copies); n > 0 {
-		reached = copies[n-1].end
+		reached = copies[n-1].End
 	}
 	s.syncer.MarkDurable(reached.Seq)
 	if err = s.sealRecovered(files, kept, copies); err != nil {
@@ -146,12 +147,12 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 
 // copyUnsynced copies the records that count and are not known to be on disk to
 // new files, behind the place that the log has reached, and makes them durable.
-func (s *Store) copyUnsynced(files []*unsealedFile, reached segment.End) (_ []*file, err error) {
+func (s *Store) copyUnsynced(files []*unsealedFile, reached segment.End) (_ []*catalog.File, err error) {
 	c := copier{store: s, previous: reached}
 	defer func() {
 		if err != nil {
 			for _, f := range c.files {
-				s.catalog.removeFile(f)
+				s.catalog.RemoveFile(f)
 			}
 		}
 	}()
@@ -166,30 +167,30 @@ func (s *Store) copyUnsynced(files []*unsealedFile, reached segment.End) (_ []*f
 
 // sealRecovered writes the hints and the manifest of what recovery has made
 // durable, and takes the rest out.
-func (s *Store) sealRecovered(files, kept []*unsealedFile, copies []*file) error {
+func (s *Store) sealRecovered(files, kept []*unsealedFile, copies []*catalog.File) error {
 	for _, u := range kept {
 		if err := s.writeRecoveredHint(u); err != nil {
 			return err
 		}
 	}
 	for _, f := range copies {
-		if err := s.writeHint(f, f.end); err != nil {
+		if err := s.writeHint(f, f.End); err != nil {
 			return err
 		}
 	}
 	var infos []segment.SegmentInfo
 	for _, u := range kept {
-		f := u.file
-		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end})
+		f := u.File
+		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End})
 	}
 	for i, f := range copies {
 		// The log can go on in the last one, which is whole and synced, if the
 		// numbers go on there too.
-		goesOn := i == len(copies)-1 && f.end.Seq == s.catalog.lastGiven.Load() && f.end.Offset < f.capacity/2
-		f.ended = !goesOn
-		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: !goesOn, End: f.end})
+		goesOn := i == len(copies)-1 && f.End.Seq == s.catalog.LastGiven.Load() && f.End.Offset < f.Capacity/2
+		f.Ended = !goesOn
+		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: !goesOn, End: f.End})
 	}
-	err := s.catalog.edit(true, func(m *segment.Manifest) error {
+	err := s.catalog.Edit(true, func(m *segment.Manifest) error {
 		sealed := m.Segments[:0]
 		for _, info := range m.Segments {
 			if info.Sealed {
@@ -208,46 +209,46 @@ func (s *Store) sealRecovered(files, kept []*unsealedFile, copies []*file) error
 // writeRecoveredHint writes the hint of a file that the scan has read just now.
 func (s *Store) writeRecoveredHint(u *unsealedFile) error {
 	if u.counts.Damaged {
-		return s.writeHint(u.file, u.counts.Keep) // which knows what cannot be read
+		return s.writeHint(u.File, u.counts.Keep) // which knows what cannot be read
 	}
-	return s.publishBuilt(u.file, u.hint, u.counts.Keep)
+	return s.publishBuilt(u.File, u.hint, u.counts.Keep)
 }
 
 // adopt makes the files what the manifest now says.
-func (s *Store) adopt(files, kept []*unsealedFile, copies []*file) error {
-	order := slices.Clone(s.catalog.files.order[:len(s.catalog.files.order)-len(files)])
+func (s *Store) adopt(files, kept []*unsealedFile, copies []*catalog.File) error {
+	order := slices.Clone(s.catalog.Files.Order[:len(s.catalog.Files.Order)-len(files)])
 	for _, u := range kept {
-		f := u.file
+		f := u.File
 		mapped := f.Segment
-		if n := int64(len(f.Memory())); n > 0 && n < f.end.Offset {
+		if n := int64(len(f.Memory())); n > 0 && n < f.End.Offset {
 			// The file was cut, and is not mapped as far as its records should go.
-			again, err := s.catalog.openFile(segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end}, true)
+			again, err := s.catalog.OpenFile(segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End}, true)
 			if err != nil {
 				return err
 			}
 			mapped = again.Segment
 		}
 		// Behind the sealed end lies only what was copied or never counted.
-		if err := f.File().Truncate(f.end.Offset); err != nil {
+		if err := f.Handle().Truncate(f.End.Offset); err != nil {
 			s.events.message(slog.LevelWarn, "mmapkv: a recovered segment could not be trimmed", "file", segment.FileName(f.ID), "error", err)
 		}
 		if mapped != f.Segment {
 			f.Retire()
 			f.Segment = mapped
 		}
-		f.active = nil
+		f.Active = nil
 		order = append(order, f)
 	}
 	for _, u := range files {
-		if !slices.Contains(order, u.file) {
+		if !slices.Contains(order, u.File) {
 			u.Retire()
 		}
 	}
-	s.catalog.files.order = order
+	s.catalog.Files.Order = order
 	for _, f := range copies {
-		s.catalog.files.addLocked(f)
-		if f.ended {
-			f.active = nil
+		s.catalog.Files.AddLocked(f)
+		if f.Ended {
+			f.Active = nil
 		}
 	}
 	return nil
@@ -260,16 +261,16 @@ func (s *Store) announceCopies(files []*unsealedFile) error {
 	if !slices.ContainsFunc(files, func(u *unsealedFile) bool { return u.counts.Synced < u.counts.Records }) {
 		return nil // there is nothing to copy
 	}
-	first := s.catalog.manifest.current.NextID // nobody else is there yet
+	first := s.catalog.Manifest.Current.NextID // nobody else is there yet
 	announce := func() error {
-		return s.catalog.edit(true, func(m *segment.Manifest) error {
-			m.NextID = min(m.NextID+mostUnlisted, segment.MaxNextID)
+		return s.catalog.Edit(true, func(m *segment.Manifest) error {
+			m.NextID = min(m.NextID+catalog.MaxUnlisted, segment.MaxNextID)
 			return nil
 		})
 	}
 	err := announce()
 	if errno.OutOfSpace(err) {
-		if err := s.catalog.removeOrphans(); err != nil {
+		if err := s.catalog.RemoveOrphans(); err != nil {
 			return err
 		}
 		err = announce()
@@ -278,8 +279,8 @@ func (s *Store) announceCopies(files []*unsealedFile) error {
 		return err
 	}
 	// The copies get the next ids, and those that they do not use are still free.
-	s.catalog.manifest.mu.Lock()
-	defer s.catalog.manifest.mu.Unlock()
-	s.catalog.manifest.current.NextID = first
+	s.catalog.Manifest.Mu.Lock()
+	defer s.catalog.Manifest.Mu.Unlock()
+	s.catalog.Manifest.Current.NextID = first
 	return nil
 }

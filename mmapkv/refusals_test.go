@@ -20,6 +20,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -94,7 +95,7 @@ func TestGroupThatDoesNotFitIsTriedOneByOne(t *testing.T) {
 	put(t, s, "a", "value")
 	// The tail cannot grow: what has room fits, and no more.
 	disk.Fail(fails(syscall.ENOSPC, ".seg", errorfs.Allocate))
-	room := s.tail.file.active.Allocated() - s.tail.end.Offset
+	room := s.tail.file.Active.Allocated() - s.tail.end.Offset
 	var members []*write
 	for i := range 3 {
 		members = append(members, s.writeForTest(fmt.Append(nil, "key ", i), make([]byte, room*2/3)))
@@ -149,15 +150,15 @@ func TestSizeOfAnUnreadableRecordIsNotKnown(t *testing.T) {
 func TestReserveThatCannotBeCut(t *testing.T) {
 	s, disk := onFaulty(t, tiny(), inject.Seams{Manual: true})
 	disk.Fail(fails(syscall.EIO, segment.ReserveName, errorfs.Truncate))
-	if s.catalog.reserve.Give(1, 0) {
+	if s.catalog.Reserve.Give(1, 0) {
 		t.Error("the reserve gives room that it keeps")
 	}
 	disk.Heal()
-	if !s.catalog.reserve.Give(1, 0) {
+	if !s.catalog.Reserve.Give(1, 0) {
 		t.Error("the reserve gives nothing")
 	}
 	fill(t, s, 0, 25, 100)
-	s.catalog.reserve.Known = false
+	s.catalog.Reserve.Known = false
 	disk.Fail(fails(syscall.EMFILE, segment.ReserveName, errorfs.Open))
 	if did, err := s.stepPrepare(); did || !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("preparing a file: %v, %v", did, err)
@@ -301,7 +302,7 @@ func TestNewSegmentThatCannotBeLocked(t *testing.T) {
 }
 
 // filledAndDeleted returns a segment with 1,000 keys and one with their tombstones.
-func filledAndDeleted(t *testing.T, s *Store) []*file {
+func filledAndDeleted(t *testing.T, s *Store) []*catalog.File {
 	t.Helper()
 	fill(t, s, 0, 1000, 8)
 	s.endForTest(t)
@@ -320,7 +321,7 @@ func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
 	files := filledAndDeleted(t, s)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	for what, done := range map[string]int64{"in the run": 0, "in what is older": -files[1].hintBytes.Load()} {
+	for what, done := range map[string]int64{"in the run": 0, "in what is older": -files[1].HintBytes.Load()} {
 		pacer, end := s.newPacer(ctx)
 		pacer.Looked = done
 		m := merge{store: s, pacer: pacer, run: files[1:], older: files[:1]}
@@ -336,7 +337,7 @@ func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
 func TestCompactionThatReadsHalfAHint(t *testing.T) {
 	s, disk := onFaulty(t, &Options{SegmentSize: 256 << 10, Compaction: Compaction{Disabled: true}}, inject.Seams{Manual: true})
 	files := filledAndDeleted(t, s)
-	for what, f := range map[string]*file{"in the run": files[1], "in what is older": files[0]} {
+	for what, f := range map[string]*catalog.File{"in the run": files[1], "in what is older": files[0]} {
 		rule := fails(syscall.EIO, segment.HintName(f.ID), errorfs.Read)
 		match, body := rule.Match, 0
 		rule.Match = func(op errorfs.Op) bool {
@@ -354,7 +355,7 @@ func TestCompactionThatReadsHalfAHint(t *testing.T) {
 		}
 		end()
 		disk.Heal()
-		if f.unreadable.Load() || f.damaged.Load() {
+		if f.Unreadable.Load() || f.Damaged.Load() {
 			t.Errorf("%s: the segment is held to be damaged", what)
 		}
 		for _, one := range m.shadows {
@@ -374,7 +375,7 @@ func TestOpenOnADiskThatALeftFileFills(t *testing.T) {
 	s := open(t, "/store", o)
 	fill(t, s, 0, 300, 1000)
 	disk = disk.Kill()
-	if err := disk.SetBytes("/store/"+segment.FileName(s.catalog.nextID()), make([]byte, 1<<20)); err != nil {
+	if err := disk.SetBytes("/store/"+segment.FileName(s.catalog.NextID()), make([]byte, 1<<20)); err != nil {
 		t.Fatal(err)
 	}
 	disk.SetCapacity(disk.Used())

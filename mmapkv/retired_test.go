@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -18,7 +20,7 @@ import (
 // left of files when reads end.
 
 func (s *Store) locationOf(key []byte) index.Location {
-	return s.catalog.set().keys.Get(s.hasher.Fingerprint(key))
+	return s.catalog.Set().Keys.Get(s.hasher.Fingerprint(key))
 }
 
 // Close may publish a set once more before it leaves the walks the last one: a walk that
@@ -32,7 +34,7 @@ func TestWalkReadsByTheSetBeforeTheLast(t *testing.T) {
 	}
 	defer w.end()
 	l, loc := w.set(), s.locationOf([]byte("key"))
-	s.catalog.files.publish()
+	s.catalog.Files.Publish()
 	closeStore(t, s)
 	if w.set() == l {
 		t.Fatal("the walk has the last set")
@@ -60,29 +62,24 @@ func TestReadBeginsAgainWhenItsFileIsRetired(t *testing.T) {
 		fill(t, s, 0, 100, 100)
 		compact(t, s)
 		key, _ := numbered(0, 100)
-		l := s.catalog.set()
-		old := l.file(s.locationOf(key))
-		again, err := s.catalog.openFile(segment.SegmentInfo{ID: old.ID, Salt: old.Salt, Kind: old.Kind, Sealed: true, End: old.end}, true)
+		l := s.catalog.Set()
+		old := l.File(s.locationOf(key))
+		again, err := s.catalog.OpenFile(segment.SegmentInfo{ID: old.ID, Salt: old.Salt, Kind: old.Kind, Sealed: true, End: old.End}, true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer again.Retire()
-		again.slot = old.slot
-		next := &live{keys: l.keys}
-		for _, f := range l.order {
-			if f == old {
-				f = again
-			}
-			next.order = append(next.order, f)
-			next.set(f)
-		}
+		again.Slot = old.Slot
+		order := slices.Clone(l.Order)
+		order[slices.Index(order, old)] = again
+		next := catalog.NewFileSet(l.Keys, order)
 		old.Retire()
 		ended := make(chan error, 1)
 		go func() { ended <- read(s, key) }()
 		for range 100_000 { // until the read has been refused, if it is not in a hurry
 			runtime.Gosched()
 		}
-		s.catalog.live.Store(next)
+		s.catalog.Current.Store(next)
 		if err := <-ended; err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -242,7 +239,7 @@ func TestCloseWaitsForWhatReadsHaveLeft(t *testing.T) {
 func TestSyncOfARetiredFileIsNone(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	fill(t, s, 0, 100, 100)
-	old := s.catalog.set().order[0]
+	old := s.catalog.Set().Order[0]
 	for i := range 100 {
 		key, _ := numbered(i, 100)
 		if err := s.Delete(key); err != nil {
@@ -253,7 +250,7 @@ func TestSyncOfARetiredFileIsNone(t *testing.T) {
 	if !old.Released() {
 		t.Fatal("the file was not compacted")
 	}
-	if err := old.sync(); err != nil {
+	if err := old.Sync(); err != nil {
 		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -14,13 +15,13 @@ import (
 
 // enlist makes a file, durably, the youngest of the log, behind the tail. A
 // prepared file gives way and comes later.
-func (s *Store) enlist(f *file, mayReserve bool) error {
+func (s *Store) enlist(f *catalog.File, mayReserve bool) error {
 	s.lockInHurry()
 	defer s.unlockInHurry()
 	return s.enlistLocked(f, mayReserve)
 }
 
-func (s *Store) enlistLocked(f *file, mayReserve bool) error {
+func (s *Store) enlistLocked(f *catalog.File, mayReserve bool) error {
 	for {
 		// The tail may stay unsealed, nothing before it.
 		sealed, err := s.sealOldestLocked(1, mayReserve)
@@ -32,7 +33,7 @@ func (s *Store) enlistLocked(f *file, mayReserve bool) error {
 		}
 	}
 	displaced := s.prepared
-	err := s.catalog.edit(mayReserve, func(m *segment.Manifest) error {
+	err := s.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
 		if displaced != nil {
 			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == displaced.ID })
 		}
@@ -44,31 +45,31 @@ func (s *Store) enlistLocked(f *file, mayReserve bool) error {
 		return err
 	}
 	if displaced != nil {
-		s.catalog.files.remove(displaced)
+		s.catalog.Files.Remove(displaced)
 		s.prepared = nil
 		s.dropSpareLocked()
 		s.spare = displaced
 	}
-	s.catalog.files.add(f)
+	s.catalog.Files.Add(f)
 	return nil
 }
 
 // dropSpareLocked removes the file that was prepared and is not listed any more.
 func (s *Store) dropSpareLocked() {
 	if s.spare != nil {
-		s.catalog.removeFile(s.spare)
+		s.catalog.RemoveFile(s.spare)
 		s.spare = nil
 	}
 }
 
 // startFile makes a listed file the tail.
-func (s *Store) startFile(f *file) {
+func (s *Store) startFile(f *catalog.File) {
 	t := &s.tail
 	if t.file != nil {
 		s.endTail()
 	}
 	t.file, t.previous, t.empty, t.half = f, t.end, true, false
-	t.end = segment.End{Offset: f.dataStart, Seq: t.end.Seq}
+	t.end = segment.End{Offset: f.DataStart, Seq: t.end.Seq}
 }
 
 // rotate makes a new file with room for size bytes of records the tail.
@@ -77,7 +78,7 @@ func (s *Store) rotate(size int64, mayReserve bool) error {
 	s.lockInHurry()
 	defer s.unlockInHurry()
 	capacity := max(s.options.SegmentSize, segment.HeaderSize+size)
-	if s.prepared == nil || s.prepared.capacity < capacity {
+	if s.prepared == nil || s.prepared.Capacity < capacity {
 		if err := s.prepareLocked(capacity, mayReserve); err != nil {
 			return err
 		}
@@ -98,24 +99,24 @@ func (s *Store) startPreparedLocked() {
 // prepareLocked creates and lists the file in which the log goes on.
 func (s *Store) prepareLocked(capacity int64, mayReserve bool) error {
 	f := s.spare
-	if f != nil && f.capacity >= capacity {
+	if f != nil && f.Capacity >= capacity {
 		s.spare = nil
 	} else {
 		var err error
-		f, err = s.catalog.createFile(capacity)
-		for tried := 0; mayReserve && errno.OutOfSpace(err) && s.catalog.reserve.Release(tried); tried++ {
-			f, err = s.catalog.createFile(capacity)
+		f, err = s.catalog.CreateFile(capacity)
+		for tried := 0; mayReserve && errno.OutOfSpace(err) && s.catalog.Reserve.Release(tried); tried++ {
+			f, err = s.catalog.CreateFile(capacity)
 		}
 		if err != nil {
 			return s.latch.WriteError(err)
 		}
-		if err := s.catalog.syncNewFile(f); err != nil {
+		if err := s.catalog.SyncNewFile(f); err != nil {
 			f.Retire()
 			return err
 		}
 	}
 	if err := s.enlistLocked(f, mayReserve); err != nil {
-		s.catalog.removeFile(f)
+		s.catalog.RemoveFile(f)
 		return err
 	}
 	s.prepared = f
@@ -125,37 +126,37 @@ func (s *Store) prepareLocked(capacity int64, mayReserve bool) error {
 // sealOldestLocked seals the oldest unsealed file, if it has ended and more than
 // `most` files in front of the prepared one are unsealed.
 func (s *Store) sealOldestLocked(most int, mayReserve bool) (did bool, err error) {
-	unsealed := s.catalog.files.unsealed()
+	unsealed := s.catalog.Files.Unsealed()
 	if s.prepared != nil {
-		unsealed = slices.DeleteFunc(unsealed, func(f *file) bool { return f == s.prepared })
+		unsealed = slices.DeleteFunc(unsealed, func(f *catalog.File) bool { return f == s.prepared })
 	}
 	if len(unsealed) <= most {
 		return false, nil
 	}
 	f := unsealed[0]
-	end, ended := s.catalog.files.isEnded(f)
+	end, ended := s.catalog.Files.IsEnded(f)
 	if !ended {
 		return false, nil
 	}
-	if end.Offset <= f.dataStart {
+	if end.Offset <= f.DataStart {
 		return true, s.dropEmptyLocked(f, mayReserve)
 	}
 	return true, s.sealLocked(f, end, mayReserve)
 }
 
 // sealLocked makes an ended file immutable: sync, hint, manifest, in this order.
-func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
+func (s *Store) sealLocked(f *catalog.File, end segment.End, mayReserve bool) error {
 	defer region("seal").End()
 	if err := s.syncer.SyncTo(end.Seq); err != nil {
 		return s.latch.SyncError(err)
 	}
-	if err := f.active.Trim(); err != nil {
+	if err := f.Active.Trim(); err != nil {
 		return s.latch.WriteError(err)
 	}
 	if err := s.writeHint(f, end); err != nil {
 		return err
 	}
-	err := s.catalog.edit(mayReserve, func(m *segment.Manifest) error {
+	err := s.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
 		for i := range m.Segments {
 			if m.Segments[i].ID == f.ID {
 				m.Segments[i].Sealed, m.Segments[i].End = true, end
@@ -166,23 +167,23 @@ func (s *Store) sealLocked(f *file, end segment.End, mayReserve bool) error {
 	if err != nil {
 		return err
 	}
-	s.catalog.files.sealed(f)
+	s.catalog.Files.Sealed(f)
 	s.wakeCompact()
 	s.wakePopulation()
 	return nil
 }
 
 // dropEmptyLocked takes out an ended file that has no records.
-func (s *Store) dropEmptyLocked(f *file, mayReserve bool) error {
-	err := s.catalog.edit(mayReserve, func(m *segment.Manifest) error {
+func (s *Store) dropEmptyLocked(f *catalog.File, mayReserve bool) error {
+	err := s.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
 		m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == f.ID })
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	s.catalog.files.remove(f) // it was never sealed: compaction must not see it so
-	s.catalog.removeFile(f)
+	s.catalog.Files.Remove(f) // it was never sealed: compaction must not see it so
+	s.catalog.RemoveFile(f)
 	return nil
 }
 
@@ -191,8 +192,8 @@ func (s *Store) dropEmptyLocked(f *file, mayReserve bool) error {
 func (s *Store) syncLog() (upTo uint64, err error) {
 	defer region("sync").End()
 	upTo = s.acknowledged.Load()
-	for _, f := range s.catalog.files.unsealed() {
-		if err := f.sync(); err != nil {
+	for _, f := range s.catalog.Files.Unsealed() {
+		if err := f.Sync(); err != nil {
 			s.events.failed(err) // nobody may be waiting for it
 			return 0, err
 		}

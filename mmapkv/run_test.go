@@ -16,13 +16,14 @@ import (
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
 // wantWithinSegments fails when a segment is larger than one can be.
 func wantWithinSegments(t *testing.T, s *Store) {
 	t.Helper()
-	for _, f := range s.catalog.set().order {
+	for _, f := range s.catalog.Set().Order {
 		if f.Limit() > s.options.SegmentSize {
 			t.Errorf("segment %d has %d bytes, of %d at most", f.ID, f.Limit(), s.options.SegmentSize)
 		}
@@ -56,10 +57,10 @@ func TestKeptTombstonesFitIntoASegment(t *testing.T) {
 	s := open(t, dir, byHand())
 	fill(t, s, 0, 1000, 10)
 	s.endForTest(t)
-	for _, f := range s.catalog.set().order {
-		f.damaged.Store(true) // so that they stay
+	for _, f := range s.catalog.Set().Order {
+		f.Damaged.Store(true) // so that they stay
 	}
-	old := len(s.catalog.set().order)
+	old := len(s.catalog.Set().Order)
 	for i := range 1000 {
 		key, _ := numbered(i, 0)
 		if err := s.Delete(key); err != nil {
@@ -91,8 +92,8 @@ func TestOnlyWhatTheManifestListsIsReplaced(t *testing.T) {
 	fill(t, s, 0, 200, 100)
 	s.endForTest(t)
 	files := filesOf(s.candidates())
-	before := slices.Clone(s.catalog.manifest.current.Segments)
-	for name, run := range map[string][]*file{
+	before := slices.Clone(s.catalog.Manifest.Current.Segments)
+	for name, run := range map[string][]*catalog.File{
 		"backwards":       {files[1], files[0]},
 		"with a gap":      {files[0], files[2]},
 		"beyond the last": {files[len(files)-1], files[0]},
@@ -102,7 +103,7 @@ func TestOnlyWhatTheManifestListsIsReplaced(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if !slices.Equal(before, s.catalog.manifest.current.Segments) {
+	if !slices.Equal(before, s.catalog.Manifest.Current.Segments) {
 		t.Error("the manifest has changed")
 	}
 }
@@ -122,9 +123,9 @@ func TestEmptyFileIsNeverSealed(t *testing.T) {
 			default:
 			}
 			for _, c := range s.candidates() {
-				s.catalog.manifest.mu.Lock()
-				listed := slices.ContainsFunc(s.catalog.manifest.current.Segments, func(i segment.SegmentInfo) bool { return i.ID == c.ID && i.Sealed })
-				s.catalog.manifest.mu.Unlock()
+				s.catalog.Manifest.Mu.Lock()
+				listed := slices.ContainsFunc(s.catalog.Manifest.Current.Segments, func(i segment.SegmentInfo) bool { return i.ID == c.ID && i.Sealed })
+				s.catalog.Manifest.Mu.Unlock()
 				if c.eligible && !listed {
 					done <- fmt.Errorf("segment %d may be compacted, and the manifest does not name it", c.ID)
 					return
@@ -162,7 +163,7 @@ func TestDeadLongValueTakesNoMemory(t *testing.T) {
 	if got := allocatedBy(func() { compact(t, s) }); got > long/4 {
 		t.Errorf("%d bytes were allocated to forget %d", got, long)
 	}
-	if n := len(s.catalog.set().order); n > 2 {
+	if n := len(s.catalog.Set().Order); n > 2 {
 		t.Errorf("%d files are left", n)
 	}
 }
@@ -269,13 +270,13 @@ func TestReadStartsAgainWhenTheKeyHasMoved(t *testing.T) {
 	fill(t, s, 0, 100, 100)
 	fill(t, s, 0, 60, 101)
 	key, value := numbered(70, 100)
-	before := s.catalog.set().keys.Get(s.hasher.Fingerprint(key))
+	before := s.catalog.Set().Keys.Get(s.hasher.Fingerprint(key))
 	disk.meanwhile = func() { compact(t, s) }
 	got, err := s.Get(key)
 	if err != nil || !bytes.Equal(got, value) {
 		t.Errorf("%q, %v", got, err)
 	}
-	if after := s.catalog.set().keys.Get(s.hasher.Fingerprint(key)); after == before {
+	if after := s.catalog.Set().Keys.Get(s.hasher.Fingerprint(key)); after == before {
 		t.Error("the key has not moved")
 	}
 	disk.meanwhile = func() {} // the record is bad, and the index still points to it
@@ -345,8 +346,8 @@ func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
 	waitFor(t, "the value to be written", func() bool { return s.acknowledged.Load() > before })
 	for range 20 {
 		time.Sleep(time.Millisecond)
-		for _, f := range s.catalog.files.unsealed() {
-			if _, ended := s.catalog.files.isEnded(f); ended {
+		for _, f := range s.catalog.Files.Unsealed() {
+			if _, ended := s.catalog.Files.IsEnded(f); ended {
 				t.Error("the file has ended, and the index does not have its value")
 			}
 		}

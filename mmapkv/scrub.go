@@ -8,6 +8,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
@@ -111,7 +112,7 @@ func (s *Store) stepScrub() (did bool, err error) {
 		return false, nil
 	}
 	defer f.Release()
-	s.scrubs.after = f.end.Seq
+	s.scrubs.after = f.End.Seq
 	pacer, done := s.newQuietPacer(context.Background(), s.options.ScrubBytesPerSecond)
 	defer done()
 	if err := s.scrubFile(f, before, pacer); err != nil {
@@ -123,45 +124,45 @@ func (s *Store) stepScrub() (did bool, err error) {
 // nextToScrub is the sealed file behind the last one that was read, and the number
 // that the log had reached before it; nil behind the last one that was there when the
 // pass began. The caller uses the file, and releases it.
-func (s *Store) nextToScrub() (f *file, before uint64) {
-	s.catalog.files.mu.Lock()
-	defer s.catalog.files.mu.Unlock()
+func (s *Store) nextToScrub() (f *catalog.File, before uint64) {
+	s.catalog.Files.Mu.Lock()
+	defer s.catalog.Files.Mu.Unlock()
 	if s.scrubs.after == 0 {
-		s.scrubs.upTo = s.catalog.files.sealedSeqLocked()
+		s.scrubs.upTo = s.catalog.Files.SealedSeqLocked()
 	}
-	for _, f := range s.catalog.files.order {
-		if f.active == nil && f.end.Seq > s.scrubs.after && before < s.scrubs.upTo {
+	for _, f := range s.catalog.Files.Order {
+		if f.Active == nil && f.End.Seq > s.scrubs.after && before < s.scrubs.upTo {
 			f.Acquire() // which is not refused: a listed file is not retired
 			return f, before
 		}
-		before = f.end.Seq
+		before = f.End.Seq
 	}
 	return nil, 0
 }
 
 // scrubFile checks the records of a sealed file. What a compaction has replaced
 // meanwhile it has checked as well, so that nothing is told of it.
-func (s *Store) scrubFile(f *file, before uint64, pacer *pace.Pacer) error {
-	cold := vfs.Resident(f.File(), f.end.Offset) < coldPart
+func (s *Store) scrubFile(f *catalog.File, before uint64, pacer *pace.Pacer) error {
+	cold := vfs.Resident(f.Handle(), f.End.Offset) < coldPart
 	read := int64(0)
 	c := recordCheck{
-		reader: &patient.Reader{File: f.File(), Before: pacer.Work, Reached: func(offset int64) {
+		reader: &patient.Reader{File: f.Handle(), Before: pacer.Work, Reached: func(offset int64) {
 			if offset > read {
 				s.scrubs.read(offset - read)
 				read = offset
 			}
 		}},
-		pacer: pacer, name: segment.FileName(f.ID), dataStart: f.dataStart, size: f.end.Offset, after: before,
-		info: segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.end},
+		pacer: pacer, name: segment.FileName(f.ID), dataStart: f.DataStart, size: f.End.Offset, after: before,
+		info: segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End},
 		found: func(d Damage) {
-			if !f.dropped.Load() {
+			if !f.Dropped.Load() {
 				s.scrubFound(f, d)
 			}
 		},
 	}
 	err := c.run()
 	if cold {
-		vfs.Evict(f.File())
+		vfs.Evict(f.Handle())
 	}
 	return err
 }
@@ -170,10 +171,10 @@ func (s *Store) scrubFile(f *file, before uint64, pacer *pace.Pacer) error {
 // so the file is kept out of them, as if one had met it. A damaged value hinders
 // none, if it is no longer needed by then; and what the disk refuses today it may
 // read tomorrow.
-func (s *Store) scrubFound(f *file, d Damage) {
+func (s *Store) scrubFound(f *catalog.File, d Damage) {
 	s.scrubs.found()
 	if d.Kind == DamagedRange && d.Reason == badRecord {
-		f.unreadable.Store(true)
+		f.Unreadable.Store(true)
 	}
 	s.events.corruption(&CorruptError{File: d.File, Offset: d.Offset, Reason: d.Reason})
 }

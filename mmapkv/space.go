@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 )
 
@@ -31,10 +32,10 @@ type space struct {
 
 // promise counts what a compaction of the run will write at most, or, with nil,
 // that it is over.
-func (p *space) promise(run []*file) {
+func (p *space) promise(run []*catalog.File) {
 	var bytes int64
 	for _, f := range run {
-		bytes += f.liveBytes.Load() + f.liveHints.Load()
+		bytes += f.LiveBytes.Load() + f.LiveHints.Load()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,16 +48,16 @@ func (s *Store) spaceUse() (used, live int64) {
 	s.space.mu.Lock()
 	used = s.space.promised + s.space.coming + reserve.Size
 	s.space.mu.Unlock()
-	s.catalog.files.mu.Lock()
-	defer s.catalog.files.mu.Unlock()
-	for _, f := range s.catalog.files.order {
-		hints := max(f.hintBytes.Load(), f.hintDue.Load())
+	s.catalog.Files.Mu.Lock()
+	defer s.catalog.Files.Mu.Unlock()
+	for _, f := range s.catalog.Files.Order {
+		hints := max(f.HintBytes.Load(), f.HintDue.Load())
 		length := f.Limit()
-		if f.active != nil {
-			length = max(length, f.active.Allocated())
+		if f.Active != nil {
+			length = max(length, f.Active.Allocated())
 		}
 		used += length + hints
-		live += f.liveBytes.Load() + f.liveHints.Load()
+		live += f.LiveBytes.Load() + f.LiveHints.Load()
 	}
 	return used, live
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -112,24 +113,24 @@ type RecoveryStats struct {
 
 // Stats tells how the store does. After Close it is all zero.
 func (s *Store) Stats() Stats {
-	l := s.catalog.set()
+	l := s.catalog.Set()
 	if l == nil {
 		return Stats{}
 	}
 	stats := Stats{
-		Keys:       l.keys.Len(),
-		IndexBytes: l.keys.Bytes(),
+		Keys:       l.Keys.Len(),
+		IndexBytes: l.Keys.Bytes(),
 		Recovery:   s.recovery,
 		WriteStall: time.Duration(s.stalled.Load()),
 		Err:        s.latch.Err(),
 
-		HeldBytes:     s.catalog.retired.held(),
+		HeldBytes:     s.catalog.Retired.Held(),
 		Compaction:    s.compactions.get(),
 		Scrub:         s.scrubs.get(),
 		EventsDropped: s.events.dropped(),
 	}
 	stats.LastSync, stats.LastSyncTook = s.syncer.LastSync()
-	for _, f := range l.order {
+	for _, f := range l.Order {
 		one := s.segmentStats(f)
 		stats.Segments = append(stats.Segments, one)
 		stats.LiveBytes += one.LiveBytes
@@ -139,11 +140,11 @@ func (s *Store) Stats() Stats {
 	return stats
 }
 
-func (s *Store) segmentStats(f *file) SegmentStats {
-	s.catalog.files.mu.Lock()
-	active := f.active
-	s.catalog.files.mu.Unlock()
-	live, liveHints, hints := f.liveBytes.Load(), f.liveHints.Load(), f.hintBytes.Load()
+func (s *Store) segmentStats(f *catalog.File) SegmentStats {
+	s.catalog.Files.Mu.Lock()
+	active := f.Active
+	s.catalog.Files.Mu.Unlock()
+	live, liveHints, hints := f.LiveBytes.Load(), f.LiveHints.Load(), f.HintBytes.Load()
 	disk := f.Limit()
 	if active != nil {
 		disk = max(disk, active.Allocated())
@@ -151,12 +152,12 @@ func (s *Store) segmentStats(f *file) SegmentStats {
 	return SegmentStats{
 		File:      segment.FileName(f.ID),
 		LiveBytes: live + liveHints,
-		DeadBytes: max(f.recordBytes()-live, 0) + max(hints-liveHints, 0),
+		DeadBytes: max(f.RecordBytes()-live, 0) + max(hints-liveHints, 0),
 		DiskBytes: disk + hints,
 		Sealed:    active == nil,
 		Mapped:    f.Memory() != nil,
-		Cold:      f.cold.Load(),
+		Cold:      f.Cold.Load(),
 		Merged:    f.Kind == segment.Merged,
-		Damaged:   f.damaged.Load() || f.unreadable.Load(),
+		Damaged:   f.Damaged.Load() || f.Unreadable.Load(),
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
@@ -33,7 +34,7 @@ type Store struct {
 	hasher  index.Hasher
 
 	path    string
-	catalog catalog
+	catalog catalog.Catalog
 	lock    vfs.Lock // nil when read-only media has no lock file
 
 	walks    walks
@@ -51,10 +52,10 @@ type Store struct {
 
 	// maintenance guards prepared, spare and sealing.
 	maintenance rank.Mutex[rank.Maintenance]
-	sealing     pace.Pacer   // what sealing keeps pace with
-	sealWaiters atomic.Int32 // writers who wait for sealing to end
-	prepared    *file        // listed, and the next tail
-	spare       *file        // prepared once, then displaced by a long value's file
+	sealing     pace.Pacer    // what sealing keeps pace with
+	sealWaiters atomic.Int32  // writers who wait for sealing to end
+	prepared    *catalog.File // listed, and the next tail
+	spare       *catalog.File // prepared once, then displaced by a long value's file
 
 	compacting     chan struct{} // holds one token while somebody compacts
 	liftBudget     chan struct{} // holds one token when a delete waits for that on a full disk
@@ -103,7 +104,7 @@ func newStore(options Options) *Store {
 	s.group.SetLinger(s.always)
 	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
 	s.latch = failure.NewLatch(s.syncer, s.events.failed)
-	s.catalog.init(catalogOptions{
+	s.catalog.Init(catalog.Options{
 		SegmentSize: options.SegmentSize, ReadOnly: options.ReadOnly, LockMemory: options.LockMemory,
 		SyncParents: func() error { return vfs.SyncParents(options.fileSystem(), s.path) },
 		Syncer:      s.syncer, Latch: s.latch, Random: s.random, Message: s.events.message, NoteDamage: s.noteDamage,
@@ -195,15 +196,15 @@ func (s *Store) enterDir(path string) (err error) {
 			return err
 		}
 	}
-	if s.catalog.dir, err = fsys.OpenDir(path); err != nil {
+	if s.catalog.Dir, err = fsys.OpenDir(path); err != nil {
 		return err
 	}
-	s.catalog.reserve = reserve.New(s.catalog.dir)
+	s.catalog.Reserve = reserve.New(s.catalog.Dir)
 	if s.lock, err = s.takeLock(); err != nil {
-		return errors.Join(err, s.catalog.dir.Close())
+		return errors.Join(err, s.catalog.Dir.Close())
 	}
 	if !s.options.ReadOnly {
-		s.catalog.lockName = nameOf(s.catalog.dir, segment.LockName)
+		s.catalog.LockName = catalog.NameOf(s.catalog.Dir, segment.LockName)
 	}
 	return nil
 }
@@ -218,7 +219,7 @@ func (s *Store) takeLock() (vfs.Lock, error) {
 	}
 	deadline := time.Now().Add(s.options.LockTimeout)
 	for {
-		lock, err := s.catalog.dir.Lock(segment.LockName, mode)
+		lock, err := s.catalog.Dir.Lock(segment.LockName, mode)
 		switch {
 		case err == nil:
 			return lock, nil

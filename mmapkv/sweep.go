@@ -2,6 +2,7 @@ package mmapkv
 
 import (
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
@@ -29,7 +30,7 @@ type expiredRecord struct {
 }
 
 // file sweeps what is due of a file.
-func (w *sweep) file(f *file, t *expiry.Table) (err error) {
+func (w *sweep) file(f *catalog.File, t *expiry.Table) (err error) {
 	t.First.Store(expiry.Never)
 	next := int64(expiry.Never)
 	for i := range t.Firsts {
@@ -43,7 +44,7 @@ func (w *sweep) file(f *file, t *expiry.Table) (err error) {
 }
 
 // chunk sweeps what is due of a chunk.
-func (w *sweep) chunk(f *file, t *expiry.Table, i int64) (err error) {
+func (w *sweep) chunk(f *catalog.File, t *expiry.Table, i int64) (err error) {
 	t.Firsts[i].Store(expiry.Never)
 	next := int64(expiry.Never)
 	chunk := t.Chunk(i)
@@ -74,7 +75,7 @@ func (w *sweep) chunk(f *file, t *expiry.Table, i int64) (err error) {
 }
 
 // blocks sweeps blocks next to each other, of which the first begins at an offset.
-func (w *sweep) blocks(f *file, t *expiry.Table, from int64, entries []expiry.Entry) {
+func (w *sweep) blocks(f *catalog.File, t *expiry.Table, from int64, entries []expiry.Entry) {
 	w.expired = w.expired[:0]
 	w.read(f, t, from, entries)
 	w.takeOut(f)
@@ -82,12 +83,12 @@ func (w *sweep) blocks(f *file, t *expiry.Table, from int64, entries []expiry.En
 
 // read finds what has expired in blocks, and keeps in the table what will. Nothing
 // else of the sweep touches a file's descriptor.
-func (w *sweep) read(f *file, t *expiry.Table, from int64, entries []expiry.Entry) {
+func (w *sweep) read(f *catalog.File, t *expiry.Table, from int64, entries []expiry.Entry) {
 	if !f.Acquire() {
 		return // what is left of it is in another file, which has a table of its own
 	}
 	defer f.Release()
-	w.heads.Reset(f.File(), f.Salt, f.Limit())
+	w.heads.Reset(f.Handle(), f.Salt, f.Limit())
 	end := from + int64(len(entries))*expiry.Block
 	for i, entry := range entries {
 		if entry == 0 {
@@ -104,14 +105,14 @@ func (w *sweep) read(f *file, t *expiry.Table, from int64, entries []expiry.Entr
 }
 
 // record looks at a record.
-func (w *sweep) record(f *file, t *expiry.Table, offset int64, r *segment.Record) {
+func (w *sweep) record(f *catalog.File, t *expiry.Table, offset int64, r *segment.Record) {
 	if r.Flags&segment.Expires == 0 {
 		return
 	}
 	print := w.store.hasher.Fingerprint(r.Key)
-	loc := index.MakeLocation(f.slot, offset, r.Size)
+	loc := index.MakeLocation(f.Slot, offset, r.Size)
 	switch {
-	case !holds(w.store.catalog.files.keys, print.Hash, loc):
+	case !holds(w.store.catalog.Files.Keys, print.Hash, loc):
 		// It is dead, or compaction has moved it to a file with a table of its own.
 	case r.Expired(w.now):
 		w.expired = append(w.expired, expiredRecord{print, loc, r.Size, len(r.Key)})
@@ -121,18 +122,18 @@ func (w *sweep) record(f *file, t *expiry.Table, offset int64, r *segment.Record
 }
 
 // takeOut takes out of the index what was found.
-func (w *sweep) takeOut(f *file) {
+func (w *sweep) takeOut(f *catalog.File) {
 	s := w.store
 	s.sweeper.sweeping.Lock()
 	defer s.sweeper.sweeping.Unlock()
-	swept := f.swept.Load()
+	swept := f.Swept.Load()
 	for i := range w.expired {
 		r := &w.expired[i]
-		if l := s.catalog.set(); l == nil || l.file(r.location) != f {
+		if l := s.catalog.Set(); l == nil || l.File(r.location) != f {
 			return // the index points to another file by now, and the slot may be another one's
 		}
 		if swept != nil {
-			swept.add(r.location.Offset(), r.keySize)
+			swept.Add(r.location.Offset(), r.keySize)
 		}
 		s.expireRecord(f, r)
 	}
@@ -140,24 +141,24 @@ func (w *sweep) takeOut(f *file) {
 
 // expireRecord takes a record that has expired out of the index, unless that has
 // another one of the key, or none.
-func (s *Store) expireRecord(f *file, r *expiredRecord) {
-	s.catalog.hides.Store(true)
-	if s.catalog.files.keys.CompareAndSwap(r.print, r.location, index.NoLocation) {
-		f.addLive(r.size, r.keySize, -1)
-		f.expired.Add(r.size)
+func (s *Store) expireRecord(f *catalog.File, r *expiredRecord) {
+	s.catalog.Hides.Store(true)
+	if s.catalog.Files.Keys.CompareAndSwap(r.print, r.location, index.NoLocation) {
+		f.AddLive(r.size, r.keySize, -1)
+		f.Expired.Add(r.size)
 	}
 }
 
 // watchSweep has the sweep tell what it takes out of the files, from here on, until
 // the function that it returns is called.
-func (s *Store) watchSweep(files []*file) (stop func()) {
-	set := func(make func() *sweptRecords) {
+func (s *Store) watchSweep(files []*catalog.File) (stop func()) {
+	set := func(make func() *expiry.Swept) {
 		s.sweeper.sweeping.Lock() // one that is being taken out was so before
 		defer s.sweeper.sweeping.Unlock()
 		for _, f := range files {
-			f.swept.Store(make())
+			f.Swept.Store(make())
 		}
 	}
-	set(newSwept)
-	return func() { set(func() *sweptRecords { return nil }) }
+	set(expiry.NewSwept)
+	return func() { set(func() *expiry.Swept { return nil }) }
 }

@@ -87,7 +87,7 @@ func (s *Store) Verify(ctx context.Context) (Report, error) {
 	}
 	pacer, ended := s.newQuietPacer(ctx, 0)
 	defer ended()
-	v := verifier{dir: s.catalog.dir, pacer: pacer, known: s.acknowledged.Load()}
+	v := verifier{dir: s.catalog.Dir, pacer: pacer, known: s.acknowledged.Load()}
 	err := v.run()
 	return v.report(), err
 }

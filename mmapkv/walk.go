@@ -7,6 +7,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 )
 
 // walk is a Range or a Keys in flight. It runs on to its end when the store is closed
@@ -14,7 +15,7 @@ import (
 // Before that it keeps nothing but the file that it is in.
 type walk struct {
 	store *Store
-	left  atomic.Pointer[live] // nil while the store is open
+	left  atomic.Pointer[catalog.FileSet] // nil while the store is open
 }
 
 // walks are those of a store.
@@ -43,7 +44,7 @@ func (w *walk) end() {
 	s.walks.all = slices.DeleteFunc(s.walks.all, func(other *walk) bool { return other == w })
 	s.walks.mu.Unlock()
 	if left := w.left.Load(); left != nil {
-		for _, f := range left.order {
+		for _, f := range left.Order {
 			f.Release()
 		}
 	}
@@ -51,7 +52,7 @@ func (w *walk) end() {
 
 // leave gives the walks in flight the last set. The store is not yet closed to readers
 // when it is called, so that each walk finds either set.
-func (w *walks) leave(last *live) {
+func (w *walks) leave(last *catalog.FileSet) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
@@ -59,7 +60,7 @@ func (w *walks) leave(last *live) {
 		return
 	}
 	for _, one := range w.all {
-		for _, f := range last.order {
+		for _, f := range last.Order {
 			f.Acquire() // which is not refused: Close retires them later
 		}
 		one.left.Store(last)
@@ -67,17 +68,17 @@ func (w *walks) leave(last *live) {
 }
 
 // keeps says whether Close has left the walk a file. Where there is no walk, it has not.
-func (w *walk) keeps(f *file) bool {
+func (w *walk) keeps(f *catalog.File) bool {
 	if w == nil {
 		return false
 	}
 	left := w.left.Load()
-	return left != nil && int(f.slot) < len(left.files) && left.files[f.slot] == f
+	return left != nil && int(f.Slot) < len(left.Files) && left.Files[f.Slot] == f
 }
 
 // set is the set of files that the walk goes by.
-func (w *walk) set() *live {
-	if l := w.store.catalog.set(); l != nil {
+func (w *walk) set() *catalog.FileSet {
+	if l := w.store.catalog.Set(); l != nil {
 		return l
 	}
 	return w.left.Load()
@@ -86,17 +87,17 @@ func (w *walk) set() *live {
 // next is the file in which the log goes on behind a sequence number, which the walk
 // uses until it calls done; nil when there is none. What compaction has put in the
 // place of several files may begin before that number.
-func (w *walk) next(after uint64) (f *file, done func()) {
+func (w *walk) next(after uint64) (f *catalog.File, done func()) {
 	for {
 		l := w.set()
-		at := sort.Search(len(l.order), func(i int) bool {
-			end, ended := w.store.catalog.files.isEnded(l.order[i])
+		at := sort.Search(len(l.Order), func(i int) bool {
+			end, ended := w.store.catalog.Files.IsEnded(l.Order[i])
 			return !ended || end.Seq > after
 		})
-		if at == len(l.order) {
+		if at == len(l.Order) {
 			return nil, nil
 		}
-		if f := l.order[at]; f.Acquire() {
+		if f := l.Order[at]; f.Acquire() {
 			return f, f.Release
 		} else if w.keeps(f) {
 			return f, func() {} // kept until the walk ends
@@ -117,20 +118,20 @@ const (
 
 // findSparse finds where the live records of those files lie of which most is garbage,
 // in the order of their offsets.
-func (l *live) findSparse() map[*file][]int64 {
-	found := map[*file][]int64{}
+func findSparse(l *catalog.FileSet) map[*catalog.File][]int64 {
+	found := map[*catalog.File][]int64{}
 	var bytes int64
-	for _, f := range l.order {
-		if records := f.recordBytes(); f.liveBytes.Load() < records/sparse {
+	for _, f := range l.Order {
+		if records := f.RecordBytes(); f.LiveBytes.Load() < records/sparse {
 			found[f] = nil
 			bytes += records
 		}
 	}
-	if bytes <= sparseWorth*int64(l.keys.Len()) {
+	if bytes <= sparseWorth*int64(l.Keys.Len()) {
 		return nil
 	}
-	l.keys.Range(func(_ index.Fingerprint, loc index.Location) bool {
-		if f := l.file(loc); f != nil {
+	l.Keys.Range(func(_ index.Fingerprint, loc index.Location) bool {
+		if f := l.File(loc); f != nil {
 			if offsets, ok := found[f]; ok {
 				found[f] = append(offsets, loc.Offset())
 			}
@@ -140,7 +141,7 @@ func (l *live) findSparse() map[*file][]int64 {
 	for f, offsets := range found {
 		// A compaction that had begun to move the file's entries by now may have moved
 		// some that were not met.
-		if f.dropped.Load() {
+		if f.Dropped.Load() {
 			delete(found, f)
 		}
 		slices.Sort(offsets)

@@ -50,7 +50,7 @@ func TestWalksDoNotFollowTheirOwnWrites(t *testing.T) {
 func TestRangeBesideAWriteThatTheIndexDoesNotHave(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	put(t, s, "key", "before")
-	keys, print, before := s.catalog.set().keys, s.hasher.Fingerprint([]byte("key")), s.published.Load()
+	keys, print, before := s.catalog.Set().Keys, s.hasher.Fingerprint([]byte("key")), s.published.Load()
 	old := keys.Get(print)
 	put(t, s, "key", "after")
 	written := keys.Put(print, old)
@@ -180,13 +180,13 @@ func TestRangeOfAFewAmongManyDeleted(t *testing.T) {
 			}
 		}
 	}
-	l := s.catalog.set()
-	sparse := l.findSparse()
+	l := s.catalog.Set()
+	sparse := findSparse(l)
 	offsets := 0
-	for _, f := range l.order {
+	for _, f := range l.Order {
 		some, ok := sparse[f]
-		if !ok && f.recordBytes() > 0 {
-			t.Errorf("segment %d with %d of %d bytes alive is walked", f.ID, f.liveBytes.Load(), f.recordBytes())
+		if !ok && f.RecordBytes() > 0 {
+			t.Errorf("segment %d with %d of %d bytes alive is walked", f.ID, f.LiveBytes.Load(), f.RecordBytes())
 		}
 		offsets += len(some)
 	}

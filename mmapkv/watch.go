@@ -52,15 +52,15 @@ func (s *Store) glance() {
 	if w.glances++; w.glances%idleGlances == 0 {
 		s.wakeCompact()
 	}
-	l := s.catalog.set()
+	l := s.catalog.Set()
 	if l == nil || w.looking.Load() {
 		return
 	}
-	few := len(l.order) <= fewFiles
+	few := len(l.Order) <= fewFiles
 	if few {
 		s.lookAtResidency(&w.cold)
 	}
-	changed := !s.options.ReadOnly && w.namesChanged(s.catalog.dir)
+	changed := !s.options.ReadOnly && w.namesChanged(s.catalog.Dir)
 	if few && !changed {
 		return
 	}
@@ -71,7 +71,7 @@ func (s *Store) glance() {
 			s.lookAtResidency(&w.cold)
 		}
 		if changed {
-			s.catalog.lookAtNames()
+			s.catalog.LookAtNames()
 		}
 	})
 }
@@ -95,7 +95,7 @@ func (s *Store) stepWatch() (did bool, err error) {
 	if s.options.ReadOnly || s.latch.Err() != nil {
 		return false, nil
 	}
-	s.catalog.lookAtNames()
+	s.catalog.LookAtNames()
 	return false, s.latch.Err()
 }
 

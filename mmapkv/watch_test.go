@@ -278,7 +278,7 @@ func TestDiskThatCannotTell(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !s.catalog.manifest.identified {
+	if !s.catalog.Manifest.Identified {
 		t.Error("the manifest is not looked at again")
 	}
 	d, err := power.OpenDir("/store")

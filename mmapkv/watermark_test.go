@@ -25,7 +25,7 @@ func TestWatermarkIsTold(t *testing.T) {
 		put(t, s, "key", string(value))
 	}
 	f := s.tail.file
-	walker := segment.NewWalker(f.File(), f.Salt, f.dataStart, f.Limit())
+	walker := segment.NewWalker(f.Handle(), f.Salt, f.DataStart, f.Limit())
 	var r segment.Record
 	var known uint64
 	var told, toldAt int64

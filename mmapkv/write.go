@@ -12,6 +12,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/invariant"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -108,11 +109,11 @@ func (s *Store) Delete(key []byte) error {
 		return err
 	}
 	print := s.hasher.Fingerprint(key)
-	l := s.catalog.set()
+	l := s.catalog.Set()
 	if l == nil {
 		return ErrClosed
 	}
-	if l.keys.Get(print) == index.NoLocation && !s.catalog.hides.Load() {
+	if l.Keys.Get(print) == index.NoLocation && !s.catalog.Hides.Load() {
 		return nil
 	}
 	w := writes.Get().(*write)
@@ -191,7 +192,7 @@ func (s *Store) Sync() error {
 		return err
 	}
 	defer s.leave()
-	if s.catalog.lookAtNames(); s.latch.Err() != nil {
+	if s.catalog.LookAtNames(); s.latch.Err() != nil {
 		return s.latch.Err()
 	}
 	return s.syncAll()
@@ -265,7 +266,7 @@ func (s *Store) do(w *write) error {
 		s.awaitRoom()
 	}
 	w.err = errUncommitted
-	keys := s.catalog.set().keys // Close waits for this write
+	keys := s.catalog.Set().Keys // Close waits for this write
 	for _, print := range w.prints[:min(prefetchAhead, len(w.prints))] {
 		keys.Prefetch(print.Hash)
 	}
@@ -287,16 +288,16 @@ var errUncommitted = errors.New("mmapkv: the write was not committed")
 
 // tail is where the log goes on. Only the leader of the group touches it.
 type tail struct {
-	file     *file       // the file being written; nil when the next write needs a new one
-	seq      uint64      // the highest sequence number ever given
-	end      segment.End // where the log ends: offset in file, last number in the log
-	previous segment.End // where the log ended in the file before this one
-	empty    bool        // the file has no record yet
-	half     bool        // the file is half full, and maintenance knows
-	clean    bool        // the manifest still says that the last close was clean
-	told     uint64      // the watermark that the log tells
-	toldAt   int64       // and the offset in the file where it last did
-	buffer   []byte      // for groups of several writes
+	file     *catalog.File // the file being written; nil when the next write needs a new one
+	seq      uint64        // the highest sequence number ever given
+	end      segment.End   // where the log ends: offset in file, last number in the log
+	previous segment.End   // where the log ended in the file before this one
+	empty    bool          // the file has no record yet
+	half     bool          // the file is half full, and maintenance knows
+	clean    bool          // the manifest still says that the last close was clean
+	told     uint64        // the watermark that the log tells
+	toldAt   int64         // and the offset in the file where it last did
+	buffer   []byte        // for groups of several writes
 }
 
 // commitSome writes as many of the members, in order, as go into the file
@@ -373,13 +374,13 @@ func (s *Store) beforeWrite(mayReserve bool) error {
 	if err := s.latch.Err(); err != nil {
 		return err
 	}
-	if s.tail.seq > maxWritableSeq {
-		return errUsedUp
+	if s.tail.seq > catalog.MaxWritableSeq {
+		return catalog.ErrUsedUp
 	}
 	if !s.tail.clean {
 		return nil
 	}
-	err := s.catalog.edit(mayReserve, func(m *segment.Manifest) error { m.Clean = false; return nil })
+	err := s.catalog.Edit(mayReserve, func(m *segment.Manifest) error { m.Clean = false; return nil })
 	if err == nil {
 		s.tail.clean = false
 	}
@@ -401,7 +402,7 @@ func (s *Store) findRoom(w *write) error {
 }
 
 func (s *Store) fitsTail(size int64) bool {
-	return size <= s.tail.file.capacity-s.tail.end.Offset
+	return size <= s.tail.file.Capacity-s.tail.end.Offset
 }
 
 // fit says how many members go into the tail file in one write, and how many
@@ -428,12 +429,12 @@ func (s *Store) fit(members []*write) (n int, size int64) {
 func (s *Store) reserveTail(size int64, mayReserve bool) error {
 	t := &s.tail
 	end := t.end.Offset + size
-	if end <= t.file.active.Allocated() {
+	if end <= t.file.Active.Allocated() {
 		return nil
 	}
-	err := s.catalog.reserve.Hold()
+	err := s.catalog.Reserve.Hold()
 	if !errno.OutOfSpace(err) {
-		err = t.file.active.Reserve(end, growthStep, t.file.capacity)
+		err = t.file.Active.Reserve(end, growthStep, t.file.Capacity)
 	}
 	if mayReserve && errno.OutOfSpace(err) {
 		err = s.reserveBlocks(end)
@@ -451,13 +452,13 @@ func (s *Store) reserveTail(size int64, mayReserve bool) error {
 // reserveBlocks has the disk, which is full, grant the tail the blocks up to end.
 func (s *Store) reserveBlocks(end int64) error {
 	f := s.tail.file
-	most := min(vfs.OnDisk(end), f.capacity)
+	most := min(vfs.OnDisk(end), f.Capacity)
 	for {
-		err := f.active.Reserve(end, vfs.BlockSize, most)
+		err := f.Active.Reserve(end, vfs.BlockSize, most)
 		if !errno.OutOfSpace(err) {
 			return err
 		}
-		if !s.catalog.reserve.Give(most-f.active.Allocated(), s.catalog.reserve.ManifestRoom()) && !(errno.DiskFull(err) && s.makeRoom()) {
+		if !s.catalog.Reserve.Give(most-f.Active.Allocated(), s.catalog.Reserve.ManifestRoom()) && !(errno.DiskFull(err) && s.makeRoom()) {
 			return err
 		}
 	}
@@ -497,7 +498,7 @@ func (s *Store) appendTail(members []*write) error {
 	}
 	before := t.seq
 	t.seq = p.Seq - 1
-	s.catalog.lastGiven.Store(t.seq)
+	s.catalog.LastGiven.Store(t.seq)
 
 	if written, err := s.writeTail(data); err != nil {
 		if written == 0 {
@@ -528,7 +529,7 @@ func (t *tail) watermarkDue(watermark uint64) bool {
 // writeTail appends the bytes to the tail file. Under Always it prepares the sync, and
 // syncs them.
 func (s *Store) writeTail(data []byte) (written int, err error) {
-	active := s.tail.file.active
+	active := s.tail.file.Active
 	if s.always {
 		if err := active.Fill(int64(len(data))); err != nil {
 			return 0, s.latch.WriteError(err)
@@ -551,7 +552,7 @@ func (s *Store) writeTail(data []byte) (written int, err error) {
 // that nothing was written: what a power loss brought back would be taken for the
 // log's end, and what damage of that record left in the log for a part of it.
 func (s *Store) cutTail(cause error) error {
-	active := s.tail.file.active
+	active := s.tail.file.Active
 	err := active.Trim()
 	if err == nil {
 		err = active.Sync()
@@ -565,7 +566,7 @@ func (s *Store) cutTail(cause error) error {
 
 // endTail makes the tail's file one that gets no more records.
 func (s *Store) endTail() {
-	s.catalog.files.finish(s.tail.file, s.tail.end)
+	s.catalog.Files.Finish(s.tail.file, s.tail.end)
 	s.tail.file = nil
 }
 
@@ -576,7 +577,7 @@ func (s *Store) syncTail() error {
 		return nil
 	}
 	defer region("sync").End()
-	if err := s.tail.file.active.Sync(); err != nil {
+	if err := s.tail.file.Active.Sync(); err != nil {
 		return s.latch.SyncError(err)
 	}
 	s.syncer.MarkDurable(s.tail.seq)
@@ -589,7 +590,7 @@ func (s *Store) publish(members []*write, start int64) {
 	t := &s.tail
 	s.acknowledge()
 	t.file.SetLimit(t.end.Offset)
-	keys := s.catalog.set().keys
+	keys := s.catalog.Set().Keys
 	hints := int64(0)
 	for _, w := range members {
 		for i, print := range w.prints {
@@ -601,16 +602,16 @@ func (s *Store) publish(members []*write, start int64) {
 			hints += segment.HintEntrySize(keySize)
 			var old index.Location
 			if w.draft.IsDelete(i) {
-				t.file.mayShadow.Store(true)
+				t.file.MayShadow.Store(true)
 				if w.revived[print] <= i {
 					old = keys.Delete(print)
 				}
 			} else {
-				old = keys.Put(print, index.MakeLocation(t.file.slot, offset, size))
-				t.file.addLive(size, keySize, 1)
+				old = keys.Put(print, index.MakeLocation(t.file.Slot, offset, size))
+				t.file.AddLive(size, keySize, 1)
 				if expiry := w.draft.Expiry(i); expiry != 0 {
-					t.file.mayShadow.Store(true)
-					s.expires(t.file, offset, t.file.capacity, expiry)
+					t.file.MayShadow.Store(true)
+					s.expires(t.file, offset, t.file.Capacity, expiry)
 					s.startExpire()
 				}
 			}
@@ -622,9 +623,9 @@ func (s *Store) publish(members []*write, start int64) {
 		w.err = nil
 	}
 	s.published.Store(t.end.Seq)
-	t.file.hintDue.Add(hints)
+	t.file.HintDue.Add(hints)
 	t.grown(s)
-	if !t.half && t.end.Offset > t.file.capacity/2 {
+	if !t.half && t.end.Offset > t.file.Capacity/2 {
 		t.half = true
 		s.wakeMaintenance() // the next file is prepared now
 	}
@@ -646,7 +647,7 @@ func (s *Store) markDead(old index.Location, keySize int) {
 	if old == index.NoLocation {
 		return
 	}
-	if f := s.catalog.set().file(old); f != nil {
-		f.addLive(f.recordSize(old), keySize, -1)
+	if f := s.catalog.Set().File(old); f != nil {
+		f.AddLive(f.RecordSize(old), keySize, -1)
 	}
 }

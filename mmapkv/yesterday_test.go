@@ -337,13 +337,13 @@ func TestHardLinksAreNoCopy(t *testing.T) {
 	o.Sync = fsync.Never
 	s := open(t, dir, o)
 	fill(t, s, 0, 10, 100)
-	s.catalog.manifest.mu.Lock()
+	s.catalog.Manifest.Mu.Lock()
 	for name := range filesOfDir(t, dir) {
 		if err := os.Link(filepath.Join(dir, name), filepath.Join(links, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.catalog.manifest.mu.Unlock()
+	s.catalog.Manifest.Mu.Unlock()
 	if _, err := Open(links, o); !errors.Is(err, ErrLocked) {
 		t.Errorf("the links, while the store is open: %v", err)
 	}

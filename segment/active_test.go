@@ -20,11 +20,11 @@ func TestCreateMakesAFileWithItsHeader(t *testing.T) {
 	if a.ID != 9 || a.Salt != 5 || a.Kind != Merged || a.End() != h.Size() || a.Limit() != h.Size() || a.Allocated() != h.Size() {
 		t.Errorf("segment %d of kind %d with salt %d: end %d, limit %d, allocated %d", a.ID, a.Kind, a.Salt, a.End(), a.Limit(), a.Allocated())
 	}
-	size, err := a.File().Size()
+	size, err := a.Handle().Size()
 	if err != nil || size != h.Size() {
 		t.Errorf("the file has %d bytes, %v", size, err)
 	}
-	if got, err := ReadHeader(a.File(), size); err != nil || fmt.Sprint(got) != fmt.Sprint(h) {
+	if got, err := ReadHeader(a.Handle(), size); err != nil || fmt.Sprint(got) != fmt.Sprint(h) {
 		t.Errorf("the header is %v, %v", got, err)
 	}
 	if _, err := Create(dir, h, testMapSize); !errors.Is(err, fs.ErrExist) {
@@ -71,7 +71,7 @@ func TestReserveGrowsInSteps(t *testing.T) {
 		if err := a.Reserve(test.end, step, maxSize); err != nil || a.Allocated() != test.want {
 			t.Errorf("Reserve(%d): %v, %d allocated, want %d", test.end, err, a.Allocated(), test.want)
 		}
-		if size, err := a.File().Size(); err != nil || size != test.want {
+		if size, err := a.Handle().Size(); err != nil || size != test.want {
 			t.Errorf("the file has %d bytes, %v", size, err)
 		}
 	}
@@ -141,7 +141,7 @@ func TestFailedAppendLeavesNothingThatValidates(t *testing.T) {
 		if err := a.Trim(); err != nil {
 			t.Errorf("Trim: %v", err)
 		}
-		if size, err := a.File().Size(); err != nil || size != end {
+		if size, err := a.Handle().Size(); err != nil || size != end {
 			t.Errorf("the file has %d bytes, %v, but its records end at %d", size, err, end)
 		}
 		if err := a.Reserve(end+int64(len(record)), 64<<10, testMapSize); err != nil {
@@ -158,13 +158,13 @@ func TestFailedAppendLeavesNothingThatValidates(t *testing.T) {
 func TestTrimNeverExtendsTheFile(t *testing.T) {
 	a := newTestActive(t, newTestDir(t), testMapSize)
 	put(t, a, 1, []byte("key"), make([]byte, 5000))
-	if err := a.File().Truncate(HeaderSize); err != nil {
+	if err := a.Handle().Truncate(HeaderSize); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Trim(); err != nil {
 		t.Fatal(err)
 	}
-	if size, err := a.File().Size(); err != nil || size != HeaderSize {
+	if size, err := a.Handle().Size(); err != nil || size != HeaderSize {
 		t.Errorf("the file has %d bytes, %v", size, err)
 	}
 }
@@ -206,7 +206,7 @@ func TestTrimmedFileIsReopened(t *testing.T) {
 	if err := errors.Join(a.Sync(), a.Trim(), a.Sync()); err != nil {
 		t.Fatal(err)
 	}
-	if length, err := a.File().Size(); err != nil || length != a.End() || a.Allocated() != a.End() {
+	if length, err := a.Handle().Size(); err != nil || length != a.End() || a.Allocated() != a.End() {
 		t.Errorf("trimmed to %d at %d, %d allocated, %v", length, a.End(), a.Allocated(), err)
 	}
 
@@ -314,7 +314,7 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	delete(dir.refuse, "write")
 
 	content := make([]byte, 3*step+8000)
-	if n, err := a.File().ReadAt(content, 0); n != len(content) {
+	if n, err := a.Handle().ReadAt(content, 0); n != len(content) {
 		t.Fatal(n, err)
 	}
 	if log := content[begin:a.End()]; bytes.Count(log, []byte{1}) != len(log) {

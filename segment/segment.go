@@ -55,8 +55,8 @@ func OpenSegment(f vfs.File, h Header, mapSize int64) (*Segment, error) {
 // Limit: memory past the end of the file faults.
 func (s *Segment) Memory() []byte { return s.memory }
 
-// File is the open file.
-func (s *Segment) File() vfs.File { return s.file }
+// Handle is the open file.
+func (s *Segment) Handle() vfs.File { return s.file }
 
 // Populate brings the bytes [from, to) of the mapped file into memory, so that touching them does
 // not fault: a fault that waits for the disk would hold up the whole process. Populate is best

@@ -306,7 +306,7 @@ func TestLoadAllocatesNoMoreThanTheFileHolds(t *testing.T) {
 	a := newTestActive(t, newTestDir(t), 0)
 	offset, size := put(t, a, 1, []byte("key"), []byte("value"))
 	// A header that promises 4 GiB.
-	if _, err := a.File().WriteAt([]byte{0xff, 0xff, 0xff, 0xff}, offset+valueSizeAt); err != nil {
+	if _, err := a.Handle().WriteAt([]byte{0xff, 0xff, 0xff, 0xff}, offset+valueSizeAt); err != nil {
 		t.Fatal(err)
 	}
 	for _, size := range []int64{size, -1} {
@@ -321,7 +321,7 @@ func TestLoadAllocatesNoMoreThanTheFileHolds(t *testing.T) {
 func TestLoadAllocatesNoMoreThanACutFileHas(t *testing.T) {
 	a := newTestActive(t, newTestDir(t), 0)
 	offset, size := put(t, a, 1, []byte("key"), make([]byte, 10*firstLoad))
-	if err := a.File().Truncate(offset + size - 1); err != nil {
+	if err := a.Handle().Truncate(offset + size - 1); err != nil {
 		t.Fatal(err)
 	}
 	var r Record
@@ -342,7 +342,7 @@ func TestLoadTellsDamageFromTheSystemsErrors(t *testing.T) {
 	}
 	delete(dir.refuse, "read")
 	for _, length := range []int64{offset + 10_000, offset + 10, offset} {
-		if err := a.File().Truncate(length); err != nil {
+		if err := a.Handle().Truncate(length); err != nil {
 			t.Fatal(err)
 		}
 		for _, size := range []int64{size, -1} {
@@ -351,10 +351,10 @@ func TestLoadTellsDamageFromTheSystemsErrors(t *testing.T) {
 			}
 		}
 	}
-	if err := a.File().Truncate(offset); err != nil {
+	if err := a.Handle().Truncate(offset); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.File().Truncate(offset + size); err != nil {
+	if err := a.Handle().Truncate(offset + size); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.Load(&r, nil, offset, size); !errors.Is(err, ErrChecksum) {

@@ -20,18 +20,18 @@ var damageMutants = []mutant{
 // editMutants make edits of the manifest that are not there later, or find some that
 // were not made.
 var editMutants = []mutant{
-	{"no sync of an edit", "mmapkv/manifest.go",
+	{"no sync of an edit", "mmapkv/internal/catalog/manifest.go",
 		"	if err := f.Datasync(); err != nil {\n		return false, left, &fsync", "	if err := error(nil); err != nil {\n		return false, left, &fsync"},
-	{"an edit is written once", "mmapkv/manifest.go",
-		"	for _, place := range m.edits.Places() {\n		n, err", "	for i, place := range m.edits.Places() {\n		if i > 0 {\n			break\n		}\n		n, err"},
-	{"an edit of unknown outcome is not a failure", "mmapkv/manifest.go",
+	{"an edit is written once", "mmapkv/internal/catalog/manifest.go",
+		"	for _, place := range m.Edits.Places() {\n		n, err", "	for i, place := range m.edits.Places() {\n		if i > 0 {\n			break\n		}\n		n, err"},
+	{"an edit of unknown outcome is not a failure", "mmapkv/internal/catalog/manifest.go",
 		"Step: \"syncing an edit\", SyncFailed: true,", "Step: \"syncing an edit\","},
-	{"the remains of an edit stay", "mmapkv/manifest.go",
+	{"the remains of an edit stay", "mmapkv/internal/catalog/manifest.go",
 		"	if eraseErr := m.eraseLocked(dir, left); eraseErr != nil {", "	if eraseErr := error(nil); eraseErr != nil {"},
-	{"an edit that cannot be undone is not a failure", "mmapkv/manifest.go",
+	{"an edit that cannot be undone is not a failure", "mmapkv/internal/catalog/manifest.go",
 		"Step: \"taking back an edit\", Tried: true,", "Step: \"taking back an edit\","},
-	{"Open trusts an edit that it found", "mmapkv/unlisted.go",
-		"	if err := c.manifest.settle(c.edit); err != nil {\n		return err\n	}\n	for", "	for"},
+	{"Open trusts an edit that it found", "mmapkv/internal/catalog/unlisted.go",
+		"	if err := c.Manifest.settle(c.Edit); err != nil {\n		return err\n	}\n	for", "	for"},
 }
 
 // manifestMutants read edits that are not there, or not those that are.

@@ -2,11 +2,11 @@ package main
 
 // lateMutants hear what the disk says late, and do nothing about it.
 var lateMutants = []mutant{
-	{"the manifest's identity is not checked", "mmapkv/names.go", "	case id != m.identity:\n		return errManifestGone\n", ""},
-	{"the active file's name is not checked", "mmapkv/names.go",
-		"		if name := segment.FileName(f.ID); !f.name.stays(c.dir, name) {", "		if name := segment.FileName(f.ID); f == nil {"},
-	{"the name LOCK is not checked", "mmapkv/names.go",
-		"	if !c.lockName.stays(c.dir, segment.LockName) {", "	if false {"},
+	{"the manifest's identity is not checked", "mmapkv/internal/catalog/names.go", "	case id != m.identity:\n		return errManifestGone\n", ""},
+	{"the active file's name is not checked", "mmapkv/internal/catalog/names.go",
+		"		if name := segment.FileName(f.ID); !f.name.stays(c.Dir, name) {", "		if name := segment.FileName(f.ID); f == nil {"},
+	{"the name LOCK is not checked", "mmapkv/internal/catalog/names.go",
+		"	if !c.LockName.stays(c.Dir, segment.LockName) {", "	if false {"},
 	{"the tail stays at the limit", "mmapkv/write.go", "errors.Is(err, ErrFailed) || empty {", "errors.Is(err, ErrFailed) || !empty {"},
 	{"a hint that cannot be opened is rebuilt", "mmapkv/load.go", "		if errno.Scarce(err) {\n", "		if false {\n"},
 	{"a hint that cannot be opened counts as empty", "mmapkv/hints.go", "	if errno.Scarce(err) {\n", "	if false {\n"},

@@ -15,7 +15,7 @@ var strayMutants = []mutant{
 	{"recovery does not announce its copies", "mmapkv/recovery.go",
 		"	if err := s.announceCopies(files); err != nil {\n		return err\n	}\n", ""},
 	{"recovery announces no ids", "mmapkv/recovery.go",
-		"			m.NextID = min(m.NextID+mostUnlisted, segment.MaxNextID)\n", ""},
+		"			m.NextID = min(m.NextID+catalog.MaxUnlisted, segment.MaxNextID)\n", ""},
 }
 
 // leftoverMutants do the same in cases that random tests seldom reach.

@@ -14,8 +14,9 @@ const module = "github.com/mmapkv/mmapkv"
 
 // rooms lists which packages of the module each package may import. Tests are exempt.
 var rooms = map[string][]string{
-	"mmapkv":                  {"mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/pace", "mmapkv/internal/patient", "mmapkv/internal/replay", "mmapkv/internal/reserve", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
-	"mmapkv/internal/expiry":  {"segment"},
+	"mmapkv":                  {"mmapkv/internal/catalog", "mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/pace", "mmapkv/internal/patient", "mmapkv/internal/replay", "mmapkv/internal/reserve", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
+	"mmapkv/internal/catalog": {"mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/patient", "mmapkv/internal/replay", "mmapkv/internal/reserve", "fsync", "index", "segment", "internal/errno", "internal/rank", "internal/vfs"},
+	"mmapkv/internal/expiry":  {"segment", "internal/rank"},
 	"mmapkv/internal/failure": {"fsync", "internal/errno"},
 	"mmapkv/internal/listing": {"mmapkv/internal/failure", "mmapkv/internal/patient", "segment", "internal/errno", "internal/vfs"},
 	"mmapkv/internal/pace":    {"mmapkv/internal/failure", "internal/nap", "internal/rank"},

@@ -1,4 +1,4 @@
-package mmapkv
+package catalog
 
 import (
 	"errors"
@@ -11,8 +11,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// readManifest reads the manifest, or makes that of a new store.
-func (c *catalog) readManifest(names []string) (*segment.Manifest, error) {
+// ReadManifest reads the manifest, or makes that of a new store.
+func (c *Catalog) ReadManifest(names []string) (*segment.Manifest, error) {
 	m, err := c.parseManifestFile()
 	if !errors.Is(err, fs.ErrNotExist) {
 		return m, err
@@ -28,18 +28,18 @@ func (c *catalog) readManifest(names []string) (*segment.Manifest, error) {
 	if err := c.SyncParents(); err != nil {
 		return nil, err
 	}
-	c.manifest.current = segment.Manifest{NextID: 1}
-	if err := c.edit(false, func(m *segment.Manifest) error { m.Clean = true; return nil }); err != nil {
+	c.Manifest.Current = segment.Manifest{NextID: 1}
+	if err := c.Edit(false, func(m *segment.Manifest) error { m.Clean = true; return nil }); err != nil {
 		return nil, err
 	}
-	*m = c.manifest.current
+	*m = c.Manifest.Current
 	return m, nil
 }
 
 // parseManifestFile reads the manifest; fs.ErrNotExist when there is none. What the disk
 // refuses to read of it may be in its other half.
-func (c *catalog) parseManifestFile() (m *segment.Manifest, err error) {
-	f, _, err := patient.OpenBounded(c.dir, segment.ManifestName, segment.MaxManifestSize)
+func (c *Catalog) parseManifestFile() (m *segment.Manifest, err error) {
+	f, _, err := patient.OpenBounded(c.Dir, segment.ManifestName, segment.MaxManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return new(segment.Manifest), err
 	}
@@ -55,7 +55,7 @@ func (c *catalog) parseManifestFile() (m *segment.Manifest, err error) {
 	m, err = segment.ParseManifest(content)
 	switch {
 	case errors.Is(err, segment.ErrVersion):
-		return nil, fmt.Errorf("%w: %s: %w", ErrVersion, segment.ManifestName, err)
+		return nil, fmt.Errorf("%w: %s: %w", failure.ErrVersion, segment.ManifestName, err)
 	case err != nil:
 		return nil, failure.Refused(failure.Damage{File: segment.ManifestName, Offset: r.RefusedFrom, Reason: r.Why(r.RefusedFrom, 1, err.Error())})
 	case r.Refused != nil:
@@ -64,26 +64,26 @@ func (c *catalog) parseManifestFile() (m *segment.Manifest, err error) {
 	return m, nil
 }
 
-// openFiles opens every file that the manifest names.
-func (c *catalog) openFiles(m *segment.Manifest) error {
+// OpenFiles opens every file that the manifest names.
+func (c *Catalog) OpenFiles(m *segment.Manifest) error {
 	for i, info := range m.Segments {
 		known := info.Sealed || m.Clean && i == len(m.Segments)-1
-		f, err := c.openFile(info, known)
+		f, err := c.OpenFile(info, known)
 		if err != nil {
 			return err
 		}
-		c.files.addLocked(f)
+		c.Files.AddLocked(f)
 	}
 	return nil
 }
 
-// openFile opens a listed file. Where it ends is known of a sealed one and of
+// OpenFile opens a listed file. Where it ends is known of a sealed one and of
 // the last one after a clean close.
-func (c *catalog) openFile(info segment.SegmentInfo, known bool) (*file, error) {
+func (c *Catalog) OpenFile(info segment.SegmentInfo, known bool) (*File, error) {
 	name := segment.FileName(info.ID)
-	open := c.dir.Open
+	open := c.Dir.Open
 	if info.Sealed || c.ReadOnly {
-		open = c.dir.OpenReadOnly
+		open = c.Dir.OpenReadOnly
 	}
 	handle, err := open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -96,11 +96,11 @@ func (c *catalog) openFile(info segment.SegmentInfo, known bool) (*file, error) 
 	if err != nil {
 		err = errors.Join(err, handle.Close())
 		if errors.Is(err, segment.ErrVersion) {
-			return nil, fmt.Errorf("%w: %s: %w", ErrVersion, name, err)
+			return nil, fmt.Errorf("%w: %s: %w", failure.ErrVersion, name, err)
 		}
 		return nil, failure.Unusable(name, err)
 	}
-	f := &file{dataStart: header.Size(), capacity: c.SegmentSize}
+	f := &File{DataStart: header.Size(), Capacity: c.SegmentSize}
 	mapped := size
 	if known {
 		mapped = info.End.Offset
@@ -115,25 +115,25 @@ func (c *catalog) openFile(info segment.SegmentInfo, known bool) (*file, error) 
 		return nil, err
 	}
 	if known {
-		f.end, f.ended = info.End, true
+		f.End, f.Ended = info.End, true
 	}
-	f.SetLimit(f.end.Offset)
+	f.SetLimit(f.End.Offset)
 	if !info.Sealed {
-		f.name = nameOf(c.dir, name)
-		f.active = segment.Reopen(f.Segment, max(f.end.Offset, f.dataStart))
+		f.name = NameOf(c.Dir, name)
+		f.Active = segment.Reopen(f.Segment, max(f.End.Offset, f.DataStart))
 		// Nothing is appended to a file that is not exactly what was left.
-		f.ended = !known || size != info.End.Offset || info.End.Seq != c.lastGiven.Load()
+		f.Ended = !known || size != info.End.Offset || info.End.Seq != c.LastGiven.Load()
 	}
 	return f, nil
 }
 
-// goBy makes a manifest that was read the current one. names are those of the
+// GoBy makes a manifest that was read the current one. names are those of the
 // directory.
-func (c *catalog) goBy(m *segment.Manifest, names []string) {
-	c.lastGiven.Store(m.LastSeq)
-	c.manifest.mu.Lock()
-	defer c.manifest.mu.Unlock()
-	c.manifest.current = *m
-	c.manifest.current.NextID = firstFreeID(m.NextID, names)
+func (c *Catalog) GoBy(m *segment.Manifest, names []string) {
+	c.LastGiven.Store(m.LastSeq)
+	c.Manifest.Mu.Lock()
+	defer c.Manifest.Mu.Unlock()
+	c.Manifest.Current = *m
+	c.Manifest.Current.NextID = firstFreeID(m.NextID, names)
 	c.noteManifestLocked()
 }

@@ -1,4 +1,4 @@
-package mmapkv
+package catalog
 
 import (
 	"errors"
@@ -9,11 +9,11 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// lookAtNames makes the store fail if its files are gone.
-func (c *catalog) lookAtNames() {
-	c.manifest.mu.Lock()
+// LookAtNames makes the store fail if its files are gone.
+func (c *Catalog) LookAtNames() {
+	c.Manifest.Mu.Lock()
 	err := c.checkNamesLocked()
-	c.manifest.mu.Unlock()
+	c.Manifest.Mu.Unlock()
 	if err != nil {
 		_ = c.Latch.SyncError(err) // every write says so from now on
 	}
@@ -28,47 +28,47 @@ var (
 // checkNamesLocked says what has happened to the names of the store's files, nil if
 // nothing has, or if that cannot be told at the moment. The caller holds manifest.mu:
 // whoever changes the manifest puts another file there.
-func (c *catalog) checkNamesLocked() error {
-	m := &c.manifest
-	id, err := vfs.IdentityOf(c.dir, segment.ManifestName)
+func (c *Catalog) checkNamesLocked() error {
+	m := &c.Manifest
+	id, err := vfs.IdentityOf(c.Dir, segment.ManifestName)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if stamp, err := vfs.StampOf(c.dir); err == nil && stamp.Removed {
+		if stamp, err := vfs.StampOf(c.Dir); err == nil && stamp.Removed {
 			return errDirectoryRemoved
 		}
 		return errManifestGone
 	case err != nil:
 		return nil
-	case !m.identified:
-		m.identity, m.identified = id, true
+	case !m.Identified:
+		m.identity, m.Identified = id, true
 	case id != m.identity:
 		return errManifestGone
 	}
-	if !c.lockName.stays(c.dir, segment.LockName) {
+	if !c.LockName.stays(c.Dir, segment.LockName) {
 		return errLockGone
 	}
-	for _, f := range c.files.unsealed() {
-		if name := segment.FileName(f.ID); !f.name.stays(c.dir, name) {
+	for _, f := range c.Files.Unsealed() {
+		if name := segment.FileName(f.ID); !f.name.stays(c.Dir, name) {
 			return fmt.Errorf("mmapkv: %s, which is being written, was removed or replaced by another file", name)
 		}
 	}
 	return nil
 }
 
-// fileName is which file has a name, as far as the file system tells.
-type fileName struct {
+// nameIdentity is which file has a name, as far as the file system tells.
+type nameIdentity struct {
 	identity vfs.Identity
 	known    bool
 }
 
-// nameOf notes which file has a name now.
-func nameOf(dir vfs.Dir, name string) fileName {
+// NameOf notes which file has a name now.
+func NameOf(dir vfs.Dir, name string) nameIdentity {
 	id, err := vfs.IdentityOf(dir, name)
-	return fileName{id, err == nil}
+	return nameIdentity{id, err == nil}
 }
 
 // stays says whether the same file has the name still, true if that cannot be told.
-func (n *fileName) stays(dir vfs.Dir, name string) bool {
+func (n *nameIdentity) stays(dir vfs.Dir, name string) bool {
 	if !n.known {
 		return true
 	}
@@ -81,7 +81,7 @@ func (n *fileName) stays(dir vfs.Dir, name string) bool {
 
 // noteManifestLocked remembers which file MANIFEST is. The caller holds manifest.mu, and
 // has opened the file or put it there.
-func (c *catalog) noteManifestLocked() {
-	id, err := vfs.IdentityOf(c.dir, segment.ManifestName)
-	c.manifest.identity, c.manifest.identified = id, err == nil
+func (c *Catalog) noteManifestLocked() {
+	id, err := vfs.IdentityOf(c.Dir, segment.ManifestName)
+	c.Manifest.identity, c.Manifest.Identified = id, err == nil
 }

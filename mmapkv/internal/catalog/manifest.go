@@ -1,4 +1,4 @@
-package mmapkv
+package catalog
 
 import (
 	"errors"
@@ -18,36 +18,36 @@ import (
 // applied to the current list under the mutex, so that no two parts of the store
 // can each publish their own idea of it.
 type manifestLog struct {
-	mu      rank.Mutex[rank.Manifest] // guards the rest
-	current segment.Manifest
+	Mu      rank.Mutex[rank.Manifest] // guards the rest
+	Current segment.Manifest
 	free    []segment.SegmentInfo // memory for the next list
-	edits   segment.EditLog       // where the next edit goes; no room behind a manifest that Open found
-	edit    []byte                // memory for it
+	Edits   segment.EditLog       // where the next edit goes; no room behind a manifest that Open found
+	encoded []byte                // memory for it
 
 	identity   vfs.Identity // of the file, as far as it is identified: see watch.go
-	identified bool
+	Identified bool
 }
 
-// edit publishes a changed manifest. On a nil return it is durable. mayReserve
+// Edit publishes a changed manifest. On a nil return it is durable. mayReserve
 // lets it use the reserve on a full disk. An error of the change is returned, and
 // nothing is published.
-func (c *catalog) edit(mayReserve bool, change func(m *segment.Manifest) error) error {
+func (c *Catalog) Edit(mayReserve bool, change func(m *segment.Manifest) error) error {
 	if err := c.Latch.Err(); err != nil {
 		return err
 	}
-	m := &c.manifest
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.identified {
+	m := &c.Manifest
+	m.Mu.Lock()
+	defer m.Mu.Unlock()
+	if m.Identified {
 		if err := c.checkNamesLocked(); err != nil {
 			return c.Latch.SyncError(err) // nothing is put where somebody else has put something
 		}
 	}
-	next := m.current
-	next.Segments = append(m.free[:0], m.current.Segments...)
+	next := m.Current
+	next.Segments = append(m.free[:0], m.Current.Segments...)
 	next.Edit++
 	next.Watermark = max(next.Watermark, c.Syncer.Durable())
-	next.LastSeq = max(next.LastSeq, c.lastGiven.Load())
+	next.LastSeq = max(next.LastSeq, c.LastGiven.Load())
 	if err := change(&next); err != nil {
 		return err
 	}
@@ -57,32 +57,32 @@ func (c *catalog) edit(mayReserve bool, change func(m *segment.Manifest) error) 
 		}
 	}
 	if next.NextID > segment.MaxNextID {
-		return errUsedUp
+		return ErrUsedUp
 	}
-	done, left, err := m.appendLocked(c.dir, &next)
+	done, left, err := m.appendLocked(c.Dir, &next)
 	if !done && err == nil {
 		next.Salt = c.Random()
-		if err = m.replaceLocked(c.dir, c.reserve, &next, left, mayReserve); err == nil {
+		if err = m.replaceLocked(c.Dir, c.Reserve, &next, left, mayReserve); err == nil {
 			c.noteManifestLocked()
 		}
 	}
-	if errors.Is(err, fs.ErrNotExist) && m.identified {
+	if errors.Is(err, fs.ErrNotExist) && m.Identified {
 		err = errors.Join(c.checkNamesLocked(), err) // it says more
 	}
 	if err != nil {
 		return c.Latch.WriteError(err)
 	}
-	m.free = m.current.Segments
-	m.current = next
+	m.free = m.Current.Segments
+	m.Current = next
 	return nil
 }
 
 // settle makes a manifest that Open found one that no power loss takes back: it may
 // have its name, or its last edit, in memory only.
 func (m *manifestLog) settle(edit func(mayReserve bool, change func(*segment.Manifest) error) error) error {
-	m.mu.Lock()
-	own := m.edits != (segment.EditLog{})
-	m.mu.Unlock()
+	m.Mu.Lock()
+	own := m.Edits != (segment.EditLog{})
+	m.Mu.Unlock()
 	if own {
 		return nil
 	}
@@ -94,8 +94,8 @@ func (m *manifestLog) settle(edit func(mayReserve bool, change func(*segment.Man
 // something of so many bytes at one of the places, or returns the error, after
 // which nobody knows what is on disk.
 func (m *manifestLog) appendLocked(dir vfs.Dir, next *segment.Manifest) (done bool, left int, err error) {
-	m.edit = m.edits.Encode(m.edit[:0], &m.current, next)
-	if len(m.edit) == 0 {
+	m.encoded = m.Edits.Encode(m.encoded[:0], &m.Current, next)
+	if len(m.encoded) == 0 {
 		return false, 0, nil
 	}
 	f, err := dir.Open(segment.ManifestName)
@@ -106,10 +106,10 @@ func (m *manifestLog) appendLocked(dir vfs.Dir, next *segment.Manifest) (done bo
 		return false, 0, nil // a new file tells what is wrong, if that does not work either
 	}
 	defer f.Close() // what counts is synced before
-	for _, place := range m.edits.Places() {
-		n, err := vfs.WriteFull(f, m.edit, place)
+	for _, place := range m.Edits.Places() {
+		n, err := vfs.WriteFull(f, m.encoded, place)
 		if n > 0 {
-			left = len(m.edit)
+			left = len(m.encoded)
 		}
 		switch {
 		case err == nil:
@@ -122,7 +122,7 @@ func (m *manifestLog) appendLocked(dir vfs.Dir, next *segment.Manifest) (done bo
 	if err := f.Datasync(); err != nil {
 		return false, left, &fsync.PublishError{Name: segment.ManifestName, Step: "syncing an edit", SyncFailed: true, Err: err}
 	}
-	m.edits.Wrote(len(m.edit))
+	m.Edits.Wrote(len(m.encoded))
 	return true, 0, nil
 }
 
@@ -157,7 +157,7 @@ func (m *manifestLog) publishLocked(dir vfs.Dir, r *reserve.Reserve, next *segme
 	}
 	r.Restore(size)
 	if err == nil {
-		m.edits = next.EditLog()
+		m.Edits = next.EditLog()
 	}
 	return err
 }
@@ -169,7 +169,7 @@ func (m *manifestLog) eraseLocked(dir vfs.Dir, size int) error {
 		return err
 	}
 	defer f.Close() // what counts is synced before
-	for _, place := range m.edits.Places() {
+	for _, place := range m.Edits.Places() {
 		if _, err := vfs.WriteFull(f, make([]byte, size), place); err != nil {
 			return err
 		}
@@ -177,18 +177,18 @@ func (m *manifestLog) eraseLocked(dir vfs.Dir, size int) error {
 	return f.Datasync()
 }
 
-// nextID gives a file number that no file of this store ever had.
-func (c *catalog) nextID() segment.ID {
-	c.manifest.mu.Lock()
-	defer c.manifest.mu.Unlock()
-	id := c.manifest.current.NextID
-	c.manifest.current.NextID++
+// NextID gives a file number that no file of this store ever had.
+func (c *Catalog) NextID() segment.ID {
+	c.Manifest.Mu.Lock()
+	defer c.Manifest.Mu.Unlock()
+	id := c.Manifest.Current.NextID
+	c.Manifest.Current.NextID++
 	return id
 }
 
-// maxWritableSeq is the highest number behind which a store goes on writing.
-const maxWritableSeq = segment.MaxSeq - replay.MaxUntold
+// MaxWritableSeq is the highest number behind which a store goes on writing.
+const MaxWritableSeq = segment.MaxSeq - replay.MaxUntold
 
-// errUsedUp: what would be written now the next Open would not believe. No store comes
+// ErrUsedUp: what would be written now the next Open would not believe. No store comes
 // so far by itself.
-var errUsedUp = errors.New("mmapkv: the store has used up its numbers; `mmapkv salvage FROM TO` makes a new one of it")
+var ErrUsedUp = errors.New("mmapkv: the store has used up its numbers; `mmapkv salvage FROM TO` makes a new one of it")

@@ -1,4 +1,4 @@
-package mmapkv
+package catalog
 
 import (
 	"slices"
@@ -7,14 +7,14 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// retiredFiles are unlinked, and take room until no reader uses them.
-type retiredFiles struct {
+// retired are unlinked, and take room until no reader uses them.
+type retired struct {
 	mu   rank.Mutex[rank.Retired] // guards list; a leaf
 	list []*segment.Segment
 }
 
-// retire retires a file that is unlinked, and counts it if a reader uses it.
-func (r *retiredFiles) retire(f *file) {
+// Retire retires a file that is unlinked, and counts it if a reader uses it.
+func (r *retired) Retire(f *File) {
 	f.Retire()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -22,14 +22,14 @@ func (r *retiredFiles) retire(f *file) {
 	r.heldLocked()
 }
 
-// held is what unlinked files still take.
-func (r *retiredFiles) held() int64 {
+// Held is what unlinked files still take.
+func (r *retired) Held() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.heldLocked()
 }
 
-func (r *retiredFiles) heldLocked() (bytes int64) {
+func (r *retired) heldLocked() (bytes int64) {
 	r.list = slices.DeleteFunc(r.list, (*segment.Segment).Released)
 	for _, one := range r.list {
 		bytes += one.Limit()
@@ -37,8 +37,8 @@ func (r *retiredFiles) heldLocked() (bytes int64) {
 	return bytes
 }
 
-// awaitReleases returns when the unlinked files that no read uses are released.
-func (r *retiredFiles) awaitReleases() {
+// AwaitReleases returns when the unlinked files that no read uses are released.
+func (r *retired) AwaitReleases() {
 	r.mu.Lock()
 	retired := slices.Clone(r.list)
 	r.mu.Unlock()
