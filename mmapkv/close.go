@@ -95,7 +95,7 @@ func (s *Store) finishTail() error {
 	if err := f.Active.Trim(); err != nil {
 		return s.latch.WriteError(err)
 	}
-	return s.writeHint(f, s.tail.end)
+	return s.hints.Write(f, s.tail.end, s.sealing.Pause)
 }
 
 // release lets go of everything: when it returns, what no read uses is unmapped and

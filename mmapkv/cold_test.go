@@ -10,6 +10,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
 )
 
 // evicted is a store of whose segments nothing is in memory, where the system lets
@@ -138,7 +139,7 @@ func TestColdIsWhatTheSystemSays(t *testing.T) {
 	}
 	wantFilled(t, s, 0, 500, 300)
 	wantFilled(t, s, 500, 505, 700_000)
-	markCold(s.catalog.Set().Order)
+	residency.MarkCold(s.catalog.Set().Order)
 	for _, one := range s.Stats().Segments {
 		if one.Cold {
 			t.Errorf("%s is cold when all of it has been read", one.File)

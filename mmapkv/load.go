@@ -14,6 +14,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -48,11 +49,11 @@ type loading struct {
 // hintSource is a file whose records go into the index.
 type hintSource struct {
 	file    *catalog.File
-	hint    *fileHint // nil: it is not open
-	rebuilt bool      // the hint was made anew
-	next    int       // piece that nobody has taken
-	busy    int       // workers that have one
-	failed  bool      // a piece could not be read, or was not what was checked
+	hint    *hints.Hint // nil: it is not open
+	rebuilt bool        // the hint was made anew
+	next    int         // piece that nobody has taken
+	busy    int         // workers that have one
+	failed  bool        // a piece could not be read, or was not what was checked
 
 	// What the hint says of its file, once all of it was read.
 	due     int64
@@ -184,7 +185,7 @@ func (s *Store) sizeIndex() {
 	}
 	entries := 0
 	for _, f := range s.catalog.Files.Order {
-		entries += s.hintCount(f)
+		entries += s.hints.Count(f)
 	}
 	if entries > s.options.ExpectedKeys {
 		s.catalog.Files.Keys = s.options.newIndex(entries)
@@ -324,10 +325,10 @@ func (s *Store) unreadable(f *catalog.File, ranges []segment.Damage) (list []Cor
 }
 
 // openHint opens the source's hint, or makes it anew if something may be written.
-func (from *hintSource) openHint(s *Store, mayWrite bool) (hint *fileHint, rebuilt bool, err error) {
+func (from *hintSource) openHint(s *Store, mayWrite bool) (hint *hints.Hint, rebuilt bool, err error) {
 	f := from.file
 	if !from.failed {
-		if hint, err = s.openHint(f, nil); err == nil {
+		if hint, err = s.hints.Open(f, nil); err == nil {
 			f.Built = nil
 			return hint, false, nil
 		}
@@ -338,7 +339,7 @@ func (from *hintSource) openHint(s *Store, mayWrite bool) (hint *fileHint, rebui
 	if !mayWrite {
 		return nil, false, err
 	}
-	hint, err = s.rebuildHint(f, nil)
+	hint, err = s.hints.Rebuild(f, nil)
 	if err != nil && !errors.Is(err, ErrFailed) { // else it was read, and could not be written down
 		err = failure.Unusable(segment.FileName(f.ID), err)
 	}
@@ -375,7 +376,7 @@ func (l *loading) newCollector() *collector {
 }
 
 // collect collects the records of a piece of a hint.
-func (c *collector) collect(f *catalog.File, hint *fileHint, piece int) error {
+func (c *collector) collect(f *catalog.File, hint *hints.Hint, piece int) error {
 	entries, err := hint.Piece(piece, c.piece)
 	if err != nil {
 		return err

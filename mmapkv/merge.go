@@ -16,7 +16,9 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -387,7 +389,7 @@ func (m *merge) finish() (*catalog.File, error) {
 	}
 	f.SetLimit(m.end.Offset)
 	if !m.cold {
-		populateWhole(f)
+		residency.PrefaultAll(f)
 	}
 	f.Cold.Store(m.cold)
 	s.catalog.LockNew(f)
@@ -433,7 +435,7 @@ func (m *merge) findShadows() error {
 // shadowsOf finds those of the i-th file of the run.
 func (m *merge) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow, err error) {
 	s := m.store
-	err = m.store.withHint(f, m.pacer.Pause, func(hint *fileHint) error {
+	err = m.store.hints.With(f, m.pacer.Pause, func(hint *hints.Hint) error {
 		found = nil
 		for e, err := range hint.Entries() {
 			if err != nil {
@@ -462,7 +464,7 @@ func (m *merge) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow, e
 // others. A file with ranges that cannot be read may hold any key.
 func (m *merge) pin(shadows []*shadow, f *catalog.File) (rest []*shadow, err error) {
 	damaged := false
-	err = m.store.withHint(f, m.pacer.Pause, func(hint *fileHint) error {
+	err = m.store.hints.With(f, m.pacer.Pause, func(hint *hints.Hint) error {
 		rest, damaged = nil, len(hint.Damages()) > 0
 		left := shadows
 		for e, err := range hint.Entries() {

@@ -48,7 +48,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.continueLog()
-	if err := s.warmUp(); err != nil {
+	if err := s.residency.WarmUp(s.options.Preload); err != nil {
 		return err
 	}
 	if !s.options.ReadOnly {

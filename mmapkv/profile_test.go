@@ -25,7 +25,7 @@ func TestBackgroundGoroutinesAreLabelled(t *testing.T) {
 			t.Fatal(err)
 		}
 		missing = nil
-		for _, name := range []string{"populate", "maintain", "compact", "sync"} {
+		for _, name := range []string{"prefault", "maintain", "compact", "sync"} {
 			if !strings.Contains(profile.String(), fmt.Sprintf("%q:%q", "mmapkv", name)) {
 				missing = append(missing, name)
 			}

@@ -174,7 +174,7 @@ func (s *Store) sealRecovered(files, kept []*unsealedFile, copies []*catalog.Fil
 		}
 	}
 	for _, f := range copies {
-		if err := s.writeHint(f, f.End); err != nil {
+		if err := s.hints.Write(f, f.End, nil); err != nil {
 			return err
 		}
 	}
@@ -209,9 +209,9 @@ func (s *Store) sealRecovered(files, kept []*unsealedFile, copies []*catalog.Fil
 // writeRecoveredHint writes the hint of a file that the scan has read just now.
 func (s *Store) writeRecoveredHint(u *unsealedFile) error {
 	if u.counts.Damaged {
-		return s.writeHint(u.File, u.counts.Keep) // which knows what cannot be read
+		return s.hints.Write(u.File, u.counts.Keep, nil) // which knows what cannot be read
 	}
-	return s.publishBuilt(u.File, u.hint, u.counts.Keep)
+	return s.hints.Publish(u.File, u.hint, u.counts.Keep, nil)
 }
 
 // adopt makes the files what the manifest now says.

@@ -153,7 +153,7 @@ func (s *Store) sealLocked(f *catalog.File, end segment.End, mayReserve bool) er
 	if err := f.Active.Trim(); err != nil {
 		return s.latch.WriteError(err)
 	}
-	if err := s.writeHint(f, end); err != nil {
+	if err := s.hints.Write(f, end, s.sealing.Pause); err != nil {
 		return err
 	}
 	err := s.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
@@ -169,7 +169,7 @@ func (s *Store) sealLocked(f *catalog.File, end segment.End, mayReserve bool) er
 	}
 	s.catalog.Files.Sealed(f)
 	s.wakeCompact()
-	s.wakePopulation()
+	s.residency.Wake()
 	return nil
 }
 

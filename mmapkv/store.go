@@ -20,8 +20,10 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -33,9 +35,11 @@ type Store struct {
 	random  func() uint64
 	hasher  index.Hasher
 
-	path    string
-	catalog catalog.Catalog
-	lock    vfs.Lock // nil when read-only media has no lock file
+	path      string
+	catalog   catalog.Catalog
+	hints     hints.Hints
+	residency *residency.Residency
+	lock      vfs.Lock // nil when read-only media has no lock file
 
 	walks    walks
 	recovery RecoveryStats
@@ -65,8 +69,6 @@ type Store struct {
 	events         *notifier
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
 	sweeper        sweeper
-	wakePopulate   chan struct{} // holds one token when populate has
-	populateAll    atomic.Bool   // and looks at all files
 
 	watcher watcher
 
@@ -95,7 +97,6 @@ func newStore(options Options) *Store {
 		compacting:     make(chan struct{}, 1),
 		liftBudget:     make(chan struct{}, 1),
 		wakeCompaction: make(chan struct{}, 1),
-		wakePopulate:   make(chan struct{}, 1),
 		sweeper:        sweeper{wake: make(chan struct{}, 1)},
 		events:         newNotifier(options.Events, options.Logger),
 	}
@@ -109,13 +110,15 @@ func newStore(options Options) *Store {
 		SyncParents: func() error { return vfs.SyncParents(options.fileSystem(), s.path) },
 		Syncer:      s.syncer, Latch: s.latch, Random: s.random, Message: s.events.message, NoteDamage: s.noteDamage,
 	}, options.newIndex(options.ExpectedKeys))
+	s.hints = hints.New(&s.catalog)
+	s.residency = residency.New(&s.catalog)
 	return s
 }
 
 // start starts the goroutines. Close stops them.
 func (s *Store) start() {
 	s.startWatch()
-	s.background("populate", s.populate)
+	s.background("prefault", func() { s.residency.Run(s.stop) })
 	if s.options.ScrubBytesPerSecond > 0 {
 		s.background("scrub", s.scrub)
 	}

@@ -30,9 +30,8 @@ type watcher struct {
 	end     func()
 	glances int
 	looking atomic.Bool // a goroutine does what the last one found; it has what follows
-	cold    residency
-	names   vfs.Stamp // of the directory, when last seen
-	again   bool      // the names are to be looked at once more
+	names   vfs.Stamp   // of the directory, when last seen
+	again   bool        // the names are to be looked at once more
 }
 
 // startWatch begins the glances. Close ends them by endWatch.
@@ -58,7 +57,7 @@ func (s *Store) glance() {
 	}
 	few := len(l.Order) <= fewFiles
 	if few {
-		s.lookAtResidency(&w.cold)
+		s.residency.Look()
 	}
 	changed := !s.options.ReadOnly && w.namesChanged(s.catalog.Dir)
 	if few && !changed {
@@ -68,7 +67,7 @@ func (s *Store) glance() {
 	s.background("watch", func() {
 		defer w.looking.Store(false)
 		if !few {
-			s.lookAtResidency(&w.cold)
+			s.residency.Look()
 		}
 		if changed {
 			s.catalog.LookAtNames()

@@ -624,7 +624,7 @@ func (s *Store) publish(members []*write, start int64) {
 	}
 	s.published.Store(t.end.Seq)
 	t.file.HintDue.Add(hints)
-	t.grown(s)
+	s.residency.Grown(t.file, t.end.Offset)
 	if !t.half && t.end.Offset > t.file.Capacity/2 {
 		t.half = true
 		s.wakeMaintenance() // the next file is prepared now

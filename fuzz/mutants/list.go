@@ -41,7 +41,7 @@ var mutants = []mutant{
 		"next.Watermark = max(next.Watermark, c.Syncer.Durable())", "next.Watermark = max(next.Watermark, c.lastGiven.Load())"},
 	{"the manifest stays clean while written to", "mmapkv/write.go",
 		"	if !s.tail.clean {\n		return nil\n	}", "	if true {\n		return nil\n	}"},
-	{"an outdated hint is trusted", "mmapkv/hints.go", "	if err == nil && hint.Covers != f.End {", "	if false {"},
+	{"an outdated hint is trusted", "mmapkv/internal/hints/hints.go", "	if err == nil && hint.Covers != f.End {", "	if false {"},
 	{"an expired record does not shadow", "mmapkv/load.go",
 		"			size = 0\n			s.catalog.Hides.Store(true)\n", "			s.catalog.hides.Store(true)\n			return index.NoLocation\n"},
 	{"a tombstone does not shadow", "mmapkv/load.go",

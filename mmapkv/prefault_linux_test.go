@@ -7,6 +7,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/inject"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
 	"github.com/mmapkv/mmapkv/segment"
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,7 @@ func TestLogIsWrittenOutAhead(t *testing.T) {
 		return // files in memory
 	}
 	steps := 0
-	for populateNext(f, false) {
+	for residency.PrefaultNext(f, false) {
 		steps++
 	}
 	if after := dirty(); steps < 4 || after > before/4 {
