@@ -17,7 +17,7 @@ func (s *Store) Close() error {
 		rank.Acquire[rank.Closing]()
 		defer rank.Release[rank.Closing]()
 		s.closed.Store(true)
-		s.space.end()
+		s.space.End()
 		close(s.stop)
 		s.endWatch()
 		s.awaitWrites()

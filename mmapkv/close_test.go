@@ -25,10 +25,7 @@ func TestCloseFinishesWritesThatWaitForRoom(t *testing.T) {
 	o := tiny()
 	o.Compaction.Disabled = true // nobody else lets writers go
 	s := open(t, dir, o)
-	s.space.mu.Lock()
-	s.space.room = make(chan struct{})
-	s.space.full.Store(true)
-	s.space.mu.Unlock()
+	s.space.HoldBack()
 	const writers = 64
 	var group sync.WaitGroup
 	for w := range writers {
@@ -38,7 +35,7 @@ func TestCloseFinishesWritesThatWaitForRoom(t *testing.T) {
 			}
 		})
 	}
-	for goroutinesIn("mmapkv.(*Store).awaitRoom(") < writers {
+	for goroutinesIn("space.(*Space).AwaitRoom(") < writers {
 		time.Sleep(time.Millisecond)
 	}
 	closeStore(t, s)
@@ -175,7 +172,7 @@ func TestNoBoundOnSpace(t *testing.T) {
 		o.Compaction.MaxSpaceRatio = ratio
 		s := open(t, t.TempDir(), o)
 		fill(t, s, 0, 5000, 500) // no garbage at all
-		if wait := s.Stats().WriteStall; wait > 0 || s.pressed() {
+		if wait := s.Stats().WriteStall; wait > 0 || s.space.Pressed() {
 			t.Errorf("MaxSpaceRatio %v: writers waited %v", ratio, wait)
 		}
 	}

@@ -59,7 +59,7 @@ func (s *Store) Compact(ctx context.Context) error {
 			return damage
 		}
 		m, err := s.compactRun(pacer, run)
-		s.lookForRoom(true)
+		s.space.Look(true)
 		var damaged *damagedRun
 		switch {
 		case errors.As(err, &damaged):
@@ -205,7 +205,7 @@ func (s *Store) sealEnded(ctx context.Context) error {
 }
 
 // compactInHurry says that writers or Close wait for a compaction.
-func (s *Store) compactInHurry() bool { return s.space.full.Load() || s.closed.Load() }
+func (s *Store) compactInHurry() bool { return s.space.IsFull() || s.closed.Load() }
 
 // beingWritten says that writes are in flight.
 func (s *Store) beingWritten() bool { return s.writing.Load() > 0 }
@@ -273,9 +273,9 @@ func (s *Store) compactRun(pacer *pace.Pacer, run []*catalog.File) (m *merge, er
 		size += f.Limit()
 	}
 	s.events.compactionStarted(names, size)
-	s.space.promise(m.run)
+	s.space.Promise(m.run)
 	defer func() {
-		s.space.promise(nil)
+		s.space.Promise(nil)
 		s.compactionEnded(m, names, began, err)
 	}()
 	if err != nil {
@@ -349,7 +349,7 @@ func (s *Store) switchTo(m *merge, f *catalog.File) {
 			s.expiresAt(t.First.Load()) // a sweep has not seen the file before
 		}
 	}
-	s.space.promise(nil)
+	s.space.Promise(nil)
 }
 
 // moveAll makes the index point to the new file.
@@ -437,7 +437,7 @@ func (s *Store) compact() {
 
 // compactOnce compacts the best run, if one is worth it. It says whether to go on.
 func (s *Store) compactOnce() (progress bool) {
-	waiting := s.space.full.Load()
+	waiting := s.space.IsFull()
 	if waiting {
 		s.sealWaiting()
 	}
@@ -451,7 +451,7 @@ func (s *Store) compactOnce() (progress bool) {
 	}
 	// Who has begun to wait meanwhile has woken the compactor once more: there may be
 	// something to do now.
-	s.lookForRoom(did || !waiting)
+	s.space.Look(did || !waiting)
 	return did
 }
 
@@ -463,4 +463,13 @@ func (s *Store) sealWaiting() {
 			return // on an error maintain tries again
 		}
 	}
+}
+
+// wakeCompact makes the compactor look for something to do.
+func (s *Store) wakeCompact() { wake(s.wakeCompaction) }
+
+// stalledFor counts how long a writer waited.
+func (s *Store) stalledFor(d time.Duration) {
+	s.stalled.Add(int64(d))
+	s.events.stalled(d)
 }

@@ -153,9 +153,7 @@ func (c *contest) between(phase string) {
 
 // inCompaction says whether a compaction has something of the store in hand.
 func (c *contest) inCompaction() bool {
-	c.store.space.mu.Lock()
-	defer c.store.space.mu.Unlock()
-	return c.store.space.promised > 0
+	return c.store.space.Promised() > 0
 }
 
 // writeSome has a writer make new versions of its keys.

@@ -18,6 +18,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -430,9 +431,9 @@ func TestBackgroundCompactionKeepsTheBound(t *testing.T) {
 			}
 		}
 		s.compacting <- struct{}{} // for a moment what it gives up and what takes its place count both
-		used, live := s.spaceUse()
+		used, live := s.space.Use()
 		<-s.compacting
-		if bound := 2*live + 2*leastSlack; used > bound {
+		if bound := 2*live + 2*space.MinSlack; used > bound {
 			t.Errorf("round %d: %d bytes used, %d alive", round, used, live)
 		}
 	}
@@ -475,7 +476,7 @@ func TestLargeWritesKeepTheBound(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if bound := int64(2*size + 2*leastSlack); most.Load() > bound {
+			if bound := int64(2*size + 2*space.MinSlack); most.Load() > bound {
 				t.Errorf("writes of %d bytes take up to %d, the bound is %d", size, most.Load(), bound)
 			}
 			got, err := s.Get([]byte("key 0"))

@@ -38,8 +38,8 @@ func (s *Store) putLong(key, value []byte, expiry int64) error {
 	size := segment.RecordSize(len(key), int64(len(value)), flags)
 	w := writes.Get().(*write)
 	defer w.discard()
-	s.expect(w, size)
-	defer s.arrived(w)
+	w.expect(s.space, size)
+	defer w.arrived(s.space)
 	if err := s.catalog.Reserve.Hold(); err != nil {
 		return s.latch.WriteError(err)
 	}
@@ -78,7 +78,7 @@ func (s *Store) commitLong(w *write) error {
 	if err := s.enlist(long.file, false); err != nil {
 		return err
 	}
-	s.arrived(w)
+	w.arrived(s.space)
 	s.startFile(long.file)
 	t.seq++
 	s.catalog.LastGiven.Store(t.seq)
@@ -96,7 +96,7 @@ func (s *Store) commitLong(w *write) error {
 		return err
 	}
 	s.acknowledge()
-	s.checkRoom()
+	s.space.CheckRoom()
 	long.file.SetLimit(t.end.Offset)
 	long.file.AddLive(long.recorded, len(long.key), 1)
 	long.file.HintDue.Store(segment.HintEntrySize(len(long.key)))

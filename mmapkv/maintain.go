@@ -101,7 +101,7 @@ func (s *Store) restSealing() {
 }
 
 func (s *Store) sealInHurry() bool {
-	return s.sealWaiters.Load() > 0 || s.space.full.Load() || s.closed.Load()
+	return s.sealWaiters.Load() > 0 || s.space.IsFull() || s.closed.Load()
 }
 
 // lockInHurry locks maintenance for a writer, for whom sealing hurries.

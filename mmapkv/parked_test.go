@@ -87,9 +87,9 @@ func TestParkedReadsHoldUpNobody(t *testing.T) {
 						}
 					}
 				}
-				used, live := s.spaceUse()
+				used, live := s.space.Use()
 				trace = append(trace, moment{used, live, int64(s.Stats().Compaction.Runs)})
-				if _, hard := s.bounds(live); used > hard {
+				if _, hard := s.space.Bounds(live); used > hard {
 					t.Fatalf("writers would wait: %d bytes used, %d alive", used, live)
 				}
 			})

@@ -59,7 +59,7 @@ func (s *Store) candidates() []candidate {
 // none is worth it.
 func (s *Store) bestRun() []*catalog.File {
 	list := s.candidates()
-	pressed := s.pressed()
+	pressed := s.space.Pressed()
 	var best []candidate
 	var bestScore float64
 	for i := range list {

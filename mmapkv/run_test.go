@@ -330,8 +330,8 @@ func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
 	key, writes := bytes.Repeat([]byte("k"), minSegmentSize), 0
 	locked, looked := make(chan struct{}), make(chan struct{})
 	hold := func() {
-		s.space.mu.Lock() // where the writer comes by next
-		defer s.space.mu.Unlock()
+		s.space.Mu.Lock() // where the writer comes by next
+		defer s.space.Mu.Unlock()
 		close(locked)
 		<-looked
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -64,7 +65,7 @@ type Store struct {
 	compacting     chan struct{} // holds one token while somebody compacts
 	liftBudget     chan struct{} // holds one token when a delete waits for that on a full disk
 	compactions    compactions
-	space          space
+	space          *space.Space
 	scrubs         scrubs
 	events         *notifier
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
@@ -112,6 +113,10 @@ func newStore(options Options) *Store {
 	}, options.newIndex(options.ExpectedKeys))
 	s.hints = hints.New(&s.catalog)
 	s.residency = residency.New(&s.catalog)
+	s.space = space.New(&s.catalog, space.Options{
+		MaxRatio: options.Compaction.MaxSpaceRatio, Unbounded: options.Compaction.Disabled || s.manual(),
+		WakeCompactor: s.wakeCompact, Stalled: s.stalledFor,
+	})
 	return s
 }
 

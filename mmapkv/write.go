@@ -13,6 +13,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -147,8 +148,8 @@ func (s *Store) Write(b *Batch) error {
 	w := writes.Get().(*write)
 	defer w.discard()
 	if size := b.draft.EncodedSize(true, true); size > s.longSize() {
-		s.expect(w, size)
-		defer s.arrived(w)
+		w.expect(s.space, size)
+		defer w.arrived(s.space)
 	}
 	w.draft, w.deletes = &b.draft, true
 	deletes := 0
@@ -163,6 +164,20 @@ func (s *Store) Write(b *Batch) error {
 		w.noteRevived()
 	}
 	return s.do(w)
+}
+
+// expect waits until there is room for a large write.
+func (w *write) expect(space *space.Space, size int64) {
+	w.coming = size
+	space.Expect(size)
+}
+
+// arrived ends what expect began. It may be called again.
+func (w *write) arrived(space *space.Space) {
+	if w.coming != 0 {
+		space.Arrived(w.coming)
+		w.coming = 0
+	}
 }
 
 // noteRevived finds the last put of each key. A key that a batch deletes and then puts is
@@ -256,14 +271,13 @@ func (s *Store) writable() error {
 func (s *Store) do(w *write) error {
 	stalled, err := s.syncer.Throttle()
 	if stalled > 0 {
-		s.stalled.Add(int64(stalled))
-		s.events.stalled(stalled)
+		s.stalledFor(stalled)
 	}
 	if err != nil {
 		return s.latch.SyncError(err)
 	}
-	if s.space.full.Load() {
-		s.awaitRoom()
+	if s.space.IsFull() {
+		s.space.AwaitRoom()
 	}
 	w.err = errUncommitted
 	keys := s.catalog.Set().Keys // Close waits for this write
@@ -318,7 +332,7 @@ func (s *Store) commitSome(members []*write) int {
 	}
 	n, size := s.fit(members)
 	for _, w := range members[:n] {
-		s.arrived(w) // what is reserved counts from here on
+		w.arrived(s.space) // what is reserved counts from here on
 	}
 	err := s.reserveTail(size, first.deletes && n == 1)
 	if err != nil && n > 1 {
@@ -445,7 +459,7 @@ func (s *Store) reserveTail(size int64, mayReserve bool) error {
 	case errno.OutOfSpace(err):
 		s.events.spaceLow(err)
 	}
-	s.checkRoom()
+	s.space.CheckRoom()
 	return err
 }
 
