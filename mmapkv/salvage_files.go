@@ -175,20 +175,20 @@ func (s *salvage) endLog(unsealed []*source) error {
 		files[i] = f
 	}
 	watermark := s.manifest.Watermark
-	found := make([]*scannedFile, len(unsealed))
+	found := make([]*replay.Scanned, len(unsealed))
 	for i, in := range unsealed {
 		size, err := files[i].Size()
 		if err != nil {
 			return err
 		}
-		found[i], err = scanFile(files[i], in.salt, replay.File{DataStart: in.start, Size: size}, s.manifest.LastSeq, nil)
+		found[i], err = replay.ScanFile(files[i], in.salt, replay.File{DataStart: in.start, Size: size}, s.manifest.LastSeq, nil)
 		if err != nil {
 			return fmt.Errorf("mmapkv: scanning %s: %w", segment.FileName(in.id), err)
 		}
-		watermark = max(watermark, found[i].watermark)
+		watermark = max(watermark, found[i].Watermark)
 	}
 	// What is damaged is found, and told, when the records are read.
-	parts := replayFiles(found, s.manifest.SealedSeq, watermark, func(int, replay.Record) {})
+	parts := replay.Decide(found, s.manifest.SealedSeq, watermark, func(int, replay.Record) {})
 	for i, part := range parts {
 		unsealed[i].end, unsealed[i].known = part.End.Offset, true
 		s.report.Discarded += part.Discarded

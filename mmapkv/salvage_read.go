@@ -51,28 +51,13 @@ func (s *salvage) scan(in *source) error {
 	}
 	defer f.Close()
 	s.report.Files++
-	scanner := segment.NewScanner(f, in.salt, in.start, in.end)
-	var last uint64
-	for {
-		at := scanner.Offset()
-		e, err := scanner.Next()
-		if errors.Is(err, segment.ErrBadRecord) {
-			e, err = scanner.Resync(last + 1)
-			if err == nil {
-				in.bad = append(in.bad, segment.Damage{Offset: at, Length: e.Offset - at})
-			} else if err == io.EOF {
-				in.bad = append(in.bad, segment.Damage{Offset: at, Length: in.end - at})
-			}
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		last, in.reached = e.Seq, e.Offset+e.Size
+	err = segment.Scan(f, in.salt, in.start, in.end, func(e segment.Entry) {
+		in.reached = e.Offset + e.Size
 		s.take(in, e)
 		s.showProgress(s.scanned + in.reached)
+	}, func(d segment.Damage) { in.bad = append(in.bad, d) })
+	if err != nil {
+		return err
 	}
 	in.refused = f.Refused
 	s.scanned += in.size

@@ -152,7 +152,7 @@ func (c *tailCheck) walk(f *tailFile) error {
 		v.reading = 0
 	}()
 	scanner := segment.NewScanner(v.reader(f.File), f.salt, f.known.DataStart, f.known.Size)
-	err := eachRecord(scanner, v.manifest.LastSeq, func(e segment.Entry) {
+	err := replay.Each(scanner, v.manifest.LastSeq, func(e segment.Entry) {
 		if e.Flags&segment.HasWatermark != 0 {
 			c.seen = max(c.seen, e.Watermark)
 		}

@@ -22,7 +22,7 @@ var rooms = map[string][]string{
 	"mmapkv/internal/listing":   {"mmapkv/internal/failure", "mmapkv/internal/patient", "segment", "internal/errno", "internal/vfs"},
 	"mmapkv/internal/pace":      {"mmapkv/internal/failure", "internal/nap", "internal/rank"},
 	"mmapkv/internal/patient":   {"internal/errno", "internal/vfs"},
-	"mmapkv/internal/replay":    {"segment", "internal/invariant"},
+	"mmapkv/internal/replay":    {"segment", "internal/invariant", "internal/prefetch"},
 	"mmapkv/internal/reserve":   {"segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/residency": {"mmapkv/internal/catalog", "segment", "internal/nap", "internal/vfs"},
 	"segment":                   {"internal/bulk", "internal/errno", "internal/invariant", "internal/prefetch", "internal/vfs"},
