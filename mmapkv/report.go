@@ -1,6 +1,10 @@
 package mmapkv
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/mmapkv/mmapkv/mmapkv/internal/check"
+)
 
 // Report is what Verify found.
 type Report struct {
@@ -86,40 +90,17 @@ var meanings = map[DamageKind]string{
 	WrongHint:       "the next open believes the hint: reads of the key say ErrCorrupt, find nothing or find an older value; without the hint's file it is made anew",
 }
 
-// findings collects damages within bounds.
-type findings struct {
-	damages  []Damage
-	omitted  int
-	keyBytes int
-	remarks  []Remark
-}
-
-const (
-	// maxDamages is how many damages a Report lists, and remarks.
-	maxDamages = 10_000
-	// maxDamageKeys is how many bytes the keys in a Report have together.
-	maxDamageKeys = 16 << 20
-)
-
-func (f *findings) damage(d Damage) {
-	if len(f.damages) == maxDamages || f.keyBytes+len(d.Key) > maxDamageKeys {
-		f.omitted++
-		return
+// newReport makes a Report of what package check has found. Its kinds are ours.
+func newReport(found check.Report) Report {
+	r := Report{
+		Segments: found.Segments, Records: found.Records, Hints: found.Hints, Bytes: found.Bytes, Clean: found.Clean,
+		Omitted: found.Omitted,
 	}
-	f.keyBytes += len(d.Key)
-	f.damages = append(f.damages, d)
-}
-
-func (f *findings) remark(file, what string) {
-	if len(f.remarks) < maxDamages {
-		f.remarks = append(f.remarks, Remark{file, what})
+	for _, d := range found.Damages {
+		r.Damages = append(r.Damages, Damage{DamageKind(d.Kind), d.File, d.Offset, d.Size, d.Key, d.Reason})
 	}
-}
-
-// add adds what others have found.
-func (f *findings) add(other *findings) {
-	for _, d := range other.damages {
-		f.damage(d)
+	for _, remark := range found.Remarks {
+		r.Remarks = append(r.Remarks, Remark(remark))
 	}
-	f.omitted += other.omitted
+	return r
 }

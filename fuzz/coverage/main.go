@@ -25,7 +25,7 @@ const maxOpen = 3
 
 // packages are the packages to cover. The command runs their own tests, the conformance suite
 // of disks, and the benches below from package fuzz.
-var packages = []string{"mmapkv", "mmapkv/internal/replay", "segment", "index", "fsync", "internal/vfs"}
+var packages = []string{"mmapkv", "mmapkv/internal/check", "mmapkv/internal/replay", "segment", "index", "fsync", "internal/vfs"}
 
 const benches = "TestVerify|TestEveryCallOfVerifyFails|TestSalvage|TestEveryCallFails|TestEveryCallOfRecoveryFails|TestDiskFull|TestDamageIsLocalAndReported|Fuzz"
 
