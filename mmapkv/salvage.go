@@ -2,15 +2,10 @@ package mmapkv
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"slices"
-	"time"
 
+	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
-	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
-	"github.com/mmapkv/mmapkv/segment"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/salvage"
 )
 
 // SalvageOptions says how a damaged store is brought over. The zero value takes
@@ -78,155 +73,49 @@ type SalvageOptions struct {
 //
 // It takes up to 170 bytes of memory a key, and the largest value.
 func Salvage(ctx context.Context, from, to string, o *SalvageOptions) (SalvageReport, error) {
-	s, err := newSalvage(ctx, o)
-	if err != nil {
-		return SalvageReport{}, err
-	}
-	if err := s.checkTarget(from, to); err != nil {
-		return SalvageReport{}, err
-	}
-	err = s.run(from, to)
-	s.report.order()
-	return s.report, err
-}
-
-// salvage is one call of Salvage.
-type salvage struct {
-	SalvageOptions
-	ctx   context.Context
-	store Options // of the new store
-	fsys  vfs.FS
-	from  string
-	dir   vfs.Dir // from
-	now   time.Time
-
-	manifest *segment.Manifest // nil when there is none to go by
-	found    []*foundFile
-	sources  []*source
-	newest   versions
-	version  error // a file is of a version that is not known
-	report   SalvageReport
-
-	// Without a manifest:
-	present   map[segment.ID]bool
-	watermark uint64 // the highest that was seen
-	lastSeq   uint64 // of the log
-	voids     []void
-
-	scanned, done, total int64 // of the work, in bytes
-}
-
-func newSalvage(ctx context.Context, o *SalvageOptions) (*salvage, error) {
-	s := &salvage{ctx: ctx, newest: newVersions()}
+	var options SalvageOptions
 	if o != nil {
-		s.SalvageOptions = *o
+		options = *o
 	}
-	var err error
-	if s.store, err = s.Options.withDefaults(); err != nil {
-		return nil, err
-	}
-	s.store.ReadOnly, s.store.Compaction.Disabled = false, true
-	s.fsys, s.now = s.store.fileSystem(), s.store.clock()()
-	return s, nil
-}
-
-func (s *salvage) run(from, to string) (err error) {
-	s.from = from
-	if s.dir, err = s.fsys.OpenDir(from); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.dir.Close()) }()
-	lock, err := s.dir.Lock(segment.LockName, vfs.Shared)
-	switch {
-	case err == nil:
-		defer func() { err = errors.Join(err, lock.Unlock()) }()
-	case errors.Is(err, vfs.ErrLocked):
-		return fmt.Errorf("%w: %w", ErrLocked, err)
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	if err := s.read(); err != nil {
-		return err
-	}
-	list := s.newest.settle(s)
-	if s.DryRun {
-		return s.copyTo(list, func([]byte, []byte, int64) error { return nil })
-	}
-	return s.write(to, list)
-}
-
-// read finds out what there is, and the newest version of each key.
-func (s *salvage) read() error {
-	names, err := s.dir.Names()
+	store, err := options.Options.withDefaults()
 	if err != nil {
-		return err
+		return SalvageReport{}, err
 	}
-	if err := s.readManifest(names); err != nil {
-		return err
-	}
-	if err := s.findFiles(names); err != nil {
-		return err
-	}
-	if s.manifest != nil {
-		err = s.readListed()
-	} else {
-		err = s.readUnlisted()
-	}
-	if err == nil && s.report.Records == 0 && s.version != nil {
-		err = fmt.Errorf("%w: %w", ErrVersion, s.version)
-	}
-	return err
+	store.ReadOnly, store.Compaction.Disabled = false, true
+	r, err := salvage.Run(ctx, from, to, salvage.Options{
+		DryRun: options.DryRun, OlderVersions: options.OlderVersions, IgnoreManifest: options.IgnoreManifest,
+		Progress: options.Progress,
+		FS:       store.fileSystem(), Now: store.clock()(),
+		Open: func(fsys vfs.FS, readOnly bool) (salvage.Target, error) {
+			s, err := Open(to, store.on(fsys, readOnly))
+			if err != nil {
+				return nil, err
+			}
+			return salvageTarget{s}, nil
+		},
+	})
+	return newSalvageReport(r), err
 }
 
-func (s *salvage) readManifest(names []string) error {
-	ours := slices.ContainsFunc(names, func(name string) bool {
-		_, kind, ok := segment.ParseFileName(name)
-		return ok && (kind == segment.SegmentFile || kind == segment.HintFile || kind == segment.ManifestFile)
-	})
-	if !ours {
-		return fmt.Errorf("mmapkv: there is no store: %w", &fs.PathError{Op: "open", Path: s.from, Err: fs.ErrNotExist})
+// on is a copy of o for a store on another file system.
+func (o *Options) on(fsys vfs.FS, readOnly bool) *Options {
+	c, seams := *o, inject.Seams{}
+	if o.seams != nil {
+		seams = *o.seams
 	}
-	s.report.Unfinished = listing.Unfinished(names)
-	if s.IgnoreManifest {
+	seams.FS = fsys
+	c.seams, c.ReadOnly = &seams, readOnly
+	return &c
+}
+
+// salvageTarget is the new store, as package salvage writes it.
+type salvageTarget struct{ *Store }
+
+func (t salvageTarget) Put(key, value []byte, expiry int64) error { return t.put(key, value, expiry) }
+
+func (t salvageTarget) Damage() error {
+	if len(t.recovery.Damages) == 0 {
 		return nil
 	}
-	content, err := s.content(segment.ManifestName, segment.MaxManifestSize)
-	if err == nil {
-		s.manifest, err = segment.ParseManifest(content)
-	}
-	switch {
-	case errors.Is(err, segment.ErrVersion):
-		s.version = err
-	case refusesUs(err):
-		return err
-	case errors.Is(err, fs.ErrNotExist) && s.report.Unfinished:
-		err = errors.New(listing.UnfinishedReason)
-	case errors.Is(err, fs.ErrNotExist):
-		err = errors.New("it is missing")
-	}
-	if err == nil {
-		if err = s.checkManifest(names); refusesUs(err) {
-			return err
-		}
-	}
-	if err != nil {
-		s.noteDamage(segment.ManifestName, 0, err.Error())
-		s.manifest = nil
-	}
-	s.report.Manifest = err == nil
-	return nil
-}
-
-// checkManifest is an error if the manifest is not to go by, since there are files
-// that are newer.
-func (s *salvage) checkManifest(names []string) error {
-	open := func(name string) (vfs.File, error) { return s.open(name) }
-	newer, err := listing.FindNewer(open, names, s.manifest)
-	if refusesUs(err) {
-		return err
-	}
-	if len(newer) > 0 {
-		return errors.New(listing.OlderManifest(newer, s.manifest))
-	}
-	return nil // what cannot be read is told where it is needed
+	return &t.recovery.Damages[0]
 }

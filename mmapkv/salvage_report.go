@@ -1,11 +1,6 @@
 package mmapkv
 
-import (
-	"cmp"
-	"slices"
-
-	"github.com/mmapkv/mmapkv/segment"
-)
+import "github.com/mmapkv/mmapkv/mmapkv/internal/salvage"
 
 // SalvageReport is what Salvage has found. The lists of what is lost hold at most
 // MaxListed each; the counts count all.
@@ -39,7 +34,7 @@ type SalvageReport struct {
 }
 
 // MaxListed is how many entries each list of what is lost has in a SalvageReport.
-const MaxListed = 1000
+const MaxListed = salvage.MaxListed
 
 // LostKey is a key whose newest value cannot be read.
 type LostKey struct {
@@ -66,35 +61,22 @@ func (r *SalvageReport) Complete() bool {
 	return !r.Unfinished && r.KeysLost == 0 && r.RangesLost == 0 && len(r.Missing) == 0
 }
 
-func (r *SalvageReport) order() {
-	slices.SortFunc(r.LostKeys, func(a, b LostKey) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Seq, b.Seq))
-	})
-	r.LostKeys = r.LostKeys[:min(len(r.LostKeys), MaxListed)]
-}
-
-// lose reports a key. What is too much for the list is cut once it is sorted.
-func (s *salvage) lose(k LostKey) {
-	s.report.KeysLost++
-	if k.Key != nil {
-		s.report.LostKeys = append(s.report.LostKeys, k)
+// newSalvageReport makes a SalvageReport of what package salvage has found.
+func newSalvageReport(found salvage.Report) SalvageReport {
+	r := SalvageReport{
+		Manifest: found.Manifest, Files: found.Files, Records: found.Records, Keys: found.Keys, Expiring: found.Expiring,
+		Bytes: found.Bytes, Gone: found.Gone, Unfinished: found.Unfinished, Discarded: found.Discarded,
+		KeysLost: found.KeysLost, RangesLost: found.RangesLost, BytesLost: found.BytesLost,
+		Missing: found.Missing, Unread: found.Unread,
 	}
-}
-
-func (s *salvage) loseRange(in *source, d segment.Damage) {
-	s.report.RangesLost++
-	s.report.BytesLost += d.Length
-	if len(s.report.LostRanges) < MaxListed {
-		reason := "no record validates here"
-		if in.refused != nil {
-			reason = "no record validates here, and some of the file cannot be read: " + in.refused.Error()
-		}
-		s.report.LostRanges = append(s.report.LostRanges, LostRange{File: in.name, Offset: d.Offset, Size: d.Length, Reason: reason})
+	for _, k := range found.LostKeys {
+		r.LostKeys = append(r.LostKeys, LostKey(k))
 	}
-}
-
-func (s *salvage) noteDamage(file string, offset int64, reason string) {
-	if len(s.report.Damages) < MaxListed {
-		s.report.Damages = append(s.report.Damages, CorruptError{File: file, Offset: offset, Reason: reason})
+	for _, l := range found.LostRanges {
+		r.LostRanges = append(r.LostRanges, LostRange(l))
 	}
+	for _, d := range found.Damages {
+		r.Damages = append(r.Damages, CorruptError(d))
+	}
+	return r
 }

@@ -14,7 +14,7 @@ const module = "github.com/mmapkv/mmapkv"
 
 // rooms lists which packages of the module each package may import. Tests are exempt.
 var rooms = map[string][]string{
-	"mmapkv":                    {"mmapkv/internal/catalog", "mmapkv/internal/check", "mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/listing", "mmapkv/internal/pace", "mmapkv/internal/patient", "mmapkv/internal/replay", "mmapkv/internal/reserve", "mmapkv/internal/residency", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
+	"mmapkv":                    {"mmapkv/internal/catalog", "mmapkv/internal/check", "mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/listing", "mmapkv/internal/pace", "mmapkv/internal/patient", "mmapkv/internal/replay", "mmapkv/internal/reserve", "mmapkv/internal/residency", "mmapkv/internal/salvage", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
 	"mmapkv/internal/catalog":   {"mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/patient", "mmapkv/internal/replay", "mmapkv/internal/reserve", "fsync", "index", "segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/check":     {"mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/pace", "mmapkv/internal/patient", "mmapkv/internal/replay", "segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/expiry":    {"segment", "internal/rank"},
@@ -26,6 +26,7 @@ var rooms = map[string][]string{
 	"mmapkv/internal/replay":    {"segment", "internal/invariant", "internal/prefetch"},
 	"mmapkv/internal/reserve":   {"segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/residency": {"mmapkv/internal/catalog", "segment", "internal/nap", "internal/vfs"},
+	"mmapkv/internal/salvage":   {"mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/patient", "mmapkv/internal/replay", "segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"segment":                   {"internal/bulk", "internal/errno", "internal/invariant", "internal/prefetch", "internal/vfs"},
 	"index":                     {"internal/invariant", "internal/prefetch", "internal/rank"},
 	"fsync":                     {"internal/vfs", "internal/invariant", "internal/rank"},

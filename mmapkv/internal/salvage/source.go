@@ -1,49 +1,47 @@
-package mmapkv
+package salvage
 
 import (
-	"cmp"
-	"context"
-	"errors"
 	"io"
-	"io/fs"
 	"sort"
 
-	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// source is a segment that Salvage reads.
+// maxEnd is beyond the end of any segment.
+const maxEnd = 1 << 33
+
+// source is a segment that Run reads.
 type source struct {
 	name       string
-	number     int32 // its place in salvage.sources
+	number     int32 // its index in salvage.sources
 	id         segment.ID
 	kind       segment.Kind
 	salt       uint64
 	replaces   []segment.ID
 	size       int64 // of the file
 	start, end int64 // of its records
-	known      bool  // the records are known to end at end, and not before
+	known      bool  // the records are known to end at end and not before it
 	hint       *segment.Hint
 	missing    bool // there is no file
 	headless   bool // its header is damaged
 
-	reached int64            // behind the last record that validates
-	bad     []segment.Damage // ranges without records
-	spoilt  bool             // some value cannot be read
-	open    []undecided      // the end of the file, a batch that may not be whole
-	refused error            // why something cannot be read
+	reached   int64            // the end of the last record that validates
+	bad       []segment.Damage // ranges without valid records
+	badValues bool             // some value cannot be read
+	open      []undecided      // records of a batch that may not be whole
+	refused   error            // why the disk refused to read some of the file
 }
 
-// undecided is a record before it is decided whether it counts.
+// undecided is a record that may count or not.
 type undecided struct {
-	print keyPrint
+	fp fingerprint
 	version
 	damaged bool
-	key     []byte // of a damaged one
+	key     []byte // if it is damaged
 }
 
-// scan finds the records of a file, and puts them into s.newest.
+// scan finds the records of a file, and adds them to s.newest.
 func (s *salvage) scan(in *source) error {
 	f, err := s.open(in.name)
 	if err != nil {
@@ -73,9 +71,9 @@ func (s *salvage) scan(in *source) error {
 	return err
 }
 
-// take puts a record where it belongs.
+// take adds a record to s.newest, or to what is undecided.
 func (s *salvage) take(in *source, e segment.Entry) {
-	if s.isVoid(in, e.Seq) {
+	if s.inGap(in, e.Seq) {
 		s.report.Discarded += e.Size
 		return
 	}
@@ -83,13 +81,13 @@ func (s *salvage) take(in *source, e segment.Entry) {
 	if e.Flags&segment.HasWatermark != 0 {
 		s.watermark = max(s.watermark, e.Watermark)
 	}
-	h := undecided{print: s.newest.hash.of(e.Key), version: s.place(in, e.Offset, e.Seq)}
+	h := undecided{fp: s.newest.hash.of(e.Key), version: s.place(in, e.Offset, e.Seq)}
 	switch {
 	case s.isGone(e.Flags, e.Expiry):
 		h.file = noFile
 	case !e.ValueOK:
 		h.damaged, h.key = true, append([]byte{}, e.Key...)
-		in.spoilt = true
+		in.badValues = true
 	}
 	if s.manifest != nil || in.kind != segment.Log {
 		s.count(h)
@@ -97,7 +95,7 @@ func (s *salvage) take(in *source, e segment.Entry) {
 	}
 	s.lastSeq = max(s.lastSeq, e.Seq)
 	if n := len(in.open); n > 0 && in.open[n-1].seq+1 != e.Seq {
-		s.countAll(in) // damage took the rest of that batch
+		s.countAll(in) // damage has taken the rest of that batch
 	}
 	in.open = append(in.open, h)
 	if e.Flags&segment.BatchGoesOn == 0 {
@@ -105,14 +103,17 @@ func (s *salvage) take(in *source, e segment.Entry) {
 	}
 }
 
+// place is where a record lies.
 func (s *salvage) place(in *source, offset int64, seq uint64) version {
 	return version{seq: seq, file: in.number, unit: uint32(offset / segment.Alignment)}
 }
 
+// isGone says whether a record ends its key: a tombstone, or one that has expired.
 func (s *salvage) isGone(flags segment.Flags, expiry int64) bool {
-	return flags&segment.Tombstone != 0 || flags&segment.Expires != 0 && expiry <= s.now.UnixMilli()
+	return flags&segment.Tombstone != 0 || flags&segment.Expires != 0 && expiry <= s.Now.UnixMilli()
 }
 
+// countAll adds the undecided records of a file to s.newest.
 func (s *salvage) countAll(in *source) {
 	for _, h := range in.open {
 		s.count(h)
@@ -122,23 +123,23 @@ func (s *salvage) countAll(in *source) {
 
 func (s *salvage) count(h undecided) {
 	if h.damaged {
-		s.newest.addDamaged(h.print, h.key, h.version)
+		s.newest.addDamaged(h.fp, h.key, h.version)
 	} else {
-		s.newest.add(h.print, h.version)
+		s.newest.add(h.fp, h.version)
 	}
 }
 
-// askHint learns from the hint what was where nothing can be read: keys, and
-// deletes, which count all the same.
+// askHint learns from the hint which keys and deletes lay where nothing can be read. The
+// deletes count all the same.
 func (s *salvage) askHint(in *source) {
 	if in.hint == nil || len(in.bad) == 0 {
 		return
 	}
 	for e := range in.hint.Entries {
-		if e.Offset >= in.end || !in.isBad(e.Offset) || s.isVoid(in, e.Seq) {
+		if e.Offset >= in.end || !in.isBad(e.Offset) || s.inGap(in, e.Seq) {
 			continue
 		}
-		h := undecided{print: s.newest.hash.of(e.Key), version: s.place(in, e.Offset, e.Seq)}
+		h := undecided{fp: s.newest.hash.of(e.Key), version: s.place(in, e.Offset, e.Seq)}
 		if s.isGone(e.Flags, e.Expiry) {
 			h.file = noFile
 		} else {
@@ -148,14 +149,14 @@ func (s *salvage) askHint(in *source) {
 	}
 }
 
-// isBad says whether an offset lies in a range without records.
+// isBad says whether an offset lies in a range without valid records.
 func (in *source) isBad(offset int64) bool {
 	i := sort.Search(len(in.bad), func(i int) bool { return in.bad[i].Offset > offset })
 	return i > 0 && offset-in.bad[i-1].Offset < in.bad[i-1].Length
 }
 
-// forgiveZeros takes the zeros at the end of a file out of what is bad: room that
-// was never written to. What the hint covers was.
+// forgiveZeros takes the zeros at the end of a file out of the bad ranges: that space was
+// never written to, unless the hint covers it.
 func (in *source) forgiveZeros(f *patient.Reader) error {
 	n := len(in.bad)
 	if n == 0 || in.bad[n-1].Offset+in.bad[n-1].Length != in.end {
@@ -178,7 +179,8 @@ func (in *source) forgiveZeros(f *patient.Reader) error {
 	return nil
 }
 
-// lastNonZero is where the bytes [from, to) of a file end but for zeros.
+// lastNonZero returns the end of the last byte in [from, to) of a file that is not zero, or
+// from.
 func lastNonZero(f io.ReaderAt, from, to int64) (int64, error) {
 	buffer := make([]byte, min(64<<10, to-from))
 	for to > from {
@@ -195,61 +197,4 @@ func lastNonZero(f io.ReaderAt, from, to int64) (int64, error) {
 		to -= int64(len(piece))
 	}
 	return from, nil
-}
-
-// load reads a record that was found before.
-func (in *source) load(f io.ReaderAt, r *segment.Record, buffer []byte, offset int64) ([]byte, error) {
-	limit := min(in.end, in.size)
-	size, err := segment.ReadRecordSize(f, offset, limit)
-	if err != nil {
-		return buffer, err
-	}
-	if int64(cap(buffer)) < size {
-		buffer = make([]byte, size)
-	}
-	buffer = buffer[:size]
-	if n, err := f.ReadAt(buffer, offset); n < len(buffer) {
-		return buffer, cmp.Or(err, error(segment.ErrBounds))
-	}
-	if err := segment.Decode(r, buffer, in.salt, offset); err != nil {
-		return buffer, err
-	}
-	if !r.ValueOK() {
-		return buffer, errDamagedValue
-	}
-	return buffer, nil
-}
-
-// open opens a file. Reads of it give nothing once the context has ended.
-func (s *salvage) open(name string) (*patient.Reader, error) {
-	f, err := s.dir.OpenReadOnly(name)
-	if err != nil {
-		return nil, err
-	}
-	return &patient.Reader{File: f, Before: func(int64) error { return s.ctx.Err() }, AnyError: true}, nil
-}
-
-// content reads a small file, of at most max bytes.
-func (s *salvage) content(name string, max int64) ([]byte, error) {
-	f, err := s.open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	content, err := f.Content(max + 1)
-	if int64(len(content)) > max {
-		return nil, patient.ErrTooLong
-	}
-	return content, err
-}
-
-// refusesUs says whether an error is not the disk's or the store's fault, and
-// goes away when somebody does something about it.
-func refusesUs(err error) bool {
-	for _, one := range []error{context.Canceled, context.DeadlineExceeded, fs.ErrPermission, errno.EMFILE, errno.ENFILE, errno.ENOMEM} {
-		if errors.Is(err, one) {
-			return true
-		}
-	}
-	return false
 }
