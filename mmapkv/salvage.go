@@ -8,70 +8,68 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/salvage"
 )
 
-// SalvageOptions says how a damaged store is brought over. The zero value takes
-// what counts, and restores nothing that damage has made doubtful.
+// SalvageOptions says how Salvage goes about it. The zero value restores what counts, and
+// nothing that damage has made doubtful.
 type SalvageOptions struct {
 	// DryRun reads all and reports, and writes nothing.
 	DryRun bool
-	// OlderVersions restores, for a key whose newest value cannot be read, the
-	// newest one that can. Such a key is still counted and listed as lost.
+	// OlderVersions restores, for a key whose newest value cannot be read, the newest
+	// one that can be read. Such a key is still counted and listed as lost.
 	OlderVersions bool
-	// IgnoreManifest treats the directory as if it had no manifest: for one that is
-	// not the directory's. Salvage tells which files a manifest does not name.
+	// IgnoreManifest treats the directory as if it had no manifest. Use it if the
+	// manifest belongs to another directory: SalvageReport.Unread lists the files that a
+	// manifest does not name.
 	IgnoreManifest bool
-	// Progress is called now and then with how much of the work is done, both in
-	// the same unit.
+	// Progress, if set, is called from time to time with how much of the work is done,
+	// both in the same unit.
 	Progress func(done, total int64)
-	// Options are those of the new store; nil means the defaults. ReadOnly and
-	// Compaction mean nothing here.
+	// Options are those of the new store; nil means the defaults. Salvage ignores
+	// ReadOnly and Compaction.
 	Options *Options
 }
 
-// Salvage brings what can be read of the store in the directory from into a new
-// store in the directory to, which is absent or empty, a LOCK apart, and lies
-// outside of from. It creates and changes nothing in from, takes a shared lock
+// Salvage brings what can be read of the store in the directory from into a new store in
+// the directory to. That one must be absent, or empty except for a LOCK, and must lie
+// outside of from. Salvage creates and changes nothing in from. It takes a shared lock
 // there, and returns ErrLocked while a writer has the store.
 //
-// Every record that validates and counts is found, also behind damage. For each
-// key the highest sequence number decides, never a clock or the order of files.
-// If that record is a tombstone or has expired, the key is gone; the others keep
-// their expiry. If its value is damaged, the key is lost, and reported: an older
-// value does not silently come back, but see SalvageOptions.OlderVersions. Where
-// not even the key can be read, the segment's hint tells which keys and deletes
-// lay there; without a hint the range is reported, and an older record that it may
-// have ended comes back.
+// Salvage finds every record that validates and counts, also past damage. For each key the
+// highest sequence number decides, never a clock or the order of files. If that record is
+// a tombstone or has expired, the key is gone; other keys keep their expiry. If its value
+// is damaged, the key is lost and reported: an older value does not silently come back,
+// but see SalvageOptions.OlderVersions. Where not even the key can be read, the segment's
+// hint tells which keys and deletes lay there. Without a hint Salvage reports the range,
+// and an older value that a record there had replaced comes back.
 //
 // Which records count:
 //
-//   - With a readable manifest, those that Open would take: of the files that it
-//     names up to the ends that it names, and as far as recovery follows the log.
-//     A file is found by its header where it has another's name. Other files are
-//     listed in the report and not read, for they may hold what was deleted.
-//   - An older manifest, put back from a copy, names too little. If there is newer data
-//     than it knows, for which Open would refuse it, it counts as none.
-//   - Without one nothing tells a torn end from damage, so all that validates
-//     counts, but for three things. What the log itself passes over does not: a
-//     file's first record tells which numbers were written and never
-//     acknowledged. A batch at the very end of the log that is not whole does not,
-//     unless it was known to be on disk. And the files that a compaction has
-//     replaced do not, where it was finished: the tombstones are gone that ended
-//     what is in them. It was finished if the merged file reads back whole and has
-//     its hint, which is written last, or if one of the replaced files is gone.
-//     (After a power loss in the midst of a compaction, a merged file can be whole
-//     and not yet count. Then a value is missing that the lost end of the log had
-//     overwritten.)
+//   - With a readable manifest, those that Open would take: of the files that it names,
+//     up to the ends that it names, and as far as recovery follows the log. Salvage finds
+//     a file by its header if it has the name of another. It lists other files in the
+//     report and does not read them, for they may hold what was deleted.
+//   - An older manifest that was put back from a copy names too little. If there is newer
+//     data than it knows, so that Open would refuse it, Salvage ignores it.
+//   - Without a manifest nothing tells a torn end from damage, so all that validates
+//     counts, with three exceptions. Numbers that the log itself passes over do not count:
+//     a file's first record tells which numbers were written and never acknowledged. A
+//     batch at the very end of the log that is not whole does not count, unless it was
+//     known to be on disk. And the files that a finished compaction has replaced do not
+//     count, since the tombstones that ended their records are gone. A compaction was
+//     finished if the merged file reads back whole and has its hint, which is written
+//     last, or if one of the replaced files is gone. (After a power loss in the middle of
+//     a compaction, a merged file can be whole and not yet count. Then a value can be
+//     missing that the lost end of the log had overwritten.)
 //
-// A file whose header is damaged is read with the salt that the manifest has, or
-// with what the header has in its place. If neither is right, nothing in it
+// Salvage reads a file with a damaged header with the salt that the manifest has, or with
+// what stands in its place in the header. If neither is right, nothing in the file
 // validates, and all of it is reported as lost.
 //
-// That something is lost is no error; see SalvageReport.Complete. An error, or a
-// cancelled context, leaves of the new store at most the empty directory with its
-// LOCK. While Salvage runs, and when it is killed, the directory is no store that
-// Open accepts once there is a segment in it, and to salvage that is told
-// in SalvageReport.Unfinished.
+// A loss is not an error; see SalvageReport.Complete. After an error, or when the context
+// ends, nothing is left of the new store except the empty directory and its LOCK. While
+// Salvage runs, and after it was killed, Open refuses the directory as soon as there is a
+// segment in it, and SalvageReport.Unfinished tells those who salvage it.
 //
-// It takes up to 170 bytes of memory a key, and the largest value.
+// Salvage takes up to 170 bytes of memory a key, and the size of the largest value.
 func Salvage(ctx context.Context, from, to string, o *SalvageOptions) (SalvageReport, error) {
 	var options SalvageOptions
 	if o != nil {
@@ -97,7 +95,7 @@ func Salvage(ctx context.Context, from, to string, o *SalvageOptions) (SalvageRe
 	return newSalvageReport(r), err
 }
 
-// on is a copy of o for a store on another file system.
+// on returns a copy of o for a store on another file system.
 func (o *Options) on(fsys vfs.FS, readOnly bool) *Options {
 	c, seams := *o, inject.Seams{}
 	if o.seams != nil {

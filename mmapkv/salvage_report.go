@@ -2,61 +2,61 @@ package mmapkv
 
 import "github.com/mmapkv/mmapkv/mmapkv/internal/salvage"
 
-// SalvageReport is what Salvage has found. The lists of what is lost hold at most
-// MaxListed each; the counts count all.
+// SalvageReport is what Salvage has found. The lists of what is lost have at most
+// MaxListed entries each; the counts count all.
 type SalvageReport struct {
-	Manifest bool  // there is a readable manifest, and it was gone by
+	Manifest bool  // there is a manifest that could be relied on
 	Files    int   // segments that were read
-	Records  int   // that validate and count
-	Keys     int   // restored, or that would be
-	Expiring int   // of them, with an expiry
-	Bytes    int64 // of the restored keys and values
-	Gone     int   // keys whose newest record says that they are deleted, or has expired
-	// Unfinished says that the directory is itself what an earlier salvage was to
-	// write, and did not come to the end of: the store that it read has more.
+	Records  int   // records that validate and count
+	Keys     int   // keys that were restored, or would be without DryRun
+	Expiring int   // how many of the keys have an expiry
+	Bytes    int64 // size of the restored keys and values
+	Gone     int   // keys that were deleted or have expired
+	// Unfinished says that the directory is the new store of an earlier salvage that was
+	// not completed. The store which that salvage read has more.
 	Unfinished bool
-	// Discarded is how many bytes of records validate and are behind the end of the
-	// log: nobody knows them to have been on disk, and Open does not show them.
+	// Discarded is how many bytes of valid records lie beyond the end of the log. They
+	// were not known to be on disk, and Open does not show them.
 	Discarded int64
 
-	KeysLost   int       // whose newest value cannot be read
-	LostKeys   []LostKey // by file and offset
-	RangesLost int
-	BytesLost  int64 // in these ranges
-	LostRanges []LostRange
-	// Missing are segments that are not there though the manifest names them, or
-	// that cannot be opened, or have the header of another store.
+	KeysLost   int         // keys whose newest value cannot be read
+	LostKeys   []LostKey   // those keys, by file and offset
+	RangesLost int         // ranges in which nothing can be read
+	BytesLost  int64       // size of those ranges
+	LostRanges []LostRange // those ranges
+	// Missing lists segments that the manifest names and that are not there, cannot be
+	// opened, or have the header of another store.
 	Missing []string
-	// Damages are what is damaged and costs nothing by itself: a manifest, a header.
+	// Damages lists damage that costs nothing by itself: of the manifest, or of a header.
 	Damages []CorruptError
-	// Unread are segments that do not count.
+	// Unread lists segments that do not count.
 	Unread []string
 }
 
-// MaxListed is how many entries each list of what is lost has in a SalvageReport.
+// MaxListed is how many entries each list of what is lost has in a SalvageReport: 1,000.
 const MaxListed = salvage.MaxListed
 
 // LostKey is a key whose newest value cannot be read.
 type LostKey struct {
-	Key    []byte
-	File   string
-	Offset int64
-	Seq    uint64
-	// Older is the sequence number of the older value that was restored in its
-	// place; 0: none was.
+	Key    []byte // the whole key
+	File   string // name in the store's directory
+	Offset int64  // of the record, in bytes from the start of the file
+	Seq    uint64 // sequence number of the record
+	// Older is the sequence number of the older value that was restored in its place, 0
+	// if none was.
 	Older uint64
 }
 
-// LostRange is a part of a file in which nothing can be read. What was there need
-// not have been the newest of anything.
+// LostRange is a part of a file in which nothing can be read. The records there need not
+// have been the newest of their keys.
 type LostRange struct {
-	File         string
-	Offset, Size int64
-	Reason       string
+	File         string // name in the store's directory
+	Offset, Size int64  // in bytes
+	Reason       string // why nothing can be read
 }
 
-// Complete says that nothing is known to be lost. Without a manifest nobody can
-// know that of a segment that is gone.
+// Complete says that nothing is known to be lost. Without a manifest Salvage does not know
+// of segments that are gone.
 func (r *SalvageReport) Complete() bool {
 	return !r.Unfinished && r.KeysLost == 0 && r.RangesLost == 0 && len(r.Missing) == 0
 }

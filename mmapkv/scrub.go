@@ -12,12 +12,12 @@ import (
 
 // ScrubStats is what the scrub that Options.ScrubBytesPerSecond asks for has done.
 type ScrubStats struct {
-	// Bytes is how many it has read since Open, Passes how often it was through with
-	// all sealed segments.
+	// Bytes is how many bytes it has read since Open. Passes is how often it has read all
+	// sealed segments.
 	Bytes  int64
 	Passes int
-	// Damages is how many damages the last pass has found, or the one that goes on if
-	// those are more.
+	// Damages is how many damages the last pass has found, or the current one if it has
+	// found more.
 	Damages int
 }
 
@@ -49,7 +49,7 @@ func (s *Store) nextToScrub(after, upTo uint64) (next *check.SealedFile, before 
 	defer s.catalog.Files.Mu.Unlock()
 	for _, f := range s.catalog.Files.Order {
 		if f.Active == nil && f.End.Seq > after && before < upTo {
-			f.Acquire() // which is not refused: a listed file is not retired
+			f.Acquire() // which succeeds, since a listed file is not retired
 			return s.toScrub(f), before
 		}
 		before = f.End.Seq
@@ -57,10 +57,10 @@ func (s *Store) nextToScrub(after, upTo uint64) (next *check.SealedFile, before 
 	return nil, 0
 }
 
-// toScrub hands a sealed file to the scrub. Where no record can be read, a compaction
-// would fail, so the file is kept out of them, as if one had met it. A damaged value does
-// not hinder a compaction that no longer needs it, and what the disk refuses today it may
-// read tomorrow.
+// toScrub hands a sealed file to the scrubber. A compaction of a range where no record can
+// be read would fail, so such a file is kept out of compactions. It is not kept out for a
+// damaged value, which a compaction may no longer need, nor for what the disk refuses to
+// read, since it may read that tomorrow.
 func (s *Store) toScrub(f *catalog.File) *check.SealedFile {
 	return &check.SealedFile{
 		File:      f.Handle(),

@@ -16,9 +16,9 @@ import (
 
 // VerifyOptions says how Verify goes about it. The zero value means the defaults.
 type VerifyOptions struct {
-	// Progress, if set, is called now and then, by the goroutine that called Verify,
-	// with how many bytes of the segments have been read, of how many. Beside a
-	// writer both can change.
+	// Progress, if set, is called from time to time, by the goroutine that called
+	// Verify. done is how many bytes of the segments have been read, and total how many
+	// there are to read. Beside a writer total can change.
 	Progress func(done, total int64)
 
 	seams *inject.Seams
@@ -29,14 +29,13 @@ type VerifyOptions struct {
 // works beside a writer, in this process or another, and on read-only media. A nil
 // o means all defaults.
 //
-// Beside a writer, and after a crash, what lies behind the last known sync is
-// still moving or was never promised, and is no damage; what a writer adds after
-// Verify has begun need not be looked at. Damage is no error of Verify: see
-// Report.Err.
+// Damage is not an error of Verify: see Report.Err. Beside a writer, and after a crash,
+// what lies beyond the last known sync is still moving or was never promised, so it is
+// not damage. Verify may leave out what a writer adds after Verify has begun.
 //
-// fs.ErrNotExist when there is no directory or no store in it; ErrVersion when its
-// manifest is of another version; the context's error when that ends. The report
-// is then of what was seen so far. The memory it takes is bounded by the size of
+// Verify returns fs.ErrNotExist if there is no directory or no store in it, ErrVersion if
+// the manifest is of another version, and the context's error if that ends. The report
+// then says what was seen so far. The memory that Verify takes is bounded by the size of
 // the largest segment, whatever the files say.
 func Verify(ctx context.Context, dir string, o *VerifyOptions) (Report, error) {
 	var options VerifyOptions
@@ -63,9 +62,9 @@ func VerifyNamespace(ctx context.Context, name string, o *VerifyOptions) (Report
 	return Verify(ctx, filepath.Join(Root(), name), o)
 }
 
-// Verify is the function Verify for an open store: it reports also what of the
-// records that were acknowledged before it was called cannot be read. It takes its
-// time, so as not to hold up reads and writes. Close ends it, with ErrClosed.
+// Verify is the function Verify for an open store. It also reports records that were
+// acknowledged before it was called and cannot be read. It gives way to reads and writes.
+// Close ends it, with ErrClosed.
 func (s *Store) Verify(ctx context.Context) (Report, error) {
 	if s.closed.Load() {
 		return Report{}, ErrClosed
