@@ -27,7 +27,7 @@ const copyBytes = 1 << 20
 // disk, batch by batch.
 func (c *copier) copyRecords(u *unsealedFile) error {
 	for i := u.counts.Synced; i < u.counts.Records; i++ {
-		r := u.found.at(i)
+		r := u.found.At(i)
 		if i == u.counts.Synced || c.walker.Offset() != r.Offset {
 			c.walker = segment.NewWalker(u.Handle(), u.Salt, r.Offset, u.counts.End.Offset)
 		}

@@ -49,9 +49,9 @@
 // of opening in open.go, recovery.go and load.go (which files are newer than the
 // manifest, in strays.go; what of a log counts that was not closed, in package
 // internal/replay), of making and removing files in unlisted.go, of hints in hints.go,
-// of taking out what has expired in expire.go and sweep.go, of checking in verify.go,
-// of saving what is left of a damaged store in salvage.go, of closing in close.go. What
-// a store does once a second is in watch.go.
+// of taking out what has expired in expire.go and sweep.go, of checking in package
+// internal/check, of saving what is left of a damaged store in package internal/salvage,
+// of closing in close.go. What a store does once a second is in watch.go.
 //
 // The read path takes no mutex and writes no memory that other reads use
 // at the same time: it loads the published set (Store.live), hashes the key, walks the

@@ -15,7 +15,7 @@ var (
 	// ErrClosed: the store was closed before the call started.
 	ErrClosed = failure.ErrClosed
 	// ErrLocked: another opener, in this process or another one, has the store.
-	ErrLocked = errors.New("mmapkv: store is in use by another opener")
+	ErrLocked = failure.ErrLocked
 	// ErrReadOnly: a write to a store that was opened with Options.ReadOnly.
 	ErrReadOnly = errors.New("mmapkv: store is open read-only")
 	// ErrTooLarge: a key, value or batch over the limits.
@@ -36,7 +36,7 @@ var (
 	ErrNamespace = errors.New("mmapkv: invalid namespace")
 	// ErrInvalid: an argument or option that makes no sense, such as a TTL
 	// that is not positive.
-	ErrInvalid = errors.New("mmapkv: invalid argument")
+	ErrInvalid = failure.ErrInvalid
 )
 
 // CorruptError says where damage lies. errors.Is(err, ErrCorrupt) holds.

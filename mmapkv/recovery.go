@@ -16,7 +16,7 @@ import (
 // unsealedFile is an unsealed file: what the scan found in it, and what of that counts.
 type unsealedFile struct {
 	*catalog.File
-	found  *scannedFile
+	found  *replay.Scanned
 	hint   *segment.HintBuilder // of the records
 	counts replay.Part
 }
@@ -66,25 +66,25 @@ func (s *Store) scanUnsealed(f *catalog.File) (*unsealedFile, error) {
 	}
 	u := &unsealedFile{File: f, hint: segment.NewHintBuilder()}
 	known := replay.File{DataStart: f.DataStart, Size: size}
-	u.found, err = scanFile(f.Handle(), f.Salt, known, s.catalog.Manifest.Current.LastSeq, func(e segment.Entry) {
+	u.found, err = replay.ScanFile(f.Handle(), f.Salt, known, s.catalog.Manifest.Current.LastSeq, func(e segment.Entry) {
 		s.catalog.LastGiven.Store(max(s.catalog.LastGiven.Load(), e.Seq))
 		u.hint.Add(e)
 	})
 	if err != nil {
 		return nil, failure.Unusable(segment.FileName(f.ID), fmt.Errorf("scanning it: %w", err))
 	}
-	s.syncer.MarkDurable(u.found.watermark)
-	s.recovery.RecordsScanned += u.found.count
+	s.syncer.MarkDurable(u.found.Watermark)
+	s.recovery.RecordsScanned += u.found.Count()
 	return u, nil
 }
 
 // decide has package replay say what counts of the files.
 func (s *Store) decide(files []*unsealedFile, sealedSeq uint64) {
-	found := make([]*scannedFile, len(files))
+	found := make([]*replay.Scanned, len(files))
 	for i, u := range files {
 		found[i] = u.found
 	}
-	parts := replayFiles(found, sealedSeq, s.syncer.Durable(), func(i int, r replay.Record) {
+	parts := replay.Decide(found, sealedSeq, s.syncer.Durable(), func(i int, r replay.Record) {
 		s.noteDamage(failure.Damage{File: segment.FileName(files[i].ID), Offset: r.Offset, Reason: failure.BadValue})
 	})
 	for i, part := range parts {

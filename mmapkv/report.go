@@ -1,28 +1,32 @@
 package mmapkv
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/mmapkv/mmapkv/mmapkv/internal/check"
+)
 
 // Report is what Verify found.
 type Report struct {
-	// Segments, Records and Hints are how many were checked, Bytes what was read of
-	// the segments.
+	// Segments, Records and Hints are how many were checked. Bytes is how many bytes of
+	// the segments were read.
 	Segments, Records, Hints int
 	Bytes                    int64
-	// Clean says that the store was closed, and that nothing was written since.
+	// Clean says that the store was closed and that nothing was written since.
 	// Otherwise a writer has it open, or it was not closed.
 	Clean bool
-	// Damages lists what is damaged, file by file from the oldest on. There are at
-	// most 10,000; Omitted is how many more there are.
+	// Damages lists what is damaged, file by file from the oldest on. It has at most
+	// 10,000 entries; Omitted is how many more damages there are.
 	Damages []Damage
 	Omitted int
-	// Remarks lists what is out of the ordinary and no damage, at most 10,000 too:
-	// hints that the next Open makes anew, and files that it removes. Beside a writer
-	// these may be files that it is about to use.
+	// Remarks lists what is out of the ordinary but not damage: hints that the next
+	// Open makes anew, and files that it removes. It has at most 10,000 entries too.
+	// Beside a writer these may be files that it is about to use.
 	Remarks []Remark
 }
 
-// Err is nil when nothing is damaged, and otherwise an error that wraps
-// ErrCorrupt and says where the first damage lies.
+// Err is nil if nothing is damaged. Otherwise it is an error that wraps ErrCorrupt and says
+// where the first damage lies.
 func (r *Report) Err() error {
 	if len(r.Damages) == 0 {
 		return nil
@@ -35,23 +39,23 @@ func (r *Report) Err() error {
 	return first
 }
 
-// Remark is something out of the ordinary that is no damage.
+// Remark is something out of the ordinary that is not damage.
 type Remark struct {
 	File string // name in the store's directory
-	What string
+	What string // what is out of the ordinary
 }
 
 // Damage is one place that is not as it was written.
 type Damage struct {
-	Kind   DamageKind
-	File   string // name in the store's directory
-	Offset int64  // in bytes from the start of the file
-	Size   int64  // of the damaged range; 0 where that is not known
-	Key    []byte // nil where it is not known; the empty key is not nil
-	Reason string // what is wrong with the bytes
+	Kind   DamageKind // what is damaged
+	File   string     // name in the store's directory
+	Offset int64      // in bytes from the start of the file
+	Size   int64      // of the damaged range; 0 if it is not known
+	Key    []byte     // nil if it is not known; the empty key is not nil
+	Reason string     // what is wrong with the bytes
 }
 
-// Meaning says what the damage means for who reads the store.
+// Meaning says what the damage means for those who read the store.
 func (d Damage) Meaning() string { return meanings[d.Kind] }
 
 // DamageKind says what is damaged.
@@ -64,12 +68,12 @@ const (
 	MissingSegment  DamageKind = "missing segment"
 	DamagedSegment  DamageKind = "segment header"
 	DamagedRange    DamageKind = "range"  // no record can be read here
-	DamagedRecord   DamageKind = "record" // a record in such a range, of which the hint knows the key
+	DamagedRecord   DamageKind = "record" // a record in such a range, whose key the hint knows
 	DamagedValue    DamageKind = "value"  // the value alone; its key can be read
-	DamagedOrder    DamageKind = "order"  // sequence numbers do not go on as they should
+	DamagedOrder    DamageKind = "order"  // sequence numbers do not follow each other as they should
 	DamagedHint     DamageKind = "hint"   // it cannot be read
 	WrongHint       DamageKind = "hint entry"
-	NewerData       DamageKind = "newer data" // the manifest is an older one, put back
+	NewerData       DamageKind = "newer data" // the manifest is an older one that was put back
 )
 
 var meanings = map[DamageKind]string{
@@ -86,40 +90,17 @@ var meanings = map[DamageKind]string{
 	WrongHint:       "the next open believes the hint: reads of the key say ErrCorrupt, find nothing or find an older value; without the hint's file it is made anew",
 }
 
-// findings collects damages within bounds.
-type findings struct {
-	damages  []Damage
-	omitted  int
-	keyBytes int
-	remarks  []Remark
-}
-
-const (
-	// maxDamages is how many damages a Report lists, and remarks.
-	maxDamages = 10_000
-	// maxDamageKeys is how many bytes the keys in a Report have together.
-	maxDamageKeys = 16 << 20
-)
-
-func (f *findings) damage(d Damage) {
-	if len(f.damages) == maxDamages || f.keyBytes+len(d.Key) > maxDamageKeys {
-		f.omitted++
-		return
+// newReport makes a Report of what package check has found. Its kinds are ours.
+func newReport(found check.Report) Report {
+	r := Report{
+		Segments: found.Segments, Records: found.Records, Hints: found.Hints, Bytes: found.Bytes, Clean: found.Clean,
+		Omitted: found.Omitted,
 	}
-	f.keyBytes += len(d.Key)
-	f.damages = append(f.damages, d)
-}
-
-func (f *findings) remark(file, what string) {
-	if len(f.remarks) < maxDamages {
-		f.remarks = append(f.remarks, Remark{file, what})
+	for _, d := range found.Damages {
+		r.Damages = append(r.Damages, Damage{DamageKind(d.Kind), d.File, d.Offset, d.Size, d.Key, d.Reason})
 	}
-}
-
-// add adds what others have found.
-func (f *findings) add(other *findings) {
-	for _, d := range other.damages {
-		f.damage(d)
+	for _, remark := range found.Remarks {
+		r.Remarks = append(r.Remarks, Remark(remark))
 	}
-	f.omitted += other.omitted
+	return r
 }

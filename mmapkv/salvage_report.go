@@ -1,100 +1,82 @@
 package mmapkv
 
-import (
-	"cmp"
-	"slices"
+import "github.com/mmapkv/mmapkv/mmapkv/internal/salvage"
 
-	"github.com/mmapkv/mmapkv/segment"
-)
-
-// SalvageReport is what Salvage has found. The lists of what is lost hold at most
-// MaxListed each; the counts count all.
+// SalvageReport is what Salvage has found. The lists of what is lost have at most
+// MaxListed entries each; the counts count all.
 type SalvageReport struct {
-	Manifest bool  // there is a readable manifest, and it was gone by
+	Manifest bool  // there is a manifest that could be relied on
 	Files    int   // segments that were read
-	Records  int   // that validate and count
-	Keys     int   // restored, or that would be
-	Expiring int   // of them, with an expiry
-	Bytes    int64 // of the restored keys and values
-	Gone     int   // keys whose newest record says that they are deleted, or has expired
-	// Unfinished says that the directory is itself what an earlier salvage was to
-	// write, and did not come to the end of: the store that it read has more.
+	Records  int   // records that validate and count
+	Keys     int   // keys that were restored, or would be without DryRun
+	Expiring int   // how many of the keys have an expiry
+	Bytes    int64 // size of the restored keys and values
+	Gone     int   // keys that were deleted or have expired
+	// Unfinished says that the directory is the new store of an earlier salvage that was
+	// not completed. The store which that salvage read has more.
 	Unfinished bool
-	// Discarded is how many bytes of records validate and are behind the end of the
-	// log: nobody knows them to have been on disk, and Open does not show them.
+	// Discarded is how many bytes of valid records lie beyond the end of the log. They
+	// were not known to be on disk, and Open does not show them.
 	Discarded int64
 
-	KeysLost   int       // whose newest value cannot be read
-	LostKeys   []LostKey // by file and offset
-	RangesLost int
-	BytesLost  int64 // in these ranges
-	LostRanges []LostRange
-	// Missing are segments that are not there though the manifest names them, or
-	// that cannot be opened, or have the header of another store.
+	KeysLost   int         // keys whose newest value cannot be read
+	LostKeys   []LostKey   // those keys, by file and offset
+	RangesLost int         // ranges in which nothing can be read
+	BytesLost  int64       // size of those ranges
+	LostRanges []LostRange // those ranges
+	// Missing lists segments that the manifest names and that are not there, cannot be
+	// opened, or have the header of another store.
 	Missing []string
-	// Damages are what is damaged and costs nothing by itself: a manifest, a header.
+	// Damages lists damage that costs nothing by itself: of the manifest, or of a header.
 	Damages []CorruptError
-	// Unread are segments that do not count.
+	// Unread lists segments that do not count.
 	Unread []string
 }
 
-// MaxListed is how many entries each list of what is lost has in a SalvageReport.
-const MaxListed = 1000
+// MaxListed is how many entries each list of what is lost has in a SalvageReport: 1,000.
+const MaxListed = salvage.MaxListed
 
 // LostKey is a key whose newest value cannot be read.
 type LostKey struct {
-	Key    []byte
-	File   string
-	Offset int64
-	Seq    uint64
-	// Older is the sequence number of the older value that was restored in its
-	// place; 0: none was.
+	Key    []byte // the whole key
+	File   string // name in the store's directory
+	Offset int64  // of the record, in bytes from the start of the file
+	Seq    uint64 // sequence number of the record
+	// Older is the sequence number of the older value that was restored in its place, 0
+	// if none was.
 	Older uint64
 }
 
-// LostRange is a part of a file in which nothing can be read. What was there need
-// not have been the newest of anything.
+// LostRange is a part of a file in which nothing can be read. The records there need not
+// have been the newest of their keys.
 type LostRange struct {
-	File         string
-	Offset, Size int64
-	Reason       string
+	File         string // name in the store's directory
+	Offset, Size int64  // in bytes
+	Reason       string // why nothing can be read
 }
 
-// Complete says that nothing is known to be lost. Without a manifest nobody can
-// know that of a segment that is gone.
+// Complete says that nothing is known to be lost. Without a manifest Salvage does not know
+// of segments that are gone.
 func (r *SalvageReport) Complete() bool {
 	return !r.Unfinished && r.KeysLost == 0 && r.RangesLost == 0 && len(r.Missing) == 0
 }
 
-func (r *SalvageReport) order() {
-	slices.SortFunc(r.LostKeys, func(a, b LostKey) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Seq, b.Seq))
-	})
-	r.LostKeys = r.LostKeys[:min(len(r.LostKeys), MaxListed)]
-}
-
-// lose reports a key. What is too much for the list is cut once it is sorted.
-func (s *salvage) lose(k LostKey) {
-	s.report.KeysLost++
-	if k.Key != nil {
-		s.report.LostKeys = append(s.report.LostKeys, k)
+// newSalvageReport makes a SalvageReport of what package salvage has found.
+func newSalvageReport(found salvage.Report) SalvageReport {
+	r := SalvageReport{
+		Manifest: found.Manifest, Files: found.Files, Records: found.Records, Keys: found.Keys, Expiring: found.Expiring,
+		Bytes: found.Bytes, Gone: found.Gone, Unfinished: found.Unfinished, Discarded: found.Discarded,
+		KeysLost: found.KeysLost, RangesLost: found.RangesLost, BytesLost: found.BytesLost,
+		Missing: found.Missing, Unread: found.Unread,
 	}
-}
-
-func (s *salvage) loseRange(in *source, d segment.Damage) {
-	s.report.RangesLost++
-	s.report.BytesLost += d.Length
-	if len(s.report.LostRanges) < MaxListed {
-		reason := "no record validates here"
-		if in.refused != nil {
-			reason = "no record validates here, and some of the file cannot be read: " + in.refused.Error()
-		}
-		s.report.LostRanges = append(s.report.LostRanges, LostRange{File: in.name, Offset: d.Offset, Size: d.Length, Reason: reason})
+	for _, k := range found.LostKeys {
+		r.LostKeys = append(r.LostKeys, LostKey(k))
 	}
-}
-
-func (s *salvage) noteDamage(file string, offset int64, reason string) {
-	if len(s.report.Damages) < MaxListed {
-		s.report.Damages = append(s.report.Damages, CorruptError{File: file, Offset: offset, Reason: reason})
+	for _, l := range found.LostRanges {
+		r.LostRanges = append(r.LostRanges, LostRange(l))
 	}
+	for _, d := range found.Damages {
+		r.Damages = append(r.Damages, CorruptError(d))
+	}
+	return r
 }

@@ -91,7 +91,7 @@ func TestScrubFindsDamage(t *testing.T) {
 		pass()
 	}
 	want := []CorruptError{
-		{File: segment.FileName(list[1].ID), Offset: range1.Offset, Reason: badRecord},
+		{File: segment.FileName(list[1].ID), Offset: range1.Offset, Reason: "no valid record is here"},
 		{File: segment.FileName(list[2].ID), Offset: value2.Offset, Reason: failure.BadValue},
 	}
 	waitFor(t, "events, which come from a goroutine of their own", func() bool { return len(seen.get()) >= len(want) })
@@ -233,7 +233,7 @@ func TestScrubPassEndsWhereItBeganToEnd(t *testing.T) {
 		}
 	}
 	for steps := 0; ; steps++ {
-		did, err := s.stepScrub()
+		did, err := s.scrubber.Step()
 		if err != nil {
 			t.Fatal(err)
 		}

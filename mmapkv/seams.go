@@ -67,7 +67,7 @@ func (s *Store) steps() []inject.Step {
 		{Name: "expire", Run: s.stepExpire},
 	}
 	if s.options.ScrubBytesPerSecond > 0 {
-		steps = append(steps, inject.Step{Name: "scrub", Run: s.stepScrub})
+		steps = append(steps, inject.Step{Name: "scrub", Run: s.scrubber.Step})
 	}
 	return steps
 }

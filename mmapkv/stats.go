@@ -126,7 +126,7 @@ func (s *Store) Stats() Stats {
 
 		HeldBytes:     s.catalog.Retired.Held(),
 		Compaction:    s.compactions.get(),
-		Scrub:         s.scrubs.get(),
+		Scrub:         ScrubStats(s.scrubber.Stats()),
 		EventsDropped: s.events.dropped(),
 	}
 	stats.LastSync, stats.LastSyncTook = s.syncer.LastSync()

@@ -18,6 +18,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/check"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
@@ -66,7 +67,7 @@ type Store struct {
 	liftBudget     chan struct{} // holds one token when a delete waits for that on a full disk
 	compactions    compactions
 	space          *space.Space
-	scrubs         scrubs
+	scrubber       *check.Scrubber
 	events         *notifier
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
 	sweeper        sweeper
@@ -105,6 +106,7 @@ func newStore(options Options) *Store {
 	s.group = fsync.NewGroup[*write]()
 	s.group.SetLinger(s.always)
 	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
+	s.scrubber = newScrubber(s)
 	s.latch = failure.NewLatch(s.syncer, s.events.failed)
 	s.catalog.Init(catalog.Options{
 		SegmentSize: options.SegmentSize, ReadOnly: options.ReadOnly, LockMemory: options.LockMemory,

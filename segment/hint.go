@@ -218,11 +218,11 @@ func BuildHint(r io.ReaderAt, salt uint64, from, to int64, pause func()) (*HintB
 	b := &HintBuilder{Pause: pause}
 	s := NewScanner(r, salt, from, to)
 	s.pause = pause
-	add := func(e Entry) {
+	if err := s.Each(func(e Entry) bool {
 		b.work(int(min(e.Size, pauseBytes)))
 		b.Add(e)
-	}
-	if err := s.all(add, b.AddDamage); err != nil {
+		return true
+	}, b.AddDamage); err != nil {
 		return nil, err
 	}
 	return b, nil

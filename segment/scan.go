@@ -99,11 +99,15 @@ func (s *Scanner) Resync(minSeq uint64) (Entry, error) {
 // Scan calls record for each record that validates in the bytes [from, to) of a file, and damage
 // for each unreadable range between them or after the last one, in file order.
 func Scan(r io.ReaderAt, salt uint64, from, to int64, record func(Entry), damage func(Damage)) error {
-	return NewScanner(r, salt, from, to).all(record, damage)
+	return NewScanner(r, salt, from, to).Each(func(e Entry) bool {
+		record(e)
+		return true
+	}, damage)
 }
 
-// all implements Scan.
-func (s *Scanner) all(record func(Entry), damage func(Damage)) error {
+// Each is Scan from Offset on. record says whether it trusts the number of the record: after
+// damage, Each looks only for records with higher numbers than the last one that was trusted.
+func (s *Scanner) Each(record func(Entry) (trusted bool), damage func(Damage)) error {
 	var last uint64
 	for {
 		reached := s.Offset()
@@ -123,8 +127,9 @@ func (s *Scanner) all(record func(Entry), damage func(Damage)) error {
 		if err != nil {
 			return err
 		}
-		last = e.Seq
-		record(e)
+		if record(e) {
+			last = e.Seq
+		}
 	}
 }
 

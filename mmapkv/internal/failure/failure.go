@@ -25,6 +25,8 @@ var (
 	ErrCorrupt = errors.New("mmapkv: data is damaged")
 	ErrVersion = errors.New("mmapkv: file format version is not supported")
 	ErrFailed  = errors.New("mmapkv: store has stopped writing after a failure")
+	ErrInvalid = errors.New("mmapkv: invalid argument")
+	ErrLocked  = errors.New("mmapkv: store is in use by another opener")
 )
 
 // Corrupt makes the error that says where damage lies. Package mmapkv sets it, before

@@ -1,5 +1,6 @@
 // Package replay decides what of a log counts when its end is not written down: a pure
-// function of what was found and of the watermark. It reads no file and knows no store.
+// function of what was found and of the watermark. It knows no store. Log makes the
+// decision and reads no file; ScanFile finds what is in one.
 //
 // # What is given
 //

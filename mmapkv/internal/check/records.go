@@ -1,4 +1,4 @@
-package mmapkv
+package check
 
 import (
 	"bytes"
@@ -7,22 +7,20 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// coldPart is the part of a file, below which so little of it is in the page cache
-// that a check leaves none of it there.
+// coldPart is a part of a file. If less than that is in the page cache, a check takes the
+// file out of the page cache when it is done.
 const coldPart = 0.1
 
-const (
-	badRecord = "no valid record is here"
-)
+const badRecord = "no valid record is here"
 
-// recordCheck checks every record of a file whose records end at a known place,
-// and its hint against them.
+// recordCheck checks every record of a file with a known end, and its hint against them.
 type recordCheck struct {
 	reader    *patient.Reader
 	pacer     *pace.Pacer
@@ -30,18 +28,29 @@ type recordCheck struct {
 	info      segment.SegmentInfo
 	dataStart int64
 	size      int64         // of the file
-	after     uint64        // the log had reached this number before the file
-	hint      *segment.Hint // nil: there is none to compare with
+	after     uint64        // the number that the log had reached before the file
+	hint      *segment.Hint // nil if there is none to compare with
 	found     func(Damage)  // called for each damage
 
 	records int
-	last    uint64           // number of the record before
-	follows bool             // nothing is lost since that
-	lost    []segment.Damage // what cannot be read, in the order of the places
-	seen    []uint64         // a bit for each entry of the hint: its record is there
+	last    uint64           // the number of the previous record
+	follows bool             // nothing is lost since the previous record
+	lost    []segment.Damage // ranges that cannot be read, in order of offset
+	seen    []uint64         // a bit for each entry of the hint, set if its record is there
 }
 
+// run checks the file, and leaves about as much of it in the page cache as it found
+// there.
 func (c *recordCheck) run() error {
+	cold := vfs.Resident(c.reader.File, c.size) < coldPart
+	err := c.check()
+	if cold {
+		vfs.Evict(c.reader.File)
+	}
+	return err
+}
+
+func (c *recordCheck) check() error {
 	c.last, c.follows = c.after, false
 	if c.hint != nil {
 		c.seen = make([]uint64, c.hint.Len()/64+1)
@@ -56,7 +65,7 @@ func (c *recordCheck) run() error {
 			Reason: fmt.Sprintf("the file ends here and not at %d", end.Offset)})
 	}
 	if c.info.Kind == segment.Log && c.last < end.Seq && c.lostEnd() < end.Offset {
-		c.bad(DamagedOrder, end.Offset, nil, fmt.Sprintf("the file ends with record %d and not with %d", c.last, end.Seq))
+		c.disorder(end.Offset, nil, fmt.Sprintf("the file ends with record %d and not with %d", c.last, end.Seq))
 	}
 	if c.hint != nil {
 		c.compareRest()
@@ -64,11 +73,12 @@ func (c *recordCheck) run() error {
 	return nil
 }
 
-func (c *recordCheck) bad(kind DamageKind, offset int64, key []byte, reason string) {
-	c.found(Damage{Kind: kind, File: c.name, Offset: offset, Key: cloneKey(key), Reason: reason})
+// disorder reports a sequence number that does not go on from the previous one.
+func (c *recordCheck) disorder(offset int64, key []byte, reason string) {
+	c.found(Damage{Kind: DamagedOrder, File: c.name, Offset: offset, Key: cloneKey(key), Reason: reason})
 }
 
-// cloneKey keeps apart the key that is empty and the one that is not known.
+// cloneKey copies a key. An unknown key stays nil, and the empty key does not become nil.
 func cloneKey(key []byte) []byte {
 	if key == nil {
 		return nil
@@ -76,7 +86,7 @@ func cloneKey(key []byte) []byte {
 	return append([]byte{}, key...)
 }
 
-// lostEnd is where the last range ends that cannot be read, 0 if there is none.
+// lostEnd is where the last unreadable range ends, 0 if there is none.
 func (c *recordCheck) lostEnd() int64 {
 	if len(c.lost) == 0 {
 		return 0
@@ -97,15 +107,16 @@ func (c *recordCheck) record(e segment.Entry) {
 	c.records++
 	switch {
 	case e.Seq <= c.last:
-		c.bad(DamagedOrder, e.Offset, e.Key, fmt.Sprintf("record %d comes behind record %d", e.Seq, c.last))
+		c.disorder(e.Offset, e.Key, fmt.Sprintf("record %d comes behind record %d", e.Seq, c.last))
 	case c.info.Kind == segment.Log && c.follows && e.Seq != c.last+1:
-		c.bad(DamagedOrder, e.Offset, e.Key, fmt.Sprintf("record %d comes just behind record %d", e.Seq, c.last))
+		c.disorder(e.Offset, e.Key, fmt.Sprintf("record %d comes just behind record %d", e.Seq, c.last))
 	case e.Seq > c.info.End.Seq:
-		c.bad(DamagedOrder, e.Offset, e.Key, fmt.Sprintf("record %d is in a file that ends with %d", e.Seq, c.info.End.Seq))
+		c.disorder(e.Offset, e.Key, fmt.Sprintf("record %d is in a file that ends with %d", e.Seq, c.info.End.Seq))
 	}
 	c.last, c.follows = e.Seq, true
 	if !e.ValueOK {
-		c.found(Damage{Kind: DamagedValue, File: c.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: c.reader.Why(e.Offset, e.Size, failure.BadValue)})
+		c.found(Damage{Kind: DamagedValue, File: c.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key),
+			Reason: c.reader.Why(e.Offset, e.Size, failure.BadValue)})
 	}
 	if c.hint != nil {
 		c.compare(&e)
@@ -113,7 +124,7 @@ func (c *recordCheck) record(e segment.Entry) {
 	c.pacer.Rest(e.Size)
 }
 
-// compare looks a record up in the hint, which has the newest of each key.
+// compare looks a record up in the hint, which has the newest record of each key.
 func (c *recordCheck) compare(e *segment.Entry) {
 	i, found := sort.Find(c.hint.Len(), func(i int) int { return bytes.Compare(e.Key, c.hint.Key(i)) })
 	if !found {
@@ -123,7 +134,7 @@ func (c *recordCheck) compare(e *segment.Entry) {
 	entry := c.hint.At(i)
 	switch {
 	case entry.Seq > e.Seq:
-		return // of an older value
+		return // the record is an older one of its key
 	case entry.Seq < e.Seq:
 		c.badHint(i, e.Key, fmt.Sprintf("the entry is of record %d, but there is a newer one, %d, at %d", entry.Seq, e.Seq, e.Offset))
 	case entry.Offset != e.Offset || entry.Size != e.Size || entry.Flags != e.Flags&segment.HintFlags || entry.Expiry != e.Expiry:
@@ -132,7 +143,7 @@ func (c *recordCheck) compare(e *segment.Entry) {
 	c.seen[i/64] |= 1 << (i % 64)
 }
 
-// badHint tells of the i-th entry, or of none if i is -1.
+// badHint reports the i-th entry of the hint, or the whole hint if i is -1.
 func (c *recordCheck) badHint(i int, key []byte, reason string) {
 	place := int64(0)
 	if i >= 0 {
@@ -141,8 +152,8 @@ func (c *recordCheck) badHint(i int, key []byte, reason string) {
 	c.found(Damage{Kind: WrongHint, File: segment.HintName(c.info.ID), Offset: place, Key: cloneKey(key), Reason: reason})
 }
 
-// compareRest looks at what of the hint the records did not have: of what is lost
-// it still knows the keys.
+// compareRest looks at the entries of the hint whose records were not found. Where no
+// record can be read, the entry still knows the key.
 func (c *recordCheck) compareRest() {
 	for i := range c.hint.Len() {
 		if c.seen[i/64]&(1<<(i%64)) != 0 {
@@ -163,7 +174,7 @@ func (c *recordCheck) compareRest() {
 	}
 }
 
-// isLost says whether an offset lies in a range that cannot be read.
+// isLost says whether an offset lies in an unreadable range.
 func (c *recordCheck) isLost(offset int64) bool {
 	i, found := slices.BinarySearchFunc(c.lost, offset, func(d segment.Damage, offset int64) int {
 		return cmp.Compare(d.Offset, offset)

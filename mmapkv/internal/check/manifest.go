@@ -1,21 +1,24 @@
-package mmapkv
+package check
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
 
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// load reads the manifest. Damage of it is told once.
+// load reads the manifest anew, and reports what is damaged in it the first time.
 func (v *verifier) load() error {
 	m, state, err := v.readManifest()
 	if errors.Is(err, fs.ErrNotExist) {
 		return v.withoutManifest(err)
 	}
 	if errors.Is(err, segment.ErrVersion) {
-		return fmt.Errorf("%w: %s: %w", ErrVersion, segment.ManifestName, err)
+		return fmt.Errorf("%w: %s: %w", failure.ErrVersion, segment.ManifestName, err)
 	}
 	if errors.Is(err, segment.ErrManifest) {
 		v.damage(Damage{Kind: DamagedManifest, File: segment.ManifestName, Reason: err.Error()})
@@ -40,9 +43,9 @@ func (v *verifier) load() error {
 	return nil
 }
 
-// readManifest reads the manifest. A writer may be appending to it meanwhile: then
-// what was read first and what was read last may be of different times. So what
-// seems damaged is read again, until it is the same twice.
+// readManifest reads the manifest. A writer may be appending to it, so the first and the
+// last bytes that were read may be of different times. If the manifest seems damaged,
+// readManifest reads it again until it gets the same bytes twice.
 func (v *verifier) readManifest() (m *segment.Manifest, state segment.ManifestState, err error) {
 	var before []byte
 	for {
@@ -59,4 +62,29 @@ func (v *verifier) readManifest() (m *segment.Manifest, state segment.ManifestSt
 			return nil, state, err
 		}
 	}
+}
+
+// withoutManifest says what it means that there is no manifest.
+func (v *verifier) withoutManifest(err error) error {
+	names, namesErr := v.dir.Names()
+	if namesErr != nil {
+		return namesErr
+	}
+	if reason := listing.WhyNoManifest(names); reason != "" {
+		v.damage(Damage{Kind: DamagedManifest, File: segment.ManifestName, Reason: reason})
+		return nil
+	}
+	return fmt.Errorf("mmapkv: there is no store: %w", err)
+}
+
+// readFile reads a small file, of at most max bytes. Zeros stand for what the disk
+// refuses to read.
+func (v *verifier) readFile(name string, max int64) (content []byte, err error) {
+	f, err := v.dir.OpenReadOnly(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	r := patient.Reader{File: f, Before: v.pacer.Work}
+	return r.Content(max)
 }

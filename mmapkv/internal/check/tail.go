@@ -1,4 +1,4 @@
-package mmapkv
+package check
 
 import (
 	"errors"
@@ -13,30 +13,28 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// The unsealed files are checked as they are while a writer goes on: package replay says
-// what counts of them, without a list of all records.
-
 // tailFile is an unsealed file.
 type tailFile struct {
 	vfs.File
 	name  string
 	salt  uint64
-	known replay.File // when it was opened
+	known replay.File // what was known when the file was opened
 }
 
-// tailCheck follows the log through the unsealed files.
+// tailCheck follows the log through the unsealed files while a writer may go on. Package
+// replay says what counts, and no list of all records is kept.
 type tailCheck struct {
 	verifier *verifier
 	replay   *replay.Log
-	seen     uint64 // the highest watermark that any record has
-	// records are those that count, with those of a batch at the end that is not whole:
-	// a writer may be in the middle of it.
+	seen     uint64 // the highest watermark that any record carries
+	// records counts what counts of the log. It includes a batch at the end that is not
+	// whole, since a writer may be in the middle of it.
 	records int
 	findings
 }
 
-// checkTail checks the unsealed files. again says that the manifest has changed so
-// that there are sealed files to check first.
+// checkTail checks the unsealed files. again says that the manifest has changed and that
+// there are sealed files to check first.
 func (v *verifier) checkTail() (again bool, err error) {
 	watermark := v.known
 	through := v.through
@@ -59,8 +57,8 @@ func (v *verifier) checkTail() (again bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		// The files themselves may know better what has to be there. A record up to
-		// what they say was there before a second look.
+		// The files may carry a higher watermark. All records up to that were on disk
+		// before this pass ended, so a second pass must find them.
 		if pass == 0 && c.seen > watermark && (len(c.damages) > 0 || c.replay.Reached() < c.seen) {
 			watermark, v.through = c.seen, through
 			continue
@@ -72,8 +70,8 @@ func (v *verifier) checkTail() (again bool, err error) {
 	}
 }
 
-// openTail opens the unsealed files. changed says that one was gone because it is
-// listed no more.
+// openTail opens the unsealed files. changed says that one is gone because the manifest
+// no longer lists it.
 func (v *verifier) openTail() (files []*tailFile, changed bool, err error) {
 	defer func() {
 		if err != nil || changed {
@@ -84,7 +82,7 @@ func (v *verifier) openTail() (files []*tailFile, changed bool, err error) {
 		}
 	}()
 	for i, info := range v.manifest.Segments {
-		if v.ends(i) || v.absent[info.ID] {
+		if v.endKnown(i) || v.absent[info.ID] {
 			continue
 		}
 		f, dataStart, size, err := v.open(info)
@@ -113,7 +111,7 @@ func (v *verifier) openTail() (files []*tailFile, changed bool, err error) {
 	return files, false, nil
 }
 
-// readFirst finds what the first record says of the file before.
+// readFirst finds what the first record says of the previous file.
 func (t *tailFile) readFirst(v *verifier) error {
 	e, err := segment.NewScanner(&patient.Reader{File: t.File, Before: v.pacer.Work}, t.salt, t.known.DataStart, t.known.Size).Next()
 	switch {
@@ -125,7 +123,7 @@ func (t *tailFile) readFirst(v *verifier) error {
 	return nil
 }
 
-// newTailCheck begins to follow the log. All records up to the watermark can be read.
+// newTailCheck makes a tailCheck. All records up to the watermark must be there.
 func (v *verifier) newTailCheck(files []*tailFile, watermark uint64) *tailCheck {
 	known := make([]replay.File, len(files))
 	for i, f := range files {
@@ -134,7 +132,7 @@ func (v *verifier) newTailCheck(files []*tailFile, watermark uint64) *tailCheck 
 	return &tailCheck{verifier: v, replay: replay.New(known, v.manifest.SealedSeq, watermark)}
 }
 
-// run follows the log from file to file.
+// run follows the log from file to file, in order.
 func (c *tailCheck) run(files []*tailFile) error {
 	for _, f := range files {
 		if err := c.walk(f); err != nil {
@@ -144,7 +142,8 @@ func (c *tailCheck) run(files []*tailFile) error {
 	return nil
 }
 
-// walk follows the log through one file. Behind its end it looks for watermarks.
+// walk follows the log through one file. Past the end of the log it still looks for
+// watermarks.
 func (c *tailCheck) walk(f *tailFile) error {
 	v := c.verifier
 	defer func() {
@@ -152,7 +151,7 @@ func (c *tailCheck) walk(f *tailFile) error {
 		v.reading = 0
 	}()
 	scanner := segment.NewScanner(v.reader(f.File), f.salt, f.known.DataStart, f.known.Size)
-	err := eachRecord(scanner, v.manifest.LastSeq, func(e segment.Entry) {
+	err := replay.Each(scanner, v.manifest.LastSeq, func(e segment.Entry) {
 		if e.Flags&segment.HasWatermark != 0 {
 			c.seen = max(c.seen, e.Watermark)
 		}
@@ -172,8 +171,7 @@ func (c *tailCheck) walk(f *tailFile) error {
 	return err
 }
 
-// lose tells that records which were on disk are not where the log is, and what lies
-// in front of the place where it goes on is lost.
+// lose reports a range where there were records on disk and none can be read.
 func (c *tailCheck) lose(f *tailFile, lost *replay.Lost) {
 	if lost == nil {
 		return

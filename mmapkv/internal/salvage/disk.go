@@ -1,0 +1,80 @@
+package salvage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+
+	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// open opens a file of the damaged store. Reads of it fail once the context has ended.
+func (s *salvage) open(name string) (*patient.Reader, error) {
+	f, err := s.dir.OpenReadOnly(name)
+	if err != nil {
+		return nil, err
+	}
+	return &patient.Reader{File: f, Before: func(int64) error { return s.ctx.Err() }, AnyError: true}, nil
+}
+
+// content reads a small file, and fails if that has more than max bytes.
+func (s *salvage) content(name string, max int64) ([]byte, error) {
+	f, err := s.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := f.Content(max + 1)
+	if int64(len(content)) > max {
+		return nil, patient.ErrTooLong
+	}
+	return content, err
+}
+
+// refusesUs says whether an error is the fault of neither disk nor store, so that the user
+// can do something about it.
+func refusesUs(err error) bool {
+	for _, one := range []error{context.Canceled, context.DeadlineExceeded, fs.ErrPermission, errno.EMFILE, errno.ENFILE, errno.ENOMEM} {
+		if errors.Is(err, one) {
+			return true
+		}
+	}
+	return false
+}
+
+// readHint reads the hint of a source, if it is whole. It leaves a hint alone that is too
+// long for a segment of this size: that one has holes. Where a segment was cut, the
+// manifest knows its size.
+func (s *salvage) readHint(in *source) {
+	content, err := s.content(segment.HintName(in.id), segment.MaxHintSize(max(in.size, in.end)))
+	if err == nil {
+		in.hint, _ = segment.ParseHint(content, in.id, in.salt)
+	}
+}
+
+// load reads a record that scan has found.
+func (in *source) load(f io.ReaderAt, r *segment.Record, buffer []byte, offset int64) ([]byte, error) {
+	limit := min(in.end, in.size)
+	size, err := segment.ReadRecordSize(f, offset, limit)
+	if err != nil {
+		return buffer, err
+	}
+	if int64(cap(buffer)) < size {
+		buffer = make([]byte, size)
+	}
+	buffer = buffer[:size]
+	if n, err := f.ReadAt(buffer, offset); n < len(buffer) {
+		return buffer, cmp.Or(err, error(segment.ErrBounds))
+	}
+	if err := segment.Decode(r, buffer, in.salt, offset); err != nil {
+		return buffer, err
+	}
+	if !r.ValueOK() {
+		return buffer, segment.ErrChecksum
+	}
+	return buffer, nil
+}
