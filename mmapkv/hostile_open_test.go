@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/load"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -93,7 +94,7 @@ func TestHintOfManyDamagesTakesLittleMemory(t *testing.T) {
 	replaceBytes(t, dir, segment.HintName(info.ID), b.Encode(info.ID, info.Salt, info.End, 0))
 	s := openWithin(t, dir, Options{SegmentSize: end})
 	damages := s.Stats().Recovery.Damages
-	if len(damages) != mostRanges+1 || damages[mostRanges].Offset != segment.HeaderSize+16*mostRanges {
+	if len(damages) != load.MaxRanges+1 || damages[load.MaxRanges].Offset != segment.HeaderSize+16*load.MaxRanges {
 		t.Errorf("%d damages are told of, the last is %v", len(damages), damages[len(damages)-1])
 	}
 }

@@ -150,28 +150,55 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 	}
 }
 
-// No hint stays open, or in memory, behind its last piece: there may be thousands.
+// No hint stays open once all of it was read: there may be thousands.
 func TestLoadingClosesHints(t *testing.T) {
-	o := byHand()
-	inject.Into(o, &inject.Seams{Manual: true})
-	s := open(t, t.TempDir(), o)
+	dir := t.TempDir()
+	s := open(t, dir, byHand())
 	fill(t, s, 0, 1000, 100)
-	l := s.newLoading()
-	for _, f := range s.catalog.Files.Order {
-		if f.Active == nil {
-			l.add(f)
-		}
+	closeStore(t, s)
+	o, disk := byHand(), &hintCounter{FS: vfs.OS()}
+	inject.Into(o, &inject.Seams{FS: disk, Manual: true}) // with one worker
+	open(t, dir, o)
+	if disk.opened < 5 || disk.open != 0 || disk.peak > 1 {
+		t.Errorf("%d hints opened, %d of them at once, and %d are still open", disk.opened, disk.peak, disk.open)
 	}
-	l.complete = true
-	l.work()
-	if l.err != nil || len(l.sources) < 5 {
-		t.Fatalf("%d hints, %v", len(l.sources), l.err)
+}
+
+// hintCounter counts the hints that are open.
+type hintCounter struct {
+	vfs.FS
+	opened, open, peak int
+}
+
+func (c *hintCounter) OpenDir(path string) (vfs.Dir, error) {
+	dir, err := c.FS.OpenDir(path)
+	return countedDir{dir, c}, err
+}
+
+type countedDir struct {
+	vfs.Dir
+	counter *hintCounter
+}
+
+func (d countedDir) OpenReadOnly(name string) (vfs.File, error) {
+	f, err := d.Dir.OpenReadOnly(name)
+	if err != nil || !strings.HasSuffix(name, ".hint") {
+		return f, err
 	}
-	for _, from := range l.sources {
-		if from.due == 0 || from.hint != nil {
-			t.Errorf("the hint of segment %d was not read, or is open", from.file.ID)
-		}
-	}
+	d.counter.opened++
+	d.counter.open++
+	d.counter.peak = max(d.counter.peak, d.counter.open)
+	return countedFile{f, d.counter}, nil
+}
+
+type countedFile struct {
+	vfs.File
+	counter *hintCounter
+}
+
+func (f countedFile) Close() error {
+	f.counter.open--
+	return f.File.Close()
 }
 
 // Whatever fails in a recovery while hints load beside it, Open ends, and leaves

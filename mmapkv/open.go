@@ -7,6 +7,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/load"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -37,15 +38,22 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.catalog.Files.Publish()
-	loading := s.startLoading(!m.Clean)
+	loading := load.Start(load.Options{
+		Catalog: &s.catalog, Hints: &s.hints, Hasher: s.hasher, Now: s.now, Expires: s.expires,
+		NewIndex: s.options.newIndex, ExpectedKeys: s.options.ExpectedKeys, OneWorker: s.manual(),
+	}, !m.Clean)
 	if !m.Clean {
 		if err := s.recoverLog(); err != nil {
-			return loading.abandon(err)
+			return loading.Abandon(err)
 		}
 		s.catalog.Files.Publish()
 	}
-	if err := loading.finish(); err != nil {
+	if err := loading.Finish(); err != nil {
 		return err
+	}
+	s.recovery.HintsRebuilt += loading.Rebuilt
+	if s.catalog.Hides.Load() {
+		s.expiresAt(0) // the tail may have expired, or most of it
 	}
 	s.continueLog()
 	if err := s.residency.WarmUp(s.options.Preload); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/bulk"
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/invariant"
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
@@ -281,7 +282,7 @@ func (s *Store) do(w *write) error {
 	}
 	w.err = errUncommitted
 	keys := s.catalog.Set().Keys // Close waits for this write
-	for _, print := range w.prints[:min(prefetchAhead, len(w.prints))] {
+	for _, print := range w.prints[:min(prefetch.Ahead, len(w.prints))] {
 		keys.Prefetch(print.Hash)
 	}
 	members, lead := s.group.Enter(w)
@@ -293,9 +294,6 @@ func (s *Store) do(w *write) error {
 	}
 	return w.err
 }
-
-// prefetchAhead is for how many records publish has the index's memory on the way.
-const prefetchAhead = 16
 
 // errUncommitted is the error of a write whose leader did not come to it.
 var errUncommitted = errors.New("mmapkv: the write was not committed")
@@ -608,7 +606,7 @@ func (s *Store) publish(members []*write, start int64) {
 	hints := int64(0)
 	for _, w := range members {
 		for i, print := range w.prints {
-			if next := i + prefetchAhead; next < len(w.prints) {
+			if next := i + prefetch.Ahead; next < len(w.prints) {
 				keys.Prefetch(w.prints[next].Hash)
 			}
 			offset, size := w.draft.Position(i, start)

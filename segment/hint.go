@@ -250,7 +250,7 @@ func (b *HintBuilder) Encode(id ID, salt uint64, covers End, watermark uint64) [
 	keyBytes := 0
 	for i, s := range sorted {
 		// The entries are scattered over the memory of the builder.
-		if ahead := i + prefetchAhead; ahead < len(sorted) {
+		if ahead := i + prefetch.Ahead; ahead < len(sorted) {
 			b.prefetch(sorted[ahead])
 		}
 		entry := b.entry(s)
@@ -314,9 +314,6 @@ func (b *HintBuilder) entry(s sortItem) []byte {
 	at := s.place >> sizeBits
 	return b.chunks[at/chunkSize][at%chunkSize:][:s.size()]
 }
-
-// prefetchAhead is how many entries ahead Encode prefetches.
-const prefetchAhead = 16
 
 // prefetch fetches the first and the last cache line of an entry: all of a short one.
 func (b *HintBuilder) prefetch(s sortItem) {

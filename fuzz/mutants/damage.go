@@ -23,7 +23,7 @@ var editMutants = []mutant{
 	{"no sync of an edit", "mmapkv/internal/catalog/manifest.go",
 		"	if err := f.Datasync(); err != nil {\n		return false, left, &fsync", "	if err := error(nil); err != nil {\n		return false, left, &fsync"},
 	{"an edit is written once", "mmapkv/internal/catalog/manifest.go",
-		"	for _, place := range m.Edits.Places() {\n		n, err", "	for i, place := range m.edits.Places() {\n		if i > 0 {\n			break\n		}\n		n, err"},
+		"	for _, place := range m.Edits.Places() {\n		n, err", "	for i, place := range m.Edits.Places() {\n		if i > 0 {\n			break\n		}\n		n, err"},
 	{"an edit of unknown outcome is not a failure", "mmapkv/internal/catalog/manifest.go",
 		"Step: \"syncing an edit\", SyncFailed: true,", "Step: \"syncing an edit\","},
 	{"the remains of an edit stay", "mmapkv/internal/catalog/manifest.go",

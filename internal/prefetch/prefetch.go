@@ -23,3 +23,6 @@ func Line(p unsafe.Pointer)
 //
 //go:noescape
 func Lines(ps []unsafe.Pointer)
+
+// Ahead is how many records ahead of the one in hand a loop asks for memory.
+const Ahead = 16

@@ -1,0 +1,150 @@
+package load
+
+import (
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/prefetch"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// loaded is a record that goes into the index.
+type loaded struct {
+	hash     uint64 // with check the key's fingerprint
+	location index.Location
+	size     int64 // which the location has only if it is small
+	expiry   int64
+	check    uint32
+	keySize  uint16
+}
+
+// collector is what one worker has collected.
+type collector struct {
+	*Loading
+	keys    index.Loader
+	now     int64 // Unix milliseconds
+	records []loaded
+	counts  []int  // of records of each part, which has so many times capacity places
+	piece   []byte // memory of the last one
+	tallies map[*catalog.File]*tally
+}
+
+// tally is what the records of a file come to.
+type tally struct {
+	live, liveHints int64
+}
+
+func (l *Loading) newCollector() *collector {
+	c := &collector{
+		Loading: l,
+		keys:    l.Catalog.Files.Keys.Loader(),
+		now:     l.Now().UnixMilli(),
+		records: make([]loaded, l.parts*l.capacity),
+		counts:  make([]int, l.parts),
+		tallies: map[*catalog.File]*tally{},
+	}
+	prefetch.Pages(c.records)
+	return c
+}
+
+// collect collects the records of a piece of a hint.
+func (c *collector) collect(f *catalog.File, hint *hints.Hint, piece int) error {
+	entries, err := hint.Piece(piece, c.piece)
+	if err != nil {
+		return err
+	}
+	c.piece = entries
+	for len(entries) > 0 {
+		e := entries.Next()
+		print := c.Hasher.Fingerprint(e.Key)
+		part := index.Part(print.Hash, c.parts)
+		count := &c.counts[part]
+		c.records[part*c.capacity+*count] = loaded{print.Hash, c.locate(f, &e, c.now), e.Size, e.Expiry, print.Check, uint16(len(e.Key))}
+		if *count++; *count == c.capacity {
+			c.put(part)
+		}
+	}
+	return nil
+}
+
+// put puts what was collected of a part into the index.
+func (c *collector) put(part int) {
+	records := c.records[part*c.capacity:][:c.counts[part]]
+	c.counts[part] = 0
+	keys := c.Catalog.Files.Keys
+	var f *catalog.File
+	var of *tally
+	for i := range records {
+		if ahead := i + prefetch.Ahead; ahead < len(records) {
+			keys.Prefetch(records[ahead].hash)
+		}
+		r := &records[i]
+		if !c.load(&c.keys, r) {
+			continue
+		}
+		if f == nil || f.Slot != r.location.Slot() {
+			f = c.Catalog.Set().File(r.location)
+			of = c.tally(f)
+		}
+		of.live += r.size
+		of.liveHints += segment.HintEntrySize(int(r.keySize))
+		if r.expiry != 0 {
+			c.Expires(f, r.location.Offset(), max(f.Capacity, f.End.Offset), r.expiry)
+		}
+	}
+}
+
+func (c *collector) tally(f *catalog.File) *tally {
+	of := c.tallies[f]
+	if of == nil {
+		of = new(tally)
+		c.tallies[f] = of
+	}
+	return of
+}
+
+// end puts the rest into the index, and counts what there is of each file.
+func (c *collector) end() {
+	for part := range c.counts {
+		c.put(part)
+	}
+	c.keys.Done()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for f, of := range c.tallies {
+		f.LiveBytes.Add(of.live)
+		f.LiveHints.Add(of.liveHints)
+	}
+}
+
+// locate is the location of a record of a hint, and for one that reads do not find
+// that which holds its key's place.
+func (l *Loading) locate(f *catalog.File, e *segment.HintEntry, now int64) index.Location {
+	size := e.Size
+	if e.Flags != 0 {
+		f.MayShadow.Store(true)
+		switch {
+		case e.Flags&segment.Tombstone != 0:
+			size = 0
+		case e.Flags&segment.Expires != 0 && e.Expiry <= now:
+			f.Expired.Add(e.Size)
+			size = 0
+			l.Catalog.Hides.Store(true)
+		}
+	}
+	return index.MakeLocation(f.Slot, e.Offset, size)
+}
+
+// load puts one record into the index, and says whether it is one that reads can
+// find, unless a younger one comes.
+func (l *Loading) load(keys *index.Loader, r *loaded) bool {
+	loser, _ := keys.PutNewer(index.Fingerprint{Hash: r.hash, Check: r.check}, r.location)
+	if loser == r.location {
+		return false
+	}
+	if loser != index.NoLocation && !loser.Tombstone() {
+		older := l.Catalog.Set().File(loser)
+		older.AddLive(older.RecordSize(loser), int(r.keySize), -1)
+	}
+	return !r.location.Tombstone()
+}
