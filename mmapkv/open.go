@@ -8,6 +8,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/load"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/recovery"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -43,9 +44,12 @@ func (s *Store) recover() error {
 		NewIndex: s.options.newIndex, ExpectedKeys: s.options.ExpectedKeys, OneWorker: s.manual(),
 	}, !m.Clean)
 	if !m.Clean {
-		if err := s.recoverLog(); err != nil {
+		found, err := recovery.Run(&s.catalog, &s.hints)
+		if err != nil {
 			return loading.Abandon(err)
 		}
+		s.recovery.RecordsScanned, s.recovery.RecordsRecovered = found.Scanned, found.Recovered
+		s.recovery.BytesDiscarded = found.Discarded
 		s.catalog.Files.Publish()
 	}
 	if err := loading.Finish(); err != nil {

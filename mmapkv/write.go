@@ -446,7 +446,7 @@ func (s *Store) reserveTail(size int64, mayReserve bool) error {
 	}
 	err := s.catalog.Reserve.Hold()
 	if !errno.OutOfSpace(err) {
-		err = t.file.Active.Reserve(end, growthStep, t.file.Capacity)
+		err = t.file.Active.Reserve(end, catalog.GrowthStep, t.file.Capacity)
 	}
 	if mayReserve && errno.OutOfSpace(err) {
 		err = s.reserveBlocks(end)
@@ -475,9 +475,6 @@ func (s *Store) reserveBlocks(end int64) error {
 		}
 	}
 }
-
-// growthStep is the first step, in bytes, in which a file is preallocated.
-const growthStep = 64 << 10
 
 // appendTail gives the members their sequence numbers and writes them, and syncs
 // them if the policy says so. On an error nothing of them counts.

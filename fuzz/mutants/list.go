@@ -27,7 +27,7 @@ var mutants = []mutant{
 	{"no rename in Publish", "fsync/publish.go", "	if err := dir.Rename(aside, name); err != nil {", "	if err := error(nil); err != nil {"},
 	{"no sync of a parent directory", "internal/vfs/mkdir.go",
 		"		if err := errors.Join(dir.Sync(), dir.Close()); err != nil {", "		if err := dir.Close(); err != nil {"},
-	{"no sync of what recovery copies", "mmapkv/copier.go",
+	{"no sync of what recovery copies", "mmapkv/internal/recovery/copier.go",
 		"		if err := f.Active.Sync(); err != nil {\n			return nil", "		if err := error(nil); f == nil {\n			return nil"},
 	{"recovery copies nothing", "mmapkv/internal/replay/log.go",
 		"	if f.unsynced.count > 0 {", "	if f.Synced = f.Records; false {"},

@@ -7,7 +7,7 @@ var refusedMutants = []mutant{
 		"	err := active.Trim()\n	if err == nil {\n		err = active.Sync()\n	}\n", "	err := active.Trim()\n"},
 	{"the tail is not cut", "mmapkv/write.go",
 		"	err := active.Trim()\n	if err == nil {\n		err = active.Sync()\n	}\n", "	err := active.Sync()\n"},
-	{"recovery joins records across missing numbers", "mmapkv/copier.go", " || c.first != c.end.Seq+1 {", " {"},
+	{"recovery joins records across missing numbers", "mmapkv/internal/recovery/copier.go", " || c.first != c.end.Seq+1 {", " {"},
 	{"the end of a removed file is forgotten", "mmapkv/open.go",
 		"	t.end.Seq = max(t.end.Seq, s.catalog.Manifest.Current.SealedSeq)\n", ""},
 	{"recovery trusts all numbers", "mmapkv/internal/replay/scan.go",

@@ -103,3 +103,6 @@ func (f *File) Sync() error {
 	defer f.Release()
 	return f.Handle().Datasync()
 }
+
+// GrowthStep is the first step, in bytes, in which a file is preallocated.
+const GrowthStep = 64 << 10
