@@ -104,7 +104,7 @@ func (s *Store) sealGarbage(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if _, err := s.sweepExpired(ctx); err != nil {
+	if _, err := s.sweeper.SweepAll(ctx); err != nil {
 		return err
 	}
 	return s.sealTail(ctx, s.tailHasGarbage)
@@ -260,10 +260,10 @@ func (s *Store) compactBest(ctx context.Context) (did bool, err error) {
 //  6. Publish the set without the old files.
 //  7. Unlink and retire them. What readers use of them goes with the last read.
 func (s *Store) compactRun(pacer *pace.Pacer, run []*catalog.File) (m *merge, err error) {
-	defer region("compact").End()
+	defer pace.Region("compact").End()
 	began := time.Now()
 	m = &merge{store: s, pacer: pacer, run: run, older: s.olderThan(run[0])}
-	defer s.watchSweep(run)()
+	defer s.sweeper.Watch(run)()
 	err = m.prepare()
 	s.between("chosen")
 	var names []string
@@ -346,7 +346,7 @@ func (s *Store) switchTo(m *merge, f *catalog.File) {
 	s.catalog.Files.Replace(m.run)
 	if f != nil {
 		if t := f.Expiring.Load(); t != nil {
-			s.expiresAt(t.First.Load()) // a sweep has not seen the file before
+			s.sweeper.ExpiresAt(t.First.Load()) // a sweep has not seen the file before
 		}
 	}
 	s.space.Promise(nil)
@@ -466,7 +466,7 @@ func (s *Store) sealWaiting() {
 }
 
 // wakeCompact makes the compactor look for something to do.
-func (s *Store) wakeCompact() { wake(s.wakeCompaction) }
+func (s *Store) wakeCompact() { pace.Wake(s.wakeCompaction) }
 
 // stalledFor counts how long a writer waited.
 func (s *Store) stalledFor(d time.Duration) {

@@ -122,9 +122,9 @@ func checkExpiries(t testing.TB, s *Store, f *catalog.File) {
 		block := e.Offset / expiry.Block
 		entry := expiry.Entry(table.Chunk(block / expiry.ChunkBlocks)[block%expiry.ChunkBlocks].Load())
 		firsts, first := table.Firsts[block/expiry.ChunkBlocks].Load(), table.First.Load()
-		if entry == 0 || entry.Place() > e.Offset%expiry.Block || max(entry.Due(), firsts, first, s.sweeper.due.Load()) > e.Expiry {
+		if entry == 0 || entry.Place() > e.Offset%expiry.Block || max(entry.Due(), firsts, first, s.sweeper.Due.Load()) > e.Expiry {
 			t.Fatalf("the record at %d of segment %d, due at %d, is behind its block's first place %d, or is due before %d, %d, %d or %d",
-				e.Offset, f.ID, e.Expiry, entry.Place(), entry.Due(), firsts, first, s.sweeper.due.Load())
+				e.Offset, f.ID, e.Expiry, entry.Place(), entry.Due(), firsts, first, s.sweeper.Due.Load())
 		}
 	}
 	err := segment.Scan(f.Handle(), f.Salt, f.DataStart, f.Limit(), record, func(segment.Damage) {})
@@ -159,7 +159,7 @@ func TestExpiredKeysLeaveTheIndexWithoutRotation(t *testing.T) {
 	e.wantKeys(101_000)
 	e.disk.read.Store(0)
 	e.now.Add(1)
-	if _, err := e.sweepExpired(t.Context()); err != nil {
+	if _, err := e.sweeper.SweepAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	stats := e.Stats()
@@ -501,7 +501,7 @@ func TestNothingExpiresForNothing(t *testing.T) {
 			t.Errorf("segment %d has a table", f.ID)
 		}
 	}
-	if s.sweeper.started.Load() {
+	if s.sweeper.Started.Load() {
 		t.Error("there is a goroutine")
 	}
 }
@@ -639,7 +639,7 @@ func TestSweepsRaceWritersAndCompactions(t *testing.T) {
 			}
 		})
 	}
-	until(func() error { e.now.Add(1); _, err := e.stepExpire(); return err })
+	until(func() error { e.now.Add(1); _, err := e.sweeper.Step(); return err })
 	until(func() error { return e.Compact(t.Context()) })
 	const keys, own = 64, 4
 	type state struct {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -26,7 +27,7 @@ func (s *Store) dropDead(wait bool) bool {
 		if !wait || s.manual() {
 			return false
 		}
-		wake(s.liftBudget)
+		pace.Wake(s.liftBudget)
 		select {
 		case s.compacting <- struct{}{}:
 		case <-s.stop:

@@ -107,8 +107,8 @@ func (s *Store) commitLong(w *write) error {
 	s.published.Store(t.end.Seq)
 	s.markDead(old, len(long.key))
 	if long.expiry != 0 {
-		s.expires(long.file, start.Offset, long.file.Capacity, long.expiry)
-		s.startExpire()
+		s.sweeper.Expires(long.file, start.Offset, long.file.Capacity, long.expiry)
+		s.sweeper.Start()
 	}
 	// Not before the index has the record: a file that has ended may be sealed, and
 	// compaction drops what the index does not have.

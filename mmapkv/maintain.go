@@ -37,7 +37,7 @@ func (s *Store) maintain() {
 
 // wakeMaintenance has the background goroutine look for something to do.
 func (s *Store) wakeMaintenance() {
-	wake(s.wake)
+	pace.Wake(s.wake)
 }
 
 // stepSeal seals one ended file.

@@ -19,6 +19,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/sweep"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -205,7 +206,7 @@ func (m *merge) copyFile(i int, f *catalog.File) error {
 		m.in += r.Size
 		here := index.MakeLocation(f.Slot, offset, r.Size)
 		shadow := m.shadows[place{i, offset}]
-		live := shadow == nil && holds(keys, m.store.hasher.Hash(r.Key), here)
+		live := shadow == nil && keys.Holds(m.store.hasher.Hash(r.Key), here)
 		wrote := int64(0)
 		switch {
 		case live:
@@ -446,7 +447,7 @@ func (m *merge) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow, e
 			}
 			print, here := s.hasher.Fingerprint(e.Key), index.MakeLocation(f.Slot, e.Offset, e.Size)
 			if e.Flags&segment.Expires != 0 && e.Expiry <= now {
-				s.expireRecord(f, &expiredRecord{print, here, e.Size, len(e.Key)})
+				s.sweeper.Expire(f, &sweep.Record{Fp: print, Location: here, Size: e.Size, KeySize: len(e.Key)})
 			}
 			if s.catalog.Files.Keys.Get(print) != index.NoLocation {
 				continue

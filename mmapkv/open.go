@@ -40,7 +40,7 @@ func (s *Store) recover() error {
 	}
 	s.catalog.Files.Publish()
 	loading := load.Start(load.Options{
-		Catalog: &s.catalog, Hints: &s.hints, Hasher: s.hasher, Now: s.now, Expires: s.expires,
+		Catalog: &s.catalog, Hints: &s.hints, Hasher: s.hasher, Now: s.now, Expires: s.sweeper.Expires,
 		NewIndex: s.options.newIndex, ExpectedKeys: s.options.ExpectedKeys, OneWorker: s.manual(),
 	}, !m.Clean)
 	if !m.Clean {
@@ -57,7 +57,7 @@ func (s *Store) recover() error {
 	}
 	s.recovery.HintsRebuilt += loading.Rebuilt
 	if s.catalog.Hides.Load() {
-		s.expiresAt(0) // the tail may have expired, or most of it
+		s.sweeper.ExpiresAt(0) // the tail may have expired, or most of it
 	}
 	s.continueLog()
 	if err := s.residency.WarmUp(s.options.Preload); err != nil {

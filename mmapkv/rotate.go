@@ -5,6 +5,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -74,7 +75,7 @@ func (s *Store) startFile(f *catalog.File) {
 
 // rotate makes a new file with room for size bytes of records the tail.
 func (s *Store) rotate(size int64, mayReserve bool) error {
-	defer region("rotate").End()
+	defer pace.Region("rotate").End()
 	s.lockInHurry()
 	defer s.unlockInHurry()
 	capacity := max(s.options.SegmentSize, segment.HeaderSize+size)
@@ -146,7 +147,7 @@ func (s *Store) sealOldestLocked(most int, mayReserve bool) (did bool, err error
 
 // sealLocked makes an ended file immutable: sync, hint, manifest, in this order.
 func (s *Store) sealLocked(f *catalog.File, end segment.End, mayReserve bool) error {
-	defer region("seal").End()
+	defer pace.Region("seal").End()
 	if err := s.syncer.SyncTo(end.Seq); err != nil {
 		return s.latch.SyncError(err)
 	}
@@ -190,7 +191,7 @@ func (s *Store) dropEmptyLocked(f *catalog.File, mayReserve bool) error {
 // syncLog makes everything written so far durable, oldest file first. It is the
 // syncer's sync: one call at a time.
 func (s *Store) syncLog() (upTo uint64, err error) {
-	defer region("sync").End()
+	defer pace.Region("sync").End()
 	upTo = s.acknowledged.Load()
 	for _, f := range s.catalog.Files.Unsealed() {
 		if err := f.Sync(); err != nil {

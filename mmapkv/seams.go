@@ -64,7 +64,7 @@ func (s *Store) steps() []inject.Step {
 		{Name: "prepare", Run: s.stepPrepare},
 		{Name: "compact", Run: s.stepCompact},
 		{Name: "watch", Run: s.stepWatch},
-		{Name: "expire", Run: s.stepExpire},
+		{Name: "expire", Run: s.sweeper.Step},
 	}
 	if s.options.ScrubBytesPerSecond > 0 {
 		steps = append(steps, inject.Step{Name: "scrub", Run: s.scrubber.Step})

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime/pprof"
-	"runtime/trace"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,13 +18,13 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/check"
-	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/sweep"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -70,7 +69,7 @@ type Store struct {
 	scrubber       *check.Scrubber
 	events         *notifier
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
-	sweeper        sweeper
+	sweeper        *sweep.Sweeper
 
 	watcher watcher
 
@@ -99,10 +98,8 @@ func newStore(options Options) *Store {
 		compacting:     make(chan struct{}, 1),
 		liftBudget:     make(chan struct{}, 1),
 		wakeCompaction: make(chan struct{}, 1),
-		sweeper:        sweeper{wake: make(chan struct{}, 1)},
 		events:         newNotifier(options.Events, options.Logger),
 	}
-	s.sweeper.due.Store(expiry.Never)
 	s.group = fsync.NewGroup[*write]()
 	s.group.SetLinger(s.always)
 	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
@@ -115,6 +112,10 @@ func newStore(options Options) *Store {
 	}, options.newIndex(options.ExpectedKeys))
 	s.hints = hints.New(&s.catalog)
 	s.residency = residency.New(&s.catalog)
+	s.sweeper = sweep.New(&s.catalog, sweep.Options{
+		Hasher: s.hasher, Now: s.now, Manual: s.manual(), Stop: s.stop, Background: s.background, EndTail: s.endExpiredTail,
+		NewPacer: func(ctx context.Context) (*pace.Pacer, func()) { return s.newQuietPacer(ctx, 0) },
+	})
 	s.space = space.New(&s.catalog, space.Options{
 		MaxRatio: options.Compaction.MaxSpaceRatio, Unbounded: options.Compaction.Disabled || s.manual(),
 		WakeCompactor: s.wakeCompact, Stalled: s.stalledFor,
@@ -129,7 +130,7 @@ func (s *Store) start() {
 	if s.options.ScrubBytesPerSecond > 0 {
 		s.background("scrub", s.scrub)
 	}
-	s.startExpire()
+	s.sweeper.Start()
 	if s.options.ReadOnly {
 		return
 	}
@@ -154,11 +155,6 @@ func (s *Store) asLeader(fn func()) {
 	s.group.EnterAlone()
 	defer s.group.Leave()
 	fn()
-}
-
-// region marks a piece of work in execution traces; its End is deferred.
-func region(name string) *trace.Region {
-	return trace.StartRegion(context.Background(), "mmapkv: "+name)
 }
 
 // Open opens the store in a directory, making it and its parents when it is

@@ -97,11 +97,3 @@ func (s *Store) stepWatch() (did bool, err error) {
 	s.catalog.LookAtNames()
 	return false, s.latch.Err()
 }
-
-// wake puts a token into a channel that has room for one. It does not wait.
-func wake(tokens chan struct{}) {
-	select {
-	case tokens <- struct{}{}:
-	default: // there is one already
-	}
-}

@@ -14,6 +14,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -585,7 +586,7 @@ func (s *Store) syncTail() error {
 	if !s.always {
 		return nil
 	}
-	defer region("sync").End()
+	defer pace.Region("sync").End()
 	if err := s.tail.file.Active.Sync(); err != nil {
 		return s.latch.SyncError(err)
 	}
@@ -620,8 +621,8 @@ func (s *Store) publish(members []*write, start int64) {
 				t.file.AddLive(size, keySize, 1)
 				if expiry := w.draft.Expiry(i); expiry != 0 {
 					t.file.MayShadow.Store(true)
-					s.expires(t.file, offset, t.file.Capacity, expiry)
-					s.startExpire()
+					s.sweeper.Expires(t.file, offset, t.file.Capacity, expiry)
+					s.sweeper.Start()
 				}
 			}
 			s.markDead(old, keySize)

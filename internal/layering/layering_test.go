@@ -14,7 +14,7 @@ const module = "github.com/mmapkv/mmapkv"
 
 // rooms lists which packages of the module each package may import. Tests are exempt.
 var rooms = map[string][]string{
-	"mmapkv":                    {"mmapkv/internal/catalog", "mmapkv/internal/check", "mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/listing", "mmapkv/internal/load", "mmapkv/internal/pace", "mmapkv/internal/recovery", "mmapkv/internal/reserve", "mmapkv/internal/residency", "mmapkv/internal/salvage", "mmapkv/internal/space", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
+	"mmapkv":                    {"mmapkv/internal/catalog", "mmapkv/internal/check", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/listing", "mmapkv/internal/load", "mmapkv/internal/pace", "mmapkv/internal/recovery", "mmapkv/internal/reserve", "mmapkv/internal/residency", "mmapkv/internal/salvage", "mmapkv/internal/space", "mmapkv/internal/sweep", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
 	"mmapkv/internal/catalog":   {"mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/patient", "mmapkv/internal/replay", "mmapkv/internal/reserve", "fsync", "index", "segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/check":     {"mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/pace", "mmapkv/internal/patient", "mmapkv/internal/replay", "segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/expiry":    {"segment", "internal/rank"},
@@ -27,9 +27,10 @@ var rooms = map[string][]string{
 	"mmapkv/internal/recovery":  {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/replay", "mmapkv/internal/reserve", "segment", "internal/bulk", "internal/errno"},
 	"mmapkv/internal/replay":    {"segment", "internal/invariant", "internal/prefetch"},
 	"mmapkv/internal/reserve":   {"segment", "internal/errno", "internal/rank", "internal/vfs"},
-	"mmapkv/internal/residency": {"mmapkv/internal/catalog", "segment", "internal/nap", "internal/vfs"},
+	"mmapkv/internal/residency": {"mmapkv/internal/catalog", "mmapkv/internal/pace", "segment", "internal/nap", "internal/vfs"},
 	"mmapkv/internal/salvage":   {"mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/patient", "mmapkv/internal/replay", "segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/space":     {"mmapkv/internal/catalog", "mmapkv/internal/reserve", "internal/rank"},
+	"mmapkv/internal/sweep":     {"mmapkv/internal/catalog", "mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/pace", "index", "segment", "internal/rank"},
 	"segment":                   {"internal/bulk", "internal/errno", "internal/invariant", "internal/prefetch", "internal/vfs"},
 	"index":                     {"internal/invariant", "internal/prefetch", "internal/rank"},
 	"fsync":                     {"internal/vfs", "internal/invariant", "internal/rank"},

@@ -6,6 +6,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/nap"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 )
 
 // The first touch of a mapped page is a fault even when the page is in memory: it costs
@@ -112,8 +113,5 @@ func (r *Residency) Grown(f *catalog.File, end int64) {
 
 // Wake makes Run look for something to do. It does not wait.
 func (r *Residency) Wake() {
-	select {
-	case r.wake <- struct{}{}:
-	default: // there is a token already
-	}
+	pace.Wake(r.wake)
 }
