@@ -86,6 +86,11 @@ func (s *Store) put(key, value []byte, expiry int64) error {
 	if err := checkSizes(key, value); err != nil {
 		return err
 	}
+	return s.commitPut(key, value, expiry)
+}
+
+// commitPut gives a key a value.
+func (s *Store) commitPut(key, value []byte, expiry int64) error {
 	if size := segment.RecordSize(len(key), int64(len(value)), 0); size > s.longSize() && size > longMin {
 		return s.putLong(key, value, expiry)
 	}
@@ -119,6 +124,11 @@ func (s *Store) Delete(key []byte) error {
 	if l.Keys.Get(print) == index.NoLocation && !s.catalog.Hides.Load() {
 		return nil
 	}
+	return s.commitDelete(key, print)
+}
+
+// commitDelete writes down that a key has no value.
+func (s *Store) commitDelete(key []byte, print index.Fingerprint) error {
 	w := writes.Get().(*write)
 	defer w.discard()
 	w.draft, w.deletes = &w.own, true
@@ -147,21 +157,26 @@ func (s *Store) Write(b *Batch) error {
 	for _, t := range b.ttls {
 		b.draft.SetExpiry(t.entry, expiryAfter(now, t.ttl))
 	}
+	return s.commitBatch(&b.draft)
+}
+
+// commitBatch makes all changes of a draft or, on an error, none.
+func (s *Store) commitBatch(draft *segment.Draft) error {
 	w := writes.Get().(*write)
 	defer w.discard()
-	if size := b.draft.EncodedSize(true, true); size > s.longSize() {
+	if size := draft.EncodedSize(true, true); size > s.longSize() {
 		w.expect(s.space, size)
 		defer w.arrived(s.space)
 	}
-	w.draft, w.deletes = &b.draft, true
+	w.draft, w.deletes = draft, true
 	deletes := 0
-	for i := range b.Len() {
-		w.prints = append(w.prints, s.hasher.Fingerprint(b.draft.Key(i)))
-		if b.draft.IsDelete(i) {
+	for i := range draft.Len() {
+		w.prints = append(w.prints, s.hasher.Fingerprint(draft.Key(i)))
+		if draft.IsDelete(i) {
 			deletes++
 		}
 	}
-	w.deletes = deletes == b.Len()
+	w.deletes = deletes == draft.Len()
 	if deletes > 0 && !w.deletes {
 		w.noteRevived()
 	}
