@@ -11,6 +11,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -91,7 +92,7 @@ func (s *Store) endCompacting() {
 func (s *Store) tryAgain() (err error) {
 	for _, c := range s.candidates() {
 		c.Unreadable.Store(false)
-		if c.Damaged.Load() && c.garbage > c.size/little {
+		if c.Damaged.Load() && c.garbage > c.size/space.Negligible {
 			err = errors.Join(err, c.Corrupt(c.DataStart, "the segment is damaged somewhere, and is left as it is"))
 		}
 	}
@@ -107,32 +108,7 @@ func (s *Store) sealGarbage(ctx context.Context) error {
 	if _, err := s.sweeper.SweepAll(ctx); err != nil {
 		return err
 	}
-	return s.sealTail(ctx, s.tailHasGarbage)
-}
-
-// sealTail ends the tail if that is worth it, which the leader asks, and seals what
-// has ended. The log goes on in another file meanwhile: a writer that had to make one
-// would wait for the sync and the hint of this one. It goes again if nobody has come.
-func (s *Store) sealTail(ctx context.Context, worthIt func() bool) error {
-	var ends bool
-	s.asLeader(func() { ends = worthIt() })
-	if err := s.sealEnded(ctx); err != nil || !ends {
-		return err
-	}
-	if _, err := s.prepare(); errors.Is(err, ErrFailed) {
-		return err // otherwise the next writer has to
-	}
-	var err error
-	s.asLeader(func() {
-		if err = ctx.Err(); err == nil && worthIt() {
-			err = s.endGarbage()
-		}
-	})
-	if err = errors.Join(err, s.sealEnded(ctx)); err != nil {
-		return err
-	}
-	s.asLeader(s.endUnused)
-	return s.sealEnded(ctx)
+	return s.log.sealTail(ctx, s.log.tailHasGarbage)
 }
 
 // unlessEnded does something that waits for the disk or for others, and returns when
@@ -156,51 +132,6 @@ func (s *Store) unlessEnded(ctx context.Context, do func() error) error {
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-}
-
-// tailHasGarbage says whether a record of the tail is not needed. It is called by
-// the leader.
-func (s *Store) tailHasGarbage() bool {
-	f := s.tail.file
-	return f != nil && s.tail.end.Offset > f.DataStart && f.RecordBytes() > f.LiveBytes.Load()
-}
-
-// endGarbage ends the tail, and starts the next file if there is one. It is called
-// by the leader.
-func (s *Store) endGarbage() error {
-	if err := s.beforeWrite(true); err != nil {
-		return err
-	}
-	s.lockInHurry()
-	defer s.unlockInHurry()
-	if s.prepared == nil {
-		s.endTail()
-		return nil
-	}
-	s.startPreparedLocked()
-	return nil
-}
-
-// endUnused ends the tail if nothing was written to it, so that it goes. It is
-// called by the leader.
-func (s *Store) endUnused() {
-	if t := &s.tail; t.file != nil && t.end.Offset == t.file.DataStart {
-		s.endTail()
-	}
-}
-
-// sealEnded seals the files that get no more records. It does not hurry: whoever
-// wants a compaction waits for one that steps aside.
-func (s *Store) sealEnded(ctx context.Context) error {
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		did, err := s.stepSeal()
-		if !did || err != nil {
-			return err
-		}
 	}
 }
 
@@ -286,7 +217,7 @@ func (s *Store) compactRun(pacer *pace.Pacer, run []*catalog.File) (m *merge, er
 		return m, err
 	}
 	s.between("copied")
-	err = s.unlessEnded(pacer.Ctx, s.syncAll)
+	err = s.unlessEnded(pacer.Ctx, s.log.syncAll)
 	s.between("logged")
 	if err == nil {
 		err = pacer.Cancelled()
@@ -459,7 +390,7 @@ func (s *Store) compactOnce() (progress bool) {
 // nobody knows yet that it is garbage.
 func (s *Store) sealWaiting() {
 	for {
-		if did, err := s.stepSeal(); err != nil || !did {
+		if did, err := s.log.stepSeal(); err != nil || !did {
 			return // on an error maintain tries again
 		}
 	}
@@ -467,9 +398,3 @@ func (s *Store) sealWaiting() {
 
 // wakeCompact makes the compactor look for something to do.
 func (s *Store) wakeCompact() { pace.Wake(s.wakeCompaction) }
-
-// stalledFor counts how long a writer waited.
-func (s *Store) stalledFor(d time.Duration) {
-	s.stalled.Add(int64(d))
-	s.events.stalled(d)
-}

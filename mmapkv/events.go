@@ -100,6 +100,7 @@ type notifier struct {
 	spaceIsLow    atomic.Bool
 	hasFailed     atomic.Bool
 	undelivered   atomic.Int64
+	stalledFor    atomic.Int64 // nanoseconds that writers have waited
 
 	mu         rank.Mutex[rank.Notifier] // guards what follows; a leaf
 	waiting    []func()
@@ -125,7 +126,7 @@ func (n *notifier) compactionEnded(e CompactionEnded) {
 	tell(n, n.events.CompactionEnded, e, slog.LevelInfo, "mmapkv: compaction ended", attributes...)
 }
 
-func (n *notifier) rotated(file string) {
+func (n *notifier) Rotated(file string) {
 	tell(n, n.events.Rotated, Rotated{File: file}, slog.LevelDebug, "mmapkv: the log goes on in a new file", "file", file)
 }
 
@@ -175,25 +176,27 @@ func (n *notifier) isNew(place CorruptError) bool {
 	return true
 }
 
-func (n *notifier) stalled(d time.Duration) {
+// Stalled tells that a writer had to wait, and counts how long.
+func (n *notifier) Stalled(d time.Duration) {
+	n.stalledFor.Add(int64(d))
 	tell(n, n.events.WriteStalled, WriteStalled{Duration: d}, slog.LevelWarn, "mmapkv: writers had to wait", "took", d)
 }
 
-func (n *notifier) spaceLow(err error) {
+func (n *notifier) SpaceLow(err error) {
 	if n.spaceIsLow.CompareAndSwap(false, true) {
 		tell(n, n.events.SpaceLow, SpaceLow{Err: err}, slog.LevelWarn, "mmapkv: the disk is full", "error", err)
 	}
 }
 
-// failed tells why the store takes no more writes, once.
-func (n *notifier) failed(err error) {
+// Failed tells why the store takes no more writes, once.
+func (n *notifier) Failed(err error) {
 	if !n.hasFailed.Swap(true) {
 		n.message(slog.LevelError, "mmapkv: a write or sync failed; the store takes no more writes until it is opened again", "error", err)
 	}
 }
 
-// spaceBack is cheap enough to be called after every write: it mostly only loads.
-func (n *notifier) spaceBack() {
+// SpaceBack is cheap enough to be called after every write: it mostly only loads.
+func (n *notifier) SpaceBack() {
 	if n.spaceIsLow.Load() {
 		n.spaceIsLow.Store(false)
 	}

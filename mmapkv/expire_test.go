@@ -241,7 +241,7 @@ func TestEachKeyExpiresInItsTime(t *testing.T) {
 			case "sealed":
 				e.endForTest(t)
 			case "unsealed":
-				e.asLeader(func() { _ = e.beforeWrite(true); e.endTail() })
+				e.log.asLeader(func() { _ = e.log.beforeWrite(true); e.log.endTail() })
 			case "reopened":
 				e.reopen()
 			case "merged":

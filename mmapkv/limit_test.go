@@ -28,7 +28,7 @@ func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
 				disk := errorfs.New(power)
 				s := openOnDisk(t, disk, policy)
 				put(t, s, "before", "value")
-				first := s.tail.file
+				first := s.log.tail.file
 				limit.Err = syscall.EFBIG
 				if limit.Forever { // of this file alone
 					name := "/store/" + segment.FileName(first.ID)
@@ -42,9 +42,9 @@ func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
 					s.writeForTest([]byte("one"), make([]byte, 500)),
 					s.writeForTest([]byte("two"), make([]byte, 500)),
 				}
-				s.asLeader(func() {
+				s.log.asLeader(func() {
 					for rest := group; len(rest) > 0; {
-						rest = rest[s.commitSome(rest):]
+						rest = rest[s.log.commitSome(rest):]
 					}
 				})
 				if disk.Fired() == 0 {
@@ -55,7 +55,7 @@ func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
 						t.Fatal(w.err)
 					}
 				}
-				if s.tail.file == first {
+				if s.log.tail.file == first {
 					t.Error("the log goes on in the same file")
 				}
 				if err := s.Delete([]byte("before")); err != nil {
@@ -95,7 +95,7 @@ func TestLimitBelowARecordMakesNoFiles(t *testing.T) {
 	disk.Heal()
 	put(t, s, "after", "value")
 	for range 10 {
-		if did, err := s.stepSeal(); err != nil || !did {
+		if did, err := s.log.stepSeal(); err != nil || !did {
 			break
 		}
 	}

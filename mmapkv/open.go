@@ -59,7 +59,7 @@ func (s *Store) recover() error {
 	if s.catalog.Hides.Load() {
 		s.sweeper.ExpiresAt(0) // the tail may have expired, or most of it
 	}
-	s.continueLog()
+	s.log.continueLog()
 	if err := s.residency.WarmUp(s.options.Preload); err != nil {
 		return err
 	}
@@ -74,30 +74,6 @@ func (s *Store) recover() error {
 	s.recovery.Duration = s.now().Sub(began)
 	s.reportRecovery()
 	return nil
-}
-
-// continueLog makes the tail go on where the files end.
-func (s *Store) continueLog() {
-	t := &s.tail
-	t.seq = s.catalog.LastGiven.Load()
-	t.clean = s.catalog.Manifest.Current.Clean
-	order := s.catalog.Files.Order
-	if n := len(order); n > 0 {
-		last := order[n-1]
-		t.end = last.End
-		if last.Active != nil && !last.Ended && !s.options.ReadOnly {
-			t.file = last
-			t.empty = t.end.Offset == last.DataStart
-			if n > 1 {
-				t.previous = order[n-2].End
-			}
-		}
-	}
-	// The file where the log ended may be gone, since nothing of it was needed.
-	t.end.Seq = max(t.end.Seq, s.catalog.Manifest.Current.SealedSeq)
-	s.acknowledged.Store(t.end.Seq)
-	s.published.Store(t.end.Seq)
-	s.syncer.MarkDurable(t.end.Seq)
 }
 
 func (s *Store) noteDamage(d failure.Damage) {

@@ -3,6 +3,7 @@ package mmapkv
 import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -15,9 +16,6 @@ const (
 	// smallRun is how many small files next to each other are made one, when they
 	// hold no garbage.
 	smallRun = 8
-	// little is the part of a file, one in so many bytes, below which its garbage is
-	// not worth a rewrite, not even when asked for.
-	little = 64
 )
 
 // candidate is a file as the choice sees it.
@@ -112,7 +110,7 @@ func (s *Store) nextRun(after, last segment.ID) []*catalog.File {
 	}
 	for i := from; i < len(list); i++ {
 		n := s.runAt(list, i)
-		if n > 1 || n == 1 && list[i].garbage > list[i].size/little {
+		if n > 1 || n == 1 && list[i].garbage > list[i].size/space.Negligible {
 			return filesOf(list[i : i+n])
 		}
 	}
@@ -143,7 +141,7 @@ func (s *Store) mergeRoom(n int) int64 {
 // solid says that a file is not worth copying with others: it holds hardly any
 // garbage and is no small one. A long value's file is never small.
 func (s *Store) solid(c candidate) bool {
-	return c.garbage <= c.size/little && c.size > s.longSize()
+	return c.garbage <= c.size/space.Negligible && c.size > s.catalog.LongSize()
 }
 
 // lastSealed is the youngest sealed file.

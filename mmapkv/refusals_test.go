@@ -83,7 +83,7 @@ func TestWriterInTheGroupOfAFailure(t *testing.T) {
 	put(t, s, "a", "value")
 	s.syncer.Fail(syscall.EIO) // after the writer had looked, before it leads
 	w := s.writeForTest([]byte("b"), nil)
-	s.asLeader(func() { s.commitSome([]*write{w}) })
+	s.log.asLeader(func() { s.log.commitSome([]*write{w}) })
 	if !errors.Is(w.err, ErrFailed) {
 		t.Errorf("the write: %v", w.err)
 	}
@@ -95,14 +95,14 @@ func TestGroupThatDoesNotFitIsTriedOneByOne(t *testing.T) {
 	put(t, s, "a", "value")
 	// The tail cannot grow: what has room fits, and no more.
 	disk.Fail(fails(syscall.ENOSPC, ".seg", errorfs.Allocate))
-	room := s.tail.file.Active.Allocated() - s.tail.end.Offset
+	room := s.log.tail.file.Active.Allocated() - s.log.tail.end.Offset
 	var members []*write
 	for i := range 3 {
 		members = append(members, s.writeForTest(fmt.Append(nil, "key ", i), make([]byte, room*2/3)))
 	}
-	s.asLeader(func() {
+	s.log.asLeader(func() {
 		for len(members) > 0 {
-			members = members[s.commitSome(members):]
+			members = members[s.log.commitSome(members):]
 		}
 	})
 	wantValue(t, s, "key 0", string(make([]byte, room*2/3)))
@@ -160,11 +160,11 @@ func TestReserveThatCannotBeCut(t *testing.T) {
 	fill(t, s, 0, 25, 100)
 	s.catalog.Reserve.Known = false
 	disk.Fail(fails(syscall.EMFILE, segment.ReserveName, errorfs.Open))
-	if did, err := s.stepPrepare(); did || !errors.Is(err, syscall.EMFILE) {
+	if did, err := s.log.stepPrepare(); did || !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("preparing a file: %v, %v", did, err)
 	}
 	disk.Heal()
-	if did, err := s.stepPrepare(); !did || err != nil {
+	if did, err := s.log.stepPrepare(); !did || err != nil {
 		t.Errorf("preparing a file once there are descriptors: %v, %v", did, err)
 	}
 }
@@ -172,21 +172,21 @@ func TestReserveThatCannotBeCut(t *testing.T) {
 func TestEmptyFileThatCannotBeTakenOut(t *testing.T) {
 	s, disk := onFaulty(t, tiny(), inject.Seams{Manual: true})
 	fill(t, s, 0, 10, 100)
-	s.asLeader(func() {
-		if err := s.rotate(100, false); err != nil {
+	s.log.asLeader(func() {
+		if err := s.log.rotate(100, false); err != nil {
 			t.Error(err)
 		}
 	})
 	put(t, s, "long", strings.Repeat("v", 10_000)) // the empty file ends
 	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName, errorfs.Write))
 	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName+".tmp", errorfs.Create))
-	if _, err := s.stepSeal(); !errors.Is(err, syscall.ENOSPC) {
+	if _, err := s.log.stepSeal(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("taking out an empty file on a full disk: %v", err)
 	}
 	disk.Heal()
 	for did := true; did; {
 		var err error
-		if did, err = s.stepSeal(); err != nil {
+		if did, err = s.log.stepSeal(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -216,7 +216,7 @@ func TestBackgroundTriesAgain(t *testing.T) {
 		}
 	}
 	waitFor(t, "a compaction that fails", func() bool {
-		s.wakeMaintenance()
+		s.log.wakeMaintenance()
 		s.wakeCompact()
 		mu.Lock()
 		defer mu.Unlock()

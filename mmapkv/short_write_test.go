@@ -45,7 +45,7 @@ func TestPowerLossBehindAShortWrite(t *testing.T) {
 						s.writeForTest([]byte(refusedFirst), []byte("value")),
 						s.writeForTest([]byte(refusedSecond), bytes.Repeat([]byte("v"), second)),
 					}
-					s.asLeader(func() { s.commitSome(refused) })
+					s.log.asLeader(func() { s.log.commitSome(refused) })
 					disk.Heal()
 					for _, w := range refused {
 						if !errors.Is(w.err, syscall.ENOSPC) || errors.Is(w.err, ErrFailed) {
@@ -165,7 +165,7 @@ func TestDamageBehindAShortWrite(t *testing.T) {
 		s.writeForTest([]byte("refused, and there as a whole"), nil),
 		s.writeForTest([]byte("before"), make([]byte, 500)),
 	}
-	s.asLeader(func() { s.commitSome(refused) })
+	s.log.asLeader(func() { s.log.commitSome(refused) })
 	disk.Heal()
 	for _, w := range refused {
 		if !errors.Is(w.err, syscall.ENOSPC) {
@@ -176,7 +176,7 @@ func TestDamageBehindAShortWrite(t *testing.T) {
 	put(t, s, "after", "value")
 
 	power = power.Kill()
-	if !power.Flip("/store/"+segment.FileName(s.tail.file.ID), segment.HeaderSize, 1) {
+	if !power.Flip("/store/"+segment.FileName(s.log.tail.file.ID), segment.HeaderSize, 1) {
 		t.Fatal("nothing is damaged")
 	}
 	s = openOnDisk(t, power, fsync.Always)

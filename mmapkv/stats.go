@@ -121,7 +121,7 @@ func (s *Store) Stats() Stats {
 		Keys:       l.Keys.Len(),
 		IndexBytes: l.Keys.Bytes(),
 		Recovery:   s.recovery,
-		WriteStall: time.Duration(s.stalled.Load()),
+		WriteStall: time.Duration(s.events.stalledFor.Load()),
 		Err:        s.latch.Err(),
 
 		HeldBytes:     s.catalog.Retired.Held(),

@@ -31,7 +31,6 @@ import (
 // Store is an open store. Open makes one; Close ends it.
 type Store struct {
 	options Options
-	always  bool // Options.Sync is fsync.Always
 	now     func() time.Time
 	random  func() uint64
 	hasher  index.Hasher
@@ -45,22 +44,8 @@ type Store struct {
 	walks    walks
 	recovery RecoveryStats
 
-	group  *fsync.Group[*write]
 	syncer *fsync.Syncer
 	latch  *failure.Latch
-	tail   tail // guarded by leadership of group
-	shut   bool // guarded by leadership of group: no write follows
-
-	acknowledged atomic.Uint64 // the highest one that is written, and may be acknowledged
-	published    atomic.Uint64 // the highest one that the index knows, with all below
-	stalled      atomic.Int64  // nanoseconds that writers waited for syncs
-
-	// maintenance guards prepared, spare and sealing.
-	maintenance rank.Mutex[rank.Maintenance]
-	sealing     pace.Pacer    // what sealing keeps pace with
-	sealWaiters atomic.Int32  // writers who wait for sealing to end
-	prepared    *catalog.File // listed, and the next tail
-	spare       *catalog.File // prepared once, then displaced by a long value's file
 
 	compacting     chan struct{} // holds one token while somebody compacts
 	liftBudget     chan struct{} // holds one token when a delete waits for that on a full disk
@@ -71,6 +56,8 @@ type Store struct {
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
 	sweeper        *sweep.Sweeper
 
+	log *log
+
 	watcher watcher
 
 	closed     atomic.Bool
@@ -78,7 +65,6 @@ type Store struct {
 	wroteLast  chan struct{} // holds a token when the last of them ends after closed is set
 	closing    sync.Once
 	closeError error
-	wake       chan struct{} // holds one token when maintain has something to do
 	stop       chan struct{} // closed to stop the goroutines
 	running    sync.WaitGroup
 }
@@ -87,11 +73,9 @@ type Store struct {
 func newStore(options Options) *Store {
 	s := &Store{
 		options:   options,
-		always:    options.Sync == fsync.Always,
 		now:       options.clock(),
 		random:    options.randomSource(),
 		hasher:    options.newHasher(),
-		wake:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		wroteLast: make(chan struct{}, 1),
 
@@ -100,27 +84,42 @@ func newStore(options Options) *Store {
 		wakeCompaction: make(chan struct{}, 1),
 		events:         newNotifier(options.Events, options.Logger),
 	}
-	s.group = fsync.NewGroup[*write]()
-	s.group.SetLinger(s.always)
-	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
+	s.syncer = fsync.NewSyncer(options.Sync, func() (upTo uint64, err error) { return s.log.syncLog() }, s.now)
+	s.latch = failure.NewLatch(s.syncer, s.events.Failed)
 	s.scrubber = newScrubber(s)
-	s.latch = failure.NewLatch(s.syncer, s.events.failed)
+	s.makeFiles()
+	s.makeLog()
+	return s
+}
+
+// makeFiles makes the rooms that keep files.
+func (s *Store) makeFiles() {
+	o := &s.options
 	s.catalog.Init(catalog.Options{
-		SegmentSize: options.SegmentSize, ReadOnly: options.ReadOnly, LockMemory: options.LockMemory,
-		SyncParents: func() error { return vfs.SyncParents(options.fileSystem(), s.path) },
+		SegmentSize: o.SegmentSize, ReadOnly: o.ReadOnly, LockMemory: o.LockMemory,
+		SyncParents: func() error { return vfs.SyncParents(o.fileSystem(), s.path) },
 		Syncer:      s.syncer, Latch: s.latch, Random: s.random, Message: s.events.message, NoteDamage: s.noteDamage,
-	}, options.newIndex(options.ExpectedKeys))
+	}, o.newIndex(o.ExpectedKeys))
 	s.hints = hints.New(&s.catalog)
 	s.residency = residency.New(&s.catalog)
-	s.sweeper = sweep.New(&s.catalog, sweep.Options{
-		Hasher: s.hasher, Now: s.now, Manual: s.manual(), Stop: s.stop, Background: s.background, EndTail: s.endExpiredTail,
-		NewPacer: func(ctx context.Context) (*pace.Pacer, func()) { return s.newQuietPacer(ctx, 0) },
-	})
 	s.space = space.New(&s.catalog, space.Options{
-		MaxRatio: options.Compaction.MaxSpaceRatio, Unbounded: options.Compaction.Disabled || s.manual(),
-		WakeCompactor: s.wakeCompact, Stalled: s.stalledFor,
+		MaxRatio: o.Compaction.MaxSpaceRatio, Unbounded: o.Compaction.Disabled || s.manual(),
+		WakeCompactor: s.wakeCompact, Stalled: s.events.Stalled,
 	})
-	return s
+}
+
+// makeLog makes the rooms that write.
+func (s *Store) makeLog() {
+	s.sweeper = sweep.New(&s.catalog, sweep.Options{
+		Hasher: s.hasher, Now: s.now, Manual: s.manual(), Stop: s.stop, Background: s.background,
+		NewPacer: func(ctx context.Context) (*pace.Pacer, func()) { return s.newQuietPacer(ctx, 0) },
+		EndTail:  func() error { return s.log.endExpiredTail() },
+	})
+	s.log = newLog(&s.catalog, &s.hints, s.residency, s.space, s.sweeper, logOptions{
+		Always: s.options.Sync == fsync.Always, Hasher: s.hasher, Stop: s.stop, Events: s.events,
+		Closed: s.closed.Load, Busy: s.beingWritten, MakeRoom: s.makeRoom, WakeCompactor: s.wakeCompact,
+		Compacts: !s.options.ReadOnly && !s.options.Compaction.Disabled,
+	})
 }
 
 // start starts the goroutines. Close stops them.
@@ -134,7 +133,7 @@ func (s *Store) start() {
 	if s.options.ReadOnly {
 		return
 	}
-	s.background("maintain", s.maintain)
+	s.background("maintain", s.log.maintain)
 	if !s.options.Compaction.Disabled {
 		s.background("compact", s.compact)
 	}
@@ -148,13 +147,6 @@ func (s *Store) background(name string, fn func()) {
 		defer rank.Release[rank.Background]()
 		pprof.Do(context.Background(), pprof.Labels("mmapkv", name), func(context.Context) { fn() })
 	})
-}
-
-// asLeader runs fn as the leader of the group: no write is committed meanwhile.
-func (s *Store) asLeader(fn func()) {
-	s.group.EnterAlone()
-	defer s.group.Leave()
-	fn()
 }
 
 // Open opens the store in a directory, making it and its parents when it is

@@ -24,7 +24,7 @@ func TestWatermarkIsTold(t *testing.T) {
 		synced = append(synced, s.syncer.Durable())
 		put(t, s, "key", string(value))
 	}
-	f := s.tail.file
+	f := s.log.tail.file
 	walker := segment.NewWalker(f.Handle(), f.Salt, f.DataStart, f.Limit())
 	var r segment.Record
 	var known uint64

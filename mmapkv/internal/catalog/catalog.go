@@ -68,3 +68,7 @@ func (c *Catalog) Init(o Options, keys *index.KeyDir) {
 
 // Set is the set of files that readers use, nil after Close.
 func (c *Catalog) Set() *FileSet { return c.Current.Load() }
+
+// LongSize is the size in bytes above which a record gets a file of its own, so that it
+// neither holds up the group nor leaves a segment half empty.
+func (c *Catalog) LongSize() int64 { return c.SegmentSize / 4 }

@@ -200,3 +200,7 @@ func (p *Space) AwaitRoom() {
 	waited := time.Since(began)
 	p.Stalled(waited)
 }
+
+// Negligible is the part of a file, one in so many bytes, below which its garbage is not
+// worth a rewrite, not even when asked for.
+const Negligible = 64
