@@ -23,7 +23,7 @@ func (s *Store) Close() error {
 		if s.options.ReadOnly {
 			s.endCompactions()
 		} else {
-			s.closeError = s.log.close(s.endCompactions)
+			s.closeError = s.log.Close(s.endCompactions)
 		}
 		s.closeError = errors.Join(s.closeError, s.release())
 	})
@@ -39,7 +39,7 @@ func (s *Store) release() error {
 	s.walks.leave(s.catalog.Set())
 	s.catalog.Current.Store(nil)
 	files := s.catalog.Files.Drop()
-	if spare := s.log.drop(); spare != nil {
+	if spare := s.log.Drop(); spare != nil {
 		files = append(files, spare)
 	}
 	for _, f := range files {

@@ -108,7 +108,7 @@ func (s *Store) sealGarbage(ctx context.Context) error {
 	if _, err := s.sweeper.SweepAll(ctx); err != nil {
 		return err
 	}
-	return s.log.sealTail(ctx, s.log.tailHasGarbage)
+	return s.log.SealTail(ctx, s.log.TailHasGarbage)
 }
 
 // unlessEnded does something that waits for the disk or for others, and returns when
@@ -217,7 +217,7 @@ func (s *Store) compactRun(pacer *pace.Pacer, run []*catalog.File) (m *merge, er
 		return m, err
 	}
 	s.between("copied")
-	err = s.unlessEnded(pacer.Ctx, s.log.syncAll)
+	err = s.unlessEnded(pacer.Ctx, s.log.Sync)
 	s.between("logged")
 	if err == nil {
 		err = pacer.Cancelled()
@@ -390,7 +390,7 @@ func (s *Store) compactOnce() (progress bool) {
 // nobody knows yet that it is garbage.
 func (s *Store) sealWaiting() {
 	for {
-		if did, err := s.log.stepSeal(); err != nil || !did {
+		if did, err := s.log.StepSeal(); err != nil || !did {
 			return // on an error maintain tries again
 		}
 	}

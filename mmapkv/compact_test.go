@@ -207,13 +207,13 @@ func TestCompactionEndsWhereTombstonesDoNotFit(t *testing.T) {
 // endForTest seals the segment being written.
 func (s *Store) endForTest(t testing.TB) {
 	t.Helper()
-	s.log.asLeader(func() {
-		if err := s.log.beforeWrite(true); err != nil {
+	s.log.AsLeader(func() {
+		if err := s.log.BeforeWrite(true); err != nil {
 			t.Error(err)
 		}
-		s.log.endTail()
+		s.log.EndTail()
 	})
-	if err := s.log.sealEnded(t.Context()); err != nil {
+	if err := s.log.SealEnded(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -237,8 +237,8 @@ func TestCompactLeavesWritersAFile(t *testing.T) {
 		if err := s.sealGarbage(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		if files := len(s.catalog.Files.Order); came != comes || (s.log.tail.file != nil) != comes || files != 1+len(s.catalog.Files.Unsealed()) {
-			t.Errorf("came %v, and the log goes on in %v; there are %d files", came, s.log.tail.file, files)
+		if files := len(s.catalog.Files.Order); came != comes || (s.log.Tail.File != nil) != comes || files != 1+len(s.catalog.Files.Unsealed()) {
+			t.Errorf("came %v, and the log goes on in %v; there are %d files", came, s.log.Tail.File, files)
 		}
 		disk.OnCall = nil
 		closeStore(t, s)
@@ -251,11 +251,11 @@ func TestCloseTakesAwayAnUnusedFile(t *testing.T) {
 	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
 	s := open(t, "/store", o)
 	put(t, s, "key", "value")
-	if _, err := s.log.prepare(); err != nil {
+	if _, err := s.log.Prepare(); err != nil {
 		t.Fatal(err)
 	}
-	s.log.asLeader(func() {
-		if err := s.log.endGarbage(); err != nil {
+	s.log.AsLeader(func() {
+		if err := s.log.EndGarbage(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -500,7 +500,7 @@ func TestCompactSealsWithoutHurry(t *testing.T) {
 	disk.Fail(errorfs.Rule{Match: func(op errorfs.Op) bool {
 		if op.Kind == errorfs.Rename && strings.HasSuffix(op.To, ".hint") {
 			hints++
-			if s.log.sealInHurry() {
+			if s.log.SealInHurry() {
 				hurried++
 			}
 		}
@@ -518,13 +518,13 @@ func TestCompactThatIsCancelledBefore(t *testing.T) {
 	for range 2 {
 		put(t, s, "overwritten", "value")
 	}
-	tail := s.log.tail.file
+	tail := s.log.Tail.File
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := s.Compact(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Compact: %v", err)
 	}
-	if s.log.tail.file != tail || len(s.sealedForTest()) > 0 {
+	if s.log.Tail.File != tail || len(s.sealedForTest()) > 0 {
 		t.Error("the tail has ended")
 	}
 	closeStore(t, s)

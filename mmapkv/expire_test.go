@@ -241,7 +241,7 @@ func TestEachKeyExpiresInItsTime(t *testing.T) {
 			case "sealed":
 				e.endForTest(t)
 			case "unsealed":
-				e.log.asLeader(func() { _ = e.log.beforeWrite(true); e.log.endTail() })
+				e.log.AsLeader(func() { _ = e.log.BeforeWrite(true); e.log.EndTail() })
 			case "reopened":
 				e.reopen()
 			case "merged":

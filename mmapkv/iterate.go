@@ -104,7 +104,7 @@ func (s *Store) Range(fn func(key, value []byte) error) error {
 		return err
 	}
 	defer w.end()
-	r := ranging{walk: w, upTo: s.log.published.Load(), fn: fn}
+	r := ranging{walk: w, upTo: s.log.Published.Load(), fn: fn}
 	r.sparse = findSparse(w.set())
 	for more := true; more && err == nil; {
 		more, err = r.nextFile()

@@ -20,7 +20,7 @@ func TestDeleteDoesNotWaitForTheRateOfACompaction(t *testing.T) {
 	go func() { compacted <- s.Compact(context.Background()) }()
 	waitFor(t, "the compaction to begin", func() bool { return len(s.compacting) == 1 })
 	made := make(chan bool, 1)
-	go s.log.asLeader(func() { made <- s.dropDead(true) })
+	go s.log.AsLeader(func() { made <- s.dropDead(true) })
 	select {
 	case <-made:
 	case <-time.After(time.Minute):

@@ -59,7 +59,7 @@ func (s *Store) recover() error {
 	if s.catalog.Hides.Load() {
 		s.sweeper.ExpiresAt(0) // the tail may have expired, or most of it
 	}
-	s.log.continueLog()
+	s.log.Continue()
 	if err := s.residency.WarmUp(s.options.Preload); err != nil {
 		return err
 	}

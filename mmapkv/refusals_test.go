@@ -21,6 +21,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/wal"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -46,11 +47,11 @@ func fails(errno syscall.Errno, suffix string, kinds ...errorfs.Kind) errorfs.Ru
 }
 
 // writeForTest is a write that has not joined a group.
-func (s *Store) writeForTest(key, value []byte) *write {
-	w := new(write)
-	w.draft = &w.own
-	w.own.Put(key, value, 0)
-	w.prints = append(w.prints, s.hasher.Fingerprint(key))
+func (s *Store) writeForTest(key, value []byte) *wal.Write {
+	w := new(wal.Write)
+	w.Draft = &w.Own
+	w.Own.Put(key, value, 0)
+	w.Prints = append(w.Prints, s.hasher.Fingerprint(key))
 	return w
 }
 
@@ -83,9 +84,9 @@ func TestWriterInTheGroupOfAFailure(t *testing.T) {
 	put(t, s, "a", "value")
 	s.syncer.Fail(syscall.EIO) // after the writer had looked, before it leads
 	w := s.writeForTest([]byte("b"), nil)
-	s.log.asLeader(func() { s.log.commitSome([]*write{w}) })
-	if !errors.Is(w.err, ErrFailed) {
-		t.Errorf("the write: %v", w.err)
+	s.log.AsLeader(func() { s.log.CommitSome([]*wal.Write{w}) })
+	if !errors.Is(w.Err, ErrFailed) {
+		t.Errorf("the write: %v", w.Err)
 	}
 }
 
@@ -95,14 +96,14 @@ func TestGroupThatDoesNotFitIsTriedOneByOne(t *testing.T) {
 	put(t, s, "a", "value")
 	// The tail cannot grow: what has room fits, and no more.
 	disk.Fail(fails(syscall.ENOSPC, ".seg", errorfs.Allocate))
-	room := s.log.tail.file.Active.Allocated() - s.log.tail.end.Offset
-	var members []*write
+	room := s.log.Tail.File.Active.Allocated() - s.log.Tail.End.Offset
+	var members []*wal.Write
 	for i := range 3 {
 		members = append(members, s.writeForTest(fmt.Append(nil, "key ", i), make([]byte, room*2/3)))
 	}
-	s.log.asLeader(func() {
+	s.log.AsLeader(func() {
 		for len(members) > 0 {
-			members = members[s.log.commitSome(members):]
+			members = members[s.log.CommitSome(members):]
 		}
 	})
 	wantValue(t, s, "key 0", string(make([]byte, room*2/3)))
@@ -160,11 +161,11 @@ func TestReserveThatCannotBeCut(t *testing.T) {
 	fill(t, s, 0, 25, 100)
 	s.catalog.Reserve.Known = false
 	disk.Fail(fails(syscall.EMFILE, segment.ReserveName, errorfs.Open))
-	if did, err := s.log.stepPrepare(); did || !errors.Is(err, syscall.EMFILE) {
+	if did, err := s.log.StepPrepare(); did || !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("preparing a file: %v, %v", did, err)
 	}
 	disk.Heal()
-	if did, err := s.log.stepPrepare(); !did || err != nil {
+	if did, err := s.log.StepPrepare(); !did || err != nil {
 		t.Errorf("preparing a file once there are descriptors: %v, %v", did, err)
 	}
 }
@@ -172,21 +173,21 @@ func TestReserveThatCannotBeCut(t *testing.T) {
 func TestEmptyFileThatCannotBeTakenOut(t *testing.T) {
 	s, disk := onFaulty(t, tiny(), inject.Seams{Manual: true})
 	fill(t, s, 0, 10, 100)
-	s.log.asLeader(func() {
-		if err := s.log.rotate(100, false); err != nil {
+	s.log.AsLeader(func() {
+		if err := s.log.Rotate(100, false); err != nil {
 			t.Error(err)
 		}
 	})
 	put(t, s, "long", strings.Repeat("v", 10_000)) // the empty file ends
 	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName, errorfs.Write))
 	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName+".tmp", errorfs.Create))
-	if _, err := s.log.stepSeal(); !errors.Is(err, syscall.ENOSPC) {
+	if _, err := s.log.StepSeal(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("taking out an empty file on a full disk: %v", err)
 	}
 	disk.Heal()
 	for did := true; did; {
 		var err error
-		if did, err = s.log.stepSeal(); err != nil {
+		if did, err = s.log.StepSeal(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -216,7 +217,7 @@ func TestBackgroundTriesAgain(t *testing.T) {
 		}
 	}
 	waitFor(t, "a compaction that fails", func() bool {
-		s.log.wakeMaintenance()
+		s.log.WakeMaintenance()
 		s.wakeCompact()
 		mu.Lock()
 		defer mu.Unlock()

@@ -134,14 +134,14 @@ func TestEmptyFileIsNeverSealed(t *testing.T) {
 		}
 	}()
 	for range 200 {
-		s.log.asLeader(func() {
-			if err := s.log.rotate(100, false); err != nil {
+		s.log.AsLeader(func() {
+			if err := s.log.Rotate(100, false); err != nil {
 				t.Error(err)
 			}
-			s.log.endTail()
+			s.log.EndTail()
 		})
 		for did := true; did; {
-			did, _ = s.log.stepSeal()
+			did, _ = s.log.StepSeal()
 		}
 	}
 	close(stop)
@@ -326,7 +326,7 @@ func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
 	disk, o := &movingFS{FS: vfs.OS()}, tiny()
 	inject.Into(o, &inject.Seams{FS: disk})
 	s := open(t, t.TempDir(), o)
-	before := s.log.acknowledged.Load()
+	before := s.log.Acknowledged.Load()
 	key, writes := bytes.Repeat([]byte("k"), minSegmentSize), 0
 	locked, looked := make(chan struct{}), make(chan struct{})
 	hold := func() {
@@ -343,7 +343,7 @@ func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
 	}
 	wrote := make(chan error, 1)
 	go func() { wrote <- s.Put(key, make([]byte, 10_000)) }()
-	waitFor(t, "the value to be written", func() bool { return s.log.acknowledged.Load() > before })
+	waitFor(t, "the value to be written", func() bool { return s.log.Acknowledged.Load() > before })
 	for range 20 {
 		time.Sleep(time.Millisecond)
 		for _, f := range s.catalog.Files.Unsealed() {

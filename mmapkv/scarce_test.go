@@ -35,9 +35,9 @@ func scarceFixture(t *testing.T, clean bool) *crashfs.Disk {
 	fill(t, s, 0, 100, 100)
 	s.endForTest(t)
 	put(t, s, "first", "value")
-	at := s.log.tail.end.Offset
+	at := s.log.Tail.End.Offset
 	put(t, s, "lost", "newer")
-	name := "/store/" + segment.FileName(s.log.tail.file.ID)
+	name := "/store/" + segment.FileName(s.log.Tail.File.ID)
 	closeStore(t, s) // this writes the hint
 	s = open(t, "/store", optionsOn(disk))
 	put(t, s, "last", "value")

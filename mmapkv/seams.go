@@ -60,8 +60,8 @@ func (o *Options) every(fn func()) (end func()) {
 func (s *Store) steps() []inject.Step {
 	steps := []inject.Step{
 		{Name: "sync", Run: s.syncer.Step},
-		{Name: "seal", Run: s.log.stepSeal},
-		{Name: "prepare", Run: s.log.stepPrepare},
+		{Name: "seal", Run: s.log.StepSeal},
+		{Name: "prepare", Run: s.log.StepPrepare},
 		{Name: "compact", Run: s.stepCompact},
 		{Name: "watch", Run: s.stepWatch},
 		{Name: "expire", Run: s.sweeper.Step},

@@ -25,6 +25,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/sweep"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/wal"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -56,7 +57,7 @@ type Store struct {
 	wakeCompaction chan struct{} // holds one token when compact has something to look at
 	sweeper        *sweep.Sweeper
 
-	log *log
+	log *wal.Log
 
 	watcher watcher
 
@@ -84,7 +85,7 @@ func newStore(options Options) *Store {
 		wakeCompaction: make(chan struct{}, 1),
 		events:         newNotifier(options.Events, options.Logger),
 	}
-	s.syncer = fsync.NewSyncer(options.Sync, func() (upTo uint64, err error) { return s.log.syncLog() }, s.now)
+	s.syncer = fsync.NewSyncer(options.Sync, func() (upTo uint64, err error) { return s.log.SyncFiles() }, s.now)
 	s.latch = failure.NewLatch(s.syncer, s.events.Failed)
 	s.scrubber = newScrubber(s)
 	s.makeFiles()
@@ -113,9 +114,9 @@ func (s *Store) makeLog() {
 	s.sweeper = sweep.New(&s.catalog, sweep.Options{
 		Hasher: s.hasher, Now: s.now, Manual: s.manual(), Stop: s.stop, Background: s.background,
 		NewPacer: func(ctx context.Context) (*pace.Pacer, func()) { return s.newQuietPacer(ctx, 0) },
-		EndTail:  func() error { return s.log.endExpiredTail() },
+		EndTail:  func() error { return s.log.EndExpired() },
 	})
-	s.log = newLog(&s.catalog, &s.hints, s.residency, s.space, s.sweeper, logOptions{
+	s.log = wal.New(&s.catalog, &s.hints, s.residency, s.space, s.sweeper, wal.Options{
 		Always: s.options.Sync == fsync.Always, Hasher: s.hasher, Stop: s.stop, Events: s.events,
 		Closed: s.closed.Load, Busy: s.beingWritten, MakeRoom: s.makeRoom, WakeCompactor: s.wakeCompact,
 		Compacts: !s.options.ReadOnly && !s.options.Compaction.Disabled,
@@ -133,7 +134,7 @@ func (s *Store) start() {
 	if s.options.ReadOnly {
 		return
 	}
-	s.background("maintain", s.log.maintain)
+	s.background("maintain", s.log.Maintain)
 	if !s.options.Compaction.Disabled {
 		s.background("compact", s.compact)
 	}

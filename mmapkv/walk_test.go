@@ -50,16 +50,16 @@ func TestWalksDoNotFollowTheirOwnWrites(t *testing.T) {
 func TestRangeBesideAWriteThatTheIndexDoesNotHave(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	put(t, s, "key", "before")
-	keys, print, before := s.catalog.Set().Keys, s.hasher.Fingerprint([]byte("key")), s.log.published.Load()
+	keys, print, before := s.catalog.Set().Keys, s.hasher.Fingerprint([]byte("key")), s.log.Published.Load()
 	old := keys.Get(print)
 	put(t, s, "key", "after")
 	written := keys.Put(print, old)
-	s.log.published.Store(before)
+	s.log.Published.Store(before)
 	var shown []string
 	err := s.Range(func(_, value []byte) error {
 		shown = append(shown, string(value))
 		keys.Put(print, written)
-		s.log.published.Store(s.log.acknowledged.Load())
+		s.log.Published.Store(s.log.Acknowledged.Load())
 		return nil
 	})
 	if err != nil || len(shown) != 1 || shown[0] != "before" {

@@ -46,7 +46,7 @@ func (s *Store) put(key, value []byte, expiry int64) error {
 	if err := checkSizes(key, value); err != nil {
 		return err
 	}
-	return s.log.commitPut(key, value, expiry)
+	return s.log.Put(key, value, expiry)
 }
 
 // Delete removes the key's value; an absent key is no error. On a full disk it
@@ -71,7 +71,7 @@ func (s *Store) Delete(key []byte) error {
 	if l.Keys.Get(print) == index.NoLocation && !s.catalog.Hides.Load() {
 		return nil
 	}
-	return s.log.commitDelete(key, print)
+	return s.log.Delete(key, print)
 }
 
 // Write makes all of the batch's changes or, on an error, none. Of several
@@ -94,7 +94,7 @@ func (s *Store) Write(b *Batch) error {
 	for _, t := range b.ttls {
 		b.draft.SetExpiry(t.entry, expiryAfter(now, t.ttl))
 	}
-	return s.log.commitBatch(&b.draft)
+	return s.log.Write(&b.draft)
 }
 
 // Sync returns once everything acknowledged before it is on disk, and finds out whether
@@ -116,7 +116,7 @@ func (s *Store) Sync() error {
 	if s.catalog.LookAtNames(); s.latch.Err() != nil {
 		return s.latch.Err()
 	}
-	return s.log.syncAll()
+	return s.log.Sync()
 }
 
 // enter begins a write, which Close waits for and which leave ends, or says why the

@@ -7,10 +7,10 @@ var compactionMutants = []mutant{
 	{"no sync of the name of what compaction wrote", "fsync/publish.go",
 		"	if err := dir.Sync(); err != nil {", "	if err := error(nil); err != nil {"},
 	{"the log is not synced before the manifest", "mmapkv/compact.go",
-		"	err = s.unlessEnded(pacer.Ctx, s.log.syncAll)\n	s.between(\"logged\")", "	l.between(\"logged\")"},
+		"	err = s.unlessEnded(pacer.Ctx, s.log.Sync)\n	s.between(\"logged\")", "	l.between(\"logged\")"},
 	{"the log is synced before the copy", "mmapkv/compact.go",
-		"	f, err := m.copy()\n	if err != nil {\n		return m, err\n	}\n	s.between(\"copied\")\n	err = s.unlessEnded(pacer.Ctx, s.log.syncAll)\n",
-		"	err = l.unlessEnded(pacer.Ctx, l.log.syncAll)\n	l.between(\"copied\")\n	f, err := m.copy()\n	if err != nil {\n		return m, err\n	}\n"},
+		"	f, err := m.copy()\n	if err != nil {\n		return m, err\n	}\n	s.between(\"copied\")\n	err = s.unlessEnded(pacer.Ctx, s.log.Sync)\n",
+		"	err = l.unlessEnded(pacer.Ctx, l.log.Sync)\n	l.between(\"copied\")\n	f, err := m.copy()\n	if err != nil {\n		return m, err\n	}\n"},
 	{"no manifest edit", "mmapkv/compact.go",
 		"		err = s.commitRun(m.run, f)\n", "		err = nil\n"},
 	{"the old files are unlinked before the manifest is edited", "mmapkv/compact.go",
@@ -79,15 +79,15 @@ var sweepMutants = []mutant{
 		"			c.Expires(f, r.location.Offset(), max(f.Capacity, f.End.Offset), r.expiry)\n", ""},
 	{"all blocks are read", "mmapkv/internal/sweep/sweep.go",
 		"		if err != nil || due > w.now {", "		if err != nil || due == expiry.Never {"},
-	{"an expired tail stays", "mmapkv/endtail.go",
+	{"an expired tail stays", "mmapkv/internal/wal/endtail.go",
 		"	return expired >= records-expired && ", "	return expired > records && "},
 }
 
 // plainMutants are for the store's own tests.
 var plainMutants = []mutant{
-	{"the watermark is logged once", "mmapkv/append.go",
-		" || t.end.Offset-t.toldAt >= watermarkEvery", ""},
-	{"an advanced watermark is not logged", "mmapkv/append.go",
+	{"the watermark is logged once", "mmapkv/internal/wal/append.go",
+		" || t.End.Offset-t.toldAt >= WatermarkEvery", ""},
+	{"an advanced watermark is not logged", "mmapkv/internal/wal/append.go",
 		"t.empty || watermark != t.told || ", "t.empty || "},
 	{"a run is taken whole even if it does not fit", "mmapkv/merge.go",
 		"		if n == len(m.run) {", "		if n > 0 {"},

@@ -44,11 +44,11 @@ var usingMutants = []mutant{
 		"		if f := l.Order[at]; f.Acquire() {\n			return f, f.Release\n", "		if f := l.order[at]; f.Acquire() {\n			f.Release()\n			return f, func() {}\n"},
 	{"Close retires files before walks have theirs", "mmapkv/close.go",
 		"	s.walks.leave(s.catalog.Set())\n	s.catalog.Current.Store(nil)\n	files := s.catalog.Files.Drop()\n",
-		"	last := l.catalog.live.Swap(nil)\n	defer func() { l.walks.leave(last) }()\n	Files := l.catalog.Files.drop()\n"},
+		"	last := l.catalog.live.Swap(nil)\n	defer func() { l.walks.leave(last) }()\n	Files := l.catalog.Files.Drop()\n"},
 	{"Close does not wait for the files that reads used", "mmapkv/close.go",
 		"	s.catalog.Retired.AwaitReleases()\n", ""},
 	{"a sync does not check whether its file is retired", "mmapkv/internal/catalog/file.go",
 		"	if !f.Acquire() {\n		return nil\n	}\n	defer f.Release()\n	return f.Handle().Datasync()", "	return f.Handle().Datasync()"},
 	{"Range ends at the last acknowledged record", "mmapkv/iterate.go",
-		"upTo: s.log.published.Load()", "upTo: l.acknowledged.Load()"},
+		"upTo: s.log.Published.Load()", "upTo: l.Acknowledged.Load()"},
 }

@@ -1,4 +1,4 @@
-package mmapkv
+package wal
 
 import (
 	"slices"
@@ -10,10 +10,10 @@ import (
 
 // sealOldestLocked seals the oldest unsealed file, if it has ended and more than
 // `most` files in front of the prepared one are unsealed.
-func (l *log) sealOldestLocked(most int, mayReserve bool) (did bool, err error) {
+func (l *Log) sealOldestLocked(most int, mayReserve bool) (did bool, err error) {
 	unsealed := l.catalog.Files.Unsealed()
-	if l.prepared != nil {
-		unsealed = slices.DeleteFunc(unsealed, func(f *catalog.File) bool { return f == l.prepared })
+	if l.Prepared != nil {
+		unsealed = slices.DeleteFunc(unsealed, func(f *catalog.File) bool { return f == l.Prepared })
 	}
 	if len(unsealed) <= most {
 		return false, nil
@@ -30,7 +30,7 @@ func (l *log) sealOldestLocked(most int, mayReserve bool) (did bool, err error) 
 }
 
 // sealLocked makes an ended file immutable: sync, hint, manifest, in this order.
-func (l *log) sealLocked(f *catalog.File, end segment.End, mayReserve bool) error {
+func (l *Log) sealLocked(f *catalog.File, end segment.End, mayReserve bool) error {
 	defer pace.Region("seal").End()
 	if err := l.catalog.Syncer.SyncTo(end.Seq); err != nil {
 		return l.catalog.Latch.SyncError(err)
@@ -59,7 +59,7 @@ func (l *log) sealLocked(f *catalog.File, end segment.End, mayReserve bool) erro
 }
 
 // dropEmptyLocked takes out an ended file that has no records.
-func (l *log) dropEmptyLocked(f *catalog.File, mayReserve bool) error {
+func (l *Log) dropEmptyLocked(f *catalog.File, mayReserve bool) error {
 	err := l.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
 		m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == f.ID })
 		return nil

@@ -1,4 +1,4 @@
-package mmapkv
+package wal
 
 import (
 	"slices"
@@ -7,10 +7,10 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// close ends the log as its last leader: it calls before, and then brings everything to
+// Close ends the log as its last leader: it calls before, and then brings everything to
 // the disk.
-func (l *log) close(before func()) (err error) {
-	l.asLeader(func() {
+func (l *Log) Close(before func()) (err error) {
+	l.AsLeader(func() {
 		l.shut = true
 		before()
 		err = l.finish()
@@ -18,34 +18,34 @@ func (l *log) close(before func()) (err error) {
 	return err
 }
 
-// drop forgets the files of a log that is closed, or that never began, and returns the one
+// Drop forgets the files of a log that is closed, or that never began, and returns the one
 // that no list has, if there is one.
-func (l *log) drop() (spare *catalog.File) {
-	l.tail.file = nil
-	l.maintenance.Lock() // a Compact that comes too late may be looking
-	defer l.maintenance.Unlock()
+func (l *Log) Drop() (spare *catalog.File) {
+	l.Tail.File = nil
+	l.Maintenance.Lock() // a Compact that comes too late may be looking
+	defer l.Maintenance.Unlock()
 	spare = l.spare
-	l.prepared, l.spare = nil, nil
+	l.Prepared, l.spare = nil, nil
 	return spare
 }
 
 // finish brings everything to the disk and says in the manifest that it did, so
 // that the next Open has nothing to scan. It runs as the last leader.
-func (l *log) finish() error {
-	l.maintenance.Lock()
-	defer l.maintenance.Unlock()
+func (l *Log) finish() error {
+	l.Maintenance.Lock()
+	defer l.Maintenance.Unlock()
 	if err := l.catalog.Latch.Err(); err != nil {
 		return err
 	}
-	if err := l.catalog.Syncer.SyncTo(l.acknowledged.Load()); err != nil {
+	if err := l.catalog.Syncer.SyncTo(l.Acknowledged.Load()); err != nil {
 		return l.catalog.Latch.SyncError(err)
 	}
-	if l.tail.clean && l.prepared == nil && l.spare == nil {
+	if l.Tail.clean && l.Prepared == nil && l.spare == nil {
 		return nil // nothing was written
 	}
 	l.dropSpareLocked()
-	prepared := l.prepared
-	l.prepared = nil
+	prepared := l.Prepared
+	l.Prepared = nil
 	l.endUnused()
 	for {
 		sealed, err := l.sealOldestLocked(0, true)
@@ -65,7 +65,7 @@ func (l *log) finish() error {
 		}
 		m.Clean = true
 		if n := len(m.Segments); n > 0 && !m.Segments[n-1].Sealed {
-			m.Segments[n-1].End = l.tail.end
+			m.Segments[n-1].End = l.Tail.End
 		}
 		return nil
 	})
@@ -77,13 +77,13 @@ func (l *log) finish() error {
 
 // finishTail trims the tail and writes its hint. Should a power loss bring the
 // old length back, the next Open leaves the file alone and goes on in another.
-func (l *log) finishTail() error {
-	f := l.tail.file
+func (l *Log) finishTail() error {
+	f := l.Tail.File
 	if f == nil {
 		return nil
 	}
 	if err := f.Active.Trim(); err != nil {
 		return l.catalog.Latch.WriteError(err)
 	}
-	return l.hints.Write(f, l.tail.end, l.sealing.Pause)
+	return l.hints.Write(f, l.Tail.End, l.sealing.Pause)
 }

@@ -1,4 +1,4 @@
-package mmapkv
+package wal
 
 import (
 	"log/slog"
@@ -9,9 +9,9 @@ import (
 
 // The background seals files that have ended, and prepares the next one.
 
-// maintain is the goroutine that seals and prepares files, so that writers find
+// Maintain is the goroutine that seals and prepares files, so that writers find
 // that done. Open starts it, Close stops it by closing s.stop.
-func (l *log) maintain() {
+func (l *Log) Maintain() {
 	defer l.paceSealing()()
 	for {
 		select {
@@ -19,7 +19,7 @@ func (l *log) maintain() {
 			return
 		case <-l.wake:
 		}
-		for _, step := range []func() (bool, error){l.stepSeal, l.stepPrepare} {
+		for _, step := range []func() (bool, error){l.StepSeal, l.StepPrepare} {
 			for {
 				did, err := step()
 				if err != nil {
@@ -35,23 +35,23 @@ func (l *log) maintain() {
 	}
 }
 
-// wakeMaintenance has the background goroutine look for something to do.
-func (l *log) wakeMaintenance() {
+// WakeMaintenance has the background goroutine look for something to do.
+func (l *Log) WakeMaintenance() {
 	pace.Wake(l.wake)
 }
 
-// stepSeal seals one ended file.
-func (l *log) stepSeal() (did bool, err error) {
-	l.maintenance.Lock()
-	defer l.maintenance.Unlock()
+// StepSeal seals one ended file.
+func (l *Log) StepSeal() (did bool, err error) {
+	l.Maintenance.Lock()
+	defer l.Maintenance.Unlock()
 	if l.catalog.Syncer.Err() != nil {
 		return false, nil
 	}
 	return l.sealOldestLocked(0, true) // compaction needs it, and gives back more
 }
 
-// stepPrepare creates the next file once the tail is half full.
-func (l *log) stepPrepare() (did bool, err error) {
+// StepPrepare creates the next file once the tail is half full.
+func (l *Log) StepPrepare() (did bool, err error) {
 	unsealed := l.catalog.Files.Unsealed()
 	if len(unsealed) != 1 {
 		return false, nil
@@ -60,15 +60,15 @@ func (l *log) stepPrepare() (did bool, err error) {
 	if _, ended := l.catalog.Files.IsEnded(tail); !ended && tail.Limit() < tail.Capacity/2 {
 		return false, nil
 	}
-	return l.prepare()
+	return l.Prepare()
 }
 
-// prepare creates the file in which the log goes on, unless there is one, or two
+// Prepare creates the file in which the log goes on, unless there is one, or two
 // unsealed files already.
-func (l *log) prepare() (did bool, err error) {
+func (l *Log) Prepare() (did bool, err error) {
 	l.lockInHurry()
 	defer l.unlockInHurry()
-	if l.catalog.Syncer.Err() != nil || l.prepared != nil || len(l.catalog.Files.Unsealed()) != 1 {
+	if l.catalog.Syncer.Err() != nil || l.Prepared != nil || len(l.catalog.Files.Unsealed()) != 1 {
 		return false, nil
 	}
 	if err := l.catalog.Reserve.Hold(); err != nil {
@@ -79,38 +79,38 @@ func (l *log) prepare() (did bool, err error) {
 
 // paceSealing makes sealing step aside, unless somebody waits for it, until the
 // function that it returns is called.
-func (l *log) paceSealing() (stop func()) {
+func (l *Log) paceSealing() (stop func()) {
 	napper := nap.New()
 	set := func(n *nap.Napper) {
-		l.maintenance.Lock()
-		defer l.maintenance.Unlock()
+		l.Maintenance.Lock()
+		defer l.Maintenance.Unlock()
 		napper.Close()
-		l.sealing = pace.Pacer{Napper: n, Hurry: l.sealInHurry, Busy: l.Busy}
+		l.sealing = pace.Pacer{Napper: n, Hurry: l.SealInHurry, Busy: l.Busy}
 	}
 	set(napper)
 	return func() { set(nil) }
 }
 
 // restSealing gives back the descriptor that sealing has stepped aside with.
-func (l *log) restSealing() {
-	l.maintenance.Lock()
-	defer l.maintenance.Unlock()
+func (l *Log) restSealing() {
+	l.Maintenance.Lock()
+	defer l.Maintenance.Unlock()
 	if l.sealing.Napper != nil {
 		l.sealing.Napper.Close()
 	}
 }
 
-func (l *log) sealInHurry() bool {
+func (l *Log) SealInHurry() bool {
 	return l.sealWaiters.Load() > 0 || l.space.IsFull() || l.Closed()
 }
 
 // lockInHurry locks maintenance for a writer, for whom sealing hurries.
-func (l *log) lockInHurry() {
+func (l *Log) lockInHurry() {
 	l.sealWaiters.Add(1)
-	l.maintenance.Lock()
+	l.Maintenance.Lock()
 }
 
-func (l *log) unlockInHurry() {
-	l.maintenance.Unlock()
+func (l *Log) unlockInHurry() {
+	l.Maintenance.Unlock()
 	l.sealWaiters.Add(-1)
 }

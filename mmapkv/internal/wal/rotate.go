@@ -1,4 +1,4 @@
-package mmapkv
+package wal
 
 import (
 	"slices"
@@ -9,20 +9,15 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// A file's life: created and synced with nothing but its header, listed in the
-// manifest, then the tail of the log, then ended, then sealed. At most two files
-// are unsealed: the tail and either the one before it, until it is sealed, or
-// the next, prepared ahead.
-
 // enlist makes a file, durably, the youngest of the log, behind the tail. A
 // prepared file gives way and comes later.
-func (l *log) enlist(f *catalog.File, mayReserve bool) error {
+func (l *Log) enlist(f *catalog.File, mayReserve bool) error {
 	l.lockInHurry()
 	defer l.unlockInHurry()
 	return l.enlistLocked(f, mayReserve)
 }
 
-func (l *log) enlistLocked(f *catalog.File, mayReserve bool) error {
+func (l *Log) enlistLocked(f *catalog.File, mayReserve bool) error {
 	for {
 		// The tail may stay unsealed, nothing before it.
 		sealed, err := l.sealOldestLocked(1, mayReserve)
@@ -33,7 +28,7 @@ func (l *log) enlistLocked(f *catalog.File, mayReserve bool) error {
 			break
 		}
 	}
-	displaced := l.prepared
+	displaced := l.Prepared
 	err := l.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
 		if displaced != nil {
 			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == displaced.ID })
@@ -47,7 +42,7 @@ func (l *log) enlistLocked(f *catalog.File, mayReserve bool) error {
 	}
 	if displaced != nil {
 		l.catalog.Files.Remove(displaced)
-		l.prepared = nil
+		l.Prepared = nil
 		l.dropSpareLocked()
 		l.spare = displaced
 	}
@@ -56,7 +51,7 @@ func (l *log) enlistLocked(f *catalog.File, mayReserve bool) error {
 }
 
 // dropSpareLocked removes the file that was prepared and is not listed any more.
-func (l *log) dropSpareLocked() {
+func (l *Log) dropSpareLocked() {
 	if l.spare != nil {
 		l.catalog.RemoveFile(l.spare)
 		l.spare = nil
@@ -64,41 +59,41 @@ func (l *log) dropSpareLocked() {
 }
 
 // startFile makes a listed file the tail.
-func (l *log) startFile(f *catalog.File) {
-	t := &l.tail
-	if t.file != nil {
-		l.endTail()
+func (l *Log) startFile(f *catalog.File) {
+	t := &l.Tail
+	if t.File != nil {
+		l.EndTail()
 	}
-	t.file, t.previous, t.empty, t.half = f, t.end, true, false
-	t.end = segment.End{Offset: f.DataStart, Seq: t.end.Seq}
+	t.File, t.previous, t.empty, t.half = f, t.End, true, false
+	t.End = segment.End{Offset: f.DataStart, Seq: t.End.Seq}
 }
 
-// rotate makes a new file with room for size bytes of records the tail.
-func (l *log) rotate(size int64, mayReserve bool) error {
+// Rotate makes a new file with room for size bytes of records the tail.
+func (l *Log) Rotate(size int64, mayReserve bool) error {
 	defer pace.Region("rotate").End()
 	l.lockInHurry()
 	defer l.unlockInHurry()
 	capacity := max(l.catalog.SegmentSize, segment.HeaderSize+size)
-	if l.prepared == nil || l.prepared.Capacity < capacity {
+	if l.Prepared == nil || l.Prepared.Capacity < capacity {
 		if err := l.prepareLocked(capacity, mayReserve); err != nil {
 			return err
 		}
 	}
 	l.startPreparedLocked()
-	l.wakeMaintenance()
+	l.WakeMaintenance()
 	return nil
 }
 
 // startPreparedLocked makes the prepared file the tail.
-func (l *log) startPreparedLocked() {
-	f := l.prepared
-	l.prepared = nil
+func (l *Log) startPreparedLocked() {
+	f := l.Prepared
+	l.Prepared = nil
 	l.startFile(f)
 	l.Events.Rotated(segment.FileName(f.ID))
 }
 
 // prepareLocked creates and lists the file in which the log goes on.
-func (l *log) prepareLocked(capacity int64, mayReserve bool) error {
+func (l *Log) prepareLocked(capacity int64, mayReserve bool) error {
 	f := l.spare
 	if f != nil && f.Capacity >= capacity {
 		l.spare = nil
@@ -120,6 +115,6 @@ func (l *log) prepareLocked(capacity int64, mayReserve bool) error {
 		l.catalog.RemoveFile(f)
 		return err
 	}
-	l.prepared = f
+	l.Prepared = f
 	return nil
 }

@@ -1,4 +1,4 @@
-package mmapkv
+package wal
 
 import (
 	"errors"
@@ -12,9 +12,9 @@ import (
 
 // tail is where the log goes on. Only the leader of the group touches it.
 type tail struct {
-	file     *catalog.File // the file being written; nil when the next write needs a new one
+	File     *catalog.File // the file being written; nil when the next write needs a new one
 	seq      uint64        // the highest sequence number ever given
-	end      segment.End   // where the log ends: offset in file, last number in the log
+	End      segment.End   // where the log ends: offset in file, last number in the log
 	previous segment.End   // where the log ended in the file before this one
 	empty    bool          // the file has no record yet
 	half     bool          // the file is half full, and maintenance knows
@@ -26,9 +26,9 @@ type tail struct {
 
 // appendTail gives the members their sequence numbers and writes them, and syncs
 // them if the policy says so. On an error nothing of them counts.
-func (l *log) appendTail(members []*write) error {
-	t := &l.tail
-	p := segment.Placement{Salt: t.file.Salt, Offset: t.end.Offset, Seq: t.seq + 1,
+func (l *Log) appendTail(members []*Write) error {
+	t := &l.Tail
+	p := segment.Placement{Salt: t.File.Salt, Offset: t.End.Offset, Seq: t.seq + 1,
 		Watermark: l.catalog.Syncer.Durable()}
 	p.HasWatermark = t.watermarkDue(p.Watermark)
 	telling := p
@@ -38,18 +38,18 @@ func (l *log) appendTail(members []*write) error {
 	firstSeq := p.Seq
 	if !t.empty {
 		// Within a file numbers have no gaps, so that a missing record is noticed.
-		invariant.Check(p.Seq == t.end.Seq+1, "record %d follows %d in one file", p.Seq, t.end.Seq)
+		invariant.Check(p.Seq == t.End.Seq+1, "record %d follows %d in one file", p.Seq, t.End.Seq)
 	}
 	var data []byte
 	if len(members) == 1 {
-		data = members[0].draft.Finish(p)
-		p.Seq += uint64(members[0].draft.Len())
+		data = members[0].Draft.Finish(p)
+		p.Seq += uint64(members[0].Draft.Len())
 	} else {
 		t.buffer = t.buffer[:0]
 		for _, w := range members {
-			encoded := w.draft.Finish(p)
+			encoded := w.Draft.Finish(p)
 			t.buffer = bulk.Append(t.buffer, encoded)
-			p = segment.Placement{Salt: p.Salt, Offset: p.Offset + int64(len(encoded)), Seq: p.Seq + uint64(w.draft.Len())}
+			p = segment.Placement{Salt: p.Salt, Offset: p.Offset + int64(len(encoded)), Seq: p.Seq + uint64(w.Draft.Len())}
 		}
 		data = t.buffer
 	}
@@ -66,27 +66,27 @@ func (l *log) appendTail(members []*write) error {
 	if telling.HasWatermark {
 		t.told, t.toldAt = telling.Watermark, telling.Offset
 	}
-	t.end = segment.End{Offset: t.end.Offset + int64(len(data)), Seq: t.seq}
+	t.End = segment.End{Offset: t.End.Offset + int64(len(data)), Seq: t.seq}
 	t.empty = false
-	invariant.Check(t.end.Seq >= firstSeq, "a group of no records")
+	invariant.Check(t.End.Seq >= firstSeq, "a group of no records")
 	return nil
 }
 
-// watermarkEvery is how far apart in a file, in bytes, the places are that tell the
+// WatermarkEvery is how far apart in a file, in bytes, the places are that tell the
 // watermark even if it is the old one: a disk loses a block at a time, and what
 // comes next still tells that the lost was there.
-const watermarkEvery = 4 << 10
+const WatermarkEvery = 4 << 10
 
 // watermarkDue says whether the next group tells the watermark. With one in every
 // record a small one would be a twentieth larger.
 func (t *tail) watermarkDue(watermark uint64) bool {
-	return t.empty || watermark != t.told || t.end.Offset-t.toldAt >= watermarkEvery
+	return t.empty || watermark != t.told || t.End.Offset-t.toldAt >= WatermarkEvery
 }
 
 // writeTail appends the bytes to the tail file. Under Always it prepares the sync, and
 // syncs them.
-func (l *log) writeTail(data []byte) (written int, err error) {
-	active := l.tail.file.Active
+func (l *Log) writeTail(data []byte) (written int, err error) {
+	active := l.Tail.File.Active
 	if l.Always {
 		if err := active.Fill(int64(len(data))); err != nil {
 			return 0, l.catalog.Latch.WriteError(err)
@@ -108,35 +108,35 @@ func (l *log) writeTail(data []byte) (written int, err error) {
 // behind it has to be on disk before that record is, and before the writer hears
 // that nothing was written: what a power loss brought back would be taken for the
 // log's end, and what damage of that record left in the log for a part of it.
-func (l *log) cutTail(cause error) error {
-	active := l.tail.file.Active
+func (l *Log) cutTail(cause error) error {
+	active := l.Tail.File.Active
 	err := active.Trim()
 	if err == nil {
 		err = active.Sync()
 	}
-	l.endTail()
+	l.EndTail()
 	if err != nil {
 		return l.catalog.Latch.SyncError(errors.Join(cause, err))
 	}
 	return cause
 }
 
-// endTail makes the tail's file one that gets no more records.
-func (l *log) endTail() {
-	l.catalog.Files.Finish(l.tail.file, l.tail.end)
-	l.tail.file = nil
+// EndTail makes the tail's file one that gets no more records.
+func (l *Log) EndTail() {
+	l.catalog.Files.Finish(l.Tail.File, l.Tail.End)
+	l.Tail.File = nil
 }
 
 // syncTail makes what was written to the tail durable, if the policy says that
 // nobody may see it before.
-func (l *log) syncTail() error {
+func (l *Log) syncTail() error {
 	if !l.Always {
 		return nil
 	}
 	defer pace.Region("sync").End()
-	if err := l.tail.file.Active.Sync(); err != nil {
+	if err := l.Tail.File.Active.Sync(); err != nil {
 		return l.catalog.Latch.SyncError(err)
 	}
-	l.catalog.Syncer.MarkDurable(l.tail.seq)
+	l.catalog.Syncer.MarkDurable(l.Tail.seq)
 	return nil
 }

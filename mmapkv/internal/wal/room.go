@@ -1,4 +1,4 @@
-package mmapkv
+package wal
 
 import (
 	"github.com/mmapkv/mmapkv/internal/errno"
@@ -7,33 +7,33 @@ import (
 )
 
 // findRoom makes the tail a file that can take the write.
-func (l *log) findRoom(w *write) error {
-	t := &l.tail
-	if t.file != nil && l.fitsTail(w.draft.EncodedSize(true, t.empty)) {
+func (l *Log) findRoom(w *Write) error {
+	t := &l.Tail
+	if t.File != nil && l.fitsTail(w.Draft.EncodedSize(true, t.empty)) {
 		return nil
 	}
-	size := w.draft.EncodedSize(true, true)
-	err := l.rotate(size, w.deletes)
+	size := w.Draft.EncodedSize(true, true)
+	err := l.Rotate(size, w.deletes)
 	for w.deletes && errno.DiskFull(err) && l.MakeRoom() {
-		err = l.rotate(size, true)
+		err = l.Rotate(size, true)
 	}
 	return err
 }
 
-func (l *log) fitsTail(size int64) bool {
-	return size <= l.tail.file.Capacity-l.tail.end.Offset
+func (l *Log) fitsTail(size int64) bool {
+	return size <= l.Tail.File.Capacity-l.Tail.End.Offset
 }
 
 // fit says how many members go into the tail file in one write, and how many
 // bytes they take together.
-func (l *log) fit(members []*write) (n int, size int64) {
-	size = members[0].draft.EncodedSize(true, l.tail.empty)
+func (l *Log) fit(members []*Write) (n int, size int64) {
+	size = members[0].Draft.EncodedSize(true, l.Tail.empty)
 	for n = 1; n < len(members); n++ {
 		w := members[n]
 		if w.long != nil {
 			break
 		}
-		more := w.draft.EncodedSize(false, false)
+		more := w.Draft.EncodedSize(false, false)
 		if size+more > groupBytes || !l.fitsTail(size+more) {
 			break
 		}
@@ -45,15 +45,15 @@ func (l *log) fit(members []*write) (n int, size int64) {
 // reserveTail makes sure that the disk has room for size more bytes of the tail.
 // The reserve comes first. Where that leaves too little, what may use it takes the
 // blocks that it needs, and no more.
-func (l *log) reserveTail(size int64, mayReserve bool) error {
-	t := &l.tail
-	end := t.end.Offset + size
-	if end <= t.file.Active.Allocated() {
+func (l *Log) reserveTail(size int64, mayReserve bool) error {
+	t := &l.Tail
+	end := t.End.Offset + size
+	if end <= t.File.Active.Allocated() {
 		return nil
 	}
 	err := l.catalog.Reserve.Hold()
 	if !errno.OutOfSpace(err) {
-		err = t.file.Active.Reserve(end, catalog.GrowthStep, t.file.Capacity)
+		err = t.File.Active.Reserve(end, catalog.GrowthStep, t.File.Capacity)
 	}
 	if mayReserve && errno.OutOfSpace(err) {
 		err = l.reserveBlocks(end)
@@ -69,8 +69,8 @@ func (l *log) reserveTail(size int64, mayReserve bool) error {
 }
 
 // reserveBlocks has the disk, which is full, grant the tail the blocks up to end.
-func (l *log) reserveBlocks(end int64) error {
-	f := l.tail.file
+func (l *Log) reserveBlocks(end int64) error {
+	f := l.Tail.File
 	most := min(vfs.OnDisk(end), f.Capacity)
 	for {
 		err := f.Active.Reserve(end, vfs.BlockSize, most)

@@ -1,4 +1,4 @@
-package mmapkv
+package wal
 
 import (
 	"github.com/mmapkv/mmapkv/index"
@@ -26,13 +26,13 @@ type longWrite struct {
 	recorded int64 // bytes of the whole record
 }
 
-func (l *log) putLong(key, value []byte, expiry int64) error {
+func (l *Log) putLong(key, value []byte, expiry int64) error {
 	flags := segment.HasWatermark | segment.HasPrevious
 	if expiry != 0 {
 		flags |= segment.Expires
 	}
 	size := segment.RecordSize(len(key), int64(len(value)), flags)
-	w := writes.Get().(*write)
+	w := writes.Get().(*Write)
 	defer w.discard()
 	w.expect(l.space, size)
 	defer w.arrived(l.space)
@@ -61,7 +61,7 @@ func (l *log) putLong(key, value []byte, expiry int64) error {
 		return err
 	}
 	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recorded: size}
-	w.prints = append(w.prints, l.Hasher.Fingerprint(key))
+	w.Prints = append(w.Prints, l.Hasher.Fingerprint(key))
 	err = l.do(w)
 	done = err == nil
 	return err
@@ -69,8 +69,8 @@ func (l *log) putLong(key, value []byte, expiry int64) error {
 
 // commitLong makes a long value's file the next of the log and writes the
 // record's header.
-func (l *log) commitLong(w *write) error {
-	t, long := &l.tail, w.long
+func (l *Log) commitLong(w *Write) error {
+	t, long := &l.Tail, w.long
 	if err := l.enlist(long.file, false); err != nil {
 		return err
 	}
@@ -79,28 +79,28 @@ func (l *log) commitLong(w *write) error {
 	t.seq++
 	l.catalog.LastGiven.Store(t.seq)
 	header := segment.LongHeader(long.key, long.size, long.sum, long.expiry, segment.Placement{
-		Salt: long.file.Salt, Offset: t.end.Offset, Seq: t.seq,
+		Salt: long.file.Salt, Offset: t.End.Offset, Seq: t.seq,
 		Watermark: l.catalog.Syncer.Durable(), HasWatermark: true, Previous: &t.previous})
-	start := t.end
+	start := t.End
 	if _, err := vfs.WriteFull(long.file.Handle(), header, start.Offset); err != nil {
 		return l.catalog.Latch.WriteError(l.cutTail(err))
 	}
 	long.file.Active.Advance(long.recorded)
-	t.end = segment.End{Offset: start.Offset + long.recorded, Seq: t.seq}
+	t.End = segment.End{Offset: start.Offset + long.recorded, Seq: t.seq}
 	t.empty = false
 	if err := l.syncTail(); err != nil {
 		return err
 	}
 	l.acknowledge()
 	l.space.CheckRoom()
-	long.file.SetLimit(t.end.Offset)
+	long.file.SetLimit(t.End.Offset)
 	long.file.AddLive(long.recorded, len(long.key), 1)
 	long.file.HintDue.Store(segment.HintEntrySize(len(long.key)))
 	if long.expiry != 0 {
 		long.file.MayShadow.Store(true)
 	}
-	old := l.catalog.Set().Keys.Put(w.prints[0], index.MakeLocation(long.file.Slot, start.Offset, long.recorded))
-	l.published.Store(t.end.Seq)
+	old := l.catalog.Set().Keys.Put(w.Prints[0], index.MakeLocation(long.file.Slot, start.Offset, long.recorded))
+	l.Published.Store(t.End.Seq)
 	l.markDead(old, len(long.key))
 	if long.expiry != 0 {
 		l.sweeper.Expires(long.file, start.Offset, long.file.Capacity, long.expiry)
@@ -108,7 +108,7 @@ func (l *log) commitLong(w *write) error {
 	}
 	// Not before the index has the record: a file that has ended may be sealed, and
 	// compaction drops what the index does not have.
-	l.endTail()
-	l.wakeMaintenance()
+	l.EndTail()
+	l.WakeMaintenance()
 	return nil
 }

@@ -1,4 +1,4 @@
-package mmapkv
+package wal
 
 import (
 	"github.com/mmapkv/mmapkv/index"
@@ -6,41 +6,41 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// commitPut gives a key a value.
-func (l *log) commitPut(key, value []byte, expiry int64) error {
+// Put gives a key a value.
+func (l *Log) Put(key, value []byte, expiry int64) error {
 	if size := segment.RecordSize(len(key), int64(len(value)), 0); size > l.catalog.LongSize() && size > longMin {
 		return l.putLong(key, value, expiry)
 	}
-	w := writes.Get().(*write)
+	w := writes.Get().(*Write)
 	defer w.discard()
-	w.draft = &w.own
-	w.own.Put(key, value, expiry)
-	w.prints = append(w.prints, l.Hasher.Fingerprint(key))
+	w.Draft = &w.Own
+	w.Own.Put(key, value, expiry)
+	w.Prints = append(w.Prints, l.Hasher.Fingerprint(key))
 	return l.do(w)
 }
 
-// commitDelete writes down that a key has no value.
-func (l *log) commitDelete(key []byte, print index.Fingerprint) error {
-	w := writes.Get().(*write)
+// Delete writes down that a key has no value.
+func (l *Log) Delete(key []byte, print index.Fingerprint) error {
+	w := writes.Get().(*Write)
 	defer w.discard()
-	w.draft, w.deletes = &w.own, true
-	w.own.Delete(key)
-	w.prints = append(w.prints, print)
+	w.Draft, w.deletes = &w.Own, true
+	w.Own.Delete(key)
+	w.Prints = append(w.Prints, print)
 	return l.do(w)
 }
 
-// commitBatch makes all changes of a draft or, on an error, none.
-func (l *log) commitBatch(draft *segment.Draft) error {
-	w := writes.Get().(*write)
+// Write makes all changes of a draft or, on an error, none.
+func (l *Log) Write(draft *segment.Draft) error {
+	w := writes.Get().(*Write)
 	defer w.discard()
 	if size := draft.EncodedSize(true, true); size > l.catalog.LongSize() {
 		w.expect(l.space, size)
 		defer w.arrived(l.space)
 	}
-	w.draft, w.deletes = draft, true
+	w.Draft, w.deletes = draft, true
 	deletes := 0
 	for i := range draft.Len() {
-		w.prints = append(w.prints, l.Hasher.Fingerprint(draft.Key(i)))
+		w.Prints = append(w.Prints, l.Hasher.Fingerprint(draft.Key(i)))
 		if draft.IsDelete(i) {
 			deletes++
 		}
@@ -53,13 +53,13 @@ func (l *log) commitBatch(draft *segment.Draft) error {
 }
 
 // expect waits until there is room for a large write.
-func (w *write) expect(space *space.Space, size int64) {
+func (w *Write) expect(space *space.Space, size int64) {
 	w.coming = size
 	space.Expect(size)
 }
 
 // arrived ends what expect began. It may be called again.
-func (w *write) arrived(space *space.Space) {
+func (w *Write) arrived(space *space.Space) {
 	if w.coming != 0 {
 		space.Arrived(w.coming)
 		w.coming = 0
@@ -68,10 +68,10 @@ func (w *write) arrived(space *space.Space) {
 
 // noteRevived finds the last put of each key. A key that a batch deletes and then puts is
 // not absent in between, not even to who looks while the batch is published.
-func (w *write) noteRevived() {
-	w.revived = make(map[index.Fingerprint]int, len(w.prints))
-	for i, print := range w.prints {
-		if !w.draft.IsDelete(i) {
+func (w *Write) noteRevived() {
+	w.revived = make(map[index.Fingerprint]int, len(w.Prints))
+	for i, print := range w.Prints {
+		if !w.Draft.IsDelete(i) {
 			w.revived[print] = i
 		}
 	}
