@@ -21,17 +21,14 @@ func (s *Store) Close() error {
 		s.awaitWrites()
 		s.running.Wait()
 		if s.options.ReadOnly {
-			s.endCompactions()
+			s.compactor.end()
 		} else {
-			s.closeError = s.log.Close(s.endCompactions)
+			s.closeError = s.log.Close(s.compactor.end)
 		}
 		s.closeError = errors.Join(s.closeError, s.release())
 	})
 	return s.closeError
 }
-
-// endCompactions waits for the compaction that runs; none follows.
-func (s *Store) endCompactions() { s.compacting <- struct{}{} }
 
 // release lets go of everything: when it returns, what no read uses is unmapped and
 // closed, and a closed Store in a variable holds neither files nor the index.

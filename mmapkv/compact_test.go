@@ -132,7 +132,7 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	for i := range 40 {
 		put(t, s, fmt.Sprint("stays", i), string(bytes.Repeat([]byte("x"), 60)))
 	}
-	if err := s.sealGarbage(context.Background()); err != nil {
+	if err := s.compactor.sealGarbage(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	s.endForTest(t)
@@ -145,8 +145,8 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	s.endForTest(t)
 	list := s.sealedForTest()
 	run := filesOf(list[1:])
-	pacer, done := s.newPacer(context.Background())
-	m, err := s.compactRun(pacer, run)
+	pacer, done := s.compactor.newPacer(context.Background())
+	m, err := s.compactor.compactRun(pacer, run)
 	done()
 	if err != nil || m.made == nil {
 		t.Fatalf("compacting all but the oldest: %v", err)
@@ -190,7 +190,7 @@ func TestCompactionEndsWhereTombstonesDoNotFit(t *testing.T) {
 	}
 	s.endForTest(t)
 	for steps := 0; ; steps++ {
-		did, err := s.stepCompact()
+		did, err := s.compactor.stepCompact()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -234,7 +234,7 @@ func TestCompactLeavesWritersAFile(t *testing.T) {
 				put(t, s, "who", "came in between")
 			}
 		}
-		if err := s.sealGarbage(context.Background()); err != nil {
+		if err := s.compactor.sealGarbage(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		if files := len(s.catalog.Files.Order); came != comes || (s.log.Tail.File != nil) != comes || files != 1+len(s.catalog.Files.Unsealed()) {
@@ -270,7 +270,7 @@ func TestCloseTakesAwayAnUnusedFile(t *testing.T) {
 
 // sealedForTest are the sealed files; the background may have prepared another.
 func (s *Store) sealedForTest() []candidate {
-	return slices.DeleteFunc(s.candidates(), func(c candidate) bool { return !c.sealed })
+	return slices.DeleteFunc(s.compactor.candidates(), func(c candidate) bool { return !c.sealed })
 }
 
 func TestExpiredRecordsGoAndStayAway(t *testing.T) {
@@ -296,8 +296,8 @@ func TestExpiredRecordsGoAndStayAway(t *testing.T) {
 		t.Errorf("%d keys before compaction", s.Len())
 	}
 	list := s.sealedForTest()
-	pacer, done := s.newPacer(context.Background())
-	if _, err := s.compactRun(pacer, filesOf(list[1:])); err != nil {
+	pacer, done := s.compactor.newPacer(context.Background())
+	if _, err := s.compactor.compactRun(pacer, filesOf(list[1:])); err != nil {
 		t.Fatal(err)
 	}
 	done()
@@ -342,9 +342,9 @@ func TestExpiredAtOpenStaysAwayWhenTheClockIsSetBack(t *testing.T) {
 	s = open(t, dir, o)
 	wantAbsent(t, s, "a")
 	now = now.Add(-2 * time.Second)
-	pacer, done := s.newPacer(context.Background())
+	pacer, done := s.compactor.newPacer(context.Background())
 	defer done()
-	if _, err := s.compactRun(pacer, filesOf(s.sealedForTest()[1:])); err != nil {
+	if _, err := s.compactor.compactRun(pacer, filesOf(s.sealedForTest()[1:])); err != nil {
 		t.Fatal(err)
 	}
 	wantAbsent(t, s, "a")
@@ -430,9 +430,9 @@ func TestBackgroundCompactionKeepsTheBound(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.compacting <- struct{}{} // for a moment what it gives up and what takes its place count both
+		s.compactor.compacting <- struct{}{} // for a moment what it gives up and what takes its place count both
 		used, live := s.space.Use()
-		<-s.compacting
+		<-s.compactor.compacting
 		if bound := 2*live + 2*space.MinSlack; used > bound {
 			t.Errorf("round %d: %d bytes used, %d alive", round, used, live)
 		}

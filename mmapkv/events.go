@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 )
 
 // Events are callbacks for what an operator wants to know; a nil one is not
@@ -100,6 +101,7 @@ type notifier struct {
 	spaceIsLow    atomic.Bool
 	hasFailed     atomic.Bool
 	undelivered   atomic.Int64
+	compactions   compactions
 	stalledFor    atomic.Int64 // nanoseconds that writers have waited
 
 	mu         rank.Mutex[rank.Notifier] // guards what follows; a leaf
@@ -112,12 +114,16 @@ func newNotifier(e Events, log *slog.Logger) *notifier {
 	return &notifier{events: e, log: log, slowThreshold: cmp.Or(e.SlowThreshold, defaultSlowThreshold)}
 }
 
-func (n *notifier) compactionStarted(files []string, bytesIn int64) {
+// CompactionStarted tells that a compaction begins.
+func (n *notifier) CompactionStarted(files []string, bytesIn int64) {
 	tell(n, n.events.CompactionStarted, CompactionStarted{Files: slices.Clone(files), BytesIn: bytesIn},
 		slog.LevelInfo, "mmapkv: compaction started", "files", slices.Clone(files), "bytesIn", bytesIn)
 }
 
-func (n *notifier) compactionEnded(e CompactionEnded) {
+// CompactionEnded tells that a compaction is over, and counts it.
+func (n *notifier) CompactionEnded(report compactionReport) {
+	e := CompactionEnded(report)
+	n.compactions.add(e)
 	e.Files = slices.Clone(e.Files)
 	attributes := []any{"files", slices.Clone(e.Files), "bytesIn", e.BytesIn, "bytesOut", e.BytesOut, "took", e.Duration}
 	if e.Err != nil {
@@ -154,6 +160,9 @@ func (n *notifier) slow(operation string, took time.Duration) {
 	tell(n, n.events.SlowOperation, SlowOperation{Operation: operation, Duration: took},
 		slog.LevelWarn, "mmapkv: slow operation", "operation", operation, "took", took)
 }
+
+// Corruption tells of damage that a room has met.
+func (n *notifier) Corruption(d failure.Damage) { n.corruption((*CorruptError)(&d)) }
 
 func (n *notifier) corruption(c *CorruptError) {
 	if n.isNew(CorruptError{File: c.File, Offset: c.Offset}) {

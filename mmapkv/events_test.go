@@ -52,8 +52,8 @@ func oneOfEach(n *notifier) []any {
 	corrupt := CorruptError{File: "a", Offset: 8, Reason: "checksum"}
 	n.recovered(recovery)
 	n.Rotated("c")
-	n.compactionStarted(files, 100)
-	n.compactionEnded(CompactionEnded{Files: files, BytesIn: 90, BytesOut: 40, Duration: time.Second, Err: errFake})
+	n.CompactionStarted(files, 100)
+	n.CompactionEnded(compactionReport(CompactionEnded{Files: files, BytesIn: 90, BytesOut: 40, Duration: time.Second, Err: errFake}))
 	n.slow("Get", time.Minute)
 	n.corruption(&corrupt)
 	n.Stalled(time.Hour)

@@ -246,8 +246,8 @@ func TestEachKeyExpiresInItsTime(t *testing.T) {
 				e.reopen()
 			case "merged":
 				e.endForTest(t)
-				pacer, done := e.newPacer(t.Context())
-				if _, err := e.compactRun(pacer, filesOf(e.sealedForTest())); err != nil {
+				pacer, done := e.compactor.newPacer(t.Context())
+				if _, err := e.compactor.compactRun(pacer, filesOf(e.sealedForTest())); err != nil {
 					t.Fatal(err)
 				}
 				done()
@@ -319,9 +319,9 @@ func TestSweptRecordsStayTombstones(t *testing.T) {
 	e.now.Add(-1000)
 	e.step("expire")
 	wantAbsent(t, e.Store, "a")
-	pacer, done := e.newPacer(t.Context())
+	pacer, done := e.compactor.newPacer(t.Context())
 	defer done()
-	if _, err := e.compactRun(pacer, filesOf(e.sealedForTest()[1:])); err != nil {
+	if _, err := e.compactor.compactRun(pacer, filesOf(e.sealedForTest()[1:])); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -385,9 +385,9 @@ func TestSweepInTheMidstOfACompaction(t *testing.T) {
 					}
 				}
 			}
-			pacer, done := e.newPacer(t.Context())
+			pacer, done := e.compactor.newPacer(t.Context())
 			defer done()
-			if _, err := e.compactRun(pacer, filesOf(e.sealedForTest()[1:])); err != nil {
+			if _, err := e.compactor.compactRun(pacer, filesOf(e.sealedForTest()[1:])); err != nil {
 				t.Fatal(err)
 			}
 			e.between = nil

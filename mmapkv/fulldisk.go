@@ -11,51 +11,51 @@ import (
 
 // makeRoom finds room on a full disk for a delete, and says whether to try again.
 // It is called by the leader.
-func (s *Store) makeRoom() bool {
-	if s.latch.Err() != nil {
+func (c *compactor) makeRoom() bool {
+	if c.catalog.Latch.Err() != nil {
 		return false
 	}
-	return s.dropDead(false) || s.dropHint() || s.dropDead(true)
+	return c.dropDead(false) || c.dropHint() || c.dropDead(true)
 }
 
 // dropDead takes out files of which nothing is needed. wait says whether to wait
 // for a compaction that runs.
-func (s *Store) dropDead(wait bool) bool {
+func (c *compactor) dropDead(wait bool) bool {
 	select {
-	case s.compacting <- struct{}{}:
+	case c.compacting <- struct{}{}:
 	default:
-		if !wait || s.manual() {
+		if !wait || c.Manual {
 			return false
 		}
-		pace.Wake(s.liftBudget)
+		pace.Wake(c.liftBudget)
 		select {
-		case s.compacting <- struct{}{}:
-		case <-s.stop:
+		case c.compacting <- struct{}{}:
+		case <-c.Stop:
 			return false
 		}
 	}
 	rank.Acquire[rank.Compacting]()
-	defer s.endCompacting()
-	run := s.deadRun()
+	defer c.endCompacting()
+	run := c.deadRun()
 	if run == nil {
 		return false
 	}
-	pacer, done := s.newPacer(context.Background())
+	pacer, done := c.newPacer(context.Background())
 	defer done()
 	pacer.Budget = 0 // writers wait for it
-	_, err := s.compactRun(pacer, run)
+	_, err := c.compactRun(pacer, run)
 	return err == nil
 }
 
 // deadRun is the oldest run of sealed files that hold nothing that is needed, so
 // that no room is needed to compact it: no live record, and no tombstone that an
 // older file could need.
-func (s *Store) deadRun() []*catalog.File {
-	list := s.candidates()
+func (c *compactor) deadRun() []*catalog.File {
+	list := c.candidates()
 	var run []candidate
 	oldest := true
-	for i, c := range list {
-		if c.eligible && c.dead && (oldest || !c.MayShadow.Load()) && len(run) < maxRun {
+	for i, one := range list {
+		if one.eligible && one.dead && (oldest || !one.MayShadow.Load()) && len(run) < maxRun {
 			run = list[i-len(run) : i+1]
 			continue
 		}
@@ -68,12 +68,12 @@ func (s *Store) deadRun() []*catalog.File {
 }
 
 // dropHint removes the hint of the oldest sealed file that has one.
-func (s *Store) dropHint() bool {
-	for _, c := range s.candidates() {
-		if !c.eligible || c.HintBytes.Swap(0) == 0 {
+func (c *compactor) dropHint() bool {
+	for _, one := range c.candidates() {
+		if !one.eligible || one.HintBytes.Swap(0) == 0 {
 			continue
 		}
-		if err := s.catalog.Unlink(segment.HintName(c.ID)); err == nil {
+		if err := c.catalog.Unlink(segment.HintName(one.ID)); err == nil {
 			return true
 		}
 	}

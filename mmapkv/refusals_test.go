@@ -218,7 +218,7 @@ func TestBackgroundTriesAgain(t *testing.T) {
 	}
 	waitFor(t, "a compaction that fails", func() bool {
 		s.log.WakeMaintenance()
-		s.wakeCompact()
+		s.compactor.wakeCompact()
 		mu.Lock()
 		defer mu.Unlock()
 		return failures > 0
@@ -323,9 +323,9 @@ func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for what, done := range map[string]int64{"in the run": 0, "in what is older": -files[1].HintBytes.Load()} {
-		pacer, end := s.newPacer(ctx)
+		pacer, end := s.compactor.newPacer(ctx)
 		pacer.Looked = done
-		m := merge{store: s, pacer: pacer, run: files[1:], older: files[:1]}
+		m := s.compactor.rewriteOf(pacer, files[1:])
 		if err := m.findShadows(); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled %s: %v", what, err)
 		}
@@ -349,8 +349,8 @@ func TestCompactionThatReadsHalfAHint(t *testing.T) {
 			return body == 2
 		}
 		disk.Fail(rule)
-		pacer, end := s.newPacer(t.Context())
-		m := merge{store: s, pacer: pacer, run: files[1:], older: files[:1]}
+		pacer, end := s.compactor.newPacer(t.Context())
+		m := s.compactor.rewriteOf(pacer, files[1:])
 		if err := m.findShadows(); err != nil || body < 2 || len(m.shadows) != 1000 {
 			t.Errorf("cannot be read %s: %d tombstones, %v", what, len(m.shadows), err)
 		}

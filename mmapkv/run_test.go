@@ -68,10 +68,10 @@ func TestKeptTombstonesFitIntoASegment(t *testing.T) {
 		}
 	}
 	s.endForTest(t)
-	pacer, done := s.newPacer(context.Background())
+	pacer, done := s.compactor.newPacer(context.Background())
 	defer done()
 	run := filesOf(s.sealedForTest()[old:])
-	m, err := s.compactRun(pacer, run)
+	m, err := s.compactor.compactRun(pacer, run)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestOnlyWhatTheManifestListsIsReplaced(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	fill(t, s, 0, 200, 100)
 	s.endForTest(t)
-	files := filesOf(s.candidates())
+	files := filesOf(s.compactor.candidates())
 	before := slices.Clone(s.catalog.Manifest.Current.Segments)
 	for name, run := range map[string][]*catalog.File{
 		"backwards":       {files[1], files[0]},
@@ -99,7 +99,7 @@ func TestOnlyWhatTheManifestListsIsReplaced(t *testing.T) {
 		"beyond the last": {files[len(files)-1], files[0]},
 		"unknown":         {{Segment: &segment.Segment{ID: 1 << 40}}},
 	} {
-		if err := s.commitRun(run, nil); !errors.Is(err, errNotListed) {
+		if err := s.compactor.commitRun(run, nil); !errors.Is(err, errNotListed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -122,7 +122,7 @@ func TestEmptyFileIsNeverSealed(t *testing.T) {
 				return
 			default:
 			}
-			for _, c := range s.candidates() {
+			for _, c := range s.compactor.candidates() {
 				s.catalog.Manifest.Mu.Lock()
 				listed := slices.ContainsFunc(s.catalog.Manifest.Current.Segments, func(i segment.SegmentInfo) bool { return i.ID == c.ID && i.Sealed })
 				s.catalog.Manifest.Mu.Unlock()

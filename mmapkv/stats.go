@@ -125,7 +125,7 @@ func (s *Store) Stats() Stats {
 		Err:        s.latch.Err(),
 
 		HeldBytes:     s.catalog.Retired.Held(),
-		Compaction:    s.compactions.get(),
+		Compaction:    s.events.compactions.get(),
 		Scrub:         ScrubStats(s.scrubber.Stats()),
 		EventsDropped: s.events.dropped(),
 	}

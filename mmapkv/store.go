@@ -48,16 +48,13 @@ type Store struct {
 	syncer *fsync.Syncer
 	latch  *failure.Latch
 
-	compacting     chan struct{} // holds one token while somebody compacts
-	liftBudget     chan struct{} // holds one token when a delete waits for that on a full disk
-	compactions    compactions
-	space          *space.Space
-	scrubber       *check.Scrubber
-	events         *notifier
-	wakeCompaction chan struct{} // holds one token when compact has something to look at
-	sweeper        *sweep.Sweeper
+	space    *space.Space
+	scrubber *check.Scrubber
+	events   *notifier
+	sweeper  *sweep.Sweeper
 
-	log *wal.Log
+	log       *wal.Log
+	compactor *compactor
 
 	watcher watcher
 
@@ -80,10 +77,7 @@ func newStore(options Options) *Store {
 		stop:      make(chan struct{}),
 		wroteLast: make(chan struct{}, 1),
 
-		compacting:     make(chan struct{}, 1),
-		liftBudget:     make(chan struct{}, 1),
-		wakeCompaction: make(chan struct{}, 1),
-		events:         newNotifier(options.Events, options.Logger),
+		events: newNotifier(options.Events, options.Logger),
 	}
 	s.syncer = fsync.NewSyncer(options.Sync, func() (upTo uint64, err error) { return s.log.SyncFiles() }, s.now)
 	s.latch = failure.NewLatch(s.syncer, s.events.Failed)
@@ -105,7 +99,7 @@ func (s *Store) makeFiles() {
 	s.residency = residency.New(&s.catalog)
 	s.space = space.New(&s.catalog, space.Options{
 		MaxRatio: o.Compaction.MaxSpaceRatio, Unbounded: o.Compaction.Disabled || s.manual(),
-		WakeCompactor: s.wakeCompact, Stalled: s.events.Stalled,
+		WakeCompactor: func() { s.compactor.wakeCompact() }, Stalled: s.events.Stalled,
 	})
 }
 
@@ -118,8 +112,18 @@ func (s *Store) makeLog() {
 	})
 	s.log = wal.New(&s.catalog, &s.hints, s.residency, s.space, s.sweeper, wal.Options{
 		Always: s.options.Sync == fsync.Always, Hasher: s.hasher, Stop: s.stop, Events: s.events,
-		Closed: s.closed.Load, Busy: s.beingWritten, MakeRoom: s.makeRoom, WakeCompactor: s.wakeCompact,
+		Closed: s.closed.Load, Busy: s.beingWritten, MakeRoom: func() bool { return s.compactor.makeRoom() }, WakeCompactor: func() { s.compactor.wakeCompact() },
 		Compacts: !s.options.ReadOnly && !s.options.Compaction.Disabled,
+	})
+	var between func(string)
+	if o := s.options.seams; o != nil {
+		between = o.Between
+	}
+	s.compactor = newCompactor(&s.catalog, &s.hints, s.space, s.sweeper, s.log, compactorOptions{
+		Hasher: s.hasher, Now: s.now, Stop: s.stop, Closed: s.closed.Load, Busy: s.beingWritten, Writable: s.writable,
+		GarbageRatio: s.options.Compaction.GarbageRatio, BytesPerSecond: s.options.Compaction.BytesPerSecond,
+		Disabled: s.options.Compaction.Disabled, Manual: s.manual(), Between: between,
+		UnlessEnded: s.unlessEnded, Events: s.events,
 	})
 }
 
@@ -136,7 +140,7 @@ func (s *Store) start() {
 	}
 	s.background("maintain", s.log.Maintain)
 	if !s.options.Compaction.Disabled {
-		s.background("compact", s.compact)
+		s.background("compact", s.compactor.compact)
 	}
 	s.background("sync", func() { s.syncer.Run(s.stop) })
 }

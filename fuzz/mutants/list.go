@@ -12,7 +12,7 @@ var mutants = []mutant{
 	{"no sync of the log", "mmapkv/internal/catalog/file.go",
 		"	return f.Handle().Datasync()\n", "	return nil\n"},
 	{"only the log's youngest file is synced", "mmapkv/internal/wal/log.go",
-		"	for _, f := range l.catalog.Files.Unsealed() {\n		if err", "	for _, f := range l.catalog.Files.unsealed()[max(len(l.catalog.Files.unsealed())-1, 0):] {\n		if err"},
+		"	for _, f := range l.catalog.Files.Unsealed() {\n		if err", "	for _, f := range l.catalog.Files.Unsealed()[max(len(l.catalog.Files.Unsealed())-1, 0):] {\n		if err"},
 	{"no sync of a new file", "mmapkv/internal/catalog/unlisted.go",
 		"	err := f.Active.Sync()\n	if err == nil {\n		err = c.Dir.Sync()\n	}", "	err := c.Dir.Sync()"},
 	{"no directory sync of a new file", "mmapkv/internal/catalog/unlisted.go",

@@ -28,36 +28,36 @@ type candidate struct {
 }
 
 // candidates lists all files, oldest first.
-func (s *Store) candidates() []candidate {
-	s.catalog.Files.Mu.Lock()
-	defer s.catalog.Files.Mu.Unlock()
-	listed := make(map[segment.ID]bool, len(s.catalog.Files.Order))
-	list := make([]candidate, 0, len(s.catalog.Files.Order))
-	for _, f := range s.catalog.Files.Order {
+func (c *compactor) candidates() []candidate {
+	c.catalog.Files.Mu.Lock()
+	defer c.catalog.Files.Mu.Unlock()
+	listed := make(map[segment.ID]bool, len(c.catalog.Files.Order))
+	list := make([]candidate, 0, len(c.catalog.Files.Order))
+	for _, f := range c.catalog.Files.Order {
 		// What older files pin is listed by now, if it is still there.
-		c := candidate{File: f, size: f.RecordBytes(), sealed: f.Active == nil}
-		c.eligible = c.sealed && !f.Damaged.Load() && !f.Unreadable.Load()
-		c.most = f.LiveBytes.Load()
-		c.live, c.dead = c.most, c.most == 0
+		one := candidate{File: f, size: f.RecordBytes(), sealed: f.Active == nil}
+		one.eligible = one.sealed && !f.Damaged.Load() && !f.Unreadable.Load()
+		one.most = f.LiveBytes.Load()
+		one.live, one.dead = one.most, one.most == 0
 		for by, bytes := range f.Pins {
 			if listed[by] {
-				c.live = min(c.live+bytes, c.size)
-				c.most += bytes
-				c.dead = false
+				one.live = min(one.live+bytes, one.size)
+				one.most += bytes
+				one.dead = false
 			}
 		}
-		c.garbage = c.size - c.live
+		one.garbage = one.size - one.live
 		listed[f.ID] = true
-		list = append(list, c)
+		list = append(list, one)
 	}
 	return list
 }
 
 // bestRun is the run that gives back the most for what has to be copied, nil when
 // none is worth it.
-func (s *Store) bestRun() []*catalog.File {
-	list := s.candidates()
-	pressed := s.space.Pressed()
+func (c *compactor) bestRun() []*catalog.File {
+	list := c.candidates()
+	pressed := c.space.Pressed()
 	var best []candidate
 	var bestScore float64
 	for i := range list {
@@ -67,10 +67,10 @@ func (s *Store) bestRun() []*catalog.File {
 			newest := run[n-1]
 			size, live, garbage := sum(run)
 			most += newest.most
-			if !newest.eligible || s.solid(newest) || n > 1 && most > s.mergeRoom(n) {
+			if !newest.eligible || c.solid(newest) || n > 1 && most > c.rewriteRoom(n) {
 				break
 			}
-			if !s.worthwhile(run, size, garbage, pressed) {
+			if !c.worthwhile(run, size, garbage, pressed) {
 				continue
 			}
 			// What a file takes beside its records is had back too.
@@ -84,20 +84,20 @@ func (s *Store) bestRun() []*catalog.File {
 }
 
 // worthwhile says whether the background compacts a run.
-func (s *Store) worthwhile(run []candidate, size, garbage int64, pressed bool) bool {
+func (c *compactor) worthwhile(run []candidate, size, garbage int64, pressed bool) bool {
 	switch {
-	case garbage > 0 && float64(garbage) >= s.options.Compaction.GarbageRatio*float64(size):
+	case garbage > 0 && float64(garbage) >= c.GarbageRatio*float64(size):
 		return true
 	case pressed && garbage > size/16:
 		return true
 	}
-	return len(run) >= smallRun && size <= s.options.SegmentSize/2
+	return len(run) >= smallRun && size <= c.catalog.SegmentSize/2
 }
 
 // nextRun is the oldest run behind a file that Compact rewrites, up to the last
 // file; nil when there is none.
-func (s *Store) nextRun(after, last segment.ID) []*catalog.File {
-	list := s.candidates()
+func (c *compactor) nextRun(after, last segment.ID) []*catalog.File {
+	list := c.candidates()
 	from := 0
 	for i := range list {
 		if list[i].ID == after {
@@ -109,7 +109,7 @@ func (s *Store) nextRun(after, last segment.ID) []*catalog.File {
 		}
 	}
 	for i := from; i < len(list); i++ {
-		n := s.runAt(list, i)
+		n := c.runAt(list, i)
 		if n > 1 || n == 1 && list[i].garbage > list[i].size/space.Negligible {
 			return filesOf(list[i : i+n])
 		}
@@ -119,52 +119,52 @@ func (s *Store) nextRun(after, last segment.ID) []*catalog.File {
 
 // runAt is how many files from i on go together: those with garbage, and those
 // that are small.
-func (s *Store) runAt(list []candidate, i int) (n int) {
+func (c *compactor) runAt(list []candidate, i int) (n int) {
 	var most int64
 	for ; n < maxRun && i+n < len(list); n++ {
-		c := list[i+n]
-		most += c.most
-		if !c.eligible || s.solid(c) || n > 0 && most > s.mergeRoom(n+1) {
+		one := list[i+n]
+		most += one.most
+		if !one.eligible || c.solid(one) || n > 0 && most > c.rewriteRoom(n+1) {
 			break
 		}
 	}
 	return n
 }
 
-// mergeRoom is how many bytes of records fit into the file that takes the place of n
+// rewriteRoom is how many bytes of records fit into the file that takes the place of n
 // files.
-func (s *Store) mergeRoom(n int) int64 {
+func (c *compactor) rewriteRoom(n int) int64 {
 	header := segment.Header{Replaces: make([]segment.ID, n)}
-	return s.options.SegmentSize - header.Size()
+	return c.catalog.SegmentSize - header.Size()
 }
 
 // solid says that a file is not worth copying with others: it holds hardly any
 // garbage and is no small one. A long value's file is never small.
-func (s *Store) solid(c candidate) bool {
-	return c.garbage <= c.size/space.Negligible && c.size > s.catalog.LongSize()
+func (c *compactor) solid(one candidate) bool {
+	return one.garbage <= one.size/space.Negligible && one.size > c.catalog.LongSize()
 }
 
 // lastSealed is the youngest sealed file.
-func (s *Store) lastSealed() (id segment.ID) {
-	for _, c := range s.candidates() {
-		if c.sealed {
-			id = c.ID
+func (c *compactor) lastSealed() (id segment.ID) {
+	for _, one := range c.candidates() {
+		if one.sealed {
+			id = one.ID
 		}
 	}
 	return id
 }
 
 func sum(run []candidate) (size, live, garbage int64) {
-	for _, c := range run {
-		size, live, garbage = size+c.size, live+c.live, garbage+c.garbage
+	for _, one := range run {
+		size, live, garbage = size+one.size, live+one.live, garbage+one.garbage
 	}
 	return size, live, garbage
 }
 
 func filesOf(run []candidate) []*catalog.File {
 	var files []*catalog.File
-	for _, c := range run {
-		files = append(files, c.File)
+	for _, one := range run {
+		files = append(files, one.File)
 	}
 	return files
 }
