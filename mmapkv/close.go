@@ -21,9 +21,9 @@ func (s *Store) Close() error {
 		s.awaitWrites()
 		s.running.Wait()
 		if s.options.ReadOnly {
-			s.compactor.end()
+			s.compactor.End()
 		} else {
-			s.closeError = s.log.Close(s.compactor.end)
+			s.closeError = s.log.Close(s.compactor.End)
 		}
 		s.closeError = errors.Join(s.closeError, s.release())
 	})

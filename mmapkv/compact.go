@@ -22,7 +22,7 @@ func (s *Store) Compact(ctx context.Context) error {
 	}
 	ctx, done := pace.OwnContext(ctx)
 	defer done()
-	return s.compactor.compactAll(ctx)
+	return s.compactor.All(ctx)
 }
 
 // unlessEnded does something that waits for the disk or for others, and returns when

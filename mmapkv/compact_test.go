@@ -29,7 +29,7 @@ func byHand() *Options {
 	return o
 }
 
-func compact(t testing.TB, s *Store) {
+func compactAll(t testing.TB, s *Store) {
 	t.Helper()
 	if err := s.Compact(context.Background()); err != nil {
 		t.Fatalf("Compact: %v", err)
@@ -47,7 +47,7 @@ func TestCompactGivesBackWhatWasOverwritten(t *testing.T) {
 		}
 	}
 	before, _ := diskUse(t, dir)
-	compact(t, s)
+	compactAll(t, s)
 	after, _ := diskUse(t, dir)
 	if after > before/4 {
 		t.Errorf("%d bytes of %d are left of twenty times the same data", after, before)
@@ -77,7 +77,7 @@ func TestCompactOfDeletedKeysLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	compact(t, s)
+	compactAll(t, s)
 	for _, f := range s.Stats().Segments {
 		if f.Sealed || f.DeadBytes > 0 {
 			t.Errorf("%+v is left of a store without keys", f)
@@ -109,7 +109,7 @@ func TestEmptiedStoreIsNotDamagedByACrash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	compact(t, s)
+	compactAll(t, s)
 	put(t, s, "lost", "for it was not synced")
 	crashed := killed(t, s, dir)
 	files := segmentFiles(t, crashed)
@@ -132,7 +132,7 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	for i := range 40 {
 		put(t, s, fmt.Sprint("stays", i), string(bytes.Repeat([]byte("x"), 60)))
 	}
-	if err := s.compactor.sealGarbage(context.Background()); err != nil {
+	if err := s.compactor.SealGarbage(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	s.endForTest(t)
@@ -144,21 +144,21 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	}
 	s.endForTest(t)
 	list := s.sealedForTest()
-	run := filesOf(list[1:])
-	pacer, done := s.compactor.newPacer(context.Background())
-	m, err := s.compactor.compactRun(pacer, run)
+	run := compact.FilesOf(list[1:])
+	pacer, done := s.compactor.NewPacer(context.Background())
+	m, err := s.compactor.CompactRun(pacer, run)
 	done()
-	if err != nil || m.made == nil {
+	if err != nil || m.Made == nil {
 		t.Fatalf("compacting all but the oldest: %v", err)
 	}
-	if len(m.made.Pins) != 1 {
-		t.Errorf("the tombstone is pinned by %v", m.made.Pins)
+	if len(m.Made.Pins) != 1 {
+		t.Errorf("the tombstone is pinned by %v", m.Made.Pins)
 	}
 	checkAccounts(t, s)
 	closeStore(t, s)
 	s = open(t, dir, byHand())
 	wantAbsent(t, s, "victim")
-	compact(t, s)
+	compactAll(t, s)
 	closeStore(t, s)
 	s = open(t, dir, byHand())
 	wantAbsent(t, s, "victim")
@@ -190,7 +190,7 @@ func TestCompactionEndsWhereTombstonesDoNotFit(t *testing.T) {
 	}
 	s.endForTest(t)
 	for steps := 0; ; steps++ {
-		did, err := s.compactor.stepCompact()
+		did, err := s.compactor.Step()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -234,7 +234,7 @@ func TestCompactLeavesWritersAFile(t *testing.T) {
 				put(t, s, "who", "came in between")
 			}
 		}
-		if err := s.compactor.sealGarbage(context.Background()); err != nil {
+		if err := s.compactor.SealGarbage(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		if files := len(s.catalog.Files.Order); came != comes || (s.log.Tail.File != nil) != comes || files != 1+len(s.catalog.Files.Unsealed()) {
@@ -269,8 +269,8 @@ func TestCloseTakesAwayAnUnusedFile(t *testing.T) {
 }
 
 // sealedForTest are the sealed files; the background may have prepared another.
-func (s *Store) sealedForTest() []candidate {
-	return slices.DeleteFunc(s.compactor.candidates(), func(c candidate) bool { return !c.sealed })
+func (s *Store) sealedForTest() []compact.Candidate {
+	return slices.DeleteFunc(s.compactor.Candidates(), func(c compact.Candidate) bool { return !c.Sealed })
 }
 
 func TestExpiredRecordsGoAndStayAway(t *testing.T) {
@@ -296,8 +296,8 @@ func TestExpiredRecordsGoAndStayAway(t *testing.T) {
 		t.Errorf("%d keys before compaction", s.Len())
 	}
 	list := s.sealedForTest()
-	pacer, done := s.compactor.newPacer(context.Background())
-	if _, err := s.compactor.compactRun(pacer, filesOf(list[1:])); err != nil {
+	pacer, done := s.compactor.NewPacer(context.Background())
+	if _, err := s.compactor.CompactRun(pacer, compact.FilesOf(list[1:])); err != nil {
 		t.Fatal(err)
 	}
 	done()
@@ -310,7 +310,7 @@ func TestExpiredRecordsGoAndStayAway(t *testing.T) {
 	closeStore(t, s)
 	s = open(t, dir, o)
 	wantAbsent(t, s, "a")
-	compact(t, s)
+	compactAll(t, s)
 	wantAbsent(t, s, "a")
 	closeStore(t, s)
 	s = open(t, dir, o)
@@ -342,9 +342,9 @@ func TestExpiredAtOpenStaysAwayWhenTheClockIsSetBack(t *testing.T) {
 	s = open(t, dir, o)
 	wantAbsent(t, s, "a")
 	now = now.Add(-2 * time.Second)
-	pacer, done := s.compactor.newPacer(context.Background())
+	pacer, done := s.compactor.NewPacer(context.Background())
 	defer done()
-	if _, err := s.compactor.compactRun(pacer, filesOf(s.sealedForTest()[1:])); err != nil {
+	if _, err := s.compactor.CompactRun(pacer, compact.FilesOf(s.sealedForTest()[1:])); err != nil {
 		t.Fatal(err)
 	}
 	wantAbsent(t, s, "a")
@@ -358,7 +358,7 @@ func TestCompactAtOddMoments(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
-	compact(t, s) // empty
+	compactAll(t, s) // empty
 	fill(t, s, 0, 300, 50)
 	for i := range 300 {
 		key, _ := numbered(i, 0)
@@ -380,7 +380,7 @@ func TestCompactAtOddMoments(t *testing.T) {
 	}
 	closeStore(t, s)
 	s = open(t, dir, byHand())
-	compact(t, s) // before the first put of a session
+	compactAll(t, s) // before the first put of a session
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	fill(t, s, 0, 300, 51)
@@ -430,9 +430,9 @@ func TestBackgroundCompactionKeepsTheBound(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.compactor.compacting <- struct{}{} // for a moment what it gives up and what takes its place count both
+		s.compactor.Compacting <- struct{}{} // for a moment what it gives up and what takes its place count both
 		used, live := s.space.Use()
-		<-s.compactor.compacting
+		<-s.compactor.Compacting
 		if bound := 2*live + 2*space.MinSlack; used > bound {
 			t.Errorf("round %d: %d bytes used, %d alive", round, used, live)
 		}
@@ -506,7 +506,7 @@ func TestCompactSealsWithoutHurry(t *testing.T) {
 		}
 		return false
 	}})
-	compact(t, s)
+	compactAll(t, s)
 	if hints < 2 || hurried > 0 {
 		t.Errorf("%d of %d hints were made in a hurry", hurried, hints)
 	}

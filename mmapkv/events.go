@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 )
 
@@ -121,7 +122,7 @@ func (n *notifier) CompactionStarted(files []string, bytesIn int64) {
 }
 
 // CompactionEnded tells that a compaction is over, and counts it.
-func (n *notifier) CompactionEnded(report compactionReport) {
+func (n *notifier) CompactionEnded(report compact.Ended) {
 	e := CompactionEnded(report)
 	n.compactions.add(e)
 	e.Files = slices.Clone(e.Files)

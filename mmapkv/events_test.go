@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 )
 
 var silent *slog.Logger
@@ -53,7 +55,7 @@ func oneOfEach(n *notifier) []any {
 	n.recovered(recovery)
 	n.Rotated("c")
 	n.CompactionStarted(files, 100)
-	n.CompactionEnded(compactionReport(CompactionEnded{Files: files, BytesIn: 90, BytesOut: 40, Duration: time.Second, Err: errFake}))
+	n.CompactionEnded(compact.Ended(CompactionEnded{Files: files, BytesIn: 90, BytesOut: 40, Duration: time.Second, Err: errFake}))
 	n.slow("Get", time.Minute)
 	n.corruption(&corrupt)
 	n.Stalled(time.Hour)

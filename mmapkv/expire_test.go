@@ -22,6 +22,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -197,7 +198,7 @@ func TestSweepReadsOnlyWhereSomethingExpires(t *testing.T) {
 		case 2:
 			e.delete("key1") // so that there is something to do
 			e.step("expire")
-			compact(t, e.Store)
+			compactAll(t, e.Store)
 		}
 		left := e.Len()
 		e.disk.read.Store(0)
@@ -246,8 +247,8 @@ func TestEachKeyExpiresInItsTime(t *testing.T) {
 				e.reopen()
 			case "merged":
 				e.endForTest(t)
-				pacer, done := e.compactor.newPacer(t.Context())
-				if _, err := e.compactor.compactRun(pacer, filesOf(e.sealedForTest())); err != nil {
+				pacer, done := e.compactor.NewPacer(t.Context())
+				if _, err := e.compactor.CompactRun(pacer, compact.FilesOf(e.sealedForTest())); err != nil {
 					t.Fatal(err)
 				}
 				done()
@@ -319,9 +320,9 @@ func TestSweptRecordsStayTombstones(t *testing.T) {
 	e.now.Add(-1000)
 	e.step("expire")
 	wantAbsent(t, e.Store, "a")
-	pacer, done := e.compactor.newPacer(t.Context())
+	pacer, done := e.compactor.NewPacer(t.Context())
 	defer done()
-	if _, err := e.compactor.compactRun(pacer, filesOf(e.sealedForTest()[1:])); err != nil {
+	if _, err := e.compactor.CompactRun(pacer, compact.FilesOf(e.sealedForTest()[1:])); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -329,7 +330,7 @@ func TestSweptRecordsStayTombstones(t *testing.T) {
 		e.wantKeys(20)
 		e.reopen()
 	}
-	compact(t, e.Store)
+	compactAll(t, e.Store)
 	e.wantKeys(20)
 }
 
@@ -385,9 +386,9 @@ func TestSweepInTheMidstOfACompaction(t *testing.T) {
 					}
 				}
 			}
-			pacer, done := e.compactor.newPacer(t.Context())
+			pacer, done := e.compactor.NewPacer(t.Context())
 			defer done()
-			if _, err := e.compactor.compactRun(pacer, filesOf(e.sealedForTest()[1:])); err != nil {
+			if _, err := e.compactor.CompactRun(pacer, compact.FilesOf(e.sealedForTest()[1:])); err != nil {
 				t.Fatal(err)
 			}
 			e.between = nil
@@ -398,7 +399,7 @@ func TestSweepInTheMidstOfACompaction(t *testing.T) {
 				wantAbsent(t, e.Store, "short7")
 				wantFilled(t, e.Store, 0, 10, 100)
 				if round > 0 {
-					compact(t, e.Store)
+					compactAll(t, e.Store)
 				}
 				e.reopen()
 			}
@@ -495,7 +496,7 @@ func flipOnDisk(t *testing.T, path string, at int64) {
 func TestNothingExpiresForNothing(t *testing.T) {
 	s := open(t, t.TempDir(), tiny())
 	fill(t, s, 0, 300, 100)
-	compact(t, s)
+	compactAll(t, s)
 	for _, f := range s.catalog.Set().Order {
 		if f.Expiring.Load() != nil {
 			t.Errorf("segment %d has a table", f.ID)

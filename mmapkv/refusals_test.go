@@ -21,6 +21,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/wal"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -218,7 +219,7 @@ func TestBackgroundTriesAgain(t *testing.T) {
 	}
 	waitFor(t, "a compaction that fails", func() bool {
 		s.log.WakeMaintenance()
-		s.compactor.wakeCompact()
+		s.compactor.Wake()
 		mu.Lock()
 		defer mu.Unlock()
 		return failures > 0
@@ -314,7 +315,7 @@ func filledAndDeleted(t *testing.T, s *Store) []*catalog.File {
 		}
 	}
 	s.endForTest(t)
-	return filesOf(s.sealedForTest())
+	return compact.FilesOf(s.sealedForTest())
 }
 
 func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
@@ -323,10 +324,10 @@ func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for what, done := range map[string]int64{"in the run": 0, "in what is older": -files[1].HintBytes.Load()} {
-		pacer, end := s.compactor.newPacer(ctx)
+		pacer, end := s.compactor.NewPacer(ctx)
 		pacer.Looked = done
-		m := s.compactor.rewriteOf(pacer, files[1:])
-		if err := m.findShadows(); !errors.Is(err, context.Canceled) {
+		m := s.compactor.RewriteOf(pacer, files[1:])
+		if err := m.FindShadows(); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled %s: %v", what, err)
 		}
 		end()
@@ -349,19 +350,19 @@ func TestCompactionThatReadsHalfAHint(t *testing.T) {
 			return body == 2
 		}
 		disk.Fail(rule)
-		pacer, end := s.compactor.newPacer(t.Context())
-		m := s.compactor.rewriteOf(pacer, files[1:])
-		if err := m.findShadows(); err != nil || body < 2 || len(m.shadows) != 1000 {
-			t.Errorf("cannot be read %s: %d tombstones, %v", what, len(m.shadows), err)
+		pacer, end := s.compactor.NewPacer(t.Context())
+		m := s.compactor.RewriteOf(pacer, files[1:])
+		if err := m.FindShadows(); err != nil || body < 2 || len(m.Shadows) != 1000 {
+			t.Errorf("cannot be read %s: %d tombstones, %v", what, len(m.Shadows), err)
 		}
 		end()
 		disk.Heal()
 		if f.Unreadable.Load() || f.Damaged.Load() {
 			t.Errorf("%s: the segment is held to be damaged", what)
 		}
-		for _, one := range m.shadows {
-			if one.by != files[0].ID {
-				t.Fatalf("%s: the tombstone of %q is not needed by the file with the key", what, one.key)
+		for _, one := range m.Shadows {
+			if one.By != files[0].ID {
+				t.Fatalf("%s: the tombstone of %q is not needed by the file with the key", what, one.Key)
 			}
 		}
 	}

@@ -148,7 +148,7 @@ func TestCompactWithoutDescriptors(t *testing.T) {
 	s.endForTest(t)
 	calls := disk.Count()
 	disk.Fail(errorfs.Rule{Match: errorfs.Only(errorfs.Open), Err: syscall.EMFILE, Forever: true})
-	if _, err := s.compactor.stepCompact(); !errors.Is(err, syscall.EMFILE) || errors.Is(err, ErrFailed) {
+	if _, err := s.compactor.Step(); !errors.Is(err, syscall.EMFILE) || errors.Is(err, ErrFailed) {
 		t.Errorf("a compaction: %v", err)
 	}
 	for _, call := range disk.Calls()[calls:] {
@@ -162,6 +162,6 @@ func TestCompactWithoutDescriptors(t *testing.T) {
 		}
 	}
 	disk.Heal()
-	compact(t, s)
+	compactAll(t, s)
 	wantFilled(t, s, 5, 20, 100)
 }

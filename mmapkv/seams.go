@@ -62,7 +62,7 @@ func (s *Store) steps() []inject.Step {
 		{Name: "sync", Run: s.syncer.Step},
 		{Name: "seal", Run: s.log.StepSeal},
 		{Name: "prepare", Run: s.log.StepPrepare},
-		{Name: "compact", Run: s.compactor.stepCompact},
+		{Name: "compact", Run: s.compactor.Step},
 		{Name: "watch", Run: s.stepWatch},
 		{Name: "expire", Run: s.sweeper.Step},
 	}

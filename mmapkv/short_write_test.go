@@ -128,7 +128,7 @@ func TestLogGoesOnBehindAFileThatIsGone(t *testing.T) {
 				if err := s.Delete([]byte("deleted")); err != nil {
 					t.Fatal(err)
 				}
-				compact(t, s)
+				compactAll(t, s)
 				closeStore(t, s)
 
 				s = openOnDisk(t, disk, fsync.Always)

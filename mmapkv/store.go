@@ -18,6 +18,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/check"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
@@ -54,7 +55,7 @@ type Store struct {
 	sweeper  *sweep.Sweeper
 
 	log       *wal.Log
-	compactor *compactor
+	compactor *compact.Compactor
 
 	watcher watcher
 
@@ -99,7 +100,7 @@ func (s *Store) makeFiles() {
 	s.residency = residency.New(&s.catalog)
 	s.space = space.New(&s.catalog, space.Options{
 		MaxRatio: o.Compaction.MaxSpaceRatio, Unbounded: o.Compaction.Disabled || s.manual(),
-		WakeCompactor: func() { s.compactor.wakeCompact() }, Stalled: s.events.Stalled,
+		WakeCompactor: func() { s.compactor.Wake() }, Stalled: s.events.Stalled,
 	})
 }
 
@@ -112,14 +113,14 @@ func (s *Store) makeLog() {
 	})
 	s.log = wal.New(&s.catalog, &s.hints, s.residency, s.space, s.sweeper, wal.Options{
 		Always: s.options.Sync == fsync.Always, Hasher: s.hasher, Stop: s.stop, Events: s.events,
-		Closed: s.closed.Load, Busy: s.beingWritten, MakeRoom: func() bool { return s.compactor.makeRoom() }, WakeCompactor: func() { s.compactor.wakeCompact() },
+		Closed: s.closed.Load, Busy: s.beingWritten, MakeRoom: func() bool { return s.compactor.MakeRoom() }, WakeCompactor: func() { s.compactor.Wake() },
 		Compacts: !s.options.ReadOnly && !s.options.Compaction.Disabled,
 	})
 	var between func(string)
 	if o := s.options.seams; o != nil {
 		between = o.Between
 	}
-	s.compactor = newCompactor(&s.catalog, &s.hints, s.space, s.sweeper, s.log, compactorOptions{
+	s.compactor = compact.New(&s.catalog, &s.hints, s.space, s.sweeper, s.log, compact.Options{
 		Hasher: s.hasher, Now: s.now, Stop: s.stop, Closed: s.closed.Load, Busy: s.beingWritten, Writable: s.writable,
 		GarbageRatio: s.options.Compaction.GarbageRatio, BytesPerSecond: s.options.Compaction.BytesPerSecond,
 		Disabled: s.options.Compaction.Disabled, Manual: s.manual(), Between: between,
@@ -140,7 +141,7 @@ func (s *Store) start() {
 	}
 	s.background("maintain", s.log.Maintain)
 	if !s.options.Compaction.Disabled {
-		s.background("compact", s.compactor.compact)
+		s.background("compact", s.compactor.Run)
 	}
 	s.background("sync", func() { s.syncer.Run(s.stop) })
 }

@@ -148,7 +148,7 @@ func TestParkedWalksHoldOneFile(t *testing.T) {
 		err := walk(s, func(string) {}, func() {
 			for round := 3; round < 13; round++ {
 				churn(t, s, round)
-				compact(t, s)
+				compactAll(t, s)
 			}
 			stats := s.Stats()
 			if held := segment.Held() - int64(len(stats.Segments)); held > 1 {
@@ -197,7 +197,7 @@ func TestRangeOfAFewAmongManyDeleted(t *testing.T) {
 	err := s.Range(func(key, value []byte) error {
 		shown[string(key)] = true
 		if len(shown) == 2 {
-			compact(t, s) // what is still to come is in another file then
+			compactAll(t, s) // what is still to come is in another file then
 		}
 		return nil
 	})
@@ -221,7 +221,7 @@ func TestSparseFilesAreNotThoseBeingCompacted(t *testing.T) {
 		churn(t, s, round)
 	}
 	want := s.Len()
-	compact(t, s)
+	compactAll(t, s)
 	for phase, keys := range shown {
 		if len(keys) != want {
 			t.Errorf("%s: Range shows %d of %d pairs", phase, len(keys), want)

@@ -49,7 +49,7 @@ func (s *Store) glance() {
 	defer rank.Release[rank.Background]()
 	w := &s.watcher
 	if w.glances++; w.glances%idleGlances == 0 {
-		s.compactor.wakeCompact()
+		s.compactor.Wake()
 	}
 	l := s.catalog.Set()
 	if l == nil || w.looking.Load() {

@@ -1,4 +1,4 @@
-package mmapkv
+package compact
 
 import (
 	"bytes"
@@ -14,12 +14,12 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// findShadows finds the run's tombstones and expired records of keys that the
+// FindShadows finds the run's tombstones and expired records of keys that the
 // index does not have, or not any more, and which of them an older file needs.
-func (m *rewrite) findShadows() error {
+func (m *rewrite) FindShadows() error {
 	now := m.compactor.Now().UnixMilli()
 	var all []*shadow
-	for i, f := range m.run {
+	for i, f := range m.Run {
 		if !f.MayShadow.Load() {
 			continue
 		}
@@ -32,15 +32,15 @@ func (m *rewrite) findShadows() error {
 			return err
 		}
 	}
-	m.shadows = make(map[place]*shadow, len(all))
+	m.Shadows = make(map[place]*shadow, len(all))
 	for _, one := range all {
-		m.shadows[one.at] = one
+		m.Shadows[one.at] = one
 	}
 	slices.SortFunc(all, func(x, y *shadow) int {
-		return cmp.Or(bytes.Compare(x.key, y.key), cmp.Compare(y.seq, x.seq))
+		return cmp.Or(bytes.Compare(x.Key, y.Key), cmp.Compare(y.seq, x.seq))
 	})
 	// Of several for a key the newest does for all.
-	all = slices.CompactFunc(all, func(x, y *shadow) bool { return bytes.Equal(x.key, y.key) })
+	all = slices.CompactFunc(all, func(x, y *shadow) bool { return bytes.Equal(x.Key, y.Key) })
 	for i := len(m.older) - 1; i >= 0 && len(all) > 0; i-- {
 		var err error
 		if all, err = m.pin(all, m.older[i]); err != nil {
@@ -71,7 +71,7 @@ func (m *rewrite) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow,
 			}
 			// Deleted; or swept out, or expired when the store was opened, whatever the clock
 			// says now.
-			found = append(found, &shadow{key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}})
+			found = append(found, &shadow{Key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}})
 		}
 		return nil
 	})
@@ -89,14 +89,14 @@ func (m *rewrite) pin(shadows []*shadow, f *catalog.File) (rest []*shadow, err e
 			if err != nil {
 				return err
 			}
-			for len(left) > 0 && bytes.Compare(left[0].key, e.Key) < 0 {
+			for len(left) > 0 && bytes.Compare(left[0].Key, e.Key) < 0 {
 				rest, left = append(rest, left[0]), left[1:]
 			}
 			if len(left) == 0 {
 				break
 			}
-			if bytes.Equal(left[0].key, e.Key) {
-				left[0].by = f.ID
+			if bytes.Equal(left[0].Key, e.Key) {
+				left[0].By = f.ID
 				left = left[1:]
 			}
 		}
@@ -108,7 +108,7 @@ func (m *rewrite) pin(shadows []*shadow, f *catalog.File) (rest []*shadow, err e
 	}
 	if err != nil || damaged {
 		for _, one := range shadows {
-			one.by = f.ID
+			one.By = f.ID
 		}
 		return nil, nil
 	}

@@ -1,4 +1,4 @@
-package mmapkv
+package compact
 
 import (
 	"errors"
@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// compactRun puts one file in the place of a run, or of the oldest files of the
+// CompactRun puts one file in the place of a run, or of the oldest files of the
 // run if all do not fit into one: those of the rewrite that is returned. Its made is
 // the file, nil when nothing of them was needed.
 //
@@ -28,21 +29,21 @@ import (
 //     faster, the copy is dead.
 //  6. Publish the set without the old files.
 //  7. Unlink and retire them. What readers use of them goes with the last read.
-func (c *compactor) compactRun(pacer *pace.Pacer, run []*catalog.File) (m *rewrite, err error) {
+func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (m *rewrite, err error) {
 	defer pace.Region("compact").End()
 	began := time.Now()
-	m = c.rewriteOf(pacer, run)
+	m = c.RewriteOf(pacer, run)
 	defer c.sweeper.Watch(run)()
 	err = m.prepare()
 	c.between("chosen")
 	var names []string
 	var size int64
-	for _, f := range m.run {
+	for _, f := range m.Run {
 		names = append(names, segment.FileName(f.ID))
 		size += f.Limit()
 	}
 	c.Events.CompactionStarted(names, size)
-	c.space.Promise(m.run)
+	c.space.Promise(m.Run)
 	defer func() {
 		c.space.Promise(nil)
 		c.compactionEnded(m, names, began, err)
@@ -61,7 +62,7 @@ func (c *compactor) compactRun(pacer *pace.Pacer, run []*catalog.File) (m *rewri
 		err = pacer.Cancelled()
 	}
 	if err == nil {
-		err = c.commitRun(m.run, f)
+		err = c.CommitRun(m.Run, f)
 	}
 	if err != nil {
 		if f != nil {
@@ -72,27 +73,27 @@ func (c *compactor) compactRun(pacer *pace.Pacer, run []*catalog.File) (m *rewri
 	pacer.Patient = true
 	c.between("edited")
 	c.switchTo(m, f)
-	c.discard(m.run)
+	c.discard(m.Run)
 	c.between("retired")
 	return m, nil
 }
 
-// rewriteOf begins the rewrite of a run.
-func (c *compactor) rewriteOf(pacer *pace.Pacer, run []*catalog.File) *rewrite {
-	return &rewrite{compactor: c, pacer: pacer, run: run, older: c.olderThan(run[0])}
+// RewriteOf begins the rewrite of a run.
+func (c *Compactor) RewriteOf(pacer *pace.Pacer, run []*catalog.File) *rewrite {
+	return &rewrite{compactor: c, pacer: pacer, Run: run, older: c.olderThan(run[0])}
 }
 
-// commitRun makes the manifest say that f, or nothing, has the place of the run.
+// CommitRun makes the manifest say that f, or nothing, has the place of the run.
 // It takes nothing out of the manifest but the run.
-func (c *compactor) commitRun(run []*catalog.File, f *catalog.File) error {
+func (c *Compactor) CommitRun(run []*catalog.File, f *catalog.File) error {
 	return c.catalog.Edit(true, func(m *segment.Manifest) error {
 		at := slices.IndexFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == run[0].ID })
 		if at < 0 || len(m.Segments)-at < len(run) {
-			return errNotListed
+			return ErrNotListed
 		}
 		for i, old := range run {
 			if info := m.Segments[at+i]; info.ID != old.ID || !info.Sealed {
-				return errNotListed
+				return ErrNotListed
 			}
 		}
 		var with []segment.SegmentInfo
@@ -104,11 +105,11 @@ func (c *compactor) commitRun(run []*catalog.File, f *catalog.File) error {
 	})
 }
 
-var errNotListed = errors.New("mmapkv: the manifest does not list the compacted segments as sealed, one behind the other")
+var ErrNotListed = errors.New("mmapkv: the manifest does not list the compacted segments as sealed, one behind the other")
 
 // switchTo moves the readers from the run to the new file.
-func (c *compactor) switchTo(m *rewrite, f *catalog.File) {
-	for _, old := range m.run {
+func (c *Compactor) switchTo(m *rewrite, f *catalog.File) {
+	for _, old := range m.Run {
 		old.Dropped.Store(true)
 	}
 	if f != nil {
@@ -117,7 +118,7 @@ func (c *compactor) switchTo(m *rewrite, f *catalog.File) {
 	c.between("shown")
 	c.moveAll(m, f)
 	c.between("moved")
-	c.catalog.Files.Replace(m.run)
+	c.catalog.Files.Replace(m.Run)
 	if f != nil {
 		if t := f.Expiring.Load(); t != nil {
 			c.sweeper.ExpiresAt(t.First.Load()) // a sweep has not seen the file before
@@ -127,9 +128,9 @@ func (c *compactor) switchTo(m *rewrite, f *catalog.File) {
 }
 
 // moveAll makes the index point to the new file.
-func (c *compactor) moveAll(m *rewrite, f *catalog.File) {
+func (c *Compactor) moveAll(m *rewrite, f *catalog.File) {
 	for _, together := range m.moves {
-		for moves := range slices.Chunk(together, manyAtOnce) {
+		for moves := range slices.Chunk(together, prefetch.Batch) {
 			for _, move := range moves {
 				c.catalog.Files.Keys.Prefetch(move.hash)
 			}
@@ -142,7 +143,7 @@ func (c *compactor) moveAll(m *rewrite, f *catalog.File) {
 }
 
 // move changes one entry of the index, unless a writer has done so, or the sweep.
-func (c *compactor) move(move move, f *catalog.File) {
+func (c *Compactor) move(move move, f *catalog.File) {
 	size := int64(move.size) * segment.Alignment
 	to := index.MakeLocation(f.Slot, int64(move.offset)*segment.Alignment, size)
 	if !c.catalog.Files.Keys.CompareAndSwap(index.Fingerprint{Hash: move.hash, Check: move.check}, move.from, to) {
@@ -154,7 +155,7 @@ func (c *compactor) move(move move, f *catalog.File) {
 
 // discard removes files that are no longer listed, with their hints. Their room
 // comes back when no reader uses them any more.
-func (c *compactor) discard(run []*catalog.File) {
+func (c *Compactor) discard(run []*catalog.File) {
 	for _, f := range run {
 		c.catalog.Remove(segment.FileName(f.ID))
 		c.catalog.RemoveHint(f.ID)
@@ -164,7 +165,7 @@ func (c *compactor) discard(run []*catalog.File) {
 
 // compactionEnded tells of a compaction, and keeps a damaged file out of further
 // ones.
-func (c *compactor) compactionEnded(m *rewrite, names []string, began time.Time, err error) {
+func (c *Compactor) compactionEnded(m *rewrite, names []string, began time.Time, err error) {
 	var damaged *damagedRun
 	if errors.As(err, &damaged) {
 		damaged.file.Unreadable.Store(true)
@@ -172,18 +173,18 @@ func (c *compactor) compactionEnded(m *rewrite, names []string, began time.Time,
 			c.Events.Corruption(*damaged.damage)
 		}
 	}
-	c.Events.CompactionEnded(compactionReport{Files: names, BytesIn: m.in, BytesOut: m.written, Duration: time.Since(began), Err: err})
+	c.Events.CompactionEnded(Ended{Files: names, BytesIn: m.in, BytesOut: m.written, Duration: time.Since(began), Err: err})
 }
 
 // olderThan lists the files in front of one.
-func (c *compactor) olderThan(f *catalog.File) []*catalog.File {
+func (c *Compactor) olderThan(f *catalog.File) []*catalog.File {
 	c.catalog.Files.Mu.Lock()
 	defer c.catalog.Files.Mu.Unlock()
 	return slices.Clone(c.catalog.Files.Order[:slices.Index(c.catalog.Files.Order, f)])
 }
 
 // between lets a test in between two steps of a compaction.
-func (c *compactor) between(phase string) {
+func (c *Compactor) between(phase string) {
 	if c.Between != nil {
 		rank.Unheld(func() { c.Between(phase) })
 	}

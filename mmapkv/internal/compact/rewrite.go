@@ -1,4 +1,4 @@
-package mmapkv
+package compact
 
 import (
 	"errors"
@@ -23,12 +23,12 @@ import (
 // older file holds the key. Without them that one's record would come back at the
 // next Open.
 type rewrite struct {
-	compactor *compactor
+	compactor *Compactor
 	pacer     *pace.Pacer
-	run       []*catalog.File
+	Run       []*catalog.File
 	older     []*catalog.File // all that are older than the run
 
-	made    *catalog.File // what comes of it; nil while that is nothing
+	Made    *catalog.File // what comes of it; nil while that is nothing
 	out     vfs.File      // nil until there is something to write
 	id      segment.ID
 	header  segment.Header
@@ -38,7 +38,7 @@ type rewrite struct {
 	granted int64  // up to which offset it has room
 	hint    *segment.HintBuilder
 
-	shadows map[place]*shadow
+	Shadows map[place]*shadow
 	moves   [][]move // movesTogether in each but the last
 	in      int64    // bytes read
 	cold    bool     // the run is mostly not in memory: neither should be what comes of it
@@ -52,10 +52,10 @@ type place struct {
 
 // shadow is a record of a key that the index does not have.
 type shadow struct {
-	key []byte
+	Key []byte
 	seq uint64
 	at  place
-	by  segment.ID // an older file that holds the key; 0: none does
+	By  segment.ID // an older file that holds the key; 0: none does
 }
 
 // move is an entry of the index that the rewrite changes.
@@ -99,15 +99,15 @@ func (e *damagedRun) Unwrap() error { return e.err }
 // segment.
 func (m *rewrite) prepare() error {
 	for {
-		if err := m.findShadows(); err != nil {
+		if err := m.FindShadows(); err != nil {
 			return err
 		}
 		n := m.fitting()
-		if n == len(m.run) {
+		if n == len(m.Run) {
 			return nil
 		}
 		m.leavePins(n)
-		m.run = m.run[:n]
+		m.Run = m.Run[:n]
 	}
 }
 
@@ -115,49 +115,49 @@ func (m *rewrite) prepare() error {
 // on, what of their tombstones is needed. The choice would otherwise take these for
 // garbage, and come to the same run again for ever.
 func (m *rewrite) leavePins(n int) {
-	pins := make([]map[segment.ID]int64, len(m.run))
-	for at, one := range m.shadows {
-		if one.by == 0 {
+	pins := make([]map[segment.ID]int64, len(m.Run))
+	for at, one := range m.Shadows {
+		if one.By == 0 {
 			continue
 		}
 		if pins[at.file] == nil {
 			pins[at.file] = map[segment.ID]int64{}
 		}
-		pins[at.file][one.by] += segment.RecordSize(len(one.key), 0, segment.Tombstone)
+		pins[at.file][one.By] += segment.RecordSize(len(one.Key), 0, segment.Tombstone)
 	}
 	files := &m.compactor.catalog.Files
 	files.Mu.Lock()
 	defer files.Mu.Unlock()
-	for i, f := range m.run[n:] {
+	for i, f := range m.Run[n:] {
 		f.Pins = pins[n+i]
 	}
 }
 
 // fitting is how many files of the run fit into one, at least one.
 func (m *rewrite) fitting() int {
-	needed := make([]int64, len(m.run)) // bytes, of each file
-	for i, f := range m.run {
+	needed := make([]int64, len(m.Run)) // bytes, of each file
+	for i, f := range m.Run {
 		needed[i] = f.LiveBytes.Load() + f.Swept.Load().Tombstones()
 	}
-	for at, one := range m.shadows {
-		if one.by != 0 {
-			needed[at.file] += segment.RecordSize(len(one.key), 0, segment.Tombstone)
+	for at, one := range m.Shadows {
+		if one.By != 0 {
+			needed[at.file] += segment.RecordSize(len(one.Key), 0, segment.Tombstone)
 		}
 	}
-	left := m.compactor.rewriteRoom(len(m.run))
+	left := m.compactor.rewriteRoom(len(m.Run))
 	for i, bytes := range needed {
 		if left -= bytes; left < 0 {
 			return max(i, 1)
 		}
 	}
-	return len(m.run)
+	return len(m.Run)
 }
 
 // copy reads the run and writes what is needed of it, to a file that is synced
 // and has a hint when copy returns. On an error nothing is left of it.
 func (m *rewrite) copy() (f *catalog.File, err error) {
 	defer func() {
-		if err != nil && m.made != nil {
+		if err != nil && m.Made != nil {
 			if m.out != nil {
 				err = errors.Join(err, m.out.Close())
 			}
@@ -166,8 +166,8 @@ func (m *rewrite) copy() (f *catalog.File, err error) {
 		}
 	}()
 	var resident float64
-	for i, f := range m.run {
-		resident += vfs.Resident(f.Handle(), f.Limit()) / float64(len(m.run))
+	for i, f := range m.Run {
+		resident += vfs.Resident(f.Handle(), f.Limit()) / float64(len(m.Run))
 		if err := m.copyFile(i, f); err != nil {
 			return nil, err
 		}
@@ -198,7 +198,7 @@ func (m *rewrite) copyFile(i int, f *catalog.File) error {
 		}
 		m.in += r.Size
 		here := index.MakeLocation(f.Slot, offset, r.Size)
-		shadow := m.shadows[place{i, offset}]
+		shadow := m.Shadows[place{i, offset}]
 		live := shadow == nil && keys.Holds(m.compactor.Hasher.Hash(r.Key), here)
 		wrote := int64(0)
 		switch {
@@ -206,10 +206,10 @@ func (m *rewrite) copyFile(i int, f *catalog.File) error {
 			if err = walker.Load(&r); err == nil {
 				wrote, err = m.write(&r, false)
 			}
-		case shadow != nil && shadow.by != 0:
+		case shadow != nil && shadow.By != 0:
 			wrote, err = m.write(&r, true)
 			if err == nil {
-				m.made.Pins[shadow.by] += wrote
+				m.Made.Pins[shadow.By] += wrote
 			}
 		case shadow == nil && r.Flags&segment.Expires != 0 && len(m.older) > 0 && swept.Has(offset):
 			wrote, err = m.write(&r, true) // the next compaction asks what needs it
@@ -231,8 +231,8 @@ func (m *rewrite) copyFile(i int, f *catalog.File) error {
 // prefetch asks for the memory of what the index knows of the next records, of all
 // together, and returns how many those are.
 func (m *rewrite) prefetch(walker *segment.Walker) (n int) {
-	var lines [manyAtOnce]unsafe.Pointer
-	walker.Peek(manyAtOnce, func(key []byte) {
+	var lines [prefetch.Batch]unsafe.Pointer
+	walker.Peek(prefetch.Batch, func(key []byte) {
 		candidates := m.compactor.catalog.Files.Keys.Find(m.compactor.Hasher.Hash(key))
 		lines[n] = candidates.Memory()
 		n++

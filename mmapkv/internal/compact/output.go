@@ -1,4 +1,4 @@
-package mmapkv
+package compact
 
 import (
 	"errors"
@@ -35,10 +35,10 @@ func (m *rewrite) write(r *segment.Record, tombstone bool) (size int64, err erro
 		entry.Flags = segment.Tombstone
 	} else if r.Flags&segment.Expires != 0 {
 		entry.Flags, entry.Expiry = segment.Expires, r.Expiry
-		m.made.ExpiriesOf(m.most()).Add(at, r.Expiry)
+		m.Made.ExpiriesOf(m.most()).Add(at, r.Expiry)
 	}
 	if entry.Flags != 0 {
-		m.made.MayShadow.Store(true)
+		m.Made.MayShadow.Store(true)
 	}
 	m.hint.Add(entry)
 	if len(m.buffer) >= bufferSize {
@@ -50,7 +50,7 @@ func (m *rewrite) write(r *segment.Record, tombstone bool) (size int64, err erro
 // most is how large the output is at most.
 func (m *rewrite) most() int64 {
 	bytes := m.header.Size()
-	for _, f := range m.run {
+	for _, f := range m.Run {
 		bytes += f.Limit()
 	}
 	return bytes
@@ -61,7 +61,7 @@ func (m *rewrite) create() error {
 	c := m.compactor
 	m.id = c.catalog.NextID()
 	m.header = segment.Header{ID: m.id, Salt: c.catalog.Random(), Kind: segment.Merged}
-	for _, f := range m.run {
+	for _, f := range m.Run {
 		m.header.Replaces = append(m.header.Replaces, f.ID)
 	}
 	var err error
@@ -70,7 +70,7 @@ func (m *rewrite) create() error {
 	}
 	m.buffer = m.header.Append(m.buffer)
 	m.end.Offset = m.header.Size()
-	m.made = &catalog.File{Pins: map[segment.ID]int64{}}
+	m.Made = &catalog.File{Pins: map[segment.ID]int64{}}
 	m.hint = segment.NewHintBuilder()
 	m.hint.Pause = m.pacer.Pause
 	return nil
@@ -115,8 +115,8 @@ func (m *rewrite) finish() (*catalog.File, error) {
 		return nil, c.catalog.Latch.SyncError(err)
 	}
 	// The log was here at the end of the run, whatever of it is left.
-	m.end.Seq = m.run[len(m.run)-1].End.Seq
-	f := m.made
+	m.end.Seq = m.Run[len(m.Run)-1].End.Seq
+	f := m.Made
 	f.DataStart, f.Capacity, f.End, f.Ended = m.header.Size(), c.catalog.SegmentSize, m.end, true
 	hint := m.hint.Encode(m.id, m.header.Salt, m.end, c.catalog.Syncer.Durable())
 	f.HintBytes.Store(segment.HintSize(hint))

@@ -1,4 +1,4 @@
-package mmapkv
+package compact
 
 import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
@@ -18,25 +18,25 @@ const (
 	smallRun = 8
 )
 
-// candidate is a file as the choice sees it.
-type candidate struct {
+// Candidate is a file as the choice sees it.
+type Candidate struct {
 	*catalog.File
 	size, live, garbage int64 // bytes, of which garbage can be had back, by an estimate
 	most                int64 // bytes that the index points to, or that are pinned
 	dead                bool  // nothing of it is needed, for certain
-	sealed, eligible    bool
+	Sealed, Eligible    bool
 }
 
-// candidates lists all files, oldest first.
-func (c *compactor) candidates() []candidate {
+// Candidates lists all files, oldest first.
+func (c *Compactor) Candidates() []Candidate {
 	c.catalog.Files.Mu.Lock()
 	defer c.catalog.Files.Mu.Unlock()
 	listed := make(map[segment.ID]bool, len(c.catalog.Files.Order))
-	list := make([]candidate, 0, len(c.catalog.Files.Order))
+	list := make([]Candidate, 0, len(c.catalog.Files.Order))
 	for _, f := range c.catalog.Files.Order {
 		// What older files pin is listed by now, if it is still there.
-		one := candidate{File: f, size: f.RecordBytes(), sealed: f.Active == nil}
-		one.eligible = one.sealed && !f.Damaged.Load() && !f.Unreadable.Load()
+		one := Candidate{File: f, size: f.RecordBytes(), Sealed: f.Active == nil}
+		one.Eligible = one.Sealed && !f.Damaged.Load() && !f.Unreadable.Load()
 		one.most = f.LiveBytes.Load()
 		one.live, one.dead = one.most, one.most == 0
 		for by, bytes := range f.Pins {
@@ -55,10 +55,10 @@ func (c *compactor) candidates() []candidate {
 
 // bestRun is the run that gives back the most for what has to be copied, nil when
 // none is worth it.
-func (c *compactor) bestRun() []*catalog.File {
-	list := c.candidates()
+func (c *Compactor) bestRun() []*catalog.File {
+	list := c.Candidates()
 	pressed := c.space.Pressed()
-	var best []candidate
+	var best []Candidate
 	var bestScore float64
 	for i := range list {
 		var most int64
@@ -67,7 +67,7 @@ func (c *compactor) bestRun() []*catalog.File {
 			newest := run[n-1]
 			size, live, garbage := sum(run)
 			most += newest.most
-			if !newest.eligible || c.solid(newest) || n > 1 && most > c.rewriteRoom(n) {
+			if !newest.Eligible || c.solid(newest) || n > 1 && most > c.rewriteRoom(n) {
 				break
 			}
 			if !c.worthwhile(run, size, garbage, pressed) {
@@ -80,11 +80,11 @@ func (c *compactor) bestRun() []*catalog.File {
 			}
 		}
 	}
-	return filesOf(best)
+	return FilesOf(best)
 }
 
 // worthwhile says whether the background compacts a run.
-func (c *compactor) worthwhile(run []candidate, size, garbage int64, pressed bool) bool {
+func (c *Compactor) worthwhile(run []Candidate, size, garbage int64, pressed bool) bool {
 	switch {
 	case garbage > 0 && float64(garbage) >= c.GarbageRatio*float64(size):
 		return true
@@ -96,8 +96,8 @@ func (c *compactor) worthwhile(run []candidate, size, garbage int64, pressed boo
 
 // nextRun is the oldest run behind a file that Compact rewrites, up to the last
 // file; nil when there is none.
-func (c *compactor) nextRun(after, last segment.ID) []*catalog.File {
-	list := c.candidates()
+func (c *Compactor) nextRun(after, last segment.ID) []*catalog.File {
+	list := c.Candidates()
 	from := 0
 	for i := range list {
 		if list[i].ID == after {
@@ -111,7 +111,7 @@ func (c *compactor) nextRun(after, last segment.ID) []*catalog.File {
 	for i := from; i < len(list); i++ {
 		n := c.runAt(list, i)
 		if n > 1 || n == 1 && list[i].garbage > list[i].size/space.Negligible {
-			return filesOf(list[i : i+n])
+			return FilesOf(list[i : i+n])
 		}
 	}
 	return nil
@@ -119,12 +119,12 @@ func (c *compactor) nextRun(after, last segment.ID) []*catalog.File {
 
 // runAt is how many files from i on go together: those with garbage, and those
 // that are small.
-func (c *compactor) runAt(list []candidate, i int) (n int) {
+func (c *Compactor) runAt(list []Candidate, i int) (n int) {
 	var most int64
 	for ; n < maxRun && i+n < len(list); n++ {
 		one := list[i+n]
 		most += one.most
-		if !one.eligible || c.solid(one) || n > 0 && most > c.rewriteRoom(n+1) {
+		if !one.Eligible || c.solid(one) || n > 0 && most > c.rewriteRoom(n+1) {
 			break
 		}
 	}
@@ -133,35 +133,35 @@ func (c *compactor) runAt(list []candidate, i int) (n int) {
 
 // rewriteRoom is how many bytes of records fit into the file that takes the place of n
 // files.
-func (c *compactor) rewriteRoom(n int) int64 {
+func (c *Compactor) rewriteRoom(n int) int64 {
 	header := segment.Header{Replaces: make([]segment.ID, n)}
 	return c.catalog.SegmentSize - header.Size()
 }
 
 // solid says that a file is not worth copying with others: it holds hardly any
 // garbage and is no small one. A long value's file is never small.
-func (c *compactor) solid(one candidate) bool {
+func (c *Compactor) solid(one Candidate) bool {
 	return one.garbage <= one.size/space.Negligible && one.size > c.catalog.LongSize()
 }
 
 // lastSealed is the youngest sealed file.
-func (c *compactor) lastSealed() (id segment.ID) {
-	for _, one := range c.candidates() {
-		if one.sealed {
+func (c *Compactor) lastSealed() (id segment.ID) {
+	for _, one := range c.Candidates() {
+		if one.Sealed {
 			id = one.ID
 		}
 	}
 	return id
 }
 
-func sum(run []candidate) (size, live, garbage int64) {
+func sum(run []Candidate) (size, live, garbage int64) {
 	for _, one := range run {
 		size, live, garbage = size+one.size, live+one.live, garbage+one.garbage
 	}
 	return size, live, garbage
 }
 
-func filesOf(run []candidate) []*catalog.File {
+func FilesOf(run []Candidate) []*catalog.File {
 	var files []*catalog.File
 	for _, one := range run {
 		files = append(files, one.File)

@@ -1,4 +1,15 @@
-package mmapkv
+// Package compact picks runs of segments and rewrites them, so that the room of what was
+// overwritten, was deleted or has expired comes back.
+//
+// What must hold:
+//
+//   - New bytes are safe, then the index moves, then the old files go: see compactRun.
+//   - A tombstone, or an expired record, is kept for as long as an older file holds the key.
+//     Otherwise the older record would reappear at the next Open.
+//   - One compaction runs at a time. It never writes to the log, so that a writer may wait for
+//     it: a delete on a full disk does.
+//   - Damage stops the rewrite of its own file, and of no other.
+package compact
 
 import (
 	"context"
@@ -18,8 +29,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// compactorOptions says what a compactor needs of its store.
-type compactorOptions struct {
+// Options says what a compactor needs of its store.
+type Options struct {
 	Hasher         index.Hasher
 	Now            func() time.Time
 	GarbageRatio   float64 // of a segment that makes it worth rewriting
@@ -34,56 +45,56 @@ type compactorOptions struct {
 	// that is done, or when the context ends.
 	UnlessEnded func(ctx context.Context, do func() error) error
 	Between     func(phase string) // lets a test in between two steps
-	Events      compactorEvents
+	Events      Events
 }
 
-// compactorEvents is told of compactions. Its methods may be called under any lock.
-type compactorEvents interface {
+// Events is told of compactions. Its methods may be called under any lock.
+type Events interface {
 	CompactionStarted(files []string, bytesIn int64)
-	CompactionEnded(compactionReport)
+	CompactionEnded(Ended)
 	Corruption(failure.Damage)
 }
 
-// compactionReport says what a compaction did. It has the fields of mmapkv.CompactionEnded.
-type compactionReport struct {
+// Ended says what a compaction did. It has the fields of mmapkv.CompactionEnded.
+type Ended struct {
 	Files             []string
 	BytesIn, BytesOut int64
 	Duration          time.Duration
 	Err               error
 }
 
-// compactor rewrites runs of segments, one at a time.
-type compactor struct {
-	compactorOptions
+// Compactor rewrites runs of segments, one at a time.
+type Compactor struct {
+	Options
 	catalog *catalog.Catalog
 	hints   *hints.Hints
 	space   *space.Space
 	sweeper *sweep.Sweeper
 	log     *wal.Log
 
-	compacting chan struct{} // holds one token while somebody compacts
+	Compacting chan struct{} // holds one token while somebody compacts
 	liftBudget chan struct{} // holds one token when a delete waits for that on a full disk
 	wake       chan struct{} // holds one token when Run has something to look at
 }
 
-// newCompactor makes the compactor of a log's files.
-func newCompactor(c *catalog.Catalog, h *hints.Hints, p *space.Space, w *sweep.Sweeper, l *wal.Log, o compactorOptions) *compactor {
-	return &compactor{
-		compactorOptions: o, catalog: c, hints: h, space: p, sweeper: w, log: l,
-		compacting: make(chan struct{}, 1), liftBudget: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+// New makes the compactor of a log's files.
+func New(c *catalog.Catalog, h *hints.Hints, p *space.Space, w *sweep.Sweeper, l *wal.Log, o Options) *Compactor {
+	return &Compactor{
+		Options: o, catalog: c, hints: h, space: p, sweeper: w, log: l,
+		Compacting: make(chan struct{}, 1), liftBudget: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
 }
 
-// end waits for the compaction that runs. None follows.
-func (c *compactor) end() { c.compacting <- struct{}{} }
+// End waits for the compaction that runs. None follows.
+func (c *Compactor) End() { c.Compacting <- struct{}{} }
 
-// compactAll rewrites everything that holds garbage worth reclaiming.
-func (c *compactor) compactAll(ctx context.Context) error {
-	if err := c.UnlessEnded(ctx, func() error { return c.sealGarbage(ctx) }); err != nil {
+// All rewrites everything that holds garbage worth reclaiming.
+func (c *Compactor) All(ctx context.Context) error {
+	if err := c.UnlessEnded(ctx, func() error { return c.SealGarbage(ctx) }); err != nil {
 		return err
 	}
 	select {
-	case c.compacting <- struct{}{}:
+	case c.Compacting <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-c.Stop:
@@ -94,7 +105,7 @@ func (c *compactor) compactAll(ctx context.Context) error {
 	if err := c.Writable(); err != nil {
 		return err
 	}
-	pacer, ended := c.newPacer(ctx)
+	pacer, ended := c.NewPacer(ctx)
 	defer ended()
 	damage := c.tryAgain()
 	after := segment.ID(0) // the file behind which the search goes on
@@ -107,7 +118,7 @@ func (c *compactor) compactAll(ctx context.Context) error {
 		if run == nil {
 			return damage
 		}
-		m, err := c.compactRun(pacer, run)
+		m, err := c.CompactRun(pacer, run)
 		c.space.Look(true)
 		var damaged *damagedRun
 		switch {
@@ -117,28 +128,28 @@ func (c *compactor) compactAll(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
-		if m.run[len(m.run)-1].ID == last {
-			if m.made == nil {
+		if m.Run[len(m.Run)-1].ID == last {
+			if m.Made == nil {
 				return damage
 			}
-			last = m.made.ID
+			last = m.Made.ID
 		}
-		if m.made != nil {
-			after = m.made.ID
+		if m.Made != nil {
+			after = m.Made.ID
 		}
 	}
 }
 
 // endCompacting gives back the token.
-func (c *compactor) endCompacting() {
-	<-c.compacting
+func (c *Compactor) endCompacting() {
+	<-c.Compacting
 	rank.Release[rank.Compacting]()
 }
 
 // tryAgain makes segments that a compaction could not read once candidates again,
 // and returns an error for those with garbage that are known to be damaged.
-func (c *compactor) tryAgain() (err error) {
-	for _, one := range c.candidates() {
+func (c *Compactor) tryAgain() (err error) {
+	for _, one := range c.Candidates() {
 		one.Unreadable.Store(false)
 		if one.Damaged.Load() && one.garbage > one.size/space.Negligible {
 			err = errors.Join(err, one.Corrupt(one.DataStart, "the segment is damaged somewhere, and is left as it is"))
@@ -147,9 +158,9 @@ func (c *compactor) tryAgain() (err error) {
 	return err
 }
 
-// sealGarbage ends the tail if it holds garbage, and seals what has ended. What has
+// SealGarbage ends the tail if it holds garbage, and seals what has ended. What has
 // expired is garbage.
-func (c *compactor) sealGarbage(ctx context.Context) error {
+func (c *Compactor) SealGarbage(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -160,10 +171,10 @@ func (c *compactor) sealGarbage(ctx context.Context) error {
 }
 
 // compactInHurry says that writers or Close wait for a compaction.
-func (c *compactor) compactInHurry() bool { return c.space.IsFull() || c.Closed() }
+func (c *Compactor) compactInHurry() bool { return c.space.IsFull() || c.Closed() }
 
-// newPacer makes what a compaction keeps pace with.
-func (c *compactor) newPacer(ctx context.Context) (p *pace.Pacer, done func()) {
+// NewPacer makes what a compaction keeps pace with.
+func (c *Compactor) NewPacer(ctx context.Context) (p *pace.Pacer, done func()) {
 	p = &pace.Pacer{Ctx: ctx, Stop: c.Stop, Budget: c.BytesPerSecond, Lift: c.liftBudget,
 		Hurry: c.compactInHurry, Busy: c.Busy, Began: time.Now()}
 	if c.Manual {
@@ -173,31 +184,31 @@ func (c *compactor) newPacer(ctx context.Context) (p *pace.Pacer, done func()) {
 	return p, p.Napper.Close
 }
 
-// stepCompact compacts one run, if one is worth it.
-func (c *compactor) stepCompact() (did bool, err error) {
+// Step compacts one run, if one is worth it.
+func (c *Compactor) Step() (did bool, err error) {
 	return c.compactBest(context.Background())
 }
 
-func (c *compactor) compactBest(ctx context.Context) (did bool, err error) {
+func (c *Compactor) compactBest(ctx context.Context) (did bool, err error) {
 	if c.catalog.Syncer.Err() != nil || c.Disabled {
 		return false, nil
 	}
 	rank.Acquire[rank.Compacting]()
-	c.compacting <- struct{}{}
+	c.Compacting <- struct{}{}
 	defer c.endCompacting()
 	run := c.bestRun()
 	if run == nil {
 		return false, nil
 	}
-	pacer, done := c.newPacer(ctx)
+	pacer, done := c.NewPacer(ctx)
 	defer done()
-	_, err = c.compactRun(pacer, run)
+	_, err = c.CompactRun(pacer, run)
 	return true, err
 }
 
-// compact is the goroutine that gives back room. Open starts it, Close stops it by
+// Run is the goroutine that gives back room. Open starts it, Close stops it by
 // closing s.stop.
-func (c *compactor) compact() {
+func (c *Compactor) Run() {
 	for {
 		for c.compactOnce() {
 		}
@@ -210,7 +221,7 @@ func (c *compactor) compact() {
 }
 
 // compactOnce compacts the best run, if one is worth it. It says whether to go on.
-func (c *compactor) compactOnce() (progress bool) {
+func (c *Compactor) compactOnce() (progress bool) {
 	waiting := c.space.IsFull()
 	if waiting {
 		c.sealWaiting()
@@ -231,7 +242,7 @@ func (c *compactor) compactOnce() (progress bool) {
 
 // sealWaiting seals what has ended, lest the writers that wait are let go since
 // nobody knows yet that it is garbage.
-func (c *compactor) sealWaiting() {
+func (c *Compactor) sealWaiting() {
 	for {
 		if did, err := c.log.StepSeal(); err != nil || !did {
 			return // on an error maintain tries again
@@ -239,5 +250,5 @@ func (c *compactor) sealWaiting() {
 	}
 }
 
-// wakeCompact makes the compactor look for something to do.
-func (c *compactor) wakeCompact() { pace.Wake(c.wake) }
+// Wake makes the compactor look for something to do.
+func (c *Compactor) Wake() { pace.Wake(c.wake) }

@@ -1,4 +1,4 @@
-package mmapkv
+package compact
 
 import (
 	"context"
@@ -9,27 +9,27 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// makeRoom finds room on a full disk for a delete, and says whether to try again.
+// MakeRoom finds room on a full disk for a delete, and says whether to try again.
 // It is called by the leader.
-func (c *compactor) makeRoom() bool {
+func (c *Compactor) MakeRoom() bool {
 	if c.catalog.Latch.Err() != nil {
 		return false
 	}
-	return c.dropDead(false) || c.dropHint() || c.dropDead(true)
+	return c.DropDead(false) || c.dropHint() || c.DropDead(true)
 }
 
-// dropDead takes out files of which nothing is needed. wait says whether to wait
+// DropDead takes out files of which nothing is needed. wait says whether to wait
 // for a compaction that runs.
-func (c *compactor) dropDead(wait bool) bool {
+func (c *Compactor) DropDead(wait bool) bool {
 	select {
-	case c.compacting <- struct{}{}:
+	case c.Compacting <- struct{}{}:
 	default:
 		if !wait || c.Manual {
 			return false
 		}
 		pace.Wake(c.liftBudget)
 		select {
-		case c.compacting <- struct{}{}:
+		case c.Compacting <- struct{}{}:
 		case <-c.Stop:
 			return false
 		}
@@ -40,22 +40,22 @@ func (c *compactor) dropDead(wait bool) bool {
 	if run == nil {
 		return false
 	}
-	pacer, done := c.newPacer(context.Background())
+	pacer, done := c.NewPacer(context.Background())
 	defer done()
 	pacer.Budget = 0 // writers wait for it
-	_, err := c.compactRun(pacer, run)
+	_, err := c.CompactRun(pacer, run)
 	return err == nil
 }
 
 // deadRun is the oldest run of sealed files that hold nothing that is needed, so
 // that no room is needed to compact it: no live record, and no tombstone that an
 // older file could need.
-func (c *compactor) deadRun() []*catalog.File {
-	list := c.candidates()
-	var run []candidate
+func (c *Compactor) deadRun() []*catalog.File {
+	list := c.Candidates()
+	var run []Candidate
 	oldest := true
 	for i, one := range list {
-		if one.eligible && one.dead && (oldest || !one.MayShadow.Load()) && len(run) < maxRun {
+		if one.Eligible && one.dead && (oldest || !one.MayShadow.Load()) && len(run) < maxRun {
 			run = list[i-len(run) : i+1]
 			continue
 		}
@@ -64,13 +64,13 @@ func (c *compactor) deadRun() []*catalog.File {
 		}
 		oldest = false
 	}
-	return filesOf(run)
+	return FilesOf(run)
 }
 
 // dropHint removes the hint of the oldest sealed file that has one.
-func (c *compactor) dropHint() bool {
-	for _, one := range c.candidates() {
-		if !one.eligible || one.HintBytes.Swap(0) == 0 {
+func (c *Compactor) dropHint() bool {
+	for _, one := range c.Candidates() {
+		if !one.Eligible || one.HintBytes.Swap(0) == 0 {
 			continue
 		}
 		if err := c.catalog.Unlink(segment.HintName(one.ID)); err == nil {
