@@ -18,6 +18,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
 	"github.com/mmapkv/mmapkv/segment"
 )
