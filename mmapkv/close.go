@@ -33,7 +33,7 @@ func (s *Store) Close() error {
 // release lets go of everything: when it returns, what no read uses is unmapped and
 // closed, and a closed Store in a variable holds neither files nor the index.
 func (s *Store) release() error {
-	s.walks.leave(s.catalog.Set())
+	s.walks.handOver(s.catalog.Set())
 	s.catalog.Current.Store(nil)
 	files := s.catalog.Files.Drop()
 	if spare := s.log.Drop(); spare != nil {

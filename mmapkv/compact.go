@@ -34,9 +34,9 @@ func (s *Store) unlessEnded(ctx context.Context, do func() error) error {
 	}
 	done := make(chan error, 1)
 	go func() {
-		err := s.enter()
+		err := s.beginWrite()
 		if err == nil {
-			defer s.leave()
+			defer s.endWrite()
 			err = do()
 		}
 		done <- err
@@ -48,9 +48,3 @@ func (s *Store) unlessEnded(ctx context.Context, do func() error) error {
 		return ctx.Err()
 	}
 }
-
-// beingWritten says that writes are in flight.
-func (s *Store) beingWritten() bool { return s.writing.Load() > 0 }
-
-// manual says that a test takes the background's steps.
-func (s *Store) manual() bool { return s.options.seams != nil && s.options.seams.Manual }

@@ -57,32 +57,32 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 // will read. Each step is taken for all keys, so that none waits for another's. What
 // it finds does not count: by the time of its lookup a key may be another one.
 func (s *Store) prefetch(keys [][]byte) {
-	l := s.catalog.Set()
-	if l == nil {
+	set := s.catalog.Set()
+	if set == nil {
 		return
 	}
 	var candidates [prefetch.Batch]index.Candidates
 	var locations [prefetch.Batch]index.Location
 	var lines [prefetch.Batch]unsafe.Pointer
 	for i, key := range keys {
-		candidates[i] = l.Keys.Find(s.hasher.Hash(key))
+		candidates[i] = set.Keys.Find(s.hasher.Hash(key))
 		lines[i] = candidates[i].Memory()
 	}
 	prefetch.Lines(lines[:len(keys)])
 	for i := range keys {
 		locations[i], _ = candidates[i].Next()
 	}
-	prefetchRecords(l, locations[:len(keys)])
+	prefetchRecords(set, locations[:len(keys)])
 }
 
 // prefetchRecords asks for the memory of the records at the locations, prefetch.Batch at
 // most: first for one line of each, as those wait for page tables. It touches none of
 // it, so that it need not use the files: asking for memory that is gone does no harm.
-func prefetchRecords(l *catalog.FileSet, locations []index.Location) {
+func prefetchRecords(set *catalog.FileSet, locations []index.Location) {
 	var lines [prefetch.Batch]unsafe.Pointer
 	var bytes [prefetch.Batch]int64
 	for i, loc := range locations {
-		f := l.File(loc)
+		f := set.File(loc)
 		if f == nil || loc == index.NoLocation {
 			continue
 		}

@@ -1,16 +1,106 @@
 package mmapkv
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/load"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/recovery"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/segment"
 )
+
+// Open opens the store in a directory, making it and its parents when it is
+// absent, and recovers what a crash left. A nil o means all defaults.
+//
+// ErrInvalid when an option is out of its range; ErrLocked when another opener has
+// the store; ErrVersion when its files are of another version; an error that wraps
+// ErrCorrupt when the manifest or a segment is missing or unreadable, or the manifest
+// older than what lies beside it, as if put back from a copy; with ReadOnly
+// fs.ErrNotExist when there is no store; errors.ErrUnsupported where no store can be
+// kept, on other systems than linux, darwin and freebsd and on 32-bit machines. Damage
+// that Open can work around is reported in Stats().Recovery and to the Logger.
+func Open(dir string, o *Options) (_ *Store, err error) {
+	options, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := newStore(options)
+	if err := s.enterDir(dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.release())
+		}
+	}()
+	if err := s.recover(); err != nil {
+		return nil, err
+	}
+	if seams := options.seams; seams != nil && seams.OnOpen != nil {
+		seams.OnOpen(s.steps())
+	}
+	if !s.manual() {
+		s.start()
+	}
+	return s, nil
+}
+
+// enterDir opens the directory and takes the lock.
+func (s *Store) enterDir(path string) (err error) {
+	s.path = path
+	fsys := s.options.fileSystem()
+	if !s.options.ReadOnly {
+		if _, err := vfs.MkdirAll(fsys, path); err != nil {
+			return err
+		}
+	}
+	if s.catalog.Dir, err = fsys.OpenDir(path); err != nil {
+		return err
+	}
+	s.catalog.Reserve = reserve.New(s.catalog.Dir)
+	if s.lock, err = s.takeLock(); err != nil {
+		return errors.Join(err, s.catalog.Dir.Close())
+	}
+	if !s.options.ReadOnly {
+		s.catalog.LockName = catalog.NameOf(s.catalog.Dir, segment.LockName)
+	}
+	return nil
+}
+
+// lockPoll is how long Open waits before it asks for the lock again.
+const lockPoll = 5 * time.Millisecond
+
+func (s *Store) takeLock() (vfs.Lock, error) {
+	mode := vfs.Exclusive
+	if s.options.ReadOnly {
+		mode = vfs.Shared
+	}
+	deadline := time.Now().Add(s.options.LockTimeout)
+	for {
+		lock, err := s.catalog.Dir.Lock(segment.LockName, mode)
+		switch {
+		case err == nil:
+			return lock, nil
+		case s.options.ReadOnly && errors.Is(err, fs.ErrNotExist):
+			return nil, nil // no writer has ever been here, or it is read-only media
+		case !errors.Is(err, vfs.ErrLocked):
+			return nil, err
+		case !time.Now().Before(deadline):
+			return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+		}
+		time.Sleep(lockPoll)
+	}
+}
 
 // recover brings the store to where the files say it was: the manifest decides
 // which files count, recovery decides how far the unsealed ones go, and the hints

@@ -56,6 +56,9 @@ func (o *Options) every(fn func()) (end func()) {
 	return tick.Every(fn)
 }
 
+// manual says that a test takes the background's steps.
+func (s *Store) manual() bool { return s.options.seams != nil && s.options.seams.Manual }
+
 // steps are what the goroutines do, for a test that does it in their place.
 func (s *Store) steps() []inject.Step {
 	steps := []inject.Step{

@@ -113,13 +113,13 @@ type RecoveryStats struct {
 
 // Stats tells how the store does. After Close it is all zero.
 func (s *Store) Stats() Stats {
-	l := s.catalog.Set()
-	if l == nil {
+	set := s.catalog.Set()
+	if set == nil {
 		return Stats{}
 	}
 	stats := Stats{
-		Keys:       l.Keys.Len(),
-		IndexBytes: l.Keys.Bytes(),
+		Keys:       set.Keys.Len(),
+		IndexBytes: set.Keys.Bytes(),
 		Recovery:   s.recovery,
 		WriteStall: time.Duration(s.events.stalledFor.Load()),
 		Err:        s.latch.Err(),
@@ -130,7 +130,7 @@ func (s *Store) Stats() Stats {
 		EventsDropped: s.events.dropped(),
 	}
 	stats.LastSync, stats.LastSyncTook = s.syncer.LastSync()
-	for _, f := range l.Order {
+	for _, f := range set.Order {
 		one := s.segmentStats(f)
 		stats.Segments = append(stats.Segments, one)
 		stats.LiveBytes += one.LiveBytes

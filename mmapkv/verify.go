@@ -73,7 +73,7 @@ func (s *Store) Verify(ctx context.Context) (Report, error) {
 	defer done()
 	rank.Acquire[rank.InFlight]()
 	s.writing.Add(1) // Close waits for it as for a write
-	defer s.leave()
+	defer s.endWrite()
 	if s.closed.Load() {
 		return Report{}, ErrClosed
 	}

@@ -51,11 +51,11 @@ func (s *Store) glance() {
 	if w.glances++; w.glances%idleGlances == 0 {
 		s.compactor.Wake()
 	}
-	l := s.catalog.Set()
-	if l == nil || w.looking.Load() {
+	set := s.catalog.Set()
+	if set == nil || w.looking.Load() {
 		return
 	}
-	few := len(l.Order) <= fewFiles
+	few := len(set.Order) <= fewFiles
 	if few {
 		s.residency.Look()
 	}

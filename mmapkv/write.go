@@ -39,10 +39,10 @@ func expiryAfter(now time.Time, ttl time.Duration) int64 {
 }
 
 func (s *Store) put(key, value []byte, expiry int64) error {
-	if err := s.enter(); err != nil {
+	if err := s.beginWrite(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.endWrite()
 	if err := checkSizes(key, value); err != nil {
 		return err
 	}
@@ -56,22 +56,22 @@ func (s *Store) Delete(key []byte) error {
 	if s.events.watchesSlow() {
 		defer s.timed("Delete", time.Now())
 	}
-	if err := s.enter(); err != nil {
+	if err := s.beginWrite(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.endWrite()
 	if err := checkSizes(key, nil); err != nil {
 		return err
 	}
-	print := s.hasher.Fingerprint(key)
-	l := s.catalog.Set()
-	if l == nil {
+	fp := s.hasher.Fingerprint(key)
+	set := s.catalog.Set()
+	if set == nil {
 		return ErrClosed
 	}
-	if l.Keys.Get(print) == index.NoLocation && !s.catalog.Hides.Load() {
+	if set.Keys.Get(fp) == index.NoLocation && !s.catalog.Hides.Load() {
 		return nil
 	}
-	return s.log.Delete(key, print)
+	return s.log.Delete(key, fp)
 }
 
 // Write makes all of the batch's changes or, on an error, none. Of several
@@ -80,10 +80,10 @@ func (s *Store) Write(b *Batch) error {
 	if s.events.watchesSlow() {
 		defer s.timed("Write", time.Now())
 	}
-	if err := s.enter(); err != nil {
+	if err := s.beginWrite(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.endWrite()
 	if b.err != nil {
 		return b.err
 	}
@@ -109,20 +109,20 @@ func (s *Store) Sync() error {
 	if s.options.ReadOnly {
 		return nil
 	}
-	if err := s.enter(); err != nil {
+	if err := s.beginWrite(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.endWrite()
 	if s.catalog.LookAtNames(); s.latch.Err() != nil {
 		return s.latch.Err()
 	}
 	return s.log.Sync()
 }
 
-// enter begins a write, which Close waits for and which leave ends, or says why the
+// beginWrite begins a write, which Close waits for and which leave ends, or says why the
 // store takes none. Who comes when the store is closed is not counted, lest Close
 // wait for those that go on asking.
-func (s *Store) enter() error {
+func (s *Store) beginWrite() error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
@@ -130,28 +130,9 @@ func (s *Store) enter() error {
 	s.writing.Add(1)
 	err := s.writable()
 	if err != nil {
-		s.leave()
+		s.endWrite()
 	}
 	return err
-}
-
-// leave ends what enter began.
-func (s *Store) leave() {
-	rank.Release[rank.InFlight]()
-	if s.writing.Add(-1) == 0 && s.closed.Load() {
-		select {
-		case s.wroteLast <- struct{}{}:
-		default: // a token is there already
-		}
-	}
-}
-
-// awaitWrites returns when no write is in flight. The store is closed by now, so
-// that none follows.
-func (s *Store) awaitWrites() {
-	for s.writing.Load() > 0 {
-		<-s.wroteLast
-	}
 }
 
 // writable says why the store takes no writes, nil when it does.
@@ -163,4 +144,26 @@ func (s *Store) writable() error {
 		return ErrReadOnly
 	}
 	return s.latch.Err()
+}
+
+// endWrite ends what enter began.
+func (s *Store) endWrite() {
+	rank.Release[rank.InFlight]()
+	if s.writing.Add(-1) == 0 && s.closed.Load() {
+		select {
+		case s.wroteLast <- struct{}{}:
+		default: // a token is there already
+		}
+	}
+}
+
+// beingWritten says that writes are in flight.
+func (s *Store) beingWritten() bool { return s.writing.Load() > 0 }
+
+// awaitWrites returns when no write is in flight. The store is closed by now, so
+// that none follows.
+func (s *Store) awaitWrites() {
+	for s.writing.Load() > 0 {
+		<-s.wroteLast
+	}
 }

@@ -118,7 +118,7 @@ func (c *Compactor) All(ctx context.Context) error {
 		if run == nil {
 			return damage
 		}
-		m, err := c.CompactRun(pacer, run)
+		rw, err := c.CompactRun(pacer, run)
 		c.space.Look(true)
 		var damaged *damagedRun
 		switch {
@@ -128,14 +128,14 @@ func (c *Compactor) All(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
-		if m.Run[len(m.Run)-1].ID == last {
-			if m.Made == nil {
+		if rw.Run[len(rw.Run)-1].ID == last {
+			if rw.Output == nil {
 				return damage
 			}
-			last = m.Made.ID
+			last = rw.Output.ID
 		}
-		if m.Made != nil {
-			after = m.Made.ID
+		if rw.Output != nil {
+			after = rw.Output.ID
 		}
 	}
 }

@@ -22,7 +22,7 @@ const (
 type Candidate struct {
 	*catalog.File
 	size, live, garbage int64 // bytes, of which garbage can be had back, by an estimate
-	most                int64 // bytes that the index points to, or that are pinned
+	maxLive             int64 // bytes that the index points to, or that are pinned
 	dead                bool  // nothing of it is needed, for certain
 	Sealed, Eligible    bool
 }
@@ -37,12 +37,12 @@ func (c *Compactor) Candidates() []Candidate {
 		// What older files pin is listed by now, if it is still there.
 		one := Candidate{File: f, size: f.RecordBytes(), Sealed: f.Active == nil}
 		one.Eligible = one.Sealed && !f.Damaged.Load() && !f.Unreadable.Load()
-		one.most = f.LiveBytes.Load()
-		one.live, one.dead = one.most, one.most == 0
+		one.maxLive = f.LiveBytes.Load()
+		one.live, one.dead = one.maxLive, one.maxLive == 0
 		for by, bytes := range f.Pins {
 			if listed[by] {
 				one.live = min(one.live+bytes, one.size)
-				one.most += bytes
+				one.maxLive += bytes
 				one.dead = false
 			}
 		}
@@ -66,7 +66,7 @@ func (c *Compactor) bestRun() []*catalog.File {
 			run := list[i : i+n]
 			newest := run[n-1]
 			size, live, garbage := sum(run)
-			most += newest.most
+			most += newest.maxLive
 			if !newest.Eligible || c.solid(newest) || n > 1 && most > c.rewriteRoom(n) {
 				break
 			}
@@ -123,7 +123,7 @@ func (c *Compactor) runAt(list []Candidate, i int) (n int) {
 	var most int64
 	for ; n < maxRun && i+n < len(list); n++ {
 		one := list[i+n]
-		most += one.most
+		most += one.maxLive
 		if !one.Eligible || c.solid(one) || n > 0 && most > c.rewriteRoom(n+1) {
 			break
 		}

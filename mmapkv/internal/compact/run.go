@@ -29,31 +29,31 @@ import (
 //     faster, the copy is dead.
 //  6. Publish the set without the old files.
 //  7. Unlink and retire them. What readers use of them goes with the last read.
-func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (m *rewrite, err error) {
+func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (rw *rewrite, err error) {
 	defer pace.Region("compact").End()
 	began := time.Now()
-	m = c.RewriteOf(pacer, run)
+	rw = c.RewriteOf(pacer, run)
 	defer c.sweeper.Watch(run)()
-	err = m.prepare()
+	err = rw.prepare()
 	c.between("chosen")
 	var names []string
 	var size int64
-	for _, f := range m.Run {
+	for _, f := range rw.Run {
 		names = append(names, segment.FileName(f.ID))
 		size += f.Limit()
 	}
 	c.Events.CompactionStarted(names, size)
-	c.space.Promise(m.Run)
+	c.space.Promise(rw.Run)
 	defer func() {
 		c.space.Promise(nil)
-		c.compactionEnded(m, names, began, err)
+		c.compactionEnded(rw, names, began, err)
 	}()
 	if err != nil {
-		return m, err
+		return rw, err
 	}
-	f, err := m.copy()
+	f, err := rw.copy()
 	if err != nil {
-		return m, err
+		return rw, err
 	}
 	c.between("copied")
 	err = c.UnlessEnded(pacer.Ctx, c.log.Sync)
@@ -62,20 +62,20 @@ func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (m *rewri
 		err = pacer.Cancelled()
 	}
 	if err == nil {
-		err = c.CommitRun(m.Run, f)
+		err = c.CommitRun(rw.Run, f)
 	}
 	if err != nil {
 		if f != nil {
 			c.discard([]*catalog.File{f})
 		}
-		return m, err
+		return rw, err
 	}
 	pacer.Patient = true
 	c.between("edited")
-	c.switchTo(m, f)
-	c.discard(m.Run)
+	c.switchTo(rw, f)
+	c.discard(rw.Run)
 	c.between("retired")
-	return m, nil
+	return rw, nil
 }
 
 // RewriteOf begins the rewrite of a run.
@@ -108,17 +108,17 @@ func (c *Compactor) CommitRun(run []*catalog.File, f *catalog.File) error {
 var ErrNotListed = errors.New("mmapkv: the manifest does not list the compacted segments as sealed, one behind the other")
 
 // switchTo moves the readers from the run to the new file.
-func (c *Compactor) switchTo(m *rewrite, f *catalog.File) {
-	for _, old := range m.Run {
+func (c *Compactor) switchTo(rw *rewrite, f *catalog.File) {
+	for _, old := range rw.Run {
 		old.Dropped.Store(true)
 	}
 	if f != nil {
 		c.catalog.Files.Show(f)
 	}
 	c.between("shown")
-	c.moveAll(m, f)
+	c.moveAll(rw, f)
 	c.between("moved")
-	c.catalog.Files.Replace(m.Run)
+	c.catalog.Files.Replace(rw.Run)
 	if f != nil {
 		if t := f.Expiring.Load(); t != nil {
 			c.sweeper.ExpiresAt(t.First.Load()) // a sweep has not seen the file before
@@ -128,15 +128,15 @@ func (c *Compactor) switchTo(m *rewrite, f *catalog.File) {
 }
 
 // moveAll makes the index point to the new file.
-func (c *Compactor) moveAll(m *rewrite, f *catalog.File) {
-	for _, together := range m.moves {
+func (c *Compactor) moveAll(rw *rewrite, f *catalog.File) {
+	for _, together := range rw.moves {
 		for moves := range slices.Chunk(together, prefetch.Batch) {
 			for _, move := range moves {
 				c.catalog.Files.Keys.Prefetch(move.hash)
 			}
 			for _, move := range moves {
 				c.move(move, f)
-				_ = m.pacer.Work(64) // it cannot be cancelled any more
+				_ = rw.pacer.Work(64) // it cannot be cancelled any more
 			}
 		}
 	}
@@ -165,7 +165,7 @@ func (c *Compactor) discard(run []*catalog.File) {
 
 // compactionEnded tells of a compaction, and keeps a damaged file out of further
 // ones.
-func (c *Compactor) compactionEnded(m *rewrite, names []string, began time.Time, err error) {
+func (c *Compactor) compactionEnded(rw *rewrite, names []string, began time.Time, err error) {
 	var damaged *damagedRun
 	if errors.As(err, &damaged) {
 		damaged.file.Unreadable.Store(true)
@@ -173,7 +173,7 @@ func (c *Compactor) compactionEnded(m *rewrite, names []string, began time.Time,
 			c.Events.Corruption(*damaged.damage)
 		}
 	}
-	c.Events.CompactionEnded(Ended{Files: names, BytesIn: m.in, BytesOut: m.written, Duration: time.Since(began), Err: err})
+	c.Events.CompactionEnded(Ended{Files: names, BytesIn: rw.bytesIn, BytesOut: rw.written, Duration: time.Since(began), Err: err})
 }
 
 // olderThan lists the files in front of one.

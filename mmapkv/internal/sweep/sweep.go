@@ -21,14 +21,6 @@ type sweep struct {
 	expired []Record // of the blocks in hand
 }
 
-// Record is a record of a file that has expired.
-type Record struct {
-	Fp       index.Fingerprint
-	Location index.Location
-	Size     int64
-	KeySize  int
-}
-
 // file sweeps what is due of a file.
 func (w *sweep) file(f *catalog.File, t *expiry.Table) (err error) {
 	t.First.Store(expiry.Never)
@@ -109,13 +101,13 @@ func (w *sweep) record(f *catalog.File, t *expiry.Table, offset int64, r *segmen
 	if r.Flags&segment.Expires == 0 {
 		return
 	}
-	print := w.sweeper.Hasher.Fingerprint(r.Key)
+	fp := w.sweeper.Hasher.Fingerprint(r.Key)
 	loc := index.MakeLocation(f.Slot, offset, r.Size)
 	switch {
-	case !w.sweeper.catalog.Files.Keys.Holds(print.Hash, loc):
+	case !w.sweeper.catalog.Files.Keys.Holds(fp.Hash, loc):
 		// It is dead, or compaction has moved it to a file with a table of its own.
 	case r.Expired(w.now):
-		w.expired = append(w.expired, Record{print, loc, r.Size, len(r.Key)})
+		w.expired = append(w.expired, Record{fp, loc, r.Size, len(r.Key)})
 	default:
 		t.Add(offset, r.Expiry)
 	}
@@ -129,7 +121,7 @@ func (w *sweep) takeOut(f *catalog.File) {
 	swept := f.Swept.Load()
 	for i := range w.expired {
 		r := &w.expired[i]
-		if l := s.catalog.Set(); l == nil || l.File(r.Location) != f {
+		if set := s.catalog.Set(); set == nil || set.File(r.Location) != f {
 			return // the index points to another file by now, and the slot may be another one's
 		}
 		if swept != nil {
@@ -137,28 +129,4 @@ func (w *sweep) takeOut(f *catalog.File) {
 		}
 		s.Expire(f, r)
 	}
-}
-
-// Expire takes a record that has expired out of the index, unless that has
-// another one of the key, or none.
-func (w *Sweeper) Expire(f *catalog.File, r *Record) {
-	w.catalog.Hides.Store(true)
-	if w.catalog.Files.Keys.CompareAndSwap(r.Fp, r.Location, index.NoLocation) {
-		f.AddLive(r.Size, r.KeySize, -1)
-		f.Expired.Add(r.Size)
-	}
-}
-
-// Watch has the sweep tell what it takes out of the files, from here on, until
-// the function that it returns is called.
-func (w *Sweeper) Watch(files []*catalog.File) (stop func()) {
-	set := func(make func() *expiry.Swept) {
-		w.sweeping.Lock() // one that is being taken out was so before
-		defer w.sweeping.Unlock()
-		for _, f := range files {
-			f.Swept.Store(make())
-		}
-	}
-	set(expiry.NewSwept)
-	return func() { set(func() *expiry.Swept { return nil }) }
 }

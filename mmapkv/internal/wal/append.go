@@ -12,16 +12,16 @@ import (
 
 // tail is where the log goes on. Only the leader of the group touches it.
 type tail struct {
-	File     *catalog.File // the file being written; nil when the next write needs a new one
-	seq      uint64        // the highest sequence number ever given
-	End      segment.End   // where the log ends: offset in file, last number in the log
-	previous segment.End   // where the log ended in the file before this one
-	empty    bool          // the file has no record yet
-	half     bool          // the file is half full, and maintenance knows
-	clean    bool          // the manifest still says that the last close was clean
-	told     uint64        // the watermark that the log tells
-	toldAt   int64         // and the offset in the file where it last did
-	buffer   []byte        // for groups of several writes
+	File        *catalog.File // the file being written; nil when the next write needs a new one
+	seq         uint64        // the highest sequence number ever given
+	End         segment.End   // where the log ends: offset in file, last number in the log
+	previous    segment.End   // where the log ended in the file before this one
+	empty       bool          // the file has no record yet
+	halfFull    bool          // the file is half full, and maintenance knows
+	markedClean bool          // the manifest still says that the last close was clean
+	watermark   uint64        // the watermark that the log tells
+	watermarkAt int64         // and the offset in the file where it last did
+	buffer      []byte        // for groups of several writes
 }
 
 // appendTail gives the members their sequence numbers and writes them, and syncs
@@ -64,7 +64,7 @@ func (l *Log) appendTail(members []*Write) error {
 		return err
 	}
 	if telling.HasWatermark {
-		t.told, t.toldAt = telling.Watermark, telling.Offset
+		t.watermark, t.watermarkAt = telling.Watermark, telling.Offset
 	}
 	t.End = segment.End{Offset: t.End.Offset + int64(len(data)), Seq: t.seq}
 	t.empty = false
@@ -80,7 +80,7 @@ const WatermarkEvery = 4 << 10
 // watermarkDue says whether the next group tells the watermark. With one in every
 // record a small one would be a twentieth larger.
 func (t *tail) watermarkDue(watermark uint64) bool {
-	return t.empty || watermark != t.told || t.End.Offset-t.toldAt >= WatermarkEvery
+	return t.empty || watermark != t.watermark || t.End.Offset-t.watermarkAt >= WatermarkEvery
 }
 
 // writeTail appends the bytes to the tail file. Under Always it prepares the sync, and

@@ -13,8 +13,8 @@ import (
 // groupBytes is how much one group writes at most, in one pwrite.
 const groupBytes = 4 << 20
 
-// do commits a write together with others that come at the same time.
-func (l *Log) do(w *Write) error {
+// commit commits a write together with others that come at the same time.
+func (l *Log) commit(w *Write) error {
 	stalled, err := l.catalog.Syncer.Throttle()
 	if stalled > 0 {
 		l.Events.Stalled(stalled)
@@ -27,8 +27,8 @@ func (l *Log) do(w *Write) error {
 	}
 	w.Err = errUncommitted
 	keys := l.catalog.Set().Keys // Close waits for this write
-	for _, print := range w.Prints[:min(prefetch.Ahead, len(w.Prints))] {
-		keys.Prefetch(print.Hash)
+	for _, fp := range w.Fps[:min(prefetch.Ahead, len(w.Fps))] {
+		keys.Prefetch(fp.Hash)
 	}
 	members, lead := l.group.Enter(w)
 	if lead {
@@ -120,12 +120,12 @@ func (l *Log) BeforeWrite(mayReserve bool) error {
 	if l.Tail.seq > catalog.MaxWritableSeq {
 		return catalog.ErrUsedUp
 	}
-	if !l.Tail.clean {
+	if !l.Tail.markedClean {
 		return nil
 	}
 	err := l.catalog.Edit(mayReserve, func(m *segment.Manifest) error { m.Clean = false; return nil })
 	if err == nil {
-		l.Tail.clean = false
+		l.Tail.markedClean = false
 	}
 	return err
 }

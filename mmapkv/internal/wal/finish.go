@@ -40,7 +40,7 @@ func (l *Log) finish() error {
 	if err := l.catalog.Syncer.SyncTo(l.Acknowledged.Load()); err != nil {
 		return l.catalog.Latch.SyncError(err)
 	}
-	if l.Tail.clean && l.Prepared == nil && l.spare == nil {
+	if l.Tail.markedClean && l.Prepared == nil && l.spare == nil {
 		return nil // nothing was written
 	}
 	l.dropSpareLocked()

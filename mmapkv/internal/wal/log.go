@@ -95,7 +95,7 @@ func New(c *catalog.Catalog, h *hints.Hints, r *residency.Residency, p *space.Sp
 func (l *Log) Continue() {
 	t := &l.Tail
 	t.seq = l.catalog.LastGiven.Load()
-	t.clean = l.catalog.Manifest.Current.Clean
+	t.markedClean = l.catalog.Manifest.Current.Clean
 	order := l.catalog.Files.Order
 	if n := len(order); n > 0 {
 		last := order[n-1]

@@ -18,12 +18,12 @@ const longChunk = 1 << 20
 // its writer joins the group. There only its header is written, last, which
 // makes the value exist.
 type longWrite struct {
-	file     *catalog.File
-	key      []byte
-	size     int64 // of the value
-	sum      uint32
-	expiry   int64
-	recorded int64 // bytes of the whole record
+	file       *catalog.File
+	key        []byte
+	size       int64 // of the value
+	sum        uint32
+	expiry     int64
+	recordSize int64 // bytes of the whole record
 }
 
 func (l *Log) putLong(key, value []byte, expiry int64) error {
@@ -60,9 +60,9 @@ func (l *Log) putLong(key, value []byte, expiry int64) error {
 	if err := l.catalog.SyncNewFile(f); err != nil {
 		return err
 	}
-	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recorded: size}
-	w.Prints = append(w.Prints, l.Hasher.Fingerprint(key))
-	err = l.do(w)
+	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recordSize: size}
+	w.Fps = append(w.Fps, l.Hasher.Fingerprint(key))
+	err = l.commit(w)
 	done = err == nil
 	return err
 }
@@ -85,8 +85,8 @@ func (l *Log) commitLong(w *Write) error {
 	if _, err := vfs.WriteFull(long.file.Handle(), header, start.Offset); err != nil {
 		return l.catalog.Latch.WriteError(l.cutTail(err))
 	}
-	long.file.Active.Advance(long.recorded)
-	t.End = segment.End{Offset: start.Offset + long.recorded, Seq: t.seq}
+	long.file.Active.Advance(long.recordSize)
+	t.End = segment.End{Offset: start.Offset + long.recordSize, Seq: t.seq}
 	t.empty = false
 	if err := l.syncTail(); err != nil {
 		return err
@@ -94,12 +94,12 @@ func (l *Log) commitLong(w *Write) error {
 	l.acknowledge()
 	l.space.CheckRoom()
 	long.file.SetLimit(t.End.Offset)
-	long.file.AddLive(long.recorded, len(long.key), 1)
+	long.file.AddLive(long.recordSize, len(long.key), 1)
 	long.file.HintDue.Store(segment.HintEntrySize(len(long.key)))
 	if long.expiry != 0 {
 		long.file.MayShadow.Store(true)
 	}
-	old := l.catalog.Set().Keys.Put(w.Prints[0], index.MakeLocation(long.file.Slot, start.Offset, long.recorded))
+	old := l.catalog.Set().Keys.Put(w.Fps[0], index.MakeLocation(long.file.Slot, start.Offset, long.recordSize))
 	l.Published.Store(t.End.Seq)
 	l.markDead(old, len(long.key))
 	if long.expiry != 0 {

@@ -15,9 +15,9 @@ func (l *Log) publish(members []*Write, start int64) {
 	keys := l.catalog.Set().Keys
 	hints := int64(0)
 	for _, w := range members {
-		for i, print := range w.Prints {
-			if next := i + prefetch.Ahead; next < len(w.Prints) {
-				keys.Prefetch(w.Prints[next].Hash)
+		for i, fp := range w.Fps {
+			if next := i + prefetch.Ahead; next < len(w.Fps) {
+				keys.Prefetch(w.Fps[next].Hash)
 			}
 			offset, size := w.Draft.Position(i, start)
 			keySize := len(w.Draft.Key(i))
@@ -25,11 +25,11 @@ func (l *Log) publish(members []*Write, start int64) {
 			var old index.Location
 			if w.Draft.IsDelete(i) {
 				t.File.MayShadow.Store(true)
-				if w.revived[print] <= i {
-					old = keys.Delete(print)
+				if w.revived[fp] <= i {
+					old = keys.Delete(fp)
 				}
 			} else {
-				old = keys.Put(print, index.MakeLocation(t.File.Slot, offset, size))
+				old = keys.Put(fp, index.MakeLocation(t.File.Slot, offset, size))
 				t.File.AddLive(size, keySize, 1)
 				if expiry := w.Draft.Expiry(i); expiry != 0 {
 					t.File.MayShadow.Store(true)
@@ -38,7 +38,7 @@ func (l *Log) publish(members []*Write, start int64) {
 				}
 			}
 			l.markDead(old, keySize)
-			if i == len(w.Prints)-1 {
+			if i == len(w.Fps)-1 {
 				start = offset + size // where the next member begins
 			}
 		}
@@ -47,8 +47,8 @@ func (l *Log) publish(members []*Write, start int64) {
 	l.Published.Store(t.End.Seq)
 	t.File.HintDue.Add(hints)
 	l.residency.Grown(t.File, t.End.Offset)
-	if !t.half && t.End.Offset > t.File.Capacity/2 {
-		t.half = true
+	if !t.halfFull && t.End.Offset > t.File.Capacity/2 {
+		t.halfFull = true
 		l.WakeMaintenance() // the next file is prepared now
 	}
 }

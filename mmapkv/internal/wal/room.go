@@ -71,13 +71,13 @@ func (l *Log) reserveTail(size int64, mayReserve bool) error {
 // reserveBlocks has the disk, which is full, grant the tail the blocks up to end.
 func (l *Log) reserveBlocks(end int64) error {
 	f := l.Tail.File
-	most := min(vfs.OnDisk(end), f.Capacity)
+	maxEnd := min(vfs.OnDisk(end), f.Capacity)
 	for {
-		err := f.Active.Reserve(end, vfs.BlockSize, most)
+		err := f.Active.Reserve(end, vfs.BlockSize, maxEnd)
 		if !errno.OutOfSpace(err) {
 			return err
 		}
-		if !l.catalog.Reserve.Give(most-f.Active.Allocated(), l.catalog.Reserve.ManifestRoom()) && !(errno.DiskFull(err) && l.MakeRoom()) {
+		if !l.catalog.Reserve.Give(maxEnd-f.Active.Allocated(), l.catalog.Reserve.ManifestRoom()) && !(errno.DiskFull(err) && l.MakeRoom()) {
 			return err
 		}
 	}

@@ -10,12 +10,12 @@ import (
 
 // sealOldestLocked seals the oldest unsealed file, if it has ended and more than
 // `most` files in front of the prepared one are unsealed.
-func (l *Log) sealOldestLocked(most int, mayReserve bool) (did bool, err error) {
+func (l *Log) sealOldestLocked(maxUnsealed int, mayReserve bool) (did bool, err error) {
 	unsealed := l.catalog.Files.Unsealed()
 	if l.Prepared != nil {
 		unsealed = slices.DeleteFunc(unsealed, func(f *catalog.File) bool { return f == l.Prepared })
 	}
-	if len(unsealed) <= most {
+	if len(unsealed) <= maxUnsealed {
 		return false, nil
 	}
 	f := unsealed[0]

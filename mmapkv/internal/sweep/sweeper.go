@@ -75,29 +75,29 @@ type Sweeper struct {
 
 // New makes a sweeper, which knows of nothing that expires.
 func New(c *catalog.Catalog, o Options) *Sweeper {
-	w := &Sweeper{Options: o, catalog: c, wake: make(chan struct{}, 1)}
-	w.Due.Store(expiry.Never)
-	return w
+	s := &Sweeper{Options: o, catalog: c, wake: make(chan struct{}, 1)}
+	s.Due.Store(expiry.Never)
+	return s
 }
 
 // Expires notes that a record of a file, at an offset below size, expires, once the
 // index points to it.
-func (w *Sweeper) Expires(f *catalog.File, offset, size, at int64) {
+func (s *Sweeper) Expires(f *catalog.File, offset, size, at int64) {
 	if f.ExpiriesOf(size).Add(offset, at) {
-		w.ExpiresAt(at)
+		s.ExpiresAt(at)
 	}
 }
 
 // ExpiresAt notes that something expires.
-func (w *Sweeper) ExpiresAt(at int64) {
+func (s *Sweeper) ExpiresAt(at int64) {
 	for {
-		old := w.Due.Load()
+		old := s.Due.Load()
 		if old <= at {
 			return
 		}
-		if w.Due.CompareAndSwap(old, at) {
+		if s.Due.CompareAndSwap(old, at) {
 			if old == expiry.Never {
-				w.wakeUp()
+				s.wakeUp()
 			}
 			return
 		}
@@ -106,69 +106,69 @@ func (w *Sweeper) ExpiresAt(at int64) {
 
 // Start starts the goroutine that sweeps, if there is anything that expires
 // and none yet. A write calls it, or Open: Close waits for either.
-func (w *Sweeper) Start() {
-	if w.Started.Load() || w.Manual || w.Due.Load() == expiry.Never {
+func (s *Sweeper) Start() {
+	if s.Started.Load() || s.Manual || s.Due.Load() == expiry.Never {
 		return
 	}
-	if w.Started.CompareAndSwap(false, true) {
-		w.Background("expire", w.run)
+	if s.Started.CompareAndSwap(false, true) {
+		s.Background("expire", s.run)
 	}
 }
 
-func (w *Sweeper) wakeUp() {
-	pace.Wake(w.wake)
+func (s *Sweeper) wakeUp() {
+	pace.Wake(s.wake)
 }
 
 // expire is the goroutine that sweeps. startExpire starts it, Close stops it by
 // closing s.stop.
-func (w *Sweeper) run() {
+func (s *Sweeper) run() {
 	for {
 		var timer <-chan time.Time
-		if due := w.Due.Load(); due != expiry.Never {
-			wait := time.UnixMilli(due).Sub(w.Now())
+		if due := s.Due.Load(); due != expiry.Never {
+			wait := time.UnixMilli(due).Sub(s.Now())
 			timer = time.After(min(max(wait, sweepPause), sweepLook))
 		}
 		select {
-		case <-w.Stop:
+		case <-s.Stop:
 			return
-		case <-w.wake:
+		case <-s.wake:
 			continue
 		case <-timer:
 		}
-		if _, err := w.Step(); err != nil && !errors.Is(err, failure.ErrClosed) {
-			w.catalog.Message(slog.LevelWarn, "mmapkv: the tail could not be ended, of which most has expired; it is tried again", "error", err)
+		if _, err := s.Step(); err != nil && !errors.Is(err, failure.ErrClosed) {
+			s.catalog.Message(slog.LevelWarn, "mmapkv: the tail could not be ended, of which most has expired; it is tried again", "error", err)
 		}
 	}
 }
 
 // Step sweeps, if something is due, and then ends a tail that has mostly
 // expired.
-func (w *Sweeper) Step() (did bool, err error) {
-	did, err = w.SweepAll(context.Background())
+func (s *Sweeper) Step() (did bool, err error) {
+	did, err = s.SweepAll(context.Background())
 	if did && err == nil {
-		err = w.EndTail()
+		err = s.EndTail()
 	}
 	return did, err
 }
 
 // SweepAll takes all that has expired by now out of the index, and says whether
 // anything was due.
-func (w *Sweeper) SweepAll(ctx context.Context) (did bool, err error) {
-	now := w.Now().UnixMilli()
-	if w.Due.Load() > now {
+func (s *Sweeper) SweepAll(ctx context.Context) (did bool, err error) {
+	now := s.Now().UnixMilli()
+	if s.Due.Load() > now {
 		return false, nil
 	}
 	defer pace.Region("expire").End()
-	pacer, done := w.NewPacer(ctx)
+	pacer, done := s.NewPacer(ctx)
 	defer done()
-	sweep := sweep{sweeper: w, pacer: pacer, now: now}
-	w.Due.Store(expiry.Never) // whatever is added from here on lowers it anew
-	l := w.catalog.Set()      // and what was added before is in this set
-	if l == nil {
+	sweep := sweep{sweeper: s, pacer: pacer, now: now}
+	s.Due.Store(expiry.Never) // whatever is added from here on lowers it anew
+	set := s.catalog.Set()      // and what was added before is in this set
+	if set == nil {
 		return false, failure.ErrClosed
 	}
 	next := int64(expiry.Never)
-	for _, f := range l.Order {
+	for _, f := range set.Order {
 		t := f.Expiring.Load()
 		if t == nil {
 			continue
@@ -178,6 +178,38 @@ func (w *Sweeper) SweepAll(ctx context.Context) (did bool, err error) {
 		}
 		next = min(next, t.First.Load())
 	}
-	w.ExpiresAt(next)
+	s.ExpiresAt(next)
 	return true, err
+}
+
+// Record is a record of a file that has expired.
+type Record struct {
+	Fp       index.Fingerprint
+	Location index.Location
+	Size     int64
+	KeySize  int
+}
+
+// Expire takes a record that has expired out of the index, unless that has
+// another one of the key, or none.
+func (s *Sweeper) Expire(f *catalog.File, r *Record) {
+	s.catalog.Hides.Store(true)
+	if s.catalog.Files.Keys.CompareAndSwap(r.Fp, r.Location, index.NoLocation) {
+		f.AddLive(r.Size, r.KeySize, -1)
+		f.Expired.Add(r.Size)
+	}
+}
+
+// Watch has the sweep tell what it takes out of the files, from here on, until
+// the function that it returns is called.
+func (s *Sweeper) Watch(files []*catalog.File) (stop func()) {
+	set := func(make func() *expiry.Swept) {
+		s.sweeping.Lock() // one that is being taken out was so before
+		defer s.sweeping.Unlock()
+		for _, f := range files {
+			f.Swept.Store(make())
+		}
+	}
+	set(expiry.NewSwept)
+	return func() { set(func() *expiry.Swept { return nil }) }
 }

@@ -1,0 +1,103 @@
+package mmapkv
+
+import (
+	"errors"
+
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// lookup finds the key's record. The caller has entered the fault guard and
+// releases f.
+//
+// The set of files is loaded behind the location, for each of them: a file is
+// published before the index points into it, so that it is there, unless the
+// record has been moved since. And should the slot be another file's by then, a
+// record of the key in there is one that was current after the read began. A read
+// that is refused a file, which was retired just now, begins again.
+func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
+	f.store = s
+	hash := s.hasher.Hash(key)
+	for {
+		set := f.set()
+		if set == nil {
+			return ErrClosed
+		}
+		err := s.search(set.Keys, hash, key, f, checkValue)
+		if err == nil || err == ErrNotFound || err == ErrClosed {
+			return err
+		}
+		if err == errRetired {
+			continue // there is another set by now
+		}
+		// What a record says against the read counts only if the index still
+		// points to it; otherwise the key was moved between two steps.
+		if f.loc == index.NoLocation || pointsTo(f.set(), hash, f.loc) {
+			if err == errExpired {
+				return ErrNotFound
+			}
+			s.sawDamage(err)
+			return err
+		}
+	}
+}
+
+var (
+	errExpired = errors.New("mmapkv: the record has expired")
+	errRetired = errors.New("mmapkv: the segment was retired before the read could use it")
+)
+
+// search goes through the records that the index has for the hash. A damaged one
+// may be another key's, so it counts only when no other record has the key.
+func (s *Store) search(keys *index.KeyDir, hash uint64, key []byte, f *found, checkValue bool) error {
+	var damage error
+	var damaged index.Location
+	candidates := keys.Find(hash)
+	for {
+		loc, ok := candidates.Next()
+		if !ok {
+			f.loc = damaged
+			if damage != nil {
+				return damage
+			}
+			return ErrNotFound
+		}
+		f.loc = loc
+		set := f.set()
+		if set == nil {
+			return ErrClosed
+		}
+		if err := f.load(set, loc); err == errRetired {
+			return err
+		} else if err != nil {
+			damage, damaged = err, loc
+			continue
+		}
+		if string(f.record.Key) != string(key) {
+			continue
+		}
+		if s.expired(&f.record) {
+			return errExpired
+		}
+		if checkValue && !f.record.ValueOK() {
+			return f.file.Corrupt(loc.Offset(), failure.BadValue)
+		}
+		return nil
+	}
+}
+
+// expired says whether a record has expired. It asks the clock only if it must.
+func (s *Store) expired(r *segment.Record) bool {
+	return r.Flags&segment.Expires != 0 && s.expiredNow(r)
+}
+
+//go:noinline
+func (s *Store) expiredNow(r *segment.Record) bool { return r.Expired(s.now().UnixMilli()) }
+
+// pointsTo says whether the index of a store that is not closed has the location for
+// the hash.
+func pointsTo(set *catalog.FileSet, hash uint64, loc index.Location) bool {
+	return set != nil && set.Keys.Holds(hash, loc)
+}
