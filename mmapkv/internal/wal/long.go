@@ -7,25 +7,25 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// longMin is the size in bytes below which no record gets a file of its own,
-// however small the segments are.
+// longMin is the size in bytes below which no record gets a file of its own, however small the
+// segments are.
 const longMin = 4 << 10
 
 // longChunk is how many bytes of a long value are copied and written at a time.
 const longChunk = 1 << 20
 
-// longWrite is a value that is written, in chunks, to a file of its own before
-// its writer joins the group. There only its header is written, last, which
-// makes the value exist.
+// longWrite is a value that its writer writes, in chunks, to a file of its own before it joins
+// the group. The group then writes only the record's header, last, which makes the value exist.
 type longWrite struct {
 	file       *catalog.File
 	key        []byte
-	size       int64 // of the value
-	sum        uint32
-	expiry     int64
-	recordSize int64 // bytes of the whole record
+	size       int64  // of the value, in bytes
+	sum        uint32 // the checksum of the value
+	expiry     int64  // Unix milliseconds; 0 is never
+	recordSize int64  // of the whole record, in bytes
 }
 
+// putLong is Put for a value with a file of its own.
 func (l *Log) putLong(key, value []byte, expiry int64) error {
 	flags := segment.HasWatermark | segment.HasPrevious
 	if expiry != 0 {
@@ -43,7 +43,7 @@ func (l *Log) putLong(key, value []byte, expiry int64) error {
 	if err != nil {
 		return l.catalog.Latch.WriteError(err)
 	}
-	done := false // not so when the value faults, either
+	done := false // stays false if reading the value panics
 	defer func() {
 		if !done {
 			l.catalog.DropUnlisted(f)
@@ -67,8 +67,7 @@ func (l *Log) putLong(key, value []byte, expiry int64) error {
 	return err
 }
 
-// commitLong makes a long value's file the next of the log and writes the
-// record's header.
+// commitLong makes a long value's file the next of the log, and writes the record's header.
 func (l *Log) commitLong(w *Write) error {
 	t, long := &l.Tail, w.long
 	if err := l.enlist(long.file, false); err != nil {
@@ -106,8 +105,8 @@ func (l *Log) commitLong(w *Write) error {
 		l.sweeper.Expires(long.file, start.Offset, long.file.Capacity, long.expiry)
 		l.sweeper.Start()
 	}
-	// Not before the index has the record: a file that has ended may be sealed, and
-	// compaction drops what the index does not have.
+	// The file ends only after the index has the record. An ended file may be sealed, and
+	// compaction drops records that the index does not have.
 	l.EndTail()
 	l.WakeMaintenance()
 	return nil

@@ -6,8 +6,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// publish lets the readers see the members, in order, whose records start at the
-// offset in the tail file.
+// publish makes the members visible to readers, in order. Their records start at an offset of the
+// tail's file.
 func (l *Log) publish(members []*Write, start int64) {
 	t := &l.Tail
 	l.acknowledge()
@@ -39,7 +39,7 @@ func (l *Log) publish(members []*Write, start int64) {
 			}
 			l.markDead(old, keySize)
 			if i == len(w.Fps)-1 {
-				start = offset + size // where the next member begins
+				start = offset + size // where the next member's records begin
 			}
 		}
 		w.Err = nil
@@ -49,13 +49,13 @@ func (l *Log) publish(members []*Write, start int64) {
 	l.residency.Grown(t.File, t.End.Offset)
 	if !t.halfFull && t.End.Offset > t.File.Capacity/2 {
 		t.halfFull = true
-		l.WakeMaintenance() // the next file is prepared now
+		l.WakeMaintenance() // it prepares the next file now
 	}
 }
 
-// acknowledge says that all that was given a number is written and may be synced.
-// It comes before the index: what compaction sees there to have made a record dead
-// it must be able to sync.
+// acknowledge marks everything that has a sequence number as written, so that it may be synced.
+// The index changes only afterwards: compaction syncs the log as far as any record that it finds
+// dead because of the index.
 func (l *Log) acknowledge() {
 	l.Acknowledged.Store(l.Tail.seq)
 	if !l.Always {
@@ -63,8 +63,8 @@ func (l *Log) acknowledge() {
 	}
 }
 
-// markDead counts the record at a location that the index no longer points to,
-// unless compaction has taken its file out meanwhile.
+// markDead counts as dead the record at a location that the index no longer points to, unless
+// compaction has removed its file.
 func (l *Log) markDead(old index.Location, keySize int) {
 	if old == index.NoLocation {
 		return
