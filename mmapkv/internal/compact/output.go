@@ -11,7 +11,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// write appends a record, or a tombstone in its place, to the output.
+// write appends a record to the output, or a tombstone in its place, and returns the size
+// written.
 func (rw *rewrite) write(r *segment.Record, tombstone bool) (size int64, err error) {
 	if rw.file == nil {
 		if err := rw.create(); err != nil {
@@ -20,7 +21,7 @@ func (rw *rewrite) write(r *segment.Record, tombstone bool) (size int64, err err
 	}
 	at := rw.end.Offset
 	if at > segment.MaxOffset {
-		return 0, errors.New("mmapkv: what is alive in a segment does not fit into one")
+		return 0, errors.New("mmapkv: the live records of a segment do not fit into one")
 	}
 	ok, before := true, len(rw.buffer)
 	if tombstone {
@@ -47,7 +48,7 @@ func (rw *rewrite) write(r *segment.Record, tombstone bool) (size int64, err err
 	return size, nil
 }
 
-// maxSize is how large the output is at maxSize.
+// maxSize returns the maximum size of the output in bytes.
 func (rw *rewrite) maxSize() int64 {
 	bytes := rw.header.Size()
 	for _, f := range rw.Run {
@@ -76,10 +77,11 @@ func (rw *rewrite) create() error {
 	return nil
 }
 
-// growthSteps is in how many steps room is taken for an output of a segment's size.
+// growthSteps is in how many steps the output gets its space, if it becomes as large as a
+// segment.
 const growthSteps = 64
 
-// flush writes what is buffered, where there is room for it first.
+// flush writes the buffer. It reserves the space first.
 func (rw *rewrite) flush() error {
 	c := rw.compactor
 	if rw.end.Offset > rw.granted {
@@ -102,7 +104,7 @@ func (rw *rewrite) flush() error {
 	return nil
 }
 
-// finish makes the output a sealed file, durable, with a hint, and mapped.
+// finish makes the output a sealed file: durable, with a hint, and mapped.
 func (rw *rewrite) finish() (*catalog.File, error) {
 	c := rw.compactor
 	if err := rw.flush(); err != nil {
@@ -114,13 +116,13 @@ func (rw *rewrite) finish() (*catalog.File, error) {
 	if err := rw.file.Datasync(); err != nil {
 		return nil, c.catalog.Latch.SyncError(err)
 	}
-	// The log was here at the end of the run, whatever of it is left.
+	// The log had reached this number at the end of the run, whether or not its record is left.
 	rw.end.Seq = rw.Run[len(rw.Run)-1].End.Seq
 	f := rw.Output
 	f.DataStart, f.Capacity, f.End, f.Ended = rw.header.Size(), c.catalog.SegmentSize, rw.end, true
 	hint := rw.hint.Encode(rw.id, rw.header.Salt, rw.end, c.catalog.Syncer.Durable())
 	f.HintBytes.Store(segment.HintSize(hint))
-	// It syncs the directory, and so the name of the new file too.
+	// Publish syncs the directory, and so the name of the new file too.
 	if err := fsync.Publish(c.catalog.Dir, segment.HintName(rw.id), hint, rw.pacer.Pause); err != nil {
 		return nil, c.catalog.Latch.WriteError(err)
 	}
@@ -128,7 +130,7 @@ func (rw *rewrite) finish() (*catalog.File, error) {
 		vfs.Evict(rw.file)
 	}
 	out := rw.file
-	rw.file = nil // OpenSegment closes it when it fails
+	rw.file = nil // OpenSegment closes it if it fails
 	var err error
 	if f.Segment, err = segment.OpenSegment(out, rw.header, rw.end.Offset); err != nil {
 		return nil, err

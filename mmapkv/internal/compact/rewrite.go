@@ -15,66 +15,70 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// rewrite rewrites a run: files next to each other in the list, all sealed, of
-// which one file takes the place, or none if nothing of them is needed.
+// rewrite rewrites a run. A run is a list of sealed files, adjacent in the catalog's order. One
+// file replaces them, or none if nothing of them is needed.
 //
-// Needed are the records that the index points to, and shadows: tombstones, and
-// records that have expired, of keys that the index does not have, as long as an
-// older file holds the key. Without them that one's record would come back at the
-// next Open.
+// Two kinds of records are needed: those that the index points to, and shadows. A shadow is a
+// tombstone, or an expired record, of a key that the index does not have. It is needed as long as
+// an older file holds the key: otherwise that older record would reappear at the next Open.
 type rewrite struct {
 	compactor *Compactor
 	pacer     *pace.Pacer
-	Run       []*catalog.File
-	older     []*catalog.File // all that are older than the run
+	// Run is what is rewritten, oldest first.
+	Run   []*catalog.File
+	older []*catalog.File // all files older than the run
 
-	Output  *catalog.File // what comes of it; nil while that is nothing
-	file    vfs.File      // nil until there is something to write
+	// Output is the file that replaces the run; nil until there is something to write.
+	Output  *catalog.File
+	file    vfs.File // the output's; nil until it is created, and again once the segment has it
 	id      segment.ID
 	header  segment.Header
 	end     segment.End
-	buffer  []byte // what is not yet written
-	written int64  // up to which offset the file is
-	granted int64  // up to which offset it has room
+	buffer  []byte // not written yet
+	written int64  // offset up to which the file is written
+	granted int64  // offset up to which the file has space
 	hint    *segment.HintBuilder
 
+	// Shadows are the shadows of the run, by where they lie.
 	Shadows map[place]*shadow
-	moves   [][]move // movesTogether in each but the last
+	moves   [][]move // movesPerSlice in each but the last
 	bytesIn int64    // bytes read
-	cold    bool     // the run is mostly not in memory: neither should be what comes of it
+	cold    bool     // most of the run is not in memory, so the output should not be either
 }
 
 // place is where a record of the run lies.
 type place struct {
-	file   int
-	offset int64
+	file   int   // index in the run
+	offset int64 // in bytes from the start of the file
 }
 
-// shadow is a record of a key that the index does not have.
+// shadow is a tombstone or an expired record of a key that the index does not have.
 type shadow struct {
+	// Key is the whole key.
 	Key []byte
 	seq uint64
 	at  place
-	By  segment.ID // an older file that holds the key; 0: none does
+	// By is an older file that holds the key; 0 if none does.
+	By segment.ID
 }
 
-// move is an entry of the index that the rewrite changes.
+// move is an index entry that the rewrite changes.
 type move struct {
 	hash         uint64
 	from         index.Location
-	offset, size uint32 // in the new file, in units of segment.Alignment
+	offset, size uint32 // in the output, in units of segment.Alignment
 	check        uint32
 	keySize      uint16
 }
 
-// movesTogether is how many moves are in one slice: a slice of all would be copied
-// again and again as it grows.
-const movesTogether = 4 << 10
+// movesPerSlice is how many moves one slice holds. A single slice of all would be copied again
+// and again as it grows.
+const movesPerSlice = 4 << 10
 
 // note adds a move.
 func (rw *rewrite) note(one move) {
 	last := len(rw.moves) - 1
-	if last < 0 || len(rw.moves[last]) == movesTogether {
+	if last < 0 || len(rw.moves[last]) == movesPerSlice {
 		rw.moves, last = append(rw.moves, nil), last+1
 	}
 	rw.moves[last] = append(rw.moves[last], one)
@@ -83,20 +87,18 @@ func (rw *rewrite) note(one move) {
 // bufferSize is how many bytes are written at a time.
 const bufferSize = 256 << 10
 
-// damagedRun means that a file of the run cannot be compacted as it is, and says
-// which.
+// damagedRun is the error of a run with a file that cannot be compacted as it is.
 type damagedRun struct {
 	file   *catalog.File
 	err    error
-	damage *failure.Damage // where it is damaged; nil: the disk refuses to read it
+	damage *failure.Damage // where it is damaged; nil if the disk refuses to read it
 }
 
 func (e *damagedRun) Error() string { return e.err.Error() }
 func (e *damagedRun) Unwrap() error { return e.err }
 
-// prepare finds out what the run's tombstones are needed for, and leaves out of
-// the run its youngest files when what is needed of all would not fit into one
-// segment.
+// prepare finds out which shadows of the run are needed. If what is needed of all files does not
+// fit into one segment, prepare leaves the newest files out of the run.
 func (rw *rewrite) prepare() error {
 	for {
 		if err := rw.FindShadows(); err != nil {
@@ -111,9 +113,9 @@ func (rw *rewrite) prepare() error {
 	}
 }
 
-// leavePins tells the files of the run that are left out of it, all from the n-th
-// on, what of their tombstones is needed. The choice would otherwise take these for
-// garbage, and come to the same run again for ever.
+// leavePins tells the files from the n-th on, which are left out of the run, how much of their
+// tombstones is needed. Otherwise the picker would take these for garbage, and pick the same run
+// forever.
 func (rw *rewrite) leavePins(n int) {
 	pins := make([]map[segment.ID]int64, len(rw.Run))
 	for at, one := range rw.Shadows {
@@ -133,7 +135,7 @@ func (rw *rewrite) leavePins(n int) {
 	}
 }
 
-// fitting is how many files of the run fit into one, at least one.
+// fitting returns how many files of the run fit into one segment, at least one.
 func (rw *rewrite) fitting() int {
 	needed := make([]int64, len(rw.Run)) // bytes, of each file
 	for i, f := range rw.Run {
@@ -153,8 +155,8 @@ func (rw *rewrite) fitting() int {
 	return len(rw.Run)
 }
 
-// copy reads the run and writes what is needed of it, to a file that is synced
-// and has a hint when copy returns. On an error nothing is left of it.
+// copy reads the run, and writes what is needed to a new file. When copy returns, the file is
+// synced and has a hint. It is nil if nothing is needed. After an error nothing is left of it.
 func (rw *rewrite) copy() (f *catalog.File, err error) {
 	defer func() {
 		if err != nil && rw.Output != nil {
@@ -179,7 +181,7 @@ func (rw *rewrite) copy() (f *catalog.File, err error) {
 	return rw.finish()
 }
 
-// copyFile copies what is needed of one file.
+// copyFile copies what is needed of the i-th file.
 func (rw *rewrite) copyFile(i int, f *catalog.File) error {
 	walker := segment.NewWalker(f.Handle(), f.Salt, f.DataStart, f.End.Offset)
 	keys, swept := rw.compactor.catalog.Files.Keys, f.Swept.Load()
@@ -212,7 +214,7 @@ func (rw *rewrite) copyFile(i int, f *catalog.File) error {
 				rw.Output.Pins[shadow.By] += wrote
 			}
 		case shadow == nil && r.Flags&segment.Expires != 0 && len(rw.older) > 0 && swept.Has(offset):
-			wrote, err = rw.write(&r, true) // the next compaction asks what needs it
+			wrote, err = rw.write(&r, true) // the next compaction finds out whether an older file needs it
 		}
 		if err != nil {
 			return unreadable(f, offset, err)
@@ -228,8 +230,8 @@ func (rw *rewrite) copyFile(i int, f *catalog.File) error {
 	}
 }
 
-// prefetch asks for the memory of what the index knows of the next records, of all
-// together, and returns how many those are.
+// prefetch asks for the index memory of the next records, all at once, and returns how many
+// records that covers.
 func (rw *rewrite) prefetch(walker *segment.Walker) (n int) {
 	var lines [prefetch.Batch]unsafe.Pointer
 	walker.Peek(prefetch.Batch, func(key []byte) {
@@ -241,9 +243,8 @@ func (rw *rewrite) prefetch(walker *segment.Walker) (n int) {
 	return n
 }
 
-// unreadable is the error of what could not be copied: a damagedRun, if that is
-// why, or if the disk refuses to read it. Where it refused to write, the file that
-// was read is none the worse.
+// unreadable wraps the error of a failed copy in a damagedRun if the file is damaged, or if the
+// disk refuses to read it. A failed write is no fault of the file that was read.
 func unreadable(f *catalog.File, offset int64, err error) error {
 	if errors.Is(err, failure.ErrFailed) {
 		return err
@@ -258,4 +259,5 @@ func unreadable(f *catalog.File, offset int64, err error) error {
 	return err
 }
 
+// errDamagedValue means that a value does not match its checksum.
 var errDamagedValue = errors.New(failure.BadValue)

@@ -14,8 +14,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// FindShadows finds the run's tombstones and expired records of keys that the
-// index does not have, or not any more, and which of them an older file needs.
+// FindShadows finds the run's shadows, and which of them an older file needs. It is exported for
+// tests.
 func (rw *rewrite) FindShadows() error {
 	now := rw.compactor.Now().UnixMilli()
 	var all []*shadow
@@ -39,7 +39,7 @@ func (rw *rewrite) FindShadows() error {
 	slices.SortFunc(all, func(x, y *shadow) int {
 		return cmp.Or(bytes.Compare(x.Key, y.Key), cmp.Compare(y.seq, x.seq))
 	})
-	// Of several for a key the newest does for all.
+	// For each key the newest shadow suffices.
 	all = slices.CompactFunc(all, func(x, y *shadow) bool { return bytes.Equal(x.Key, y.Key) })
 	for i := len(rw.older) - 1; i >= 0 && len(all) > 0; i-- {
 		var err error
@@ -50,7 +50,7 @@ func (rw *rewrite) FindShadows() error {
 	return nil
 }
 
-// shadowsOf finds those of the i-th file of the run.
+// shadowsOf returns the shadows of the i-th file of the run.
 func (rw *rewrite) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow, err error) {
 	c := rw.compactor
 	err = rw.compactor.hints.With(f, rw.pacer.Pause, func(hint *hints.Hint) error {
@@ -69,8 +69,8 @@ func (rw *rewrite) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow
 			if c.catalog.Files.Keys.Get(fp) != index.NoLocation {
 				continue
 			}
-			// Deleted; or swept out, or expired when the store was opened, whatever the clock
-			// says now.
+			// The key was deleted, or swept, or had expired when the store was opened, whatever
+			// the clock says now.
 			found = append(found, &shadow{Key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}})
 		}
 		return nil
@@ -78,8 +78,8 @@ func (rw *rewrite) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow
 	return found, err
 }
 
-// pin marks the shadows, sorted by key, that the older file needs, and returns the
-// others. A file with ranges that cannot be read may hold any key.
+// pin marks the shadows that the older file needs, and returns the others. Both lists are sorted
+// by key. A file with damaged ranges may hold any key, so it needs all of them.
 func (rw *rewrite) pin(shadows []*shadow, f *catalog.File) (rest []*shadow, err error) {
 	damaged := false
 	err = rw.compactor.hints.With(f, rw.pacer.Pause, func(hint *hints.Hint) error {
