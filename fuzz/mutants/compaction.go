@@ -72,7 +72,7 @@ var sweepMutants = []mutant{
 	{"records that expire later leave the table", "mmapkv/internal/sweep/sweep.go",
 		"		t.Add(offset, r.Expiry)\n", ""},
 	{"a block that cannot be read is forgotten", "mmapkv/internal/sweep/sweep.go",
-		"			t.Add(failed, w.now+sweepAgain)\n", "			_ = failed\n"},
+		"			t.Add(failed, w.now+retryAfter)\n", "			_ = failed\n"},
 	{"records that compaction moved are not swept", "mmapkv/internal/compact/run.go",
 		"			c.sweeper.ExpiresAt(t.First.Load()) // a sweep has not seen the file before\n", "			_ = t\n"},
 	{"loaded records are not swept", "mmapkv/internal/load/collect.go",

@@ -10,10 +10,10 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// commitRecovery copies what is not known to be on disk, and commits one manifest
-// that seals the old files at what is, and names the new ones. Before that commit
-// nothing has changed but what the manifest knows of numbers and ids; a crash during
-// recovery is as good as one before it.
+// commitRecovery copies what is not known to be on disk. Then it commits one manifest that seals
+// the old files at the end of what is, and lists the new ones. Before that commit only the
+// numbers and ids that the manifest knows have changed, so a crash during recovery does no more
+// harm than the crash before it.
 func (r *recoverer) commitRecovery(files []*unsealedFile, start segment.End) error {
 	reached := start
 	var kept []*unsealedFile
@@ -28,7 +28,7 @@ func (r *recoverer) commitRecovery(files []*unsealedFile, start segment.End) err
 	}
 	copies, err := r.copyUnsynced(files, reached)
 	if errno.OutOfSpace(err) {
-		// What a crash left unlisted, such as half of a long value, may fill the disk.
+		// Files that a crash left unlisted, such as half of a long value, may fill the disk.
 		if err := r.catalog.RemoveOrphans(); err != nil {
 			return err
 		}
@@ -49,20 +49,20 @@ func (r *recoverer) commitRecovery(files []*unsealedFile, start segment.End) err
 	r.catalog.Syncer.MarkDurable(reached.Seq)
 	if err = r.sealRecovered(files, kept, copies); err != nil {
 		for _, f := range copies {
-			f.Retire() // the manifest may name it, or not
+			f.Retire() // the manifest may name it or not
 		}
 	}
 	return err
 }
 
-// announceCopies commits, before recovery writes the first copy, that the numbers of
-// all records that were found are given, and the ids that the copies may get. Whatever
-// a crash then leaves of the copies is known: they count only once they are listed.
+// announceCopies commits, before recovery writes the first copy, that the numbers of all records
+// found are taken, and which ids the copies may get. If a crash then leaves some of the copies,
+// the next Open knows them: they count only once they are listed.
 func (r *recoverer) announceCopies(files []*unsealedFile) error {
 	if !slices.ContainsFunc(files, func(u *unsealedFile) bool { return u.counts.Synced < u.counts.Records }) {
 		return nil // there is nothing to copy
 	}
-	first := r.catalog.Manifest.Current.NextID // nobody else is there yet
+	first := r.catalog.Manifest.Current.NextID // nobody else has the store yet
 	announce := func() error {
 		return r.catalog.Edit(true, func(m *segment.Manifest) error {
 			m.NextID = min(m.NextID+catalog.MaxUnlisted, segment.MaxNextID)
@@ -79,15 +79,16 @@ func (r *recoverer) announceCopies(files []*unsealedFile) error {
 	if err != nil {
 		return err
 	}
-	// The copies get the next ids, and those that they do not use are still free.
+	// The copies get the next ids. Those that they do not use stay free.
 	r.catalog.Manifest.Mu.Lock()
 	defer r.catalog.Manifest.Mu.Unlock()
 	r.catalog.Manifest.Current.NextID = first
 	return nil
 }
 
-// copyUnsynced copies the records that count and are not known to be on disk to
-// new files, behind the place that the log has reached, and makes them durable.
+// copyUnsynced copies the records that count and are not known to be on disk to new files, after
+// the place that the log has reached, and makes them durable. After an error nothing is left of
+// the new files.
 func (r *recoverer) copyUnsynced(files []*unsealedFile, reached segment.End) (_ []*catalog.File, err error) {
 	c := copier{catalog: r.catalog, previous: reached}
 	defer func() {
@@ -106,8 +107,8 @@ func (r *recoverer) copyUnsynced(files []*unsealedFile, reached segment.End) (_ 
 	return c.finish()
 }
 
-// sealRecovered writes the hints and the manifest of what recovery has made
-// durable, and takes the rest out.
+// sealRecovered writes the hints of what recovery has made durable, commits the manifest, and
+// takes over its list.
 func (r *recoverer) sealRecovered(files, kept []*unsealedFile, copies []*catalog.File) error {
 	for _, u := range kept {
 		if err := r.writeRecoveredHint(u); err != nil {
@@ -125,11 +126,11 @@ func (r *recoverer) sealRecovered(files, kept []*unsealedFile, copies []*catalog
 		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End})
 	}
 	for i, f := range copies {
-		// The log can go on in the last one, which is whole and synced, if the
-		// numbers go on there too.
-		goesOn := i == len(copies)-1 && f.End.Seq == r.catalog.LastGiven.Load() && f.End.Offset < f.Capacity/2
-		f.Ended = !goesOn
-		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: !goesOn, End: f.End})
+		// The log can continue in the last copy, which is whole and synced, if the sequence
+		// numbers continue there too.
+		continues := i == len(copies)-1 && f.End.Seq == r.catalog.LastGiven.Load() && f.End.Offset < f.Capacity/2
+		f.Ended = !continues
+		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: !continues, End: f.End})
 	}
 	err := r.catalog.Edit(true, func(m *segment.Manifest) error {
 		sealed := m.Segments[:0]
@@ -147,10 +148,11 @@ func (r *recoverer) sealRecovered(files, kept []*unsealedFile, copies []*catalog
 	return r.adopt(files, kept, copies)
 }
 
-// writeRecoveredHint writes the hint of a file that the scan has read just now.
+// writeRecoveredHint writes the hint of a kept file. The scan has just read the file, so its
+// entries are at hand, unless the file is damaged.
 func (r *recoverer) writeRecoveredHint(u *unsealedFile) error {
 	if u.counts.Damaged {
-		return r.hints.Write(u.File, u.counts.Keep, nil) // which knows what cannot be read
+		return r.hints.Write(u.File, u.counts.Keep, nil) // Write finds the damaged ranges
 	}
 	return r.hints.Publish(u.File, u.hint, u.counts.Keep, nil)
 }
@@ -162,14 +164,14 @@ func (r *recoverer) adopt(files, kept []*unsealedFile, copies []*catalog.File) e
 		f := u.File
 		mapped := f.Segment
 		if n := int64(len(f.Memory())); n > 0 && n < f.End.Offset {
-			// The file was cut, and is not mapped as far as its records should go.
+			// The file had been cut, and is not mapped as far as its records go.
 			again, err := r.catalog.OpenFile(segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End}, true)
 			if err != nil {
 				return err
 			}
 			mapped = again.Segment
 		}
-		// Behind the sealed end lies only what was copied or never counted.
+		// Past the sealed end there are only records that were copied or never counted.
 		if err := f.Handle().Truncate(f.End.Offset); err != nil {
 			r.catalog.Message(slog.LevelWarn, "mmapkv: a recovered segment could not be trimmed", "file", segment.FileName(f.ID), "error", err)
 		}

@@ -1,11 +1,13 @@
-// Package recovery makes durable what counts of the log, after anything but a clean close.
+// Package recovery answers how far the log goes after anything but a clean close, and makes that
+// part of it durable.
 //
 // What must hold:
 //
 //   - Nobody sees a record before it is known to be on disk.
-//   - Until its one commit of the manifest, recovery changes nothing on disk but the numbers
-//     and ids that the manifest knows: a crash during recovery is as good as one before it.
-//   - What has rotted since the scan never gets a fresh checksum.
+//   - Until its one commit of the manifest, recovery changes nothing on disk except which numbers
+//     and ids the manifest knows. A crash during recovery leaves the store as recoverable as the
+//     crash before it.
+//   - A record that rotted since the scan never gets a fresh checksum.
 package recovery
 
 import (
@@ -20,9 +22,12 @@ import (
 
 // Stats is what recovery found and did.
 type Stats struct {
-	Scanned   int   // records read in unsealed files
-	Recovered int   // records of them that were not known to be on disk, and now are
-	Discarded int64 // bytes of the torn end
+	// Scanned counts the records read in unsealed files.
+	Scanned int
+	// Recovered counts those of them that were not known to be on disk, and now are.
+	Recovered int
+	// Discarded is the size of the torn end, in bytes.
+	Discarded int64
 }
 
 // recoverer is one recovery.
@@ -32,28 +37,29 @@ type recoverer struct {
 	stats   Stats
 }
 
-// Run finds, after anything but a clean close, how far the log goes in the unsealed
-// files of a catalog, and makes that durable before anybody sees it.
+// Run finds how far the log goes in the unsealed files of a catalog, and makes that durable. Open
+// calls it before anybody can read the files, unless the manifest is clean. On a read-only store
+// Run changes nothing on disk. An error of Run fails Open.
 func Run(c *catalog.Catalog, h *hints.Hints) (Stats, error) {
 	r := recoverer{catalog: c, hints: h}
 	err := r.run()
 	return r.stats, err
 }
 
-// unsealedFile is an unsealed file: what the scan found in it, and what of that counts.
+// unsealedFile is an unsealed file with what the scan found in it, and what of that counts.
 type unsealedFile struct {
 	*catalog.File
 	found  *replay.Scanned
-	hint   *segment.HintBuilder // of the records
+	hint   *segment.HintBuilder // of the records found
 	counts replay.Part
 }
 
-// run asks package replay what counts. Records beyond the watermark may be in the page cache only, where a
-// failed sync can have left them with nothing on disk behind them; so they are copied
-// to a new file and that is synced.
+// run recovers the log. Package replay decides which records count. Records past the watermark
+// may be in the page cache only, since a failed sync can have left nothing of them on disk. So
+// recovery copies them to a new file, and syncs that.
 func (r *recoverer) run() error {
 	var files []*unsealedFile
-	var last *catalog.File // the sealed file in front of the unsealed ones
+	var last *catalog.File // the sealed file before the unsealed ones
 	for _, f := range r.catalog.Files.Order {
 		if f.Active == nil {
 			last = f
@@ -82,8 +88,8 @@ func (r *recoverer) run() error {
 	return r.commitRecovery(files, start)
 }
 
-// scanUnsealed finds what is in an unsealed file, and the highest number and watermark
-// that any record carries.
+// scanUnsealed scans an unsealed file, and notes the highest sequence number and watermark in its
+// records.
 func (r *recoverer) scanUnsealed(f *catalog.File) (*unsealedFile, error) {
 	size, err := f.Handle().Size()
 	if err != nil {
@@ -103,7 +109,7 @@ func (r *recoverer) scanUnsealed(f *catalog.File) (*unsealedFile, error) {
 	return u, nil
 }
 
-// decide has package replay say what counts of the files.
+// decide asks package replay which records of the files count.
 func (r *recoverer) decide(files []*unsealedFile, sealedSeq uint64) {
 	found := make([]*replay.Scanned, len(files))
 	for i, u := range files {

@@ -1,27 +1,26 @@
-// Package sweep takes records that have expired out of the index.
+// Package sweep answers which records have expired by now, and takes them out of the index.
 //
-// A record expires without a noise: reads do not find it any more, and that is all.
-// The sweep takes it out of the index, so that it neither counts as a key nor as
-// live, wherever it lies: it waits for no rotation and no compaction.
+// Expiry itself changes nothing: reads just no longer find the record. The sweep then takes the
+// record out of the index, wherever it lies, so that it no longer counts as a key or as live. It
+// does not wait for a rotation or a compaction.
 //
 // What must hold:
 //
-//   - The sweep reads the blocks in which something is due (see expiries), and nothing
-//     else: what it costs follows from what expires. A store in which nothing
-//     expires has neither a table nor a goroutine for it.
-//   - It takes out what the index has of just that record, by compare-and-swap:
-//     where a writer was faster, or compaction, that counts.
-//   - What it has taken out still is a tombstone for what is older, on disk: Open finds
-//     it, and a compaction treats it as it does a deleted key. Should the clock be set
-//     back, the next Open finds a value again, so that a Delete of such a key is
-//     written down; Store.hides says so before the index does.
-//     A compaction that has found that the index has such a record, and then finds it
-//     taken out, is told by sweptRecords that nothing newer has made it dead.
-//   - It changes nothing on disk, but for ending a tail that has mostly expired, which
-//     leads to its room being given back.
-//   - It reads through system calls, so pages that are not in memory hold nobody up.
-//     Damage is left to readers; what is behind it in its block is looked at again
-//     later.
+//   - The sweep reads only blocks in which something is due (see package expiry), so its cost
+//     follows from what expires. A store in which nothing expires has no table and no goroutine
+//     for it.
+//   - The sweep removes an index entry only if it still points to that very record, by
+//     compare-and-swap. If a writer or a compaction was faster, their entry stays.
+//   - On disk, a swept record still acts as a tombstone for older records of its key: Open finds
+//     it, and a compaction treats it as it treats a deleted key. If the clock is set back, the
+//     next Open finds a value again. So a Delete of such a key must be logged even though the
+//     index does not have it: Catalog.Hides says so before the index loses the entry.
+//   - A compaction may find a record in the index that is then swept. expiry.Swept tells it so,
+//     and it knows that no newer record replaced this one.
+//   - The sweep changes nothing on disk, except that it ends a tail that has mostly expired, so
+//     that its space can be reclaimed.
+//   - The sweep reads through system calls, so pages that are not in memory delay nobody. It
+//     leaves damage to readers, and looks again later at what lies past the damage in its block.
 package sweep
 
 import (
@@ -40,55 +39,63 @@ import (
 )
 
 const (
-	// sweepPause is how long the background waits from one sweep to the next at least,
-	// and sweepLook at most while anything expires: the clock may have been set forward.
-	sweepPause = time.Second
-	sweepLook  = 5 * time.Second
-	// sweepAgain is when a block is looked at again that could not be read, in
+	// minPause is the minimum wait of the background from one sweep to the next.
+	minPause = time.Second
+	// maxPause is the maximum wait while anything expires: the clock may be set forward.
+	maxPause = 5 * time.Second
+	// retryAfter is when the sweep reads a block again that it could not read, in
 	// milliseconds.
-	sweepAgain = int64(time.Minute / time.Millisecond)
+	retryAfter = int64(time.Minute / time.Millisecond)
 )
 
-// Options says what a sweeper needs of its store.
+// Options is what a sweeper needs from its store.
 type Options struct {
+	// Hasher computes the fingerprints of keys.
 	Hasher index.Hasher
-	Now    func() time.Time
-	Manual bool            // no goroutine: a test takes the steps
-	Stop   <-chan struct{} // closed to stop the goroutine
+	// Now is the clock that decides what has expired.
+	Now func() time.Time
+	// Manual says that a test takes the steps, so that there is no goroutine.
+	Manual bool
+	// Stop is closed to stop the goroutine.
+	Stop <-chan struct{}
 	// Background starts a goroutine that Close waits for.
 	Background func(name string, fn func())
-	// NewPacer makes what a sweep keeps pace with.
+	// NewPacer makes the pacer of one sweep. The sweep calls done when it ends.
 	NewPacer func(context.Context) (p *pace.Pacer, done func())
-	// EndTail ends the file being written, if most of it has expired.
+	// EndTail ends the tail of the log if most of it has expired.
 	EndTail func() error
 }
 
-// Sweeper takes expired records out of the index of a catalog's files.
+// Sweeper takes expired records out of the index. All methods may be called concurrently.
 type Sweeper struct {
 	Options
-	catalog  *catalog.Catalog
-	Due      atomic.Int64              // nothing expires before, in Unix milliseconds
-	Started  atomic.Bool               // there is a goroutine
-	wake     chan struct{}             // holds one token when due is not never any more
-	sweeping rank.Mutex[rank.Sweeping] // held while records are taken out; guards every file's swept
+	catalog *catalog.Catalog
+	// Due is when the next record expires at the earliest, in Unix milliseconds. It is exported
+	// for tests.
+	Due atomic.Int64
+	// Started says that the goroutine runs. It is exported for tests.
+	Started  atomic.Bool
+	wake     chan struct{}             // holds one token when Due is no longer expiry.Never
+	sweeping rank.Mutex[rank.Sweeping] // held while records are taken out; guards every file's Swept
 }
 
-// New makes a sweeper, which knows of nothing that expires.
+// New makes a sweeper that knows of nothing that expires.
 func New(c *catalog.Catalog, o Options) *Sweeper {
 	s := &Sweeper{Options: o, catalog: c, wake: make(chan struct{}, 1)}
 	s.Due.Store(expiry.Never)
 	return s
 }
 
-// Expires notes that a record of a file, at an offset below size, expires, once the
-// index points to it.
+// Expires notes that a record of f expires. at is in Unix milliseconds. offset is where the
+// record lies, below size, which is the maximum length of the file. The caller calls it once the
+// index points to the record.
 func (s *Sweeper) Expires(f *catalog.File, offset, size, at int64) {
 	if f.ExpiriesOf(size).Add(offset, at) {
 		s.ExpiresAt(at)
 	}
 }
 
-// ExpiresAt notes that something expires.
+// ExpiresAt notes that something expires at a time in Unix milliseconds.
 func (s *Sweeper) ExpiresAt(at int64) {
 	for {
 		old := s.Due.Load()
@@ -104,8 +111,8 @@ func (s *Sweeper) ExpiresAt(at int64) {
 	}
 }
 
-// Start starts the goroutine that sweeps, if there is anything that expires
-// and none yet. A write calls it, or Open: Close waits for either.
+// Start starts the goroutine, if anything expires and the goroutine does not run yet. Only Open
+// and writes call it: Close waits for both, so the goroutine never starts too late.
 func (s *Sweeper) Start() {
 	if s.Started.Load() || s.Manual || s.Due.Load() == expiry.Never {
 		return
@@ -115,18 +122,18 @@ func (s *Sweeper) Start() {
 	}
 }
 
+// wakeUp wakes the goroutine, which waits for Due.
 func (s *Sweeper) wakeUp() {
 	pace.Wake(s.wake)
 }
 
-// expire is the goroutine that sweeps. startExpire starts it, Close stops it by
-// closing s.stop.
+// run is the goroutine that sweeps. Start starts it, and Close stops it by closing Stop.
 func (s *Sweeper) run() {
 	for {
 		var timer <-chan time.Time
 		if due := s.Due.Load(); due != expiry.Never {
 			wait := time.UnixMilli(due).Sub(s.Now())
-			timer = time.After(min(max(wait, sweepPause), sweepLook))
+			timer = time.After(min(max(wait, minPause), maxPause))
 		}
 		select {
 		case <-s.Stop:
@@ -141,8 +148,8 @@ func (s *Sweeper) run() {
 	}
 }
 
-// Step sweeps, if something is due, and then ends a tail that has mostly
-// expired.
+// Step sweeps if anything is due, and then ends the tail if that has mostly expired. It reports
+// whether anything was due.
 func (s *Sweeper) Step() (did bool, err error) {
 	did, err = s.SweepAll(context.Background())
 	if did && err == nil {
@@ -151,8 +158,8 @@ func (s *Sweeper) Step() (did bool, err error) {
 	return did, err
 }
 
-// SweepAll takes all that has expired by now out of the index, and says whether
-// anything was due.
+// SweepAll takes everything that has expired by now out of the index, and reports whether
+// anything was due. If ctx ends, the rest stays due.
 func (s *Sweeper) SweepAll(ctx context.Context) (did bool, err error) {
 	now := s.Now().UnixMilli()
 	if s.Due.Load() > now {
@@ -162,8 +169,8 @@ func (s *Sweeper) SweepAll(ctx context.Context) (did bool, err error) {
 	pacer, done := s.NewPacer(ctx)
 	defer done()
 	sweep := sweep{sweeper: s, pacer: pacer, now: now}
-	s.Due.Store(expiry.Never) // whatever is added from here on lowers it anew
-	set := s.catalog.Set()      // and what was added before is in this set
+	s.Due.Store(expiry.Never) // whatever is added from here on lowers it again
+	set := s.catalog.Set()    // what was added earlier is in this set
 	if set == nil {
 		return false, failure.ErrClosed
 	}
@@ -182,16 +189,20 @@ func (s *Sweeper) SweepAll(ctx context.Context) (did bool, err error) {
 	return true, err
 }
 
-// Record is a record of a file that has expired.
+// Record is a record that has expired.
 type Record struct {
-	Fp       index.Fingerprint
+	// Fp is the fingerprint of its key.
+	Fp index.Fingerprint
+	// Location is where the index has it.
 	Location index.Location
-	Size     int64
-	KeySize  int
+	// Size is its size in bytes.
+	Size int64
+	// KeySize is the size of its key in bytes.
+	KeySize int
 }
 
-// Expire takes a record that has expired out of the index, unless that has
-// another one of the key, or none.
+// Expire takes an expired record of f out of the index, unless the index has another record of
+// the key, or none.
 func (s *Sweeper) Expire(f *catalog.File, r *Record) {
 	s.catalog.Hides.Store(true)
 	if s.catalog.Files.Keys.CompareAndSwap(r.Fp, r.Location, index.NoLocation) {
@@ -200,11 +211,11 @@ func (s *Sweeper) Expire(f *catalog.File, r *Record) {
 	}
 }
 
-// Watch has the sweep tell what it takes out of the files, from here on, until
-// the function that it returns is called.
+// Watch makes the sweep note, in File.Swept, what it takes out of the files, until stop is
+// called.
 func (s *Sweeper) Watch(files []*catalog.File) (stop func()) {
 	set := func(make func() *expiry.Swept) {
-		s.sweeping.Lock() // one that is being taken out was so before
+		s.sweeping.Lock() // waits for a record that is being taken out right now
 		defer s.sweeping.Unlock()
 		for _, f := range files {
 			f.Swept.Store(make())
