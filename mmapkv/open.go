@@ -19,16 +19,16 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Open opens the store in a directory, making it and its parents when it is
-// absent, and recovers what a crash left. A nil o means all defaults.
+// Open opens the store in a directory, and recovers what a crash left. It creates the directory
+// and its parents if they do not exist. A nil o means all defaults.
 //
-// ErrInvalid when an option is out of its range; ErrLocked when another opener has
-// the store; ErrVersion when its files are of another version; an error that wraps
-// ErrCorrupt when the manifest or a segment is missing or unreadable, or the manifest
-// older than what lies beside it, as if put back from a copy; with ReadOnly
-// fs.ErrNotExist when there is no store; errors.ErrUnsupported where no store can be
-// kept, on other systems than linux, darwin and freebsd and on 32-bit machines. Damage
-// that Open can work around is reported in Stats().Recovery and to the Logger.
+// Open returns ErrInvalid if an option is out of its range, ErrLocked if another opener has the
+// store, and ErrVersion if its files are of another version. It returns an error that wraps
+// ErrCorrupt if the manifest or a segment is missing or unreadable, or if the manifest is older
+// than the files beside it, as after restoring it from a copy. With ReadOnly it returns
+// fs.ErrNotExist if there is no store. It returns errors.ErrUnsupported where no store can be
+// kept: on systems other than linux, darwin and freebsd, and on 32-bit machines. Damage that Open
+// can work around is reported in Stats().Recovery and to the Logger.
 func Open(dir string, o *Options) (_ *Store, err error) {
 	options, err := o.withDefaults()
 	if err != nil {
@@ -77,9 +77,11 @@ func (s *Store) enterDir(path string) (err error) {
 	return nil
 }
 
-// lockPoll is how long Open waits before it asks for the lock again.
+// lockPoll is how long Open waits before it tries the lock again.
 const lockPoll = 5 * time.Millisecond
 
+// takeLock takes the lock of the directory, or waits for it as long as LockTimeout allows. On a
+// read-only store the lock may be nil.
 func (s *Store) takeLock() (vfs.Lock, error) {
 	mode := vfs.Exclusive
 	if s.options.ReadOnly {
@@ -92,7 +94,7 @@ func (s *Store) takeLock() (vfs.Lock, error) {
 		case err == nil:
 			return lock, nil
 		case s.options.ReadOnly && errors.Is(err, fs.ErrNotExist):
-			return nil, nil // no writer has ever been here, or it is read-only media
+			return nil, nil // no writer has ever been here, or the media is read-only
 		case !errors.Is(err, vfs.ErrLocked):
 			return nil, err
 		case !time.Now().Before(deadline):
@@ -102,9 +104,9 @@ func (s *Store) takeLock() (vfs.Lock, error) {
 	}
 }
 
-// recover brings the store to where the files say it was: the manifest decides
-// which files count, recovery decides how far the unsealed ones go, and the hints
-// fill the index. A ReadOnly store changes nothing on disk.
+// recover restores the state that the files describe: the manifest says which files count,
+// recovery decides how far the unsealed ones go, and the hints fill the index. A ReadOnly store
+// changes nothing on disk.
 func (s *Store) recover() error {
 	began := s.now()
 	names, err := s.catalog.Dir.Names()
@@ -166,10 +168,12 @@ func (s *Store) recover() error {
 	return nil
 }
 
+// noteDamage notes damage that Open works around.
 func (s *Store) noteDamage(d failure.Damage) {
 	s.recovery.Damages = append(s.recovery.Damages, CorruptError(d))
 }
 
+// reportRecovery logs what Open found, and sends the events.
 func (s *Store) reportRecovery() {
 	r := s.recovery
 	s.events.message(slog.LevelInfo, "mmapkv: opened", "keys", s.catalog.Files.Keys.Len(), "segments", len(s.catalog.Files.Order), "clean", r.Clean,

@@ -25,7 +25,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/wal"
 )
 
-// Store is an open store. Open makes one; Close ends it.
+// Store is an open store. Open makes one, and Close ends it.
 type Store struct {
 	options Options
 	now     func() time.Time
@@ -36,7 +36,7 @@ type Store struct {
 	catalog   catalog.Catalog
 	hints     hints.Hints
 	residency *residency.Residency
-	lock      vfs.Lock // nil when read-only media has no lock file
+	lock      vfs.Lock // nil on read-only media without a lock file
 
 	walks    walks
 	recovery RecoveryStats
@@ -55,15 +55,15 @@ type Store struct {
 	watcher watcher
 
 	closed     atomic.Bool
-	writing    atomic.Int64  // writes in flight
-	wroteLast  chan struct{} // holds a token when the last of them ends after closed is set
+	writing    atomic.Int64  // calls in flight that Close waits for
+	wroteLast  chan struct{} // holds a token once the last of them ends after closed is set
 	closing    sync.Once
 	closeError error
 	stop       chan struct{} // closed to stop the goroutines
 	running    sync.WaitGroup
 }
 
-// newStore makes a Store of checked options.
+// newStore makes a Store from checked options.
 func newStore(options Options) *Store {
 	s := &Store{
 		options:   options,
@@ -141,7 +141,7 @@ func (s *Store) start() {
 	s.background("sync", func() { s.syncer.Run(s.stop) })
 }
 
-// background runs fn in a goroutine that profiles name by the label mmapkv.
+// background runs fn in a goroutine. Profiles show its name under the label mmapkv.
 func (s *Store) background(name string, fn func()) {
 	s.running.Go(func() {
 		rank.Acquire[rank.Background]()
@@ -150,8 +150,8 @@ func (s *Store) background(name string, fn func()) {
 	})
 }
 
-// randomNumber draws the salt of a file. It cannot be guessed, so that nobody
-// can store a value that validates as a record.
+// randomNumber draws the salt of a file. Nobody can guess it, so nobody can store a value that
+// validates as a record.
 func randomNumber() uint64 {
 	var b [8]byte
 	rand.Read(b[:]) // never fails
