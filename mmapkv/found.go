@@ -9,26 +9,26 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// found is a record that a read has in hand. The read uses the record's file until
-// it calls leave.
+// found is the record that a read has in hand. The read uses the record's file until it calls
+// endRead.
 type found struct {
 	store  *Store
-	walk   *walk // the Range or Keys that this is a part of; nil: none
+	walk   *walk // the Range or Keys that the read is part of; nil if none
 	file   *catalog.File
 	pin    segment.Pin // of the file; of none if the walk keeps it
 	loc    index.Location
 	record segment.Record
-	copied []byte // the record's bytes, when the file is not mapped, or cold
-	copies bool   // the value is copied anyway
-	whole  bool   // the value is read, or shown
-	keeps  bool   // the pin stays for the next read, and whoever says so releases it
-	shown  bool   // a callback has them
-	ahead  int64  // up to where the file was populated, for a walk through it
-	dst    []byte // the caller's, which the read writes to
+	copied []byte // the record's bytes, if the file is not mapped, or cold
+	copies bool   // the caller copies the value anyway
+	whole  bool   // the value is read or shown, not only the key
+	keeps  bool   // the pin stays for the next read, and the caller releases it
+	shown  bool   // a callback has the value
+	ahead  int64  // a walk has populated the file up to here
+	dst    []byte // the caller's, to which the read copies
 }
 
-// set is the set of files that the read goes by; nil when the store is closed,
-// unless the read is part of a walk that goes on.
+// set returns the set of files that the read uses. It is nil once the store is closed, unless the
+// read is part of a walk, which continues.
 func (f *found) set() *catalog.FileSet {
 	if f.walk != nil {
 		return f.walk.set()
@@ -36,8 +36,8 @@ func (f *found) set() *catalog.FileSet {
 	return f.store.catalog.Set()
 }
 
-// load decodes the record at a location; its header's checksum decides. errRetired
-// when the set has been replaced meanwhile, and the file with it.
+// load decodes the record at a location. The header's checksum decides whether it is one. load
+// returns errRetired if the set has been replaced, and the file with it.
 func (f *found) load(set *catalog.FileSet, loc index.Location) error {
 	f.file = set.File(loc)
 	if f.file == nil {
@@ -54,11 +54,11 @@ func (f *found) load(set *catalog.FileSet, loc index.Location) error {
 	return f.loadAt(loc.Offset(), size)
 }
 
-// loadAt decodes the record at an offset; size is -1 when it is not known.
+// loadAt decodes the record at an offset. size is -1 if it is not known.
 func (f *found) loadAt(offset, size int64) error {
 	var err error
 	cold := f.file.Cold.Load()
-	if f.file.Memory() == nil || cold && (f.copies || f.whole && size >= 0 && size <= copyCold) {
+	if f.file.Memory() == nil || cold && (f.copies || f.whole && size >= 0 && size <= maxCopyCold) {
 		if f.copied == nil {
 			f.copied = borrowCopy()
 		}
@@ -75,9 +75,10 @@ func (f *found) loadAt(offset, size int64) error {
 	return nil
 }
 
-// copies are buffers for records of files that are not mapped.
+// copies are buffers for records that are read by system calls.
 var copies sync.Pool
 
+// borrowCopy takes a buffer from copies.
 func borrowCopy() []byte {
 	if b, ok := copies.Get().(*[]byte); ok {
 		return *b
@@ -85,8 +86,8 @@ func borrowCopy() []byte {
 	return make([]byte, 0, 4<<10)
 }
 
-// endRead ends a read that began with guard.Enter. A panic that is a fault in the
-// record's segment becomes the read's error, any other goes on unchanged.
+// endRead ends a read that began with guard.Enter. A panic that is a fault in the record's
+// segment becomes the read's error. Any other panic continues unchanged.
 //
 //	old := guard.Enter()
 //	defer func() { f.endRead(old, recover(), &err) }()
@@ -103,16 +104,15 @@ func (f *found) endRead(old bool, recovered any, err *error) (fault bool) {
 	return true
 }
 
-// judge is isFault for a read that ends with it, also if the panic's own methods
-// panic.
+// judge is isFault, and also releases what the read used, even if the panic's own methods panic.
 func (f *found) judge(recovered any, err *error) (fault bool) {
 	defer f.release()
 	return f.isFault(recovered, err)
 }
 
-// isFault says whether a panic is a fault in the record's segment, and which
-// error that is. An I/O error need not last, so that a fault of ours is one even if
-// the page can be read by now; one of a callback may be a write.
+// isFault reports whether a panic is a fault in the record's segment, and sets the error if so.
+// An I/O error need not last, so a fault in the store's own code counts even if the page can be
+// read by now. In a callback it does not: the fault may be a write.
 func (f *found) isFault(recovered any, err *error) bool {
 	if f.file == nil {
 		return false
@@ -136,7 +136,7 @@ func (f *found) release() {
 		f.pin.Release()
 	}
 	if f.copied != nil {
-		buffer := f.copied // so that only this one moves to the heap
+		buffer := f.copied // a variable of its own, so that only this one moves to the heap
 		f.copied = nil
 		copies.Put(&buffer)
 	}

@@ -10,12 +10,14 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 )
 
-// Keys yields a copy of every key, in no order. A key that is there throughout
-// comes exactly once. One that comes meanwhile does not come, unless more than 65,536 and
-// an eighth of the keys do; one that is deleted meanwhile may come. Keys whose record's header
-// is damaged cannot be told and are left out; Range and Stats().Recovery report damage.
-// After Close there are none; Keys in flight then runs on to its end, and keeps the files
-// until then: what iter.Pull has made of it is to be stopped.
+// Keys yields a copy of every key, in no order. A key that exists throughout comes exactly once.
+// A key that is added during the iteration does not come, unless more than 65,536 keys and more
+// than an eighth of the keys are added. A key that is deleted during it may come. Keys whose
+// record has a damaged header cannot be read and are left out; Range and Stats().Recovery report
+// damage.
+//
+// After Close there are no keys. A Keys in flight runs on to its end, and keeps the files until
+// then. So a Keys that was passed to iter.Pull must be stopped.
 func (s *Store) Keys() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		w, err := s.beginWalk()
@@ -56,8 +58,8 @@ func (s *Store) Keys() iter.Seq[[]byte] {
 	}
 }
 
-// keyAt copies the key of the record at a location; where the record has moved or
-// expired, or can no longer be read, that of the place where the index has it now.
+// keyAt copies the key of the record at a location. If the record has moved or expired, or can no
+// longer be read, keyAt copies the key from where the index has it now.
 func (w *walk) keyAt(fp index.Fingerprint, loc index.Location) (key []byte, ok bool) {
 	for {
 		set := w.set()
@@ -76,6 +78,7 @@ func (w *walk) keyAt(fp index.Fingerprint, loc index.Location) (key []byte, ok b
 	}
 }
 
+// copyKey copies the key of the record at a location, and reports whether the record has expired.
 func (w *walk) copyKey(set *catalog.FileSet, loc index.Location) (key []byte, expired bool, err error) {
 	f := found{store: w.store, walk: w}
 	old := guard.Enter()

@@ -9,14 +9,13 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// lookup finds the key's record. The caller has entered the fault guard and
-// releases f.
+// lookup finds the key's record. The caller has entered the fault guard, and ends the read with
+// endRead.
 //
-// The set of files is loaded behind the location, for each of them: a file is
-// published before the index points into it, so that it is there, unless the
-// record has been moved since. And should the slot be another file's by then, a
-// record of the key in there is one that was current after the read began. A read
-// that is refused a file, which was retired just now, begins again.
+// The set of files is loaded after each location. A file is published before the index points
+// into it, so the set has the file, unless the record has moved since. If the slot belongs to
+// another file by then, a record of the key in that file was current after the read began. If the
+// file was retired just now and refuses the read, the read starts again.
 func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 	f.store = s
 	hash := s.hasher.Hash(key)
@@ -32,8 +31,8 @@ func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 		if err == errRetired {
 			continue // there is another set by now
 		}
-		// What a record says against the read counts only if the index still
-		// points to it; otherwise the key was moved between two steps.
+		// An error that the record causes counts only if the index still points to the record.
+		// Otherwise the key was moved between two steps.
 		if f.loc == index.NoLocation || pointsTo(f.set(), hash, f.loc) {
 			if err == errExpired {
 				return ErrNotFound
@@ -45,12 +44,14 @@ func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 }
 
 var (
+	// errExpired means that the key's record has expired.
 	errExpired = errors.New("mmapkv: the record has expired")
+	// errRetired means that the record's file was retired just now. Another set is published.
 	errRetired = errors.New("mmapkv: the segment was retired before the read could use it")
 )
 
-// search goes through the records that the index has for the hash. A damaged one
-// may be another key's, so it counts only when no other record has the key.
+// search tries the records that the index has for the hash. A damaged record may belong to
+// another key, so it counts only if no other record has the key.
 func (s *Store) search(keys *index.KeyDir, hash uint64, key []byte, f *found, checkValue bool) error {
 	var damage error
 	var damaged index.Location
@@ -88,16 +89,18 @@ func (s *Store) search(keys *index.KeyDir, hash uint64, key []byte, f *found, ch
 	}
 }
 
-// expired says whether a record has expired. It asks the clock only if it must.
+// expired reports whether a record has expired. It asks the clock only if it must.
 func (s *Store) expired(r *segment.Record) bool {
 	return r.Flags&segment.Expires != 0 && s.expiredNow(r)
 }
 
+// expiredNow is the part of expired that asks the clock. It is not inlined, so that expired is.
+//
 //go:noinline
 func (s *Store) expiredNow(r *segment.Record) bool { return r.Expired(s.now().UnixMilli()) }
 
-// pointsTo says whether the index of a store that is not closed has the location for
-// the hash.
+// pointsTo reports whether the index has the location for the hash. It does not once the store is
+// closed.
 func pointsTo(set *catalog.FileSet, hash uint64, loc index.Location) bool {
 	return set != nil && set.Keys.Holds(hash, loc)
 }

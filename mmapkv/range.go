@@ -14,14 +14,15 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Range calls fn with the live pairs in the order of the files, without copying
-// them; both slices can be read until fn returns and must not be written. It ends
-// with the first error of fn, which it returns, and with the first damage, an
-// error that wraps ErrCorrupt. A pair that is there throughout comes exactly once,
-// also when compaction moves it. A pair that is overwritten meanwhile comes once with
-// a value from before Range was called, or not at all: what is written meanwhile, by
-// fn for instance, does not come. When the store is closed meanwhile Range runs on to
-// its end.
+// Range calls fn with the live pairs, in the order of the files, without copying them. Both
+// slices can be read until fn returns, and must not be written. Range ends with the first error
+// of fn, which it returns, and with the first damage, which it returns as an error that wraps
+// ErrCorrupt.
+//
+// A pair that exists throughout comes exactly once, even if compaction moves it. A pair that is
+// overwritten during Range comes once, with a value from before the call, or not at all. What is
+// written during Range, for instance by fn, does not come. If the store is closed during Range,
+// it runs on to its end.
 func (s *Store) Range(fn func(key, value []byte) error) error {
 	w, err := s.beginWalk()
 	if err != nil {
@@ -36,26 +37,25 @@ func (s *Store) Range(fn func(key, value []byte) error) error {
 	return err
 }
 
-// ranging is one Range. It shows what of the log lies behind a sequence number and up
-// to another one, which the index had reached: had it not, a key could come with what
-// the index had, and again with what it was about to have. It goes from file to file by
-// the number that it has reached, for compaction may put other files in the place of
-// those that are still to come.
+// ranging is one Range. It shows the part of the log after one sequence number and up to another,
+// upTo, which the index had reached when Range began. If the index had not, a key could come with
+// its old record and again with its new one. From file to file ranging goes by the number that it
+// has reached, because compaction may replace the files that are still to come.
 type ranging struct {
 	*walk
 	fn          func(key, value []byte) error
 	after, upTo uint64
-	sparse      map[*catalog.File][]int64 // where the live records lie of files that are mostly garbage
+	sparse      map[*catalog.File][]int64 // offsets of the live records in files that are mostly garbage
 }
 
-// nextFile shows the live records of one file, and says whether there may be more.
+// nextFile shows the live records of one file, and reports whether there may be more.
 func (r *ranging) nextFile() (more bool, err error) {
 	f, done := r.next(r.after)
 	if f == nil {
 		return false, nil
 	}
 	defer done()
-	// Behind a file that gets more records nothing is as old as upTo.
+	// After a file that still gets records, nothing is as old as upTo.
 	end, ended := r.store.catalog.Files.IsEnded(f)
 	if offsets, ok := r.sparse[f]; ok {
 		err = r.showSome(f, offsets)
@@ -86,7 +86,7 @@ func (r *ranging) showAll(f *catalog.File) error {
 	return nil
 }
 
-// showSome shows the live ones of the records at the offsets.
+// showSome shows those of the records at the offsets that are live.
 func (r *ranging) showSome(f *catalog.File, offsets []int64) error {
 	for _, offset := range offsets {
 		if _, err := r.showRecord(f, offset, 0); err != nil {
@@ -96,9 +96,9 @@ func (r *ranging) showSome(f *catalog.File, offsets []int64) error {
 	return nil
 }
 
-// showRecord shows the record at an offset, if it is live and in the interval, and
-// returns where the next one is, -1 if that lies behind the interval. The file was
-// populated up to ahead.
+// showRecord shows the record at an offset if it is live and in the interval. It returns the
+// offset of the next record, or -1 if that lies past the interval. The file is populated up to
+// ahead.
 func (r *ranging) showRecord(f *catalog.File, offset, ahead int64) (next int64, err error) {
 	s := r.store
 	in := found{store: s, walk: r.walk, file: f, whole: true, ahead: ahead}
@@ -126,8 +126,8 @@ func (r *ranging) showRecord(f *catalog.File, offset, ahead int64) (next int64, 
 	return next, r.fn(record.Key[:len(record.Key):len(record.Key)], record.Value[:len(record.Value):len(record.Value)])
 }
 
-// isLive says whether the index points to the record in hand, which lies at the
-// offset of its file, or to what compaction has made of it.
+// isLive reports whether the index points to the record in hand, which lies at the offset of its
+// file, or to the copy that compaction made of it.
 func (r *ranging) isLive(in *found, offset int64) (bool, error) {
 	hash := r.store.hasher.Hash(in.record.Key)
 	if !in.file.Dropped.Load() {
@@ -145,7 +145,7 @@ func (r *ranging) isLive(in *found, offset int64) (bool, error) {
 	return err == nil && seq == in.record.Seq, err
 }
 
-// newest is the sequence number of the key's record.
+// newest returns the sequence number of the key's record.
 func (w *walk) newest(key []byte) (seq uint64, err error) {
 	f := found{walk: w}
 	old := guard.Enter()
@@ -156,9 +156,8 @@ func (w *walk) newest(key []byte) (seq uint64, err error) {
 	return f.record.Seq, nil
 }
 
-// prefetchIndex asks for the memory of what the index has for the records from an
-// offset on, for many of them together, and returns where they end. Damage is left
-// to those who come after it.
+// prefetchIndex asks for the index memory of the records from an offset on, for many at once, and
+// returns where they end. It leaves damage to showRecord.
 func (r *ranging) prefetchIndex(f *catalog.File, offset int64) (end int64) {
 	if f.Memory() == nil || f.Cold.Load() {
 		return f.Limit()
@@ -181,17 +180,17 @@ func (r *ranging) prefetchIndex(f *catalog.File, offset int64) (end int64) {
 }
 
 const (
-	// sparse is the part of a file, one in so many bytes, below which Range has the index
-	// tell where the live records are.
+	// sparse is the fraction of live bytes in a file, one in sparse, below which Range asks
+	// the index where the live records are.
 	sparse = 16
-	// sparseWorth is for how many bytes of such files, for each key of the index, it is
-	// worth going through the index. A key takes some ten nanoseconds there, a record at
-	// least ten times that in its file.
+	// sparseWorth is how many bytes such files must have for each key of the index before
+	// it is worth going through the index. A key takes some ten nanoseconds there, and a
+	// record takes at least ten times that in its file.
 	sparseWorth = 8
 )
 
-// findSparse finds where the live records of those files lie of which most is garbage,
-// in the order of their offsets.
+// findSparse finds the live records of files that are mostly garbage, and returns their offsets
+// in order.
 func findSparse(set *catalog.FileSet) map[*catalog.File][]int64 {
 	found := map[*catalog.File][]int64{}
 	var bytes int64
@@ -213,8 +212,8 @@ func findSparse(set *catalog.FileSet) map[*catalog.File][]int64 {
 		return true
 	})
 	for f, offsets := range found {
-		// A compaction that had begun to move the file's entries by now may have moved
-		// some that were not met.
+		// A compaction that had begun to move the file's entries by now may have moved some
+		// before Range of the index met them.
 		if f.Dropped.Load() {
 			delete(found, f)
 		}

@@ -9,18 +9,19 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Get returns a copy of the key's value that the caller owns, not nil even when
-// the value is empty. ErrNotFound when the key has none.
+// Get returns a copy of the key's value, which the caller owns. It is not nil even if the value
+// is empty. Get returns ErrNotFound if the key has no value.
 func (s *Store) Get(key []byte) ([]byte, error) {
 	return s.appendGet("Get", []byte{}, key)
 }
 
-// AppendGet appends the key's value to dst and returns the longer slice; it
-// allocates only when dst has no room. On an error dst comes back unchanged.
+// AppendGet appends the key's value to dst and returns the longer slice. It allocates only if dst
+// has no room. On an error it returns dst unchanged.
 func (s *Store) AppendGet(dst, key []byte) (out []byte, err error) {
 	return s.appendGet("AppendGet", dst, key)
 }
 
+// appendGet is AppendGet, called operation in the events.
 func (s *Store) appendGet(operation string, dst, key []byte) (out []byte, err error) {
 	if s.events.watchesSlow() {
 		defer s.timed(operation, time.Now())
@@ -39,11 +40,10 @@ func (s *Store) appendGet(operation string, dst, key []byte) (out []byte, err er
 	return bulk.Append(dst, f.record.Value), nil
 }
 
-// View calls fn with the key's value, without copying it. The value can be read
-// until fn returns and must not be written; fn is called at most once, may call
-// any method of the store, and its error is returned. A page of the value that
-// cannot be read makes View return an error that wraps ErrCorrupt, unless fn
-// recovers from the fault itself.
+// View calls fn with the key's value, without copying it. The value can be read until fn returns,
+// and must not be written. View calls fn at most once, and returns its error. fn may call any
+// method of the store. If a page of the value cannot be read, View returns an error that wraps
+// ErrCorrupt, unless fn recovers from the fault itself.
 func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
 	if s.events.watchesSlow() {
 		defer s.timed("View", time.Now())
@@ -51,12 +51,13 @@ func (s *Store) View(key []byte, fn func(value []byte) error) (err error) {
 	return s.view(key, fn)
 }
 
+// view is View without timing.
 func (s *Store) view(key []byte, fn func(value []byte) error) (err error) {
 	f := found{whole: true}
 	return s.viewInto(&f, key, fn)
 }
 
-// viewInto is view with the memory of a read, which may have been that of another one.
+// viewInto is view with a found of the caller's, which an earlier read may have used.
 func (s *Store) viewInto(f *found, key []byte, fn func(value []byte) error) (err error) {
 	f.shown = false
 	old := guard.Enter()
@@ -68,7 +69,7 @@ func (s *Store) viewInto(f *found, key []byte, fn func(value []byte) error) (err
 	return show(f.record.Value, fn)
 }
 
-// Has says whether the key has a value, without reading it.
+// Has reports whether the key has a value, without reading the value.
 func (s *Store) Has(key []byte) (has bool, err error) {
 	if s.events.watchesSlow() {
 		defer s.timed("Has", time.Now())
@@ -86,9 +87,9 @@ func (s *Store) Has(key []byte) (has bool, err error) {
 	}
 }
 
-// TTL returns how long the key has still to live by the clock, which is more than it
-// was given where the clock has been set back; ok is false when it never expires.
-// ErrNotFound when it has no value.
+// TTL returns how long the key still has to live by the clock. If the clock has been set back,
+// that is more than the key was given. ok is false if the key never expires. TTL returns
+// ErrNotFound if the key has no value.
 func (s *Store) TTL(key []byte) (ttl time.Duration, ok bool, err error) {
 	if s.events.watchesSlow() {
 		defer s.timed("TTL", time.Now())
@@ -103,11 +104,11 @@ func (s *Store) TTL(key []byte) (ttl time.Duration, ok bool, err error) {
 		return 0, false, nil
 	}
 	left := time.UnixMilli(f.record.Expiry).Sub(s.now())
-	return max(left, 1), true, nil // it was not expired a moment ago
+	return max(left, 1), true, nil // it had not expired a moment ago
 }
 
-// Len is the number of keys. Expired ones count until they are swept out, some seconds
-// later, also where the store is open for reading only; after Close it is 0.
+// Len returns the number of keys. Expired keys count until they are swept, some seconds later,
+// also on a read-only store. After Close it is 0.
 func (s *Store) Len() int {
 	set := s.catalog.Set()
 	if set == nil {
@@ -116,12 +117,12 @@ func (s *Store) Len() int {
 	return set.Keys.Len()
 }
 
-// timed tells of a call that began then and was slow.
+// timed reports a call that began then, if it was slow.
 func (s *Store) timed(operation string, began time.Time) {
 	s.events.slow(operation, time.Since(began))
 }
 
-// sawDamage tells of damage that a read has met.
+// sawDamage reports damage that a read found.
 func (s *Store) sawDamage(err error) {
 	if corrupt, ok := err.(*CorruptError); ok {
 		s.events.corruption(corrupt)

@@ -9,22 +9,22 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 )
 
-// walk is a Range or a Keys in flight. It runs on to its end when the store is closed
-// meanwhile: Close leaves it the last set, whose files it then keeps until it ends.
-// Before that it keeps nothing but the file that it is in.
+// walk is a Range or a Keys in flight. If the store is closed during the walk, the walk runs on
+// to its end: Close leaves it the last set, and the walk keeps that set's files until it ends.
+// Before that, a walk keeps only the file that it is in.
 type walk struct {
 	store *Store
-	kept  atomic.Pointer[catalog.FileSet] // nil while the store is open
+	kept  atomic.Pointer[catalog.FileSet] // the set that Close has left the walk; nil while the store is open
 }
 
-// walks are those of a store.
+// walks are the walks of a store.
 type walks struct {
 	mu     rank.Mutex[rank.Walks] // guards the rest; a leaf
 	all    []*walk
 	closed bool
 }
 
-// beginWalk registers a walk; ErrClosed when the store is closed.
+// beginWalk registers a walk. It returns ErrClosed if the store is closed.
 func (s *Store) beginWalk() (*walk, error) {
 	s.walks.mu.Lock()
 	defer s.walks.mu.Unlock()
@@ -36,7 +36,7 @@ func (s *Store) beginWalk() (*walk, error) {
 	return w, nil
 }
 
-// end lets go of the files that Close has left.
+// end ends the walk, and releases the files that Close has left it.
 func (w *walk) end() {
 	s := w.store
 	s.walks.mu.Lock()
@@ -49,8 +49,8 @@ func (w *walk) end() {
 	}
 }
 
-// handOver gives the walks in flight the last set. The store is not yet closed to readers
-// when it is called, so that each walk finds either set.
+// handOver gives the last set to the walks in flight. It is called before the store is closed to
+// readers, so each walk always finds one of the two sets.
 func (w *walks) handOver(last *catalog.FileSet) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -60,13 +60,13 @@ func (w *walks) handOver(last *catalog.FileSet) {
 	}
 	for _, one := range w.all {
 		for _, f := range last.Order {
-			f.Acquire() // which is not refused: Close retires them later
+			f.Acquire() // never refused, since Close retires the files later
 		}
 		one.kept.Store(last)
 	}
 }
 
-// set is the set of files that the walk goes by.
+// set returns the set of files that the walk uses.
 func (w *walk) set() *catalog.FileSet {
 	if set := w.store.catalog.Set(); set != nil {
 		return set
@@ -74,9 +74,9 @@ func (w *walk) set() *catalog.FileSet {
 	return w.kept.Load()
 }
 
-// next is the file in which the log goes on behind a sequence number, which the walk
-// uses until it calls done; nil when there is none. What compaction has put in the
-// place of several files may begin before that number.
+// next returns the file in which the log continues after a sequence number; nil if there is none.
+// The walk uses the file until it calls done. A file that compaction made may begin before that
+// number.
 func (w *walk) next(after uint64) (f *catalog.File, done func()) {
 	for {
 		set := w.set()
@@ -96,7 +96,7 @@ func (w *walk) next(after uint64) (f *catalog.File, done func()) {
 	}
 }
 
-// keeps says whether Close has left the walk a file. Where there is no walk, it has not.
+// keeps reports whether Close has left the walk a file. A nil walk has none.
 func (w *walk) keeps(f *catalog.File) bool {
 	if w == nil {
 		return false
