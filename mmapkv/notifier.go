@@ -20,13 +20,12 @@ const (
 	maxToldPlaces        = 1024
 )
 
-// notifier hands events to the callbacks and the logger. Its methods may be called
-// under any lock: they only put the event in a queue. The goroutine that
-// empties the queue lives while there is something in it, so none has to be
-// stopped.
+// notifier hands events to the callbacks and the logger. Its methods may be called under any
+// lock: they only queue the event. The goroutine that empties the queue lives while there is
+// something in it, so none must be stopped.
 type notifier struct {
 	events        Events
-	log           *slog.Logger // nil: nobody wants messages
+	log           *slog.Logger // nil if nobody wants messages
 	slowThreshold time.Duration
 	spaceIsLow    atomic.Bool
 	hasFailed     atomic.Bool
@@ -37,20 +36,21 @@ type notifier struct {
 	mu         rank.Mutex[rank.Notifier] // guards what follows; a leaf
 	waiting    []func()
 	delivering bool           // a goroutine runs deliver
-	told       []CorruptError // without reasons; oldest first
+	told       []CorruptError // reported places, without reasons; oldest first
 }
 
+// newNotifier makes a notifier. log may be nil.
 func newNotifier(e Events, log *slog.Logger) *notifier {
 	return &notifier{events: e, log: log, slowThreshold: cmp.Or(e.SlowThreshold, defaultSlowThreshold)}
 }
 
-// CompactionStarted tells that a compaction begins.
+// CompactionStarted reports that a compaction begins.
 func (n *notifier) CompactionStarted(files []string, bytesIn int64) {
 	tell(n, n.events.CompactionStarted, CompactionStarted{Files: slices.Clone(files), BytesIn: bytesIn},
 		slog.LevelInfo, "mmapkv: compaction started", "files", slices.Clone(files), "bytesIn", bytesIn)
 }
 
-// CompactionEnded tells that a compaction is over, and counts it.
+// CompactionEnded reports that a compaction is over, and counts it.
 func (n *notifier) CompactionEnded(report compact.Ended) {
 	e := CompactionEnded(report)
 	n.compactions.add(e)
@@ -62,11 +62,12 @@ func (n *notifier) CompactionEnded(report compact.Ended) {
 	tell(n, n.events.CompactionEnded, e, slog.LevelInfo, "mmapkv: compaction ended", attributes...)
 }
 
+// Rotated reports that the log continues in a new file.
 func (n *notifier) Rotated(file string) {
 	tell(n, n.events.Rotated, Rotated{File: file}, slog.LevelDebug, "mmapkv: the log goes on in a new file", "file", file)
 }
 
-// recovered writes no message: Open writes its own.
+// recovered reports what Open found. Open writes the message itself.
 func (n *notifier) recovered(r RecoveryStats) {
 	r.Damages = slices.Clone(r.Damages)
 	if n.events.Recovered != nil {
@@ -74,10 +75,10 @@ func (n *notifier) recovered(r RecoveryStats) {
 	}
 }
 
-// watchesSlow says whether operations are to be timed.
+// watchesSlow reports whether operations must be timed.
 func (n *notifier) watchesSlow() bool { return n.events.SlowOperation != nil }
 
-// slow tells of an operation, if it took long enough.
+// slow reports an operation, if it took long enough.
 func (n *notifier) slow(operation string, took time.Duration) {
 	if took < n.slowThreshold {
 		return
@@ -86,9 +87,10 @@ func (n *notifier) slow(operation string, took time.Duration) {
 		slog.LevelWarn, "mmapkv: slow operation", "operation", operation, "took", took)
 }
 
-// Corruption tells of damage that a room has met.
+// Corruption reports damage that a room found.
 func (n *notifier) Corruption(d failure.Damage) { n.corruption((*CorruptError)(&d)) }
 
+// corruption reports damage, once for each place.
 func (n *notifier) corruption(c *CorruptError) {
 	if n.isNew(CorruptError{File: c.File, Offset: c.Offset}) {
 		tell(n, n.events.CorruptionFound, *c,
@@ -96,7 +98,7 @@ func (n *notifier) corruption(c *CorruptError) {
 	}
 }
 
-// isNew says whether damage at a place has not been told yet, and remembers it.
+// isNew reports whether damage at a place has not been reported yet, and notes it.
 func (n *notifier) isNew(place CorruptError) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -110,26 +112,28 @@ func (n *notifier) isNew(place CorruptError) bool {
 	return true
 }
 
-// Stalled tells that a writer had to wait, and counts how long.
+// Stalled reports that a writer had to wait, and adds up how long.
 func (n *notifier) Stalled(d time.Duration) {
 	n.stalledFor.Add(int64(d))
 	tell(n, n.events.WriteStalled, WriteStalled{Duration: d}, slog.LevelWarn, "mmapkv: writers had to wait", "took", d)
 }
 
+// SpaceLow reports that the disk is full, once until SpaceBack is called.
 func (n *notifier) SpaceLow(err error) {
 	if n.spaceIsLow.CompareAndSwap(false, true) {
 		tell(n, n.events.SpaceLow, SpaceLow{Err: err}, slog.LevelWarn, "mmapkv: the disk is full", "error", err)
 	}
 }
 
-// SpaceBack is cheap enough to be called after every write: it mostly only loads.
+// SpaceBack notes that the disk had space. It is cheap enough to be called after every write:
+// usually it only loads.
 func (n *notifier) SpaceBack() {
 	if n.spaceIsLow.Load() {
 		n.spaceIsLow.Store(false)
 	}
 }
 
-// Failed tells why the store takes no more writes, once.
+// Failed reports, once, why the store takes no more writes.
 func (n *notifier) Failed(err error) {
 	if !n.hasFailed.Swap(true) {
 		n.message(slog.LevelError, "mmapkv: a write or sync failed; the store takes no more writes until it is opened again", "error", err)
@@ -141,11 +145,12 @@ func (n *notifier) message(level slog.Level, text string, attributes ...any) {
 	tell[struct{}](n, nil, struct{}{}, level, text, attributes...)
 }
 
+// dropped returns how many events were dropped.
 func (n *notifier) dropped() int64 { return n.undelivered.Load() }
 
-// tell queues an event for its callback and the log, if either wants it. The
-// message bears the time of the event, not that of the delivery. The logger is not
-// even asked before that: it is the user's.
+// tell queues an event for its callback and the log, if either wants it. The message bears the
+// time of the event, not of the delivery. Even whether the logger is enabled is asked only at
+// delivery, since the logger is the user's.
 func tell[E any](n *notifier, callback func(E), event E, level slog.Level, message string, attributes ...any) {
 	if n.log == nil && callback == nil {
 		return
@@ -154,7 +159,7 @@ func tell[E any](n *notifier, callback func(E), event E, level slog.Level, messa
 	record.Add(attributes...)
 	n.enqueue(func() {
 		if ctx := context.Background(); n.log != nil && n.log.Enabled(ctx, level) {
-			_ = n.log.Handler().Handle(ctx, record) // there is nowhere to tell, as in package slog
+			_ = n.log.Handler().Handle(ctx, record) // there is nowhere to report an error, as in package slog
 		}
 		if callback != nil {
 			callback(event)
@@ -162,6 +167,7 @@ func tell[E any](n *notifier, callback func(E), event E, level slog.Level, messa
 	})
 }
 
+// enqueue queues an event, and starts the delivery if it does not run.
 func (n *notifier) enqueue(event func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -176,8 +182,8 @@ func (n *notifier) enqueue(event func()) {
 	}
 }
 
-// deliver runs until the queue is empty. A callback that ends its goroutine, as
-// testing's FailNow does, leaves the rest to another one.
+// deliver runs until the queue is empty. If a callback ends the goroutine, as testing's FailNow
+// does, another goroutine delivers the rest.
 func (n *notifier) deliver() {
 	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("mmapkv", "events")))
 	empty := false
@@ -193,7 +199,7 @@ func (n *notifier) deliver() {
 	empty = true
 }
 
-// next takes the oldest event; nil ends the delivery.
+// next takes the oldest event out of the queue; nil ends the delivery.
 func (n *notifier) next() func() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
