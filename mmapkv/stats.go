@@ -48,7 +48,7 @@ type Stats struct {
 // SegmentStats is one file of the log. Sizes are in bytes.
 type SegmentStats struct {
 	// File is its name in the store's directory.
-	File                 string
+	File string
 	// LiveBytes and DeadBytes are its share of those in Stats.
 	LiveBytes, DeadBytes int64
 	// DiskBytes is its size on disk, with its hint and the space reserved ahead.
