@@ -97,7 +97,7 @@ const (
 // stopped.
 type notifier struct {
 	events        Events
-	log           *slog.Logger // nil: nobody wants messages
+	logger        *slog.Logger // nil: nobody wants messages
 	slowThreshold time.Duration
 	spaceIsLow    atomic.Bool
 	hasFailed     atomic.Bool
@@ -112,7 +112,7 @@ type notifier struct {
 }
 
 func newNotifier(e Events, log *slog.Logger) *notifier {
-	return &notifier{events: e, log: log, slowThreshold: cmp.Or(e.SlowThreshold, defaultSlowThreshold)}
+	return &notifier{events: e, logger: log, slowThreshold: cmp.Or(e.SlowThreshold, defaultSlowThreshold)}
 }
 
 // CompactionStarted tells that a compaction begins.
@@ -218,14 +218,14 @@ func (n *notifier) dropped() int64 { return n.undelivered.Load() }
 // message bears the time of the event, not that of the delivery. The logger is not
 // even asked before that: it is the user's.
 func tell[E any](n *notifier, callback func(E), event E, level slog.Level, message string, attributes ...any) {
-	if n.log == nil && callback == nil {
+	if n.logger == nil && callback == nil {
 		return
 	}
 	record := slog.NewRecord(time.Now(), level, message, 0)
 	record.Add(attributes...)
 	n.enqueue(func() {
-		if ctx := context.Background(); n.log != nil && n.log.Enabled(ctx, level) {
-			_ = n.log.Handler().Handle(ctx, record) // there is nowhere to tell, as in package slog
+		if ctx := context.Background(); n.logger != nil && n.logger.Enabled(ctx, level) {
+			_ = n.logger.Handler().Handle(ctx, record) // there is nowhere to tell, as in package slog
 		}
 		if callback != nil {
 			callback(event)

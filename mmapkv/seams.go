@@ -56,6 +56,13 @@ func (o *Options) every(fn func()) (end func()) {
 	return tick.Every(fn)
 }
 
+// between lets a test in between two steps of a compaction.
+func (o *Options) between(phase string) {
+	if o.seams != nil && o.seams.Between != nil {
+		o.seams.Between(phase)
+	}
+}
+
 // steps are what the goroutines do, for a test that does it in their place.
 func (s *Store) steps() []inject.Step {
 	steps := []inject.Step{
