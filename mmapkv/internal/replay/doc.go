@@ -16,8 +16,8 @@
 //
 // # What must hold
 //
-//  1. Each record up to the watermark that was found counts, unless the next file makes it one that
-//     the log passes over. What is missing up to the watermark is damage. It is reported, and the
+//  1. Each record up to the watermark that was found counts, unless another file shows that the log
+//     passes over it. What is missing up to the watermark is damage. It is reported, and the
 //     log goes on after it.
 //  2. After the watermark, what counts is a prefix of the order of commits. The log ends before the
 //     first record that is missing or torn. Nothing after that counts, now or ever, however well it
