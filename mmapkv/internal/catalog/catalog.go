@@ -50,15 +50,17 @@ type Catalog struct {
 
 // Options is what a catalog needs of its store.
 type Options struct {
-	SegmentSize int64                                                  // capacity of a new file, in bytes
-	ReadOnly    bool                                                   // change nothing on disk
-	LockMemory  bool                                                   // keep new files in memory
-	SyncParents func() error                                           // makes the names of the directory and its parents durable
-	Syncer      *fsync.Syncer                                          // syncs the log
-	Latch       *failure.Latch                                         // makes failures final
-	Random      func() uint64                                          // draws salts
-	Message     func(level slog.Level, text string, attributes ...any) // logs
-	NoteDamage  func(failure.Damage)                                   // is told of damage that Open can work around
+	SegmentSize int64                // capacity of a new file, in bytes
+	ReadOnly    bool                 // change nothing on disk
+	LockMemory  bool                 // keep new files in memory
+	SyncParents func() error         // makes the names of the directory and its parents durable
+	Syncer      *fsync.Syncer        // syncs the log
+	Latch       *failure.Latch       // makes failures final
+	Random      func() uint64        // draws salts
+	NoteDamage  func(failure.Damage) // is told of damage that Open can work around
+
+	// Message logs.
+	Message func(level slog.Level, text string, attributes ...any)
 }
 
 // Init makes c an empty catalog with the given empty index. Dir and Reserve are set

@@ -81,8 +81,8 @@ func (c *Catalog) GoBy(m *segment.Manifest, names []string) {
 // numbers.
 const MaxUnlisted = 1 << 20
 
-// firstFreeID returns the first file number from next on that is above those of the store's
-// files in the directory. So the number of a file that was made and never listed is not reused either.
+// firstFreeID returns the first file number from next on that is above those of the store's files
+// in the directory. So the number of a file that was made and never listed is not reused either.
 func firstFreeID(next segment.ID, names []string) segment.ID {
 	free := next
 	for _, name := range names {

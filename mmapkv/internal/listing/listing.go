@@ -3,9 +3,9 @@
 //
 // What must hold:
 //
-//   - A file with acknowledged data that the manifest does not know is never taken for a leftover of
-//     a crash: strays.go names the one exception. So a store whose manifest was replaced by an older
-//     copy is not opened.
+//   - A file with acknowledged data that the manifest does not know is never taken for a leftover
+//     of a crash: strays.go names the one exception. So a store whose manifest was replaced by an
+//     older copy is not opened.
 //   - A leftover of a crash is never taken for newer data.
 //   - Nothing here changes a file.
 package listing
@@ -38,9 +38,9 @@ func WhyNoManifest(names []string) string {
 	return ""
 }
 
-// Inspect checks that an open file is the one that the manifest lists, and returns its size in bytes
-// and its header. The error is patient.ErrTooLong, one of segment.ReadHeader, or says that the header
-// is that of another file.
+// Inspect checks that an open file is the one that the manifest lists, and returns its size in
+// bytes and its header. The error is patient.ErrTooLong, one of segment.ReadHeader, or says that
+// the header is that of another file.
 func Inspect(handle vfs.File, info segment.SegmentInfo) (size int64, header segment.Header, err error) {
 	if size, err = handle.Size(); err != nil {
 		return 0, header, err

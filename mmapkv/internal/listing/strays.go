@@ -16,9 +16,9 @@ import (
 
 // A stray is a file that has a name of ours and that the manifest does not list. It is one of two
 // things. Either it is a leftover: a crash came between creating a file and listing it, or between
-// delisting a file and unlinking it. Or it is newer than the manifest, because somebody has replaced
-// MANIFEST by an older copy, and then it holds acknowledged data. Open removes leftovers, and must
-// never remove newer data.
+// delisting a file and unlinking it. Or it is newer than the manifest, because somebody has
+// replaced MANIFEST by an older copy, and then it holds acknowledged data. Open removes leftovers,
+// and must never remove newer data.
 //
 // An older manifest can also make Open miss data after the end that a clean close wrote down: the
 // log may have gone on there.
@@ -26,22 +26,24 @@ import (
 // Open, Verify and Salvage all call FindNewer, which reads. FindNewer asks IsNewer, which decides.
 // IsNewer relies on what the writing side does:
 //
-//   - A file is in a durable manifest before its first record. A manifest knows all numbers (LastSeq)
-//     and ids (NextID) that were given before it. So a file that was listed later than the manifest
-//     only has records after LastSeq.
-//   - The manifest that seals a file knows the file's last number (SealedSeq), and a compaction merges
-//     only sealed files. So a leftover of a compaction, finished or not, has no record after SealedSeq.
+//   - A file is in a durable manifest before its first record. A manifest knows all numbers
+//     (LastSeq) and ids (NextID) that were given before it. So a file that was listed later than
+//     the manifest only has records after LastSeq.
+//   - The manifest that seals a file knows the file's last number (SealedSeq), and a compaction
+//     merges only sealed files. So a leftover of a compaction, finished or not, has no record after
+//     SealedSeq.
 //   - The manifest that delists a file knows all of its records and its id.
-//   - Recovery copies records from unsealed files to new ones. A power cut during that can leave the
-//     copies without the originals. So recovery first commits a manifest that knows the numbers of the
-//     copies and the ids of the files to come: see announceCopies in package mmapkv. Without the ids,
-//     the copies would be taken for leftovers if the manifest from just before the recovery were put
-//     back. That still happens if the manifest put back is the very one that recovery commits first,
-//     which is current for a moment during Open, and nothing else was written after it.
+//   - Recovery copies records from unsealed files to new ones. A power cut during that can leave
+//     the copies without the originals. So recovery first commits a manifest that knows the numbers
+//     of the copies and the ids of the files to come: see announceCopies in package mmapkv. Without
+//     the ids, the copies would be taken for leftovers if the manifest from just before the
+//     recovery were put back. That still happens if the manifest put back is the very one that
+//     recovery commits first, which is current for a moment during Open, and nothing else was
+//     written after it.
 
-// IsNewer reports whether a record was written under a newer manifest than m. The record is in a file
-// with header h that m does not list, or after the end that m gives. seq is its sequence number, 0 if
-// there is no record. A merged file is judged as a whole, by its header.
+// IsNewer reports whether a record was written under a newer manifest than m. The record is in a
+// file with header h that m does not list, or after the end that m gives. seq is its sequence
+// number, 0 if there is no record. A merged file is judged as a whole, by its header.
 func IsNewer(m *segment.Manifest, h segment.Header, seq uint64) bool {
 	given := h.ID < m.NextID // the manifest knows of a file with this id
 	if h.Kind == segment.Merged {
@@ -50,8 +52,8 @@ func IsNewer(m *segment.Manifest, h segment.Header, seq uint64) bool {
 	return seq > m.SealedSeq && !(given && seq <= m.LastSeq)
 }
 
-// sealsAll reports whether a manifest lists all these files as sealed, so that a compaction may have
-// merged them under this manifest.
+// sealsAll reports whether a manifest lists all these files as sealed, so that a compaction may
+// have merged them under this manifest.
 func sealsAll(m *segment.Manifest, ids []segment.ID) bool {
 	sealed := make(map[segment.ID]bool, len(m.Segments))
 	for _, info := range m.Segments {
@@ -83,9 +85,9 @@ func (n Newer) Why(m *segment.Manifest) string {
 type Opener func(name string) (vfs.File, error)
 
 // FindNewer returns those of the named files that hold data which the manifest does not know, and
-// those that cannot be read, since nobody knows what they hold. A file that is not regular, such as a
-// pipe, holds no data. The error wraps failure.ErrVersion for a file of an unknown version; otherwise
-// it is that of open or of the system.
+// those that cannot be read, since nobody knows what they hold. A file that is not regular, such as
+// a pipe, holds no data. The error wraps failure.ErrVersion for a file of an unknown version;
+// otherwise it is that of open or of the system.
 func FindNewer(open Opener, names []string, m *segment.Manifest) (newer []Newer, err error) {
 	listed := map[string]bool{}
 	for _, info := range m.Segments {
@@ -146,9 +148,9 @@ func lookAt(open Opener, name string, judge func(f vfs.File, size int64) (Newer,
 	return []Newer{n}, nil
 }
 
-// isNoFile reports whether an error of an Opener means that there is no regular file: it is gone, or
-// it was opened and turned out to be something else, which is an fs.PathError without a system error.
-// An error that does not come from opening, such as a cancellation, does not mean that.
+// isNoFile reports whether an error of an Opener means that there is no regular file: it is gone,
+// or it was opened and turned out to be something else, which is an fs.PathError without a system
+// error. An error that does not come from opening, such as a cancellation, does not mean that.
 func isNoFile(err error) bool {
 	var number errno.Errno
 	var opening *fs.PathError
@@ -183,8 +185,9 @@ func judgeStray(f vfs.File, size int64, id segment.ID, m *segment.Manifest) (New
 	return Newer{Offset: h.Size()}, nil
 }
 
-// judgeRecords judges the records of a file of the log, from an offset on. The first record decides,
-// except in a copy that recovery made: after the announced records the log may have gone on.
+// judgeRecords judges the records of a file of the log, from an offset on. The first record
+// decides, except in a copy that recovery made: after the announced records the log may have gone
+// on.
 func judgeRecords(f vfs.File, h segment.Header, from, size int64, m *segment.Manifest) (n Newer, err error) {
 	n.Offset, n.seq, err = firstRecord(f, h.Salt, from, size)
 	w := segment.NewWalker(f, h.Salt, n.Offset, size)
@@ -230,8 +233,8 @@ func ignoreEOF(err error) error {
 }
 
 // RefuseNewer returns an error if a file holds data which the manifest does not know, or may hold
-// some. That error wraps failure.ErrCorrupt; the others are those of FindNewer. Open calls it before
-// it changes anything.
+// some. That error wraps failure.ErrCorrupt; the others are those of FindNewer. Open calls it
+// before it changes anything.
 func RefuseNewer(open Opener, names []string, m *segment.Manifest) error {
 	newer, err := FindNewer(open, names, m)
 	if err != nil {

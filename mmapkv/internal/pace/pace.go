@@ -51,8 +51,8 @@ func OwnContext(users context.Context) (ctx context.Context, done func()) {
 	}
 }
 
-// Work counts bytes of work. Every LookBytes it steps aside if it is time, and waits for the budget.
-// An error means that the work must be given up.
+// Work counts bytes of work. Every LookBytes it steps aside if it is time, and waits for the
+// budget. An error means that the work must be given up.
 func (p *Pacer) Work(bytes int64) error {
 	p.done += bytes
 	if p.Looked += bytes; p.Looked < LookBytes {
@@ -88,8 +88,8 @@ func (p *Pacer) Pause() {
 	}
 }
 
-// KeepBudget waits until the bytes counted by Work are within the budget. An error means that the work
-// must be given up.
+// KeepBudget waits until the bytes counted by Work are within the budget. An error means that the
+// work must be given up.
 func (p *Pacer) KeepBudget() error {
 	if p.Budget == 0 || p.Napper == nil || p.Patient {
 		return nil

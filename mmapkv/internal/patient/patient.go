@@ -19,8 +19,8 @@ import (
 // ErrTooLong means that a file is longer than the store ever makes it.
 var ErrTooLong = errors.New("mmapkv: a file is too long")
 
-// OpenBounded opens a file for reading and returns its size, or ErrTooLong if that exceeds max bytes.
-// Such a file is damaged. It may have holes, and need more memory than it takes on the disk.
+// OpenBounded opens a file for reading and returns its size, or ErrTooLong if that exceeds max
+// bytes. Such a file is damaged. It may have holes, and need more memory than it takes on the disk.
 func OpenBounded(dir vfs.Dir, name string, max int64) (f vfs.File, size int64, err error) {
 	if f, err = dir.OpenReadOnly(name); err != nil {
 		return nil, 0, err
@@ -49,7 +49,8 @@ type Reader struct {
 // refusedPiece is the size in bytes of the pieces in which a refused range is read again.
 const refusedPiece = 4 << 10
 
-// ReadAt implements io.ReaderAt. If the disk refuses to read a piece of p, ReadAt fills it with zeros.
+// ReadAt implements io.ReaderAt. If the disk refuses to read a piece of p, ReadAt fills it with
+// zeros.
 func (r *Reader) ReadAt(p []byte, offset int64) (n int, err error) {
 	if err := r.Before(int64(len(p))); err != nil {
 		return 0, err

@@ -24,17 +24,17 @@
 //     validates.
 //  3. A batch counts whole or not at all. Only damage takes a part out of one, so only a part that
 //     was on disk.
-//  4. A file counts only if the one before reaches the end that its first record names, or if damage
-//     took what is missing of that.
+//  4. A file counts only if the one before reaches the end that its first record names, or if
+//     damage took what is missing of that.
 //
 // # Why the rule gives that
 //
 // If a record does not stand where the log is, or its number is not the next one, something is
 // missing before it. There are three reasons why it can be missing.
 //
-//   - Its write failed midway. The writer gave up the number and ended the file there. Then the next
-//     file's first record names the place that the log has reached, and what follows in this file
-//     never counts: the log goes on in the next file. So the rule checks this reason first.
+//   - Its write failed midway. The writer gave up the number and ended the file there. Then the
+//     next file's first record names the place that the log has reached, and what follows in this
+//     file never counts: the log goes on in the next file. So the rule checks this reason first.
 //   - A crash came before it was on disk. Then its number is after the watermark, and so are the
 //     numbers of all records after it. None of them was ever known to be on disk, and dropping all
 //     of them leaves a prefix.
@@ -42,8 +42,8 @@
 //     is not after the watermark.
 //
 // The second and the third exclude each other, since the watermark is either below the missing
-// number or not. A value that does not match its checksum decides in the same way by its own number:
-// either it was damaged, or not all of it reached the disk.
+// number or not. A value that does not match its checksum decides in the same way by its own
+// number: either it was damaged, or not all of it reached the disk.
 //
 // Where a file ends, nothing is found after what is missing, and the next file's first record tells
 // how far this one went. If that record cannot be read either, the watermark says whether anything
@@ -57,8 +57,8 @@
 //
 // # Beside a writer
 //
-// Verify follows the log while it grows. What it passes in is of different times, and each difference
-// is a parameter. It reads the watermark before it looks at the files, so it finds all records up to
-// that. File is what was known when Verify looked at the file. The writer may add the first record
-// between that look and the replay, and then the log goes on in that file.
+// Verify follows the log while it grows. What it passes in is of different times, and each
+// difference is a parameter. It reads the watermark before it looks at the files, so it finds all
+// records up to that. File is what was known when Verify looked at the file. The writer may add the
+// first record between that look and the replay, and then the log goes on in that file.
 package replay

@@ -6,8 +6,8 @@ import (
 )
 
 // Log follows the log through its unsealed files. For each file in turn the caller passes every
-// record to Add, and then calls EndFile. In the end Finish says what counts. What Log remembers does
-// not grow with the number of records. One goroutine at a time uses it.
+// record to Add, and then calls EndFile. In the end Finish says what counts. What Log remembers
+// does not grow with the number of records. One goroutine at a time uses it.
 type Log struct {
 	watermark uint64
 	files     []state
@@ -134,9 +134,9 @@ func (l *Log) endsHere(f *state) bool {
 	return next != nil && next.HasFirst && next.Previous == f.End
 }
 
-// lose marks the range from where the log is up to the given place as damage, and moves the log past
-// it. The range is never empty, so that a hint can record it, even if the file was cut where a record
-// ends. It begins and ends where a record can.
+// lose marks the range from where the log is up to the given place as damage, and moves the log
+// past it. The range is never empty, so that a hint can record it, even if the file was cut where a
+// record ends. It begins and ends where a record can.
 func (f *state) lose(to segment.End) *Lost {
 	lost := &Lost{From: f.End, To: to}
 	whole := to.Offset &^ (segment.Alignment - 1)
@@ -166,8 +166,8 @@ func (l *Log) EndFile() (lost *Lost) {
 	return lost
 }
 
-// leave decides whether anything is missing where the current file ends, and whether the log goes on
-// in the next one.
+// leave decides whether anything is missing where the current file ends, and whether the log goes
+// on in the next one.
 func (l *Log) leave(f *state) (lost *Lost) {
 	next := l.next()
 	switch {
@@ -207,8 +207,8 @@ func (l *Log) Finish() (parts []Part) {
 	return parts
 }
 
-// cutOpenBatch drops the records of a batch at the end of the log whose last records are missing. It
-// keeps those known to be on disk, since then damage took the others.
+// cutOpenBatch drops the records of a batch at the end of the log whose last records are missing.
+// It keeps those known to be on disk, since then damage took the others.
 func (l *Log) cutOpenBatch() {
 	for i := len(l.files) - 1; i >= 0; i-- {
 		f := &l.files[i]

@@ -26,8 +26,9 @@ func RecordOf(e *segment.Entry) Record {
 // manifest, be it in the two files that may be unsealed or in one batch.
 const MaxUntold = 1 << 32
 
-// Credible reports whether a store whose manifest knows numbers up to lastSeq can have written what a
-// record says of the log. What is believed goes into the manifest, and the numbers go on from there.
+// Credible reports whether a store whose manifest knows numbers up to lastSeq can have written what
+// a record says of the log. What is believed goes into the manifest, and the numbers go on from
+// there.
 func Credible(e *segment.Entry, lastSeq uint64) bool {
 	return e.Seq <= min(lastSeq+MaxUntold, segment.MaxSeq) && e.Watermark < e.Seq && e.Previous.Seq < e.Seq &&
 		e.Previous.Offset >= 0 && e.Previous.Offset <= segment.MaxFileSize && e.Previous.Offset%segment.Alignment == 0

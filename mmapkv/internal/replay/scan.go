@@ -7,8 +7,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Each calls fn with each credible record that the scanner finds in an unsealed file. lastSeq is the
-// highest number that the manifest knows. An Entry is valid until fn returns.
+// Each calls fn with each credible record that the scanner finds in an unsealed file. lastSeq is
+// the highest number that the manifest knows. An Entry is valid until fn returns.
 func Each(scanner *segment.Scanner, lastSeq uint64, fn func(segment.Entry)) error {
 	return scanner.Each(func(e segment.Entry) bool {
 		if !Credible(&e, lastSeq) {
@@ -27,8 +27,8 @@ type Scanned struct {
 }
 
 // ScanFile finds the credible records of an unsealed file. known says where its records can be;
-// ScanFile sets HasFirst and Previous. lastSeq is the highest number that the manifest knows. ScanFile
-// calls each, if it is not nil, with every record.
+// ScanFile sets HasFirst and Previous. lastSeq is the highest number that the manifest knows.
+// ScanFile calls each, if it is not nil, with every record.
 func ScanFile(f io.ReaderAt, salt uint64, known File, lastSeq uint64, each func(segment.Entry)) (*Scanned, error) {
 	found := &Scanned{File: known}
 	err := Each(segment.NewScanner(f, salt, known.DataStart, known.Size), lastSeq, func(e segment.Entry) {
@@ -67,8 +67,8 @@ func Decide(files []*Scanned, sealedSeq, watermark uint64, damaged func(i int, r
 	return log.Finish()
 }
 
-// records lists the records of a file, in order. There can be millions. So they are kept in chunks: a
-// single slice would copy them again and again as it grows.
+// records lists the records of a file, in order. There can be millions. So they are kept in chunks:
+// a single slice would copy them again and again as it grows.
 type records struct {
 	chunks [][]Record
 	count  int

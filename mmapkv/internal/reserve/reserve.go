@@ -8,29 +8,30 @@
 //
 // # Blocks
 //
-// The reserve is a file that nobody reads. It occupies blocks, and is cut shorter by what is needed.
+// The reserve is a file that nobody reads. It occupies blocks, and is cut shorter by what is
+// needed.
 //
-// Its last bytes, deleteRoom of them, are for tombstones. A delete makes the tail longer by the blocks
-// that it needs and no more, or begins a new file, which takes a block.
+// Its last bytes, deleteRoom of them, are for tombstones. A delete makes the tail longer by the
+// blocks that it needs and no more, or begins a new file, which takes a block.
 //
-// The rest, ManifestRoom, is only for the manifest and for recovery. Most edits of the manifest need no
-// room, since MANIFEST has room to append them. A full copy needs room for one manifest beside the old
-// one, and gives that back at once; then the reserve is restored. There is room for two manifests,
-// because another part of the store, or another process, may be faster in the moment when a manifest's
-// room is free. There is also room for the file to which recovery copies what was not known to be on
-// disk, which under fsync.Always is the last group.
+// The rest, ManifestRoom, is only for the manifest and for recovery. Most edits of the manifest
+// need no room, since MANIFEST has room to append them. A full copy needs room for one manifest
+// beside the old one, and gives that back at once; then the reserve is restored. There is room for
+// two manifests, because another part of the store, or another process, may be faster in the moment
+// when a manifest's room is free. There is also room for the file to which recovery copies what was
+// not known to be on disk, which under fsync.Always is the last group.
 //
-// When deletes have used up their room, makeRoom in package mmapkv finds more: it removes files of which
-// nothing is needed, and then hints, which only costs the next Open time. A key takes more in a hint than
-// in a tombstone. So the number of keys does not limit how many can be deleted.
+// When deletes have used up their room, makeRoom in package mmapkv finds more: it removes files of
+// which nothing is needed, and then hints, which only costs the next Open time. A key takes more in
+// a hint than in a tombstone. So the number of keys does not limit how many can be deleted.
 //
 // # Files
 //
-// A file system can also lack room for another file, however many blocks it has: it is out of inodes.
-// So there are empty files that make way for others: one for the file that a delete begins, and one for
-// the file that recovery copies to. A full copy of the manifest takes any of them, or else the reserve
-// itself. They are created again once there is room: after a full copy that is at once, since the old
-// one is gone. Here too makeRoom finds more.
+// A file system can also lack room for another file, however many blocks it has: it is out of
+// inodes. So there are empty files that make way for others: one for the file that a delete begins,
+// and one for the file that recovery copies to. A full copy of the manifest takes any of them, or
+// else the reserve itself. They are created again once there is room: after a full copy that is at
+// once, since the old one is gone. Here too makeRoom finds more.
 package reserve
 
 import (
@@ -119,9 +120,9 @@ func (r *Reserve) change(fn func(f vfs.File) error) error {
 	return errors.Join(err, f.Close())
 }
 
-// growLocked grows the file to the wanted size, at once or by the blocks that there are. If a limit of
-// the process forbids that size, growLocked goes as far as it may and returns no error for that, which
-// says nothing about the room on the disk.
+// growLocked grows the file to the wanted size, at once or by the blocks that there are. If a limit
+// of the process forbids that size, growLocked goes as far as it may and returns no error for that,
+// which says nothing about the room on the disk.
 func (r *Reserve) growLocked(f vfs.File, wanted int64) error {
 	err := f.Allocate(wanted)
 	if !errno.OutOfSpace(err) {
@@ -161,8 +162,8 @@ func (r *Reserve) holdSparesLocked() {
 	}
 }
 
-// Give cuts the given number of bytes off the file, in whole blocks, unless that would leave fewer than
-// keep. It reports whether it did.
+// Give cuts the given number of bytes off the file, in whole blocks, unless that would leave fewer
+// than keep. It reports whether it did.
 func (r *Reserve) Give(bytes, keep int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -184,8 +185,8 @@ func (r *Reserve) Give(bytes, keep int64) bool {
 	return err == nil && given
 }
 
-// GiveFile removes an empty file to make way for another, unless that would leave fewer than keep. It
-// reports whether it did.
+// GiveFile removes an empty file to make way for another, unless that would leave fewer than keep.
+// It reports whether it did.
 func (r *Reserve) GiveFile(keep int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -210,15 +211,15 @@ func (r *Reserve) GiveAll() bool {
 	return true
 }
 
-// Release makes way for a new file of deletes. First, with tried 0, it gives blocks from the room for
-// tombstones. If that is impossible or was tried, it removes an empty file. It reports whether it did
-// either.
+// Release makes way for a new file of deletes. First, with tried 0, it gives blocks from the room
+// for tombstones. If that is impossible or was tried, it removes an empty file. It reports whether
+// it did either.
 func (r *Reserve) Release(tried int) bool {
 	return tried == 0 && r.Give(NewFileRoom, r.ManifestRoom()) || r.GiveFile(1)
 }
 
-// Restore notes the size of the manifest in bytes, and then fills the reserve up as far as there is room,
-// unless it was never opened.
+// Restore notes the size of the manifest in bytes, and then fills the reserve up as far as there is
+// room, unless it was never opened.
 func (r *Reserve) Restore(manifest int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -8,16 +8,16 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 )
 
-// The first touch of a mapped page is a fault even if the page is in memory. It costs a few microseconds,
-// and more on a virtual machine. A file that was just opened, or written through its descriptor, has
-// thousands of these faults ahead, and readers at a high rate fall behind: by 0.2 s after a compaction, at
-// 50,000 keys read per second. So a goroutine enters the pages of files that are in memory into the page
-// tables, by a system call, before readers touch them.
+// The first touch of a mapped page is a fault even if the page is in memory. It costs a few
+// microseconds, and more on a virtual machine. A file that was just opened, or written through its
+// descriptor, has thousands of these faults ahead, and readers at a high rate fall behind: by 0.2 s
+// after a compaction, at 50,000 keys read per second. So a goroutine enters the pages of files that
+// are in memory into the page tables, by a system call, before readers touch them.
 //
-// The goroutine also makes the system start writing what was appended to the log. Otherwise that stays in
-// memory until somebody needs it durable: under fsync.Never until the file is full or compacted. Then all
-// of it goes to the disk at once, and everything else on the machine waits. A virtual machine whose host
-// counts disk work against its processor time stopped for up to 29 ms.
+// The goroutine also makes the system start writing what was appended to the log. Otherwise that
+// stays in memory until somebody needs it durable: under fsync.Never until the file is full or
+// compacted. Then all of it goes to the disk at once, and everything else on the machine waits. A
+// virtual machine whose host counts disk work against its processor time stopped for up to 29 ms.
 
 const (
 	// stretch is the number of bytes that are prefaulted, and start to be written, at a time.
@@ -26,8 +26,8 @@ const (
 	maxGrown = 16
 )
 
-// Run prefaults until stop is closed: all files after Open and when a file came back into memory, and the
-// youngest ones when the log has grown. It is a goroutine of its own.
+// Run prefaults until stop is closed: all files after Open and when a file came back into memory,
+// and the youngest ones when the log has grown. It is a goroutine of its own.
 func (r *Residency) Run(stop <-chan struct{}) {
 	napper := nap.New()
 	defer napper.Close()
@@ -58,9 +58,9 @@ func (r *Residency) Run(stop <-chan struct{}) {
 	}
 }
 
-// PrefaultNext prefaults the next stretch of a file that is in memory. Unless the file has ended, it also
-// starts writing the stretch to the disk, even if the file is cold, and leaves less than a stretch for
-// later. It reports whether there was something to do.
+// PrefaultNext prefaults the next stretch of a file that is in memory. Unless the file has ended,
+// it also starts writing the stretch to the disk, even if the file is cold, and leaves less than a
+// stretch for later. It reports whether there was something to do.
 func PrefaultNext(f *catalog.File, ended bool) bool {
 	if !f.Acquire() {
 		return false
@@ -91,7 +91,8 @@ func PrefaultAll(f *catalog.File) {
 	f.Populated.Store(limit)
 }
 
-// Grown wakes Run if the file being written has grown by a stretch, to the offset end. The leader calls it.
+// Grown wakes Run if the file being written has grown by a stretch, to the offset end. The leader
+// calls it.
 func (r *Residency) Grown(f *catalog.File, end int64) {
 	if end-f.Populated.Load() >= stretch {
 		r.Wake()

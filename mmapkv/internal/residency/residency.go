@@ -1,12 +1,12 @@
 // Package residency says which files are in memory, and prefaults their pages.
 //
-// A read that touches a mapped page which is not in memory waits for the disk in a page fault. The Go
-// runtime does not notice: it loses the processor until the page is there, and if the garbage collector
-// wants to stop the world, every goroutine of the process waits too. So reads of cold files use system
-// calls, during which the runtime does without the goroutine. AppendGet reads the record that way, and so
-// do the other reads if the record is small. If it is large, they populate its pages before they touch
-// them. When memory is scarce, small records are twice as fast to read as to populate, and a page may be
-// gone again before it is touched.
+// A read that touches a mapped page which is not in memory waits for the disk in a page fault. The
+// Go runtime does not notice: it loses the processor until the page is there, and if the garbage
+// collector wants to stop the world, every goroutine of the process waits too. So reads of cold
+// files use system calls, during which the runtime does without the goroutine. AppendGet reads the
+// record that way, and so do the other reads if the record is small. If it is large, they populate
+// its pages before they touch them. When memory is scarce, small records are twice as fast to read
+// as to populate, and a page may be gone again before it is touched.
 //
 // What must hold:
 //
@@ -37,9 +37,9 @@ func New(c *catalog.Catalog) *Residency {
 	return &Residency{catalog: c, wake: make(chan struct{}, 1)}
 }
 
-// WarmUp is for a store that is being opened. It locks the files in memory if the catalog's options say
-// so, prefaults them if preload is set, and marks which are cold. Its error says that a file could not be
-// locked.
+// WarmUp is for a store that is being opened. It locks the files in memory if the catalog's options
+// say so, prefaults them if preload is set, and marks which are cold. Its error says that a file
+// could not be locked.
 func (r *Residency) WarmUp(preload bool) error {
 	for _, f := range r.catalog.Files.Order {
 		if r.catalog.LockMemory {
@@ -59,8 +59,8 @@ func (r *Residency) WarmUp(preload bool) error {
 // maxAsked is the largest number of files that Look asks the system about.
 const maxAsked = 256
 
-// Look marks which files are cold, and wakes Run for those that no longer are. In a store of more than
-// maxAsked files each call looks at the next ones. One goroutine calls it at a time.
+// Look marks which files are cold, and wakes Run for those that no longer are. In a store of more
+// than maxAsked files each call looks at the next ones. One goroutine calls it at a time.
 func (r *Residency) Look() {
 	l := r.catalog.Set()
 	if l == nil {
@@ -78,8 +78,8 @@ func (r *Residency) Look() {
 	r.next += len(some)
 }
 
-// MarkCold asks the system which of the files are cold, sets their Cold, and returns those that no longer
-// are.
+// MarkCold asks the system which of the files are cold, sets their Cold, and returns those that no
+// longer are.
 func MarkCold(files []*catalog.File) (warm []*catalog.File) {
 	for _, f := range files {
 		if !f.Acquire() {

@@ -1,16 +1,16 @@
-// Package space bounds what the store takes on disk: it makes writers wait for compaction when they are
-// faster.
+// Package space bounds what the store takes on disk: it makes writers wait for compaction when they
+// are faster.
 //
 // What must hold:
 //
 //   - The store takes at most MaxSpaceRatio times its live bytes, and two segments.
-//   - Nobody waits for ever. Writers go on when there is room, when compaction can do nothing about the
-//     lack of it, and when the store is closed.
+//   - Nobody waits for ever. Writers go on when there is room, when compaction can do nothing about
+//     the lack of it, and when the store is closed.
 //
-// Writers start to wait more than one segment before the limit, since room is granted in steps of up to
-// half a segment, and a full file needs a hint. What the compaction in flight may write counts from its
-// start, and a large write counts before it is written. Unlinked files that readers still use do not
-// count: compaction could do nothing about them.
+// Writers start to wait more than one segment before the limit, since room is granted in steps of
+// up to half a segment, and a full file needs a hint. What the compaction in flight may write
+// counts from its start, and a large write counts before it is written. Unlinked files that readers
+// still use do not count: compaction could do nothing about them.
 package space
 
 import (
@@ -48,8 +48,8 @@ type Options struct {
 // New makes the Space of a catalog's files.
 func New(c *catalog.Catalog, o Options) *Space { return &Space{Options: o, catalog: c} }
 
-// CheckRoom makes the next writers wait if compaction has to catch up. The writer that needs room calls
-// it when the store takes more.
+// CheckRoom makes the next writers wait if compaction has to catch up. The writer that needs room
+// calls it when the store takes more.
 func (p *Space) CheckRoom() {
 	if p.Unbounded {
 		return
@@ -82,11 +82,12 @@ func (p *Space) Pressed() bool {
 	return used > soft
 }
 
-// MinSlack stands in for the size of smaller segments, in bytes: nobody wants to wait for kilobytes.
+// MinSlack stands in for the size of smaller segments, in bytes: nobody wants to wait for
+// kilobytes.
 const MinSlack = 1 << 20
 
-// Bounds returns how many bytes the store may take before compaction collects even little garbage, and
-// before writers wait.
+// Bounds returns how many bytes the store may take before compaction collects even little garbage,
+// and before writers wait.
 func (p *Space) Bounds(live int64) (soft, hard int64) {
 	ratio, slack := p.MaxRatio, max(p.catalog.SegmentSize, MinSlack)
 	soft = times(live, 1+0.4*(ratio-1)) + slack/2
@@ -99,8 +100,8 @@ func times(bytes int64, ratio float64) int64 {
 	return int64(min(float64(bytes)*min(ratio, math.MaxInt64), 1<<60))
 }
 
-// Use returns how many bytes the store takes on disk, and how many of them are live. It does not round
-// files up to blocks: compaction could do nothing about that.
+// Use returns how many bytes the store takes on disk, and how many of them are live. It does not
+// round files up to blocks: compaction could do nothing about that.
 func (p *Space) Use() (used, live int64) {
 	p.Mu.Lock()
 	used = p.promised + p.coming + reserve.Size
@@ -136,17 +137,17 @@ func (p *Space) AwaitRoom() {
 	p.Stalled(waited)
 }
 
-// Expect counts the size bytes that a large write will take, and waits until there is room for them. It
-// is for large writes alone: others only wait for the room that earlier writes have taken. The caller
-// calls Arrived afterwards.
+// Expect counts the size bytes that a large write will take, and waits until there is room for
+// them. It is for large writes alone: others only wait for the room that earlier writes have taken.
+// The caller calls Arrived afterwards.
 func (p *Space) Expect(size int64) {
 	p.come(size)
 	p.CheckRoom()
 	p.AwaitRoom()
 }
 
-// Arrived takes back what Expect counted: from now on the file with room for the write counts, or the
-// write has failed.
+// Arrived takes back what Expect counted: from now on the file with room for the write counts, or
+// the write has failed.
 func (p *Space) Arrived(size int64) { p.come(-size) }
 
 // come adds to what large writes will take.
@@ -174,8 +175,8 @@ func (p *Space) Promised() int64 {
 	return p.promised
 }
 
-// Look lets writers go on if there is room again. It also does if progress is false: then compaction can
-// do nothing about it. The compactor calls it after each attempt.
+// Look lets writers go on if there is room again. It also does if progress is false: then
+// compaction can do nothing about it. The compactor calls it after each attempt.
 func (p *Space) Look(progress bool) {
 	used, live := p.Use()
 	_, hard := p.Bounds(live)
