@@ -5,11 +5,9 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/puzpuzpuz/xsync/v3"
-
-	"github.com/mmapkv/mmapkv/internal/invariant"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/puzpuzpuz/xsync/v3"
 )
 
 // Options sizes a KeyDir. The zero value is ready to use.
@@ -143,50 +141,6 @@ func (d *KeyDir) lock(hash uint64) *page {
 	}
 }
 
-// Candidates are the possible locations of a key. Read them with Next. They keep memory of the KeyDir alive, and become
-// stale: use them at once.
-type Candidates struct {
-	slots []uint64
-	hash  uint64
-	word  int
-}
-
-// Find returns the candidates for a key by the hash part of its fingerprint. It takes no lock, writes nothing and does
-// not allocate. A key that is present from before Find until after Next is among the candidates, at a location that it
-// had during that time.
-func (d *KeyDir) Find(hash uint64) Candidates {
-	hash = neverZero(hash)
-	slots := d.page(hash).slots
-	return Candidates{slots: slots, hash: hash, word: start(hash, len(slots))}
-}
-
-// Memory is the address that Next will read first, so that the caller can prefetch it.
-func (c *Candidates) Memory() unsafe.Pointer { return unsafe.Pointer(&c.slots[c.word]) }
-
-// Next returns the next candidate, or false if there is none left. The first candidate is almost always the key's, but
-// only the record can confirm it.
-func (c *Candidates) Next() (Location, bool) {
-	slots, hash := c.slots, c.hash
-	for word := c.word; ; {
-		found := atomic.LoadUint64(&slots[word])
-		if found == 0 {
-			c.word = word
-			return NoLocation, false
-		}
-		this := word
-		if word += wordsPerSlot; word >= len(slots) {
-			word = 0
-		}
-		if found != hash {
-			continue
-		}
-		if location := Location(atomic.LoadUint64(&slots[this+1])); location != NoLocation {
-			c.word = word
-			return location, true
-		}
-	}
-}
-
 // Get returns the location of a fingerprint, or NoLocation. It is exact, as writers need, and locks the page's mutex.
 func (d *KeyDir) Get(fp Fingerprint) Location {
 	s := d.lockSlot(fp)
@@ -215,47 +169,6 @@ func (d *KeyDir) CompareAndSwap(fp Fingerprint, old, location Location) bool {
 	}
 	d.setAndUnlock(s, location)
 	return true
-}
-
-// Loader puts keys into a KeyDir. Several Loaders, each in its own goroutine, are faster than goroutines that call Put,
-// because a Loader adds its keys to the shared count only occasionally. Done adds the rest.
-type Loader struct {
-	keys      *KeyDir
-	uncounted int64 // keys not yet added to the shared count
-}
-
-// countEvery is the most keys that a Loader puts before it counts them: far fewer than are put between two splits.
-const countEvery = 256
-
-// Loader returns a Loader.
-func (d *KeyDir) Loader() Loader { return Loader{keys: d} }
-
-// PutNewer sets the location of a fingerprint unless its current location is greater. While a store loads, the higher
-// slot, or in the same slot the higher offset, is the newer record, in whatever order the records come. loser is the
-// location that was dropped, NoLocation if there was only one. replaced reports whether the loser is the previous
-// location. If both are equal, the loser is the new one.
-func (l *Loader) PutNewer(fp Fingerprint, location Location) (loser Location, replaced bool) {
-	s := l.keys.lockSlot(fp)
-	switch {
-	case location > s.old:
-		l.keys.setLocked(s, location)
-		s.page.mu.Unlock()
-		if l.uncounted += s.keyDelta(location); l.uncounted >= min(countEvery, l.keys.pageKeys) {
-			l.Done()
-		}
-		return s.old, s.old != NoLocation
-	default:
-		s.page.mu.Unlock()
-		return location, false
-	}
-}
-
-// Done adds the remaining keys to the shared count.
-func (l *Loader) Done() {
-	l.keys.live.Add(l.uncounted)
-	l.uncounted = 0
-	for l.keys.grow() {
-	}
 }
 
 // slotRef is the slot that a fingerprint has or would get, in a page whose mutex is held.
@@ -323,91 +236,6 @@ func (d *KeyDir) setLocked(s slotRef, location Location) (copied bool) {
 		copied = true
 	}
 	return copied
-}
-
-// rebuildIfSparseLocked rebuilds a page that is mostly unused, and reports whether it did.
-func (d *KeyDir) rebuildIfSparseLocked(p *page) (rebuilt bool) {
-	if !p.sparseLocked(d.minSlots) {
-		return false
-	}
-	d.replaceLocked(p, p.rebuiltLocked(capacityFor(p.live+1, d.minSlots)))
-	return true
-}
-
-// replaceLocked replaces old with fresh. The caller holds the mutex of old.
-func (d *KeyDir) replaceLocked(old, fresh *page) {
-	d.put(fresh)
-	d.retireLocked(old)
-	d.rebuilds.Add(1)
-}
-
-// put makes p the page of its bucket.
-func (d *KeyDir) put(p *page) {
-	d.bytes.Add(p.bytes())
-	d.pages.Store(p.bucket, p)
-}
-
-// retireLocked tells writers that wait for p's mutex that another page has replaced p.
-func (d *KeyDir) retireLocked(p *page) {
-	p.retired = true
-	d.bytes.Add(-p.bytes())
-}
-
-// grow splits the next bucket if the average page is too full and nobody else is splitting, and reports whether it did.
-func (d *KeyDir) grow() bool {
-	if d.live.Load() <= d.pageKeys*int64(d.buckets.Load()) || !d.growing.TryLock() {
-		return false
-	}
-	defer d.growing.Unlock()
-	count := d.buckets.Load()
-	if d.live.Load() <= d.pageKeys*int64(count) {
-		return false
-	}
-	d.split(count)
-	return true
-}
-
-// split splits bucket number count off its sibling, the bucket whose number lacks the highest bit. The caller holds
-// d.growing. Readers rely on the order: split publishes the new page, then the count that makes it visible, and only
-// then the old bucket's page without the keys that moved.
-func (d *KeyDir) split(count uint64) {
-	sibling := count ^ 1<<(bits.Len64(count)-1)
-	p := d.lock(sibling)
-	defer p.mu.Unlock()
-	low, high := p.splitLocked(d.minSlots)
-	invariant.Check(uint64(p.bucket) == sibling && uint64(high.bucket) == count, "split of bucket %d made %d, not %d", p.bucket, high.bucket, count)
-	d.put(high)
-	d.buckets.Store(count + 1)
-	d.put(low)
-	d.retireLocked(p)
-	d.splits.Add(1)
-}
-
-// Sweep deletes every location for which drop returns true. It may miss a location that is put while it runs. It calls
-// drop under a page's mutex, so drop must not call the KeyDir.
-func (d *KeyDir) Sweep(drop func(Location) bool) {
-	d.eachPageLocked(func(p *page) {
-		dropped := 0
-		for word := 0; word < len(p.slots); word += wordsPerSlot {
-			location := Location(p.slots[word+1])
-			if location != NoLocation && drop(location) {
-				p.updateLocked(word, NoLocation)
-				dropped++
-			}
-		}
-		d.live.Add(-int64(dropped))
-		d.rebuildIfSparseLocked(p)
-	}, func() bool { return true })
-}
-
-// Trim shrinks pages that were made for more keys than they have or are expected to get.
-func (d *KeyDir) Trim(expectedKeys int) {
-	d.eachPageLocked(func(p *page) {
-		keys := max(p.live+1, expectedKeys>>bits.Len64(p.mask))
-		if fresh := capacityFor(keys, d.minSlots); fresh <= p.capacity()/4*3 {
-			d.replaceLocked(p, p.rebuiltLocked(fresh))
-		}
-	}, func() bool { return true })
 }
 
 // Len is the number of keys, exactly.

@@ -152,7 +152,7 @@ func TestCompactIsCancelledBetweenTwoRuns(t *testing.T) {
 		t.Errorf("%d dead bytes have become %d by one run", before, between)
 	}
 	wantFilled(t, s, 0, 400, 100)
-	compact(t, s)
+	compactAll(t, s)
 	if after := s.Stats().DeadBytes; after >= between || runs < 2 {
 		t.Errorf("%d dead bytes have become %d by the next Compact, after %d runs", between, after, runs)
 	}
@@ -201,7 +201,7 @@ func TestCompactIsCancelledWhileItSweeps(t *testing.T) {
 	if segments := s.Stats().Segments; len(segments) != 1 || segments[0].Sealed {
 		t.Errorf("the log has gone on: %+v", segments)
 	}
-	compact(t, s)
+	compactAll(t, s)
 	if s.Len() != 1 {
 		t.Errorf("%d keys are left", s.Len())
 	}

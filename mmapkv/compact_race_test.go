@@ -442,8 +442,8 @@ func (c *contest) batch(number, rounds int) {
 // check compares all of a store at rest with the last versions.
 func (c *contest) check(s *Store) {
 	c.t.Helper()
-	s.compacting <- struct{}{} // the background lies still
-	defer func() { <-s.compacting }()
+	s.compactor.Compacting <- struct{}{} // the background lies still
+	defer func() { <-s.compactor.Compacting }()
 	wantFilled(c.t, s, 0, staying, smallSize)
 	there := staying
 	want := map[string]string{}

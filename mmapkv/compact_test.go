@@ -18,6 +18,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -29,7 +30,7 @@ func byHand() *Options {
 	return o
 }
 
-func compact(t testing.TB, s *Store) {
+func compactAll(t testing.TB, s *Store) {
 	t.Helper()
 	if err := s.Compact(context.Background()); err != nil {
 		t.Fatalf("Compact: %v", err)
@@ -47,7 +48,7 @@ func TestCompactGivesBackWhatWasOverwritten(t *testing.T) {
 		}
 	}
 	before, _ := diskUse(t, dir)
-	compact(t, s)
+	compactAll(t, s)
 	after, _ := diskUse(t, dir)
 	if after > before/4 {
 		t.Errorf("%d bytes of %d are left of twenty times the same data", after, before)
@@ -77,7 +78,7 @@ func TestCompactOfDeletedKeysLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	compact(t, s)
+	compactAll(t, s)
 	for _, f := range s.Stats().Segments {
 		if f.Sealed || f.DeadBytes > 0 {
 			t.Errorf("%+v is left of a store without keys", f)
@@ -109,7 +110,7 @@ func TestEmptiedStoreIsNotDamagedByACrash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	compact(t, s)
+	compactAll(t, s)
 	put(t, s, "lost", "for it was not synced")
 	crashed := killed(t, s, dir)
 	files := segmentFiles(t, crashed)
@@ -132,7 +133,7 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	for i := range 40 {
 		put(t, s, fmt.Sprint("stays", i), string(bytes.Repeat([]byte("x"), 60)))
 	}
-	if err := s.sealGarbage(context.Background()); err != nil {
+	if err := s.compactor.SealGarbage(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	s.endForTest(t)
@@ -144,21 +145,21 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	}
 	s.endForTest(t)
 	list := s.sealedForTest()
-	run := filesOf(list[1:])
-	pacer, done := s.newPacer(context.Background())
-	m, err := s.compactRun(pacer, run)
+	run := compact.FilesOf(list[1:])
+	pacer, done := s.compactor.NewPacer(context.Background())
+	m, err := s.compactor.CompactRun(pacer, run)
 	done()
-	if err != nil || m.made == nil {
+	if err != nil || m.Made == nil {
 		t.Fatalf("compacting all but the oldest: %v", err)
 	}
-	if len(m.made.Pins) != 1 {
-		t.Errorf("the tombstone is pinned by %v", m.made.Pins)
+	if len(m.Made.Pins) != 1 {
+		t.Errorf("the tombstone is pinned by %v", m.Made.Pins)
 	}
 	checkAccounts(t, s)
 	closeStore(t, s)
 	s = open(t, dir, byHand())
 	wantAbsent(t, s, "victim")
-	compact(t, s)
+	compactAll(t, s)
 	closeStore(t, s)
 	s = open(t, dir, byHand())
 	wantAbsent(t, s, "victim")
@@ -190,7 +191,7 @@ func TestCompactionEndsWhereTombstonesDoNotFit(t *testing.T) {
 	}
 	s.endForTest(t)
 	for steps := 0; ; steps++ {
-		did, err := s.stepCompact()
+		did, err := s.compactor.Step()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,13 +208,13 @@ func TestCompactionEndsWhereTombstonesDoNotFit(t *testing.T) {
 // endForTest seals the segment being written.
 func (s *Store) endForTest(t testing.TB) {
 	t.Helper()
-	s.asLeader(func() {
-		if err := s.beforeWrite(true); err != nil {
+	s.log.AsLeader(func() {
+		if err := s.log.BeforeWrite(true); err != nil {
 			t.Error(err)
 		}
-		s.endTail()
+		s.log.EndTail()
 	})
-	if err := s.sealEnded(t.Context()); err != nil {
+	if err := s.log.SealEnded(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -234,11 +235,11 @@ func TestCompactLeavesWritersAFile(t *testing.T) {
 				put(t, s, "who", "came in between")
 			}
 		}
-		if err := s.sealGarbage(context.Background()); err != nil {
+		if err := s.compactor.SealGarbage(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		if files := len(s.catalog.Files.Order); came != comes || (s.tail.file != nil) != comes || files != 1+len(s.catalog.Files.Unsealed()) {
-			t.Errorf("came %v, and the log goes on in %v; there are %d files", came, s.tail.file, files)
+		if files := len(s.catalog.Files.Order); came != comes || (s.log.Tail.File != nil) != comes || files != 1+len(s.catalog.Files.Unsealed()) {
+			t.Errorf("came %v, and the log goes on in %v; there are %d files", came, s.log.Tail.File, files)
 		}
 		disk.OnCall = nil
 		closeStore(t, s)
@@ -251,11 +252,11 @@ func TestCloseTakesAwayAnUnusedFile(t *testing.T) {
 	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
 	s := open(t, "/store", o)
 	put(t, s, "key", "value")
-	if _, err := s.prepare(); err != nil {
+	if _, err := s.log.Prepare(); err != nil {
 		t.Fatal(err)
 	}
-	s.asLeader(func() {
-		if err := s.endGarbage(); err != nil {
+	s.log.AsLeader(func() {
+		if err := s.log.EndGarbage(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -269,8 +270,8 @@ func TestCloseTakesAwayAnUnusedFile(t *testing.T) {
 }
 
 // sealedForTest are the sealed files; the background may have prepared another.
-func (s *Store) sealedForTest() []candidate {
-	return slices.DeleteFunc(s.candidates(), func(c candidate) bool { return !c.sealed })
+func (s *Store) sealedForTest() []compact.Candidate {
+	return slices.DeleteFunc(s.compactor.Candidates(), func(c compact.Candidate) bool { return !c.Sealed })
 }
 
 func TestExpiredRecordsGoAndStayAway(t *testing.T) {
@@ -296,8 +297,8 @@ func TestExpiredRecordsGoAndStayAway(t *testing.T) {
 		t.Errorf("%d keys before compaction", s.Len())
 	}
 	list := s.sealedForTest()
-	pacer, done := s.newPacer(context.Background())
-	if _, err := s.compactRun(pacer, filesOf(list[1:])); err != nil {
+	pacer, done := s.compactor.NewPacer(context.Background())
+	if _, err := s.compactor.CompactRun(pacer, compact.FilesOf(list[1:])); err != nil {
 		t.Fatal(err)
 	}
 	done()
@@ -310,7 +311,7 @@ func TestExpiredRecordsGoAndStayAway(t *testing.T) {
 	closeStore(t, s)
 	s = open(t, dir, o)
 	wantAbsent(t, s, "a")
-	compact(t, s)
+	compactAll(t, s)
 	wantAbsent(t, s, "a")
 	closeStore(t, s)
 	s = open(t, dir, o)
@@ -342,9 +343,9 @@ func TestExpiredAtOpenStaysAwayWhenTheClockIsSetBack(t *testing.T) {
 	s = open(t, dir, o)
 	wantAbsent(t, s, "a")
 	now = now.Add(-2 * time.Second)
-	pacer, done := s.newPacer(context.Background())
+	pacer, done := s.compactor.NewPacer(context.Background())
 	defer done()
-	if _, err := s.compactRun(pacer, filesOf(s.sealedForTest()[1:])); err != nil {
+	if _, err := s.compactor.CompactRun(pacer, compact.FilesOf(s.sealedForTest()[1:])); err != nil {
 		t.Fatal(err)
 	}
 	wantAbsent(t, s, "a")
@@ -358,7 +359,7 @@ func TestCompactAtOddMoments(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
-	compact(t, s) // empty
+	compactAll(t, s) // empty
 	fill(t, s, 0, 300, 50)
 	for i := range 300 {
 		key, _ := numbered(i, 0)
@@ -380,7 +381,7 @@ func TestCompactAtOddMoments(t *testing.T) {
 	}
 	closeStore(t, s)
 	s = open(t, dir, byHand())
-	compact(t, s) // before the first put of a session
+	compactAll(t, s) // before the first put of a session
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	fill(t, s, 0, 300, 51)
@@ -430,9 +431,9 @@ func TestBackgroundCompactionKeepsTheBound(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.compacting <- struct{}{} // for a moment what it gives up and what takes its place count both
+		s.compactor.Compacting <- struct{}{} // for a moment what it gives up and what takes its place count both
 		used, live := s.space.Use()
-		<-s.compacting
+		<-s.compactor.Compacting
 		if bound := 2*live + 2*space.MinSlack; used > bound {
 			t.Errorf("round %d: %d bytes used, %d alive", round, used, live)
 		}
@@ -500,13 +501,13 @@ func TestCompactSealsWithoutHurry(t *testing.T) {
 	disk.Fail(errorfs.Rule{Match: func(op errorfs.Op) bool {
 		if op.Kind == errorfs.Rename && strings.HasSuffix(op.To, ".hint") {
 			hints++
-			if s.sealInHurry() {
+			if s.log.SealInHurry() {
 				hurried++
 			}
 		}
 		return false
 	}})
-	compact(t, s)
+	compactAll(t, s)
 	if hints < 2 || hurried > 0 {
 		t.Errorf("%d of %d hints were made in a hurry", hurried, hints)
 	}
@@ -518,13 +519,13 @@ func TestCompactThatIsCancelledBefore(t *testing.T) {
 	for range 2 {
 		put(t, s, "overwritten", "value")
 	}
-	tail := s.tail.file
+	tail := s.log.Tail.File
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := s.Compact(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Compact: %v", err)
 	}
-	if s.tail.file != tail || len(s.sealedForTest()) > 0 {
+	if s.log.Tail.File != tail || len(s.sealedForTest()) > 0 {
 		t.Error("the tail has ended")
 	}
 	closeStore(t, s)

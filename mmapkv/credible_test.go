@@ -21,14 +21,14 @@ func TestRecoveryBelievesNoRecordThatNoStoreWrites(t *testing.T) {
 	o.Sync = fsync.Never
 	s := open(t, dir, o)
 	put(t, s, "first", "value")
-	s.asLeader(func() {
-		if err := s.rotate(100, false); err != nil {
+	s.log.AsLeader(func() {
+		if err := s.log.Rotate(100, false); err != nil {
 			t.Error(err)
 		}
 	})
 	put(t, s, "forged", "value")
 	put(t, s, "last", "value")
-	f := s.tail.file
+	f := s.log.Tail.File
 	left := killed(t, s, dir)
 
 	honest := segment.Placement{Salt: f.Salt, Offset: f.DataStart, Seq: 2, Watermark: 1, HasWatermark: true,

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 )
 
 // Events are callbacks for what an operator wants to know; a nil one is not
@@ -95,11 +97,13 @@ const (
 // stopped.
 type notifier struct {
 	events        Events
-	log           *slog.Logger // nil: nobody wants messages
+	logger        *slog.Logger // nil: nobody wants messages
 	slowThreshold time.Duration
 	spaceIsLow    atomic.Bool
 	hasFailed     atomic.Bool
 	undelivered   atomic.Int64
+	compactions   compactions
+	stalledFor    atomic.Int64 // nanoseconds that writers have waited
 
 	mu         rank.Mutex[rank.Notifier] // guards what follows; a leaf
 	waiting    []func()
@@ -108,15 +112,19 @@ type notifier struct {
 }
 
 func newNotifier(e Events, log *slog.Logger) *notifier {
-	return &notifier{events: e, log: log, slowThreshold: cmp.Or(e.SlowThreshold, defaultSlowThreshold)}
+	return &notifier{events: e, logger: log, slowThreshold: cmp.Or(e.SlowThreshold, defaultSlowThreshold)}
 }
 
-func (n *notifier) compactionStarted(files []string, bytesIn int64) {
+// CompactionStarted tells that a compaction begins.
+func (n *notifier) CompactionStarted(files []string, bytesIn int64) {
 	tell(n, n.events.CompactionStarted, CompactionStarted{Files: slices.Clone(files), BytesIn: bytesIn},
 		slog.LevelInfo, "mmapkv: compaction started", "files", slices.Clone(files), "bytesIn", bytesIn)
 }
 
-func (n *notifier) compactionEnded(e CompactionEnded) {
+// CompactionEnded tells that a compaction is over, and counts it.
+func (n *notifier) CompactionEnded(report compact.Ended) {
+	e := CompactionEnded(report)
+	n.compactions.add(e)
 	e.Files = slices.Clone(e.Files)
 	attributes := []any{"files", slices.Clone(e.Files), "bytesIn", e.BytesIn, "bytesOut", e.BytesOut, "took", e.Duration}
 	if e.Err != nil {
@@ -125,7 +133,7 @@ func (n *notifier) compactionEnded(e CompactionEnded) {
 	tell(n, n.events.CompactionEnded, e, slog.LevelInfo, "mmapkv: compaction ended", attributes...)
 }
 
-func (n *notifier) rotated(file string) {
+func (n *notifier) Rotated(file string) {
 	tell(n, n.events.Rotated, Rotated{File: file}, slog.LevelDebug, "mmapkv: the log goes on in a new file", "file", file)
 }
 
@@ -154,6 +162,9 @@ func (n *notifier) slow(operation string, took time.Duration) {
 		slog.LevelWarn, "mmapkv: slow operation", "operation", operation, "took", took)
 }
 
+// Corruption tells of damage that a room has met.
+func (n *notifier) Corruption(d failure.Damage) { n.corruption((*CorruptError)(&d)) }
+
 func (n *notifier) corruption(c *CorruptError) {
 	if n.isNew(CorruptError{File: c.File, Offset: c.Offset}) {
 		tell(n, n.events.CorruptionFound, *c,
@@ -175,25 +186,27 @@ func (n *notifier) isNew(place CorruptError) bool {
 	return true
 }
 
-func (n *notifier) stalled(d time.Duration) {
+// Stalled tells that a writer had to wait, and counts how long.
+func (n *notifier) Stalled(d time.Duration) {
+	n.stalledFor.Add(int64(d))
 	tell(n, n.events.WriteStalled, WriteStalled{Duration: d}, slog.LevelWarn, "mmapkv: writers had to wait", "took", d)
 }
 
-func (n *notifier) spaceLow(err error) {
+func (n *notifier) SpaceLow(err error) {
 	if n.spaceIsLow.CompareAndSwap(false, true) {
 		tell(n, n.events.SpaceLow, SpaceLow{Err: err}, slog.LevelWarn, "mmapkv: the disk is full", "error", err)
 	}
 }
 
-// failed tells why the store takes no more writes, once.
-func (n *notifier) failed(err error) {
+// Failed tells why the store takes no more writes, once.
+func (n *notifier) Failed(err error) {
 	if !n.hasFailed.Swap(true) {
 		n.message(slog.LevelError, "mmapkv: a write or sync failed; the store takes no more writes until it is opened again", "error", err)
 	}
 }
 
-// spaceBack is cheap enough to be called after every write: it mostly only loads.
-func (n *notifier) spaceBack() {
+// SpaceBack is cheap enough to be called after every write: it mostly only loads.
+func (n *notifier) SpaceBack() {
 	if n.spaceIsLow.Load() {
 		n.spaceIsLow.Store(false)
 	}
@@ -205,14 +218,14 @@ func (n *notifier) dropped() int64 { return n.undelivered.Load() }
 // message bears the time of the event, not that of the delivery. The logger is not
 // even asked before that: it is the user's.
 func tell[E any](n *notifier, callback func(E), event E, level slog.Level, message string, attributes ...any) {
-	if n.log == nil && callback == nil {
+	if n.logger == nil && callback == nil {
 		return
 	}
 	record := slog.NewRecord(time.Now(), level, message, 0)
 	record.Add(attributes...)
 	n.enqueue(func() {
-		if ctx := context.Background(); n.log != nil && n.log.Enabled(ctx, level) {
-			_ = n.log.Handler().Handle(ctx, record) // there is nowhere to tell, as in package slog
+		if ctx := context.Background(); n.logger != nil && n.logger.Enabled(ctx, level) {
+			_ = n.logger.Handler().Handle(ctx, record) // there is nowhere to tell, as in package slog
 		}
 		if callback != nil {
 			callback(event)

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 )
 
 var silent *slog.Logger
@@ -51,13 +53,13 @@ func oneOfEach(n *notifier) []any {
 	recovery := RecoveryStats{RecordsScanned: 5, Damages: []CorruptError{{File: "a", Offset: 8}}}
 	corrupt := CorruptError{File: "a", Offset: 8, Reason: "checksum"}
 	n.recovered(recovery)
-	n.rotated("c")
-	n.compactionStarted(files, 100)
-	n.compactionEnded(CompactionEnded{Files: files, BytesIn: 90, BytesOut: 40, Duration: time.Second, Err: errFake})
+	n.Rotated("c")
+	n.CompactionStarted(files, 100)
+	n.CompactionEnded(compact.Ended(CompactionEnded{Files: files, BytesIn: 90, BytesOut: 40, Duration: time.Second, Err: errFake}))
 	n.slow("Get", time.Minute)
 	n.corruption(&corrupt)
-	n.stalled(time.Hour)
-	n.spaceLow(syscall.ENOSPC)
+	n.Stalled(time.Hour)
+	n.SpaceLow(syscall.ENOSPC)
 	files[0], corrupt.Reason, recovery.Damages[0].File = "spoilt", "spoilt", "spoilt"
 	return []any{
 		RecoveryStats{RecordsScanned: 5, Damages: []CorruptError{{File: "a", Offset: 8}}},
@@ -133,10 +135,10 @@ func TestEventsOldestWaitingAreDroppedAndCounted(t *testing.T) {
 			<-unblock
 			seen = append(seen, e.Duration)
 		}}, silent)
-		n.stalled(0)
+		n.Stalled(0)
 		synctest.Wait() // 0 is in the callback, and waits no longer
 		for i := range maxWaitingEvents + surplus {
-			n.stalled(time.Duration(i + 1))
+			n.Stalled(time.Duration(i + 1))
 		}
 		if n.dropped() != surplus {
 			t.Errorf("dropped %d, want %d", n.dropped(), surplus)
@@ -160,16 +162,16 @@ func TestEventsCallbackMayCallBack(t *testing.T) {
 		events := recordAll(&seen)
 		events.Rotated = func(e Rotated) {
 			seen = append(seen, e)
-			n.stalled(1)
+			n.Stalled(1)
 			n.corruption(&CorruptError{File: e.File})
-			n.spaceLow(errFake)
-			n.spaceBack()
+			n.SpaceLow(errFake)
+			n.SpaceBack()
 			if n.dropped() != 0 {
 				t.Errorf("dropped %d", n.dropped())
 			}
 		}
 		n = newNotifier(events, silent)
-		n.rotated("a")
+		n.Rotated("a")
 		synctest.Wait()
 		want := []any{Rotated{File: "a"}, WriteStalled{Duration: 1}, CorruptError{File: "a"}, SpaceLow{Err: errFake}}
 		if !reflect.DeepEqual(seen, want) {
@@ -253,11 +255,11 @@ func TestEventsSpaceLowIsToldOnceUntilThereIsRoom(t *testing.T) {
 			call func()
 			want int
 		}{
-			{n.spaceBack, 0},
-			{func() { n.spaceLow(syscall.ENOSPC) }, 1},
-			{func() { n.spaceLow(syscall.ENOSPC) }, 1},
-			{n.spaceBack, 1},
-			{func() { n.spaceLow(syscall.ENOSPC) }, 2},
+			{n.SpaceBack, 0},
+			{func() { n.SpaceLow(syscall.ENOSPC) }, 1},
+			{func() { n.SpaceLow(syscall.ENOSPC) }, 1},
+			{n.SpaceBack, 1},
+			{func() { n.SpaceLow(syscall.ENOSPC) }, 2},
 		} {
 			step.call()
 			synctest.Wait()
@@ -356,8 +358,8 @@ func TestEventsGoOnAfterACallbackEndsItsGoroutine(t *testing.T) {
 			seen = append(seen, e.File)
 			runtime.Goexit()
 		}}, silent)
-		n.rotated("a")
-		n.rotated("b")
+		n.Rotated("a")
+		n.Rotated("b")
 		synctest.Wait()
 		if want := []string{"a", "b"}; !reflect.DeepEqual(seen, want) {
 			t.Errorf("callback got %v, want %v", seen, want)
@@ -368,7 +370,7 @@ func TestEventsGoOnAfterACallbackEndsItsGoroutine(t *testing.T) {
 func TestEventsPanicOfACallbackIsNotSwallowed(t *testing.T) {
 	n := newNotifier(Events{Rotated: func(Rotated) { panic("the user's") }}, silent)
 	n.delivering = true // this goroutine is to deliver
-	n.rotated("a")
+	n.Rotated("a")
 	defer func() {
 		if got := recover(); got != "the user's" {
 			t.Errorf("recovered %v", got)

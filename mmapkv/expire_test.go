@@ -22,6 +22,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -122,9 +123,9 @@ func checkExpiries(t testing.TB, s *Store, f *catalog.File) {
 		block := e.Offset / expiry.Block
 		entry := expiry.Entry(table.Chunk(block / expiry.ChunkBlocks)[block%expiry.ChunkBlocks].Load())
 		firsts, first := table.Firsts[block/expiry.ChunkBlocks].Load(), table.First.Load()
-		if entry == 0 || entry.Place() > e.Offset%expiry.Block || max(entry.Due(), firsts, first, s.sweeper.due.Load()) > e.Expiry {
+		if entry == 0 || entry.Place() > e.Offset%expiry.Block || max(entry.Due(), firsts, first, s.sweeper.Due.Load()) > e.Expiry {
 			t.Fatalf("the record at %d of segment %d, due at %d, is behind its block's first place %d, or is due before %d, %d, %d or %d",
-				e.Offset, f.ID, e.Expiry, entry.Place(), entry.Due(), firsts, first, s.sweeper.due.Load())
+				e.Offset, f.ID, e.Expiry, entry.Place(), entry.Due(), firsts, first, s.sweeper.Due.Load())
 		}
 	}
 	err := segment.Scan(f.Handle(), f.Salt, f.DataStart, f.Limit(), record, func(segment.Damage) {})
@@ -159,7 +160,7 @@ func TestExpiredKeysLeaveTheIndexWithoutRotation(t *testing.T) {
 	e.wantKeys(101_000)
 	e.disk.read.Store(0)
 	e.now.Add(1)
-	if _, err := e.sweepExpired(t.Context()); err != nil {
+	if _, err := e.sweeper.SweepAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	stats := e.Stats()
@@ -197,7 +198,7 @@ func TestSweepReadsOnlyWhereSomethingExpires(t *testing.T) {
 		case 2:
 			e.delete("key1") // so that there is something to do
 			e.step("expire")
-			compact(t, e.Store)
+			compactAll(t, e.Store)
 		}
 		left := e.Len()
 		e.disk.read.Store(0)
@@ -241,13 +242,13 @@ func TestEachKeyExpiresInItsTime(t *testing.T) {
 			case "sealed":
 				e.endForTest(t)
 			case "unsealed":
-				e.asLeader(func() { _ = e.beforeWrite(true); e.endTail() })
+				e.log.AsLeader(func() { _ = e.log.BeforeWrite(true); e.log.EndTail() })
 			case "reopened":
 				e.reopen()
 			case "merged":
 				e.endForTest(t)
-				pacer, done := e.newPacer(t.Context())
-				if _, err := e.compactRun(pacer, filesOf(e.sealedForTest())); err != nil {
+				pacer, done := e.compactor.NewPacer(t.Context())
+				if _, err := e.compactor.CompactRun(pacer, compact.FilesOf(e.sealedForTest())); err != nil {
 					t.Fatal(err)
 				}
 				done()
@@ -319,9 +320,9 @@ func TestSweptRecordsStayTombstones(t *testing.T) {
 	e.now.Add(-1000)
 	e.step("expire")
 	wantAbsent(t, e.Store, "a")
-	pacer, done := e.newPacer(t.Context())
+	pacer, done := e.compactor.NewPacer(t.Context())
 	defer done()
-	if _, err := e.compactRun(pacer, filesOf(e.sealedForTest()[1:])); err != nil {
+	if _, err := e.compactor.CompactRun(pacer, compact.FilesOf(e.sealedForTest()[1:])); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -329,7 +330,7 @@ func TestSweptRecordsStayTombstones(t *testing.T) {
 		e.wantKeys(20)
 		e.reopen()
 	}
-	compact(t, e.Store)
+	compactAll(t, e.Store)
 	e.wantKeys(20)
 }
 
@@ -385,9 +386,9 @@ func TestSweepInTheMidstOfACompaction(t *testing.T) {
 					}
 				}
 			}
-			pacer, done := e.newPacer(t.Context())
+			pacer, done := e.compactor.NewPacer(t.Context())
 			defer done()
-			if _, err := e.compactRun(pacer, filesOf(e.sealedForTest()[1:])); err != nil {
+			if _, err := e.compactor.CompactRun(pacer, compact.FilesOf(e.sealedForTest()[1:])); err != nil {
 				t.Fatal(err)
 			}
 			e.between = nil
@@ -398,7 +399,7 @@ func TestSweepInTheMidstOfACompaction(t *testing.T) {
 				wantAbsent(t, e.Store, "short7")
 				wantFilled(t, e.Store, 0, 10, 100)
 				if round > 0 {
-					compact(t, e.Store)
+					compactAll(t, e.Store)
 				}
 				e.reopen()
 			}
@@ -495,13 +496,13 @@ func flipOnDisk(t *testing.T, path string, at int64) {
 func TestNothingExpiresForNothing(t *testing.T) {
 	s := open(t, t.TempDir(), tiny())
 	fill(t, s, 0, 300, 100)
-	compact(t, s)
+	compactAll(t, s)
 	for _, f := range s.catalog.Set().Order {
 		if f.Expiring.Load() != nil {
 			t.Errorf("segment %d has a table", f.ID)
 		}
 	}
-	if s.sweeper.started.Load() {
+	if s.sweeper.Started.Load() {
 		t.Error("there is a goroutine")
 	}
 }
@@ -639,7 +640,7 @@ func TestSweepsRaceWritersAndCompactions(t *testing.T) {
 			}
 		})
 	}
-	until(func() error { e.now.Add(1); _, err := e.stepExpire(); return err })
+	until(func() error { e.now.Add(1); _, err := e.sweeper.Step(); return err })
 	until(func() error { return e.Compact(t.Context()) })
 	const keys, own = 64, 4
 	type state struct {

@@ -28,8 +28,8 @@ func (s *Store) Keys() iter.Seq[[]byte] {
 		}
 		defer w.end()
 		l := w.set()
-		var prints [manyAtOnce]index.Fingerprint
-		var locations [manyAtOnce]index.Location
+		var prints [prefetch.Batch]index.Fingerprint
+		var locations [prefetch.Batch]index.Location
 		n := 0
 		yieldAll := func() bool {
 			prefetchRecords(l, locations[:n])
@@ -49,7 +49,7 @@ func (s *Store) Keys() iter.Seq[[]byte] {
 		more := true
 		l.Keys.Range(func(print index.Fingerprint, loc index.Location) bool {
 			prints[n], locations[n] = print, loc
-			if n++; n == manyAtOnce {
+			if n++; n == prefetch.Batch {
 				more = yieldAll()
 			}
 			return more
@@ -104,7 +104,7 @@ func (s *Store) Range(fn func(key, value []byte) error) error {
 		return err
 	}
 	defer w.end()
-	r := ranging{walk: w, upTo: s.published.Load(), fn: fn}
+	r := ranging{walk: w, upTo: s.log.Published.Load(), fn: fn}
 	r.sparse = findSparse(w.set())
 	for more := true; more && err == nil; {
 		more, err = r.nextFile()
@@ -185,9 +185,9 @@ func (r *ranging) prefetchIndex(f *catalog.File, offset int64) (end int64) {
 	old := guard.Enter()
 	defer func() { in.leave(old, recover(), &err) }()
 	end = offset
-	var lines [manyAtOnce]unsafe.Pointer
+	var lines [prefetch.Batch]unsafe.Pointer
 	n := 0
-	for ; n < manyAtOnce && end < f.Limit() && in.loadAt(end, -1) == nil; n++ {
+	for ; n < prefetch.Batch && end < f.Limit() && in.loadAt(end, -1) == nil; n++ {
 		candidates := l.Keys.Find(r.store.hasher.Hash(in.record.Key))
 		lines[n] = candidates.Memory()
 		end += in.record.Size

@@ -76,7 +76,7 @@ func TestCompactionsLeaveNothingInTheProcess(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
 	fillWithChurn(t, s, smallSize)
-	compact(t, s)
+	compactAll(t, s)
 	wantNothingHeld(t, s)
 	skipQuarantine(t)
 	before, mapped, opened := footprintOf(t, s, dir), len(mappings(t)), descriptors(t)-len(s.Stats().Segments)
@@ -88,7 +88,7 @@ func TestCompactionsLeaveNothingInTheProcess(t *testing.T) {
 		readers := sitDown(t, s)
 		for range 10 {
 			churn(t, s, round)
-			compact(t, s)
+			compactAll(t, s)
 			round++
 		}
 		if f := footprintOf(t, s, dir); f.deleted == 0 {

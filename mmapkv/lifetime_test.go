@@ -219,7 +219,7 @@ func TestReadersSitThroughTenCompactionsOfTheirSegment(t *testing.T) {
 	for round := 2; round < 12; round++ {
 		before := fileOf(s, watched)
 		churn(t, s, round)
-		compact(t, s)
+		compactAll(t, s)
 		if fileOf(s, watched) == before {
 			t.Fatalf("round %d did not move what is watched", round)
 		}
@@ -285,7 +285,7 @@ func TestIterationWithCompactionsAtEveryKthPair(t *testing.T) {
 					churn(t, s, round)
 					round++
 				}
-				compact(t, s)
+				compactAll(t, s)
 			})
 			n.check(t, what, isRange)
 			if runs := s.Stats().Compaction.Runs; runs == 0 {
@@ -366,7 +366,7 @@ func TestIterationThroughThePhasesOfCompactions(t *testing.T) {
 		fillWithChurn(t, s, size)
 		for round := 2; round < 9; round++ {
 			churn(t, s, round)
-			compact(t, s)
+			compactAll(t, s)
 		}
 		for _, p := range all {
 			for p.goOn(1) {
@@ -399,7 +399,7 @@ func TestHundredCompactionsUseUpNoMappings(t *testing.T) {
 	fillWithChurn(t, s, smallSize)
 	for round := 2; round < 102; round++ {
 		churn(t, s, round)
-		compact(t, s)
+		compactAll(t, s)
 	}
 	if runs := s.Stats().Compaction.Runs; runs < 100 {
 		t.Errorf("%d compactions", runs)

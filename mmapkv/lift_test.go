@@ -18,9 +18,9 @@ func TestDeleteDoesNotWaitForTheRateOfACompaction(t *testing.T) {
 	}
 	compacted := make(chan error, 1)
 	go func() { compacted <- s.Compact(context.Background()) }()
-	waitFor(t, "the compaction to begin", func() bool { return len(s.compacting) == 1 })
+	waitFor(t, "the compaction to begin", func() bool { return len(s.compactor.Compacting) == 1 })
 	made := make(chan bool, 1)
-	go s.asLeader(func() { made <- s.dropDead(true) })
+	go s.log.AsLeader(func() { made <- s.compactor.DropDead(true) })
 	select {
 	case <-made:
 	case <-time.After(time.Minute):

@@ -9,6 +9,7 @@ import (
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/internal/crashfs"
 	"github.com/mmapkv/mmapkv/internal/errorfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/wal"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -28,7 +29,7 @@ func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
 				disk := errorfs.New(power)
 				s := openOnDisk(t, disk, policy)
 				put(t, s, "before", "value")
-				first := s.tail.file
+				first := s.log.Tail.File
 				limit.Err = syscall.EFBIG
 				if limit.Forever { // of this file alone
 					name := "/store/" + segment.FileName(first.ID)
@@ -38,24 +39,24 @@ func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
 					}
 				}
 				disk.Fail(limit)
-				group := []*write{
+				group := []*wal.Write{
 					s.writeForTest([]byte("one"), make([]byte, 500)),
 					s.writeForTest([]byte("two"), make([]byte, 500)),
 				}
-				s.asLeader(func() {
+				s.log.AsLeader(func() {
 					for rest := group; len(rest) > 0; {
-						rest = rest[s.commitSome(rest):]
+						rest = rest[s.log.CommitSome(rest):]
 					}
 				})
 				if disk.Fired() == 0 {
 					t.Fatal("nothing was refused")
 				}
 				for _, w := range group {
-					if w.err != nil {
-						t.Fatal(w.err)
+					if w.Err != nil {
+						t.Fatal(w.Err)
 					}
 				}
-				if s.tail.file == first {
+				if s.log.Tail.File == first {
 					t.Error("the log goes on in the same file")
 				}
 				if err := s.Delete([]byte("before")); err != nil {
@@ -95,7 +96,7 @@ func TestLimitBelowARecordMakesNoFiles(t *testing.T) {
 	disk.Heal()
 	put(t, s, "after", "value")
 	for range 10 {
-		if did, err := s.stepSeal(); err != nil || !did {
+		if did, err := s.log.StepSeal(); err != nil || !did {
 			break
 		}
 	}

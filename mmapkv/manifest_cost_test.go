@@ -92,7 +92,7 @@ func TestPutsWriteLittleToTheManifest(t *testing.T) {
 				if err := s.Put(key, value); err != nil {
 					t.Fatal(err)
 				}
-				for _, step := range []func() (bool, error){s.stepSeal, s.stepPrepare} {
+				for _, step := range []func() (bool, error){s.log.StepSeal, s.log.StepPrepare} {
 					if _, err := step(); err != nil {
 						t.Fatal(err)
 					}

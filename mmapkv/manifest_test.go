@@ -46,7 +46,7 @@ func isCopy(op errorfs.Op) bool {
 
 // nextFile begins another file, which the manifest has to name.
 func (s *Store) nextFile() (err error) {
-	s.asLeader(func() { err = s.rotate(100, false) })
+	s.log.AsLeader(func() { err = s.log.Rotate(100, false) })
 	return err
 }
 
@@ -196,9 +196,9 @@ func TestOpenSettlesAnEditThatWasNotSynced(t *testing.T) {
 		closeStore(t, s)
 		s, disk = onForgetful(t, inner)
 		keys := 100 // and with the first one of them a full copy
-		for ; s.prepared == nil; keys++ {
+		for ; s.log.Prepared == nil; keys++ {
 			fill(t, s, keys, keys+1, 100)
-			for _, step := range []func() (bool, error){s.stepSeal, s.stepPrepare} {
+			for _, step := range []func() (bool, error){s.log.StepSeal, s.log.StepPrepare} {
 				if _, err := step(); err != nil {
 					t.Fatal(err)
 				}
@@ -353,7 +353,7 @@ func TestNoInodesLeft(t *testing.T) {
 		fill(t, s, 0, keys, 100)
 		for did := true; did; {
 			var err error
-			if did, err = s.stepSeal(); err != nil {
+			if did, err = s.log.StepSeal(); err != nil {
 				t.Fatal(err)
 			}
 		}

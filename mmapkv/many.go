@@ -10,10 +10,6 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 )
 
-// manyAtOnce is how many keys or records are asked for together. A few cache lines
-// each, they stay in a processor's first cache until they are read.
-const manyAtOnce = 64
-
 // GetMany calls fn once for each of the keys, in any order, with its number and
 // either its value or the error that Get would return, such as ErrNotFound. It
 // looks up many keys in the time that a few take one by one, for it waits for the
@@ -40,7 +36,7 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	f := found{whole: true, keeps: true}
 	defer f.pin.Release()
 	for i < len(keys) {
-		next := min(i+manyAtOnce, len(keys))
+		next := min(i+prefetch.Batch, len(keys))
 		s.prefetch(keys[i:next])
 		for ; i < next; i++ {
 			shown = false
@@ -57,7 +53,7 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	return nil
 }
 
-// prefetch asks for the memory that the lookups of the keys, manyAtOnce at most,
+// prefetch asks for the memory that the lookups of the keys, prefetch.Batch at most,
 // will read. Each step is taken for all keys, so that none waits for another's. What
 // it finds does not count: by the time of its lookup a key may be another one.
 func (s *Store) prefetch(keys [][]byte) {
@@ -65,9 +61,9 @@ func (s *Store) prefetch(keys [][]byte) {
 	if l == nil {
 		return
 	}
-	var candidates [manyAtOnce]index.Candidates
-	var locations [manyAtOnce]index.Location
-	var lines [manyAtOnce]unsafe.Pointer
+	var candidates [prefetch.Batch]index.Candidates
+	var locations [prefetch.Batch]index.Location
+	var lines [prefetch.Batch]unsafe.Pointer
 	for i, key := range keys {
 		candidates[i] = l.Keys.Find(s.hasher.Hash(key))
 		lines[i] = candidates[i].Memory()
@@ -79,12 +75,12 @@ func (s *Store) prefetch(keys [][]byte) {
 	prefetchRecords(l, locations[:len(keys)])
 }
 
-// prefetchRecords asks for the memory of the records at the locations, manyAtOnce at
+// prefetchRecords asks for the memory of the records at the locations, prefetch.Batch at
 // most: first for one line of each, as those wait for page tables. It touches none of
 // it, so that it need not use the files: asking for memory that is gone does no harm.
 func prefetchRecords(l *catalog.FileSet, locations []index.Location) {
-	var lines [manyAtOnce]unsafe.Pointer
-	var bytes [manyAtOnce]int64
+	var lines [prefetch.Batch]unsafe.Pointer
+	var bytes [prefetch.Batch]int64
 	for i, loc := range locations {
 		f := l.File(loc)
 		if f == nil || loc == index.NoLocation {

@@ -8,6 +8,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/load"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/recovery"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -39,13 +40,16 @@ func (s *Store) recover() error {
 	}
 	s.catalog.Files.Publish()
 	loading := load.Start(load.Options{
-		Catalog: &s.catalog, Hints: &s.hints, Hasher: s.hasher, Now: s.now, Expires: s.expires,
+		Catalog: &s.catalog, Hints: &s.hints, Hasher: s.hasher, Now: s.now, Expires: s.sweeper.Expires,
 		NewIndex: s.options.newIndex, ExpectedKeys: s.options.ExpectedKeys, OneWorker: s.manual(),
 	}, !m.Clean)
 	if !m.Clean {
-		if err := s.recoverLog(); err != nil {
+		found, err := recovery.Run(&s.catalog, &s.hints)
+		if err != nil {
 			return loading.Abandon(err)
 		}
+		s.recovery.RecordsScanned, s.recovery.RecordsRecovered = found.Scanned, found.Recovered
+		s.recovery.BytesDiscarded = found.Discarded
 		s.catalog.Files.Publish()
 	}
 	if err := loading.Finish(); err != nil {
@@ -53,9 +57,9 @@ func (s *Store) recover() error {
 	}
 	s.recovery.HintsRebuilt += loading.Rebuilt
 	if s.catalog.Hides.Load() {
-		s.expiresAt(0) // the tail may have expired, or most of it
+		s.sweeper.ExpiresAt(0) // the tail may have expired, or most of it
 	}
-	s.continueLog()
+	s.log.Continue()
 	if err := s.residency.WarmUp(s.options.Preload); err != nil {
 		return err
 	}
@@ -70,30 +74,6 @@ func (s *Store) recover() error {
 	s.recovery.Duration = s.now().Sub(began)
 	s.reportRecovery()
 	return nil
-}
-
-// continueLog makes the tail go on where the files end.
-func (s *Store) continueLog() {
-	t := &s.tail
-	t.seq = s.catalog.LastGiven.Load()
-	t.clean = s.catalog.Manifest.Current.Clean
-	order := s.catalog.Files.Order
-	if n := len(order); n > 0 {
-		last := order[n-1]
-		t.end = last.End
-		if last.Active != nil && !last.Ended && !s.options.ReadOnly {
-			t.file = last
-			t.empty = t.end.Offset == last.DataStart
-			if n > 1 {
-				t.previous = order[n-2].End
-			}
-		}
-	}
-	// The file where the log ended may be gone, since nothing of it was needed.
-	t.end.Seq = max(t.end.Seq, s.catalog.Manifest.Current.SealedSeq)
-	s.acknowledged.Store(t.end.Seq)
-	s.published.Store(t.end.Seq)
-	s.syncer.MarkDurable(t.end.Seq)
 }
 
 func (s *Store) noteDamage(d failure.Damage) {

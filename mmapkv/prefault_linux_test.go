@@ -20,7 +20,7 @@ func TestLogIsWrittenOutAhead(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, o)
 	fill(t, s, 0, 5000, 1000)
-	f := s.tail.file
+	f := s.log.Tail.File
 	same, err := os.Open(filepath.Join(dir, segment.FileName(f.ID)))
 	if err != nil {
 		t.Fatal(err)

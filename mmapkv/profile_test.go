@@ -49,7 +49,7 @@ func TestWorkIsMarkedInTraces(t *testing.T) {
 	s := open(t, t.TempDir(), o)
 	fill(t, s, 0, 100, 100)
 	fill(t, s, 0, 100, 101)
-	compact(t, s)
+	compactAll(t, s)
 	trace.Stop()
 	for _, name := range []string{"mmapkv: rotate", "mmapkv: seal", "mmapkv: sync", "mmapkv: compact"} {
 		if !bytes.Contains(recorded.Bytes(), []byte(name)) {

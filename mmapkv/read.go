@@ -355,16 +355,5 @@ func borrowCopy() []byte {
 // pointsTo says whether the index of a store that is not closed has the location for
 // the hash.
 func pointsTo(l *catalog.FileSet, hash uint64, loc index.Location) bool {
-	return l != nil && holds(l.Keys, hash, loc)
-}
-
-// holds says whether the index has the location for the hash.
-func holds(keys *index.KeyDir, hash uint64, loc index.Location) bool {
-	candidates := keys.Find(hash)
-	for {
-		other, ok := candidates.Next()
-		if !ok || other == loc {
-			return ok
-		}
-	}
+	return l != nil && l.Keys.Holds(hash, loc)
 }

@@ -101,9 +101,9 @@ func (b *reentryBed) fill(to int) {
 // prepared waits until the file is there in which the log goes on.
 func (b *reentryBed) prepared(s *Store) {
 	waitFor(b.T, "the next file", func() bool {
-		s.maintenance.Lock()
-		defer s.maintenance.Unlock()
-		return s.prepared != nil
+		s.log.Maintenance.Lock()
+		defer s.log.Maintenance.Unlock()
+		return s.log.Prepared != nil
 	})
 }
 

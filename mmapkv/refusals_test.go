@@ -21,6 +21,8 @@ import (
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/wal"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -46,11 +48,11 @@ func fails(errno syscall.Errno, suffix string, kinds ...errorfs.Kind) errorfs.Ru
 }
 
 // writeForTest is a write that has not joined a group.
-func (s *Store) writeForTest(key, value []byte) *write {
-	w := new(write)
-	w.draft = &w.own
-	w.own.Put(key, value, 0)
-	w.prints = append(w.prints, s.hasher.Fingerprint(key))
+func (s *Store) writeForTest(key, value []byte) *wal.Write {
+	w := new(wal.Write)
+	w.Draft = &w.Own
+	w.Own.Put(key, value, 0)
+	w.Prints = append(w.Prints, s.hasher.Fingerprint(key))
 	return w
 }
 
@@ -83,9 +85,9 @@ func TestWriterInTheGroupOfAFailure(t *testing.T) {
 	put(t, s, "a", "value")
 	s.syncer.Fail(syscall.EIO) // after the writer had looked, before it leads
 	w := s.writeForTest([]byte("b"), nil)
-	s.asLeader(func() { s.commitSome([]*write{w}) })
-	if !errors.Is(w.err, ErrFailed) {
-		t.Errorf("the write: %v", w.err)
+	s.log.AsLeader(func() { s.log.CommitSome([]*wal.Write{w}) })
+	if !errors.Is(w.Err, ErrFailed) {
+		t.Errorf("the write: %v", w.Err)
 	}
 }
 
@@ -95,14 +97,14 @@ func TestGroupThatDoesNotFitIsTriedOneByOne(t *testing.T) {
 	put(t, s, "a", "value")
 	// The tail cannot grow: what has room fits, and no more.
 	disk.Fail(fails(syscall.ENOSPC, ".seg", errorfs.Allocate))
-	room := s.tail.file.Active.Allocated() - s.tail.end.Offset
-	var members []*write
+	room := s.log.Tail.File.Active.Allocated() - s.log.Tail.End.Offset
+	var members []*wal.Write
 	for i := range 3 {
 		members = append(members, s.writeForTest(fmt.Append(nil, "key ", i), make([]byte, room*2/3)))
 	}
-	s.asLeader(func() {
+	s.log.AsLeader(func() {
 		for len(members) > 0 {
-			members = members[s.commitSome(members):]
+			members = members[s.log.CommitSome(members):]
 		}
 	})
 	wantValue(t, s, "key 0", string(make([]byte, room*2/3)))
@@ -160,11 +162,11 @@ func TestReserveThatCannotBeCut(t *testing.T) {
 	fill(t, s, 0, 25, 100)
 	s.catalog.Reserve.Known = false
 	disk.Fail(fails(syscall.EMFILE, segment.ReserveName, errorfs.Open))
-	if did, err := s.stepPrepare(); did || !errors.Is(err, syscall.EMFILE) {
+	if did, err := s.log.StepPrepare(); did || !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("preparing a file: %v, %v", did, err)
 	}
 	disk.Heal()
-	if did, err := s.stepPrepare(); !did || err != nil {
+	if did, err := s.log.StepPrepare(); !did || err != nil {
 		t.Errorf("preparing a file once there are descriptors: %v, %v", did, err)
 	}
 }
@@ -172,21 +174,21 @@ func TestReserveThatCannotBeCut(t *testing.T) {
 func TestEmptyFileThatCannotBeTakenOut(t *testing.T) {
 	s, disk := onFaulty(t, tiny(), inject.Seams{Manual: true})
 	fill(t, s, 0, 10, 100)
-	s.asLeader(func() {
-		if err := s.rotate(100, false); err != nil {
+	s.log.AsLeader(func() {
+		if err := s.log.Rotate(100, false); err != nil {
 			t.Error(err)
 		}
 	})
 	put(t, s, "long", strings.Repeat("v", 10_000)) // the empty file ends
 	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName, errorfs.Write))
 	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName+".tmp", errorfs.Create))
-	if _, err := s.stepSeal(); !errors.Is(err, syscall.ENOSPC) {
+	if _, err := s.log.StepSeal(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("taking out an empty file on a full disk: %v", err)
 	}
 	disk.Heal()
 	for did := true; did; {
 		var err error
-		if did, err = s.stepSeal(); err != nil {
+		if did, err = s.log.StepSeal(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -216,8 +218,8 @@ func TestBackgroundTriesAgain(t *testing.T) {
 		}
 	}
 	waitFor(t, "a compaction that fails", func() bool {
-		s.wakeMaintenance()
-		s.wakeCompact()
+		s.log.WakeMaintenance()
+		s.compactor.Wake()
 		mu.Lock()
 		defer mu.Unlock()
 		return failures > 0
@@ -313,7 +315,7 @@ func filledAndDeleted(t *testing.T, s *Store) []*catalog.File {
 		}
 	}
 	s.endForTest(t)
-	return filesOf(s.sealedForTest())
+	return compact.FilesOf(s.sealedForTest())
 }
 
 func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
@@ -322,10 +324,10 @@ func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for what, done := range map[string]int64{"in the run": 0, "in what is older": -files[1].HintBytes.Load()} {
-		pacer, end := s.newPacer(ctx)
+		pacer, end := s.compactor.NewPacer(ctx)
 		pacer.Looked = done
-		m := merge{store: s, pacer: pacer, run: files[1:], older: files[:1]}
-		if err := m.findShadows(); !errors.Is(err, context.Canceled) {
+		m := s.compactor.RewriteOf(pacer, files[1:])
+		if err := m.FindShadows(); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled %s: %v", what, err)
 		}
 		end()
@@ -348,19 +350,19 @@ func TestCompactionThatReadsHalfAHint(t *testing.T) {
 			return body == 2
 		}
 		disk.Fail(rule)
-		pacer, end := s.newPacer(t.Context())
-		m := merge{store: s, pacer: pacer, run: files[1:], older: files[:1]}
-		if err := m.findShadows(); err != nil || body < 2 || len(m.shadows) != 1000 {
-			t.Errorf("cannot be read %s: %d tombstones, %v", what, len(m.shadows), err)
+		pacer, end := s.compactor.NewPacer(t.Context())
+		m := s.compactor.RewriteOf(pacer, files[1:])
+		if err := m.FindShadows(); err != nil || body < 2 || len(m.Shadows) != 1000 {
+			t.Errorf("cannot be read %s: %d tombstones, %v", what, len(m.Shadows), err)
 		}
 		end()
 		disk.Heal()
 		if f.Unreadable.Load() || f.Damaged.Load() {
 			t.Errorf("%s: the segment is held to be damaged", what)
 		}
-		for _, one := range m.shadows {
-			if one.by != files[0].ID {
-				t.Fatalf("%s: the tombstone of %q is not needed by the file with the key", what, one.key)
+		for _, one := range m.Shadows {
+			if one.By != files[0].ID {
+				t.Fatalf("%s: the tombstone of %q is not needed by the file with the key", what, one.Key)
 			}
 		}
 	}

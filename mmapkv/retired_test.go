@@ -60,7 +60,7 @@ func TestReadBeginsAgainWhenItsFileIsRetired(t *testing.T) {
 	} {
 		s := open(t, t.TempDir(), byHand())
 		fill(t, s, 0, 100, 100)
-		compact(t, s)
+		compactAll(t, s)
 		key, _ := numbered(0, 100)
 		l := s.catalog.Set()
 		old := l.File(s.locationOf(key))
@@ -136,7 +136,7 @@ func TestReadsLetGoHoweverTheirCallbacksEnd(t *testing.T) {
 			}()
 			<-ended
 			churn(t, s, 2)
-			compact(t, s)
+			compactAll(t, s)
 			if held := segment.Held() - int64(len(s.Stats().Segments)); held != 0 {
 				t.Errorf("%s, whose callback ends by %s, leaves %d files in use", name, how, held)
 			}
@@ -218,7 +218,7 @@ func TestCloseWaitsForWhatReadsHaveLeft(t *testing.T) {
 		disk.reading.Store(true)
 		defer disk.reading.Store(false)
 		churn(t, s, 2)
-		compact(t, s)
+		compactAll(t, s)
 		return nil
 	})
 	if err != nil || disk.early.Load() {
@@ -246,7 +246,7 @@ func TestSyncOfARetiredFileIsNone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	compact(t, s)
+	compactAll(t, s)
 	if !old.Released() {
 		t.Fatal("the file was not compacted")
 	}

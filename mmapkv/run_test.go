@@ -17,6 +17,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -44,7 +45,7 @@ func TestRunFitsIntoASegment(t *testing.T) {
 		}
 	}
 	now = now.Add(2 * time.Minute)
-	compact(t, s)
+	compactAll(t, s)
 	wantWithinSegments(t, s)
 	if s.Len() != 300 {
 		t.Errorf("%d keys", s.Len())
@@ -68,15 +69,15 @@ func TestKeptTombstonesFitIntoASegment(t *testing.T) {
 		}
 	}
 	s.endForTest(t)
-	pacer, done := s.newPacer(context.Background())
+	pacer, done := s.compactor.NewPacer(context.Background())
 	defer done()
-	run := filesOf(s.sealedForTest()[old:])
-	m, err := s.compactRun(pacer, run)
+	run := compact.FilesOf(s.sealedForTest()[old:])
+	m, err := s.compactor.CompactRun(pacer, run)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(m.run) == len(run) {
-		t.Errorf("%d files of %d were taken, for one of %d bytes", len(m.run), len(run), m.made.Limit())
+	if len(m.Run) == len(run) {
+		t.Errorf("%d files of %d were taken, for one of %d bytes", len(m.Run), len(run), m.Made.Limit())
 	}
 	wantWithinSegments(t, s)
 	closeStore(t, s)
@@ -91,7 +92,7 @@ func TestOnlyWhatTheManifestListsIsReplaced(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	fill(t, s, 0, 200, 100)
 	s.endForTest(t)
-	files := filesOf(s.candidates())
+	files := compact.FilesOf(s.compactor.Candidates())
 	before := slices.Clone(s.catalog.Manifest.Current.Segments)
 	for name, run := range map[string][]*catalog.File{
 		"backwards":       {files[1], files[0]},
@@ -99,7 +100,7 @@ func TestOnlyWhatTheManifestListsIsReplaced(t *testing.T) {
 		"beyond the last": {files[len(files)-1], files[0]},
 		"unknown":         {{Segment: &segment.Segment{ID: 1 << 40}}},
 	} {
-		if err := s.commitRun(run, nil); !errors.Is(err, errNotListed) {
+		if err := s.compactor.CommitRun(run, nil); !errors.Is(err, compact.ErrNotListed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -122,11 +123,11 @@ func TestEmptyFileIsNeverSealed(t *testing.T) {
 				return
 			default:
 			}
-			for _, c := range s.candidates() {
+			for _, c := range s.compactor.Candidates() {
 				s.catalog.Manifest.Mu.Lock()
 				listed := slices.ContainsFunc(s.catalog.Manifest.Current.Segments, func(i segment.SegmentInfo) bool { return i.ID == c.ID && i.Sealed })
 				s.catalog.Manifest.Mu.Unlock()
-				if c.eligible && !listed {
+				if c.Eligible && !listed {
 					done <- fmt.Errorf("segment %d may be compacted, and the manifest does not name it", c.ID)
 					return
 				}
@@ -134,14 +135,14 @@ func TestEmptyFileIsNeverSealed(t *testing.T) {
 		}
 	}()
 	for range 200 {
-		s.asLeader(func() {
-			if err := s.rotate(100, false); err != nil {
+		s.log.AsLeader(func() {
+			if err := s.log.Rotate(100, false); err != nil {
 				t.Error(err)
 			}
-			s.endTail()
+			s.log.EndTail()
 		})
 		for did := true; did; {
-			did, _ = s.stepSeal()
+			did, _ = s.log.StepSeal()
 		}
 	}
 	close(stop)
@@ -160,7 +161,7 @@ func TestDeadLongValueTakesNoMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, s, "k", "small")
-	if got := allocatedBy(func() { compact(t, s) }); got > long/4 {
+	if got := allocatedBy(func() { compactAll(t, s) }); got > long/4 {
 		t.Errorf("%d bytes were allocated to forget %d", got, long)
 	}
 	if n := len(s.catalog.Set().Order); n > 2 {
@@ -271,7 +272,7 @@ func TestReadStartsAgainWhenTheKeyHasMoved(t *testing.T) {
 	fill(t, s, 0, 60, 101)
 	key, value := numbered(70, 100)
 	before := s.catalog.Set().Keys.Get(s.hasher.Fingerprint(key))
-	disk.meanwhile = func() { compact(t, s) }
+	disk.meanwhile = func() { compactAll(t, s) }
 	got, err := s.Get(key)
 	if err != nil || !bytes.Equal(got, value) {
 		t.Errorf("%q, %v", got, err)
@@ -326,7 +327,7 @@ func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
 	disk, o := &movingFS{FS: vfs.OS()}, tiny()
 	inject.Into(o, &inject.Seams{FS: disk})
 	s := open(t, t.TempDir(), o)
-	before := s.acknowledged.Load()
+	before := s.log.Acknowledged.Load()
 	key, writes := bytes.Repeat([]byte("k"), minSegmentSize), 0
 	locked, looked := make(chan struct{}), make(chan struct{})
 	hold := func() {
@@ -343,7 +344,7 @@ func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
 	}
 	wrote := make(chan error, 1)
 	go func() { wrote <- s.Put(key, make([]byte, 10_000)) }()
-	waitFor(t, "the value to be written", func() bool { return s.acknowledged.Load() > before })
+	waitFor(t, "the value to be written", func() bool { return s.log.Acknowledged.Load() > before })
 	for range 20 {
 		time.Sleep(time.Millisecond)
 		for _, f := range s.catalog.Files.Unsealed() {

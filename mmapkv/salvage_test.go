@@ -494,7 +494,7 @@ func TestSalvageOfInterruptedCompactions(t *testing.T) {
 		}
 	}
 	fill(t, s, 200, 250, 100)
-	compact(t, s)
+	compactAll(t, s)
 	if len(states) < 6 {
 		t.Fatalf("only %d states", len(states))
 	}
@@ -536,7 +536,7 @@ func TestSalvageLeavesReplacedFilesAlone(t *testing.T) {
 	closeStore(t, s)
 	s = open(t, dir, byHand())
 	old := killed(t, s, dir)
-	compact(t, s)
+	compactAll(t, s)
 	closeStore(t, s)
 	first, _ := spot(t, old, "a value that is deleted")
 	content, err := os.ReadFile(first)

@@ -35,9 +35,9 @@ func scarceFixture(t *testing.T, clean bool) *crashfs.Disk {
 	fill(t, s, 0, 100, 100)
 	s.endForTest(t)
 	put(t, s, "first", "value")
-	at := s.tail.end.Offset
+	at := s.log.Tail.End.Offset
 	put(t, s, "lost", "newer")
-	name := "/store/" + segment.FileName(s.tail.file.ID)
+	name := "/store/" + segment.FileName(s.log.Tail.File.ID)
 	closeStore(t, s) // this writes the hint
 	s = open(t, "/store", optionsOn(disk))
 	put(t, s, "last", "value")
@@ -148,7 +148,7 @@ func TestCompactWithoutDescriptors(t *testing.T) {
 	s.endForTest(t)
 	calls := disk.Count()
 	disk.Fail(errorfs.Rule{Match: errorfs.Only(errorfs.Open), Err: syscall.EMFILE, Forever: true})
-	if _, err := s.stepCompact(); !errors.Is(err, syscall.EMFILE) || errors.Is(err, ErrFailed) {
+	if _, err := s.compactor.Step(); !errors.Is(err, syscall.EMFILE) || errors.Is(err, ErrFailed) {
 		t.Errorf("a compaction: %v", err)
 	}
 	for _, call := range disk.Calls()[calls:] {
@@ -162,6 +162,6 @@ func TestCompactWithoutDescriptors(t *testing.T) {
 		}
 	}
 	disk.Heal()
-	compact(t, s)
+	compactAll(t, s)
 	wantFilled(t, s, 5, 20, 100)
 }

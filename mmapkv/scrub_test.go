@@ -67,7 +67,7 @@ func TestScrubFindsDamage(t *testing.T) {
 	s, pass := scrubSteps(t, dir, &seen)
 	fill(t, s, 0, 2000, 100)
 	for did := true; did; {
-		did, _ = s.stepSeal()
+		did, _ = s.log.StepSeal()
 	}
 	sealed := 0
 	for _, one := range s.Stats().Segments {
@@ -158,7 +158,7 @@ func TestScrubIsDeterministic(t *testing.T) {
 		report := ""
 		for i := range 5 {
 			fill(t, s, 0, 200*i, 100)
-			_, err := s.stepSeal()
+			_, err := s.log.StepSeal()
 			report += fmt.Sprintln(pass(), s.Stats().Scrub, err)
 		}
 		closeStore(t, s)
@@ -220,7 +220,7 @@ func TestScrubPassEndsWhereItBeganToEnd(t *testing.T) {
 	fill(t, s, 0, 400, 1000)
 	seal := func() {
 		for {
-			if did, err := s.stepSeal(); err != nil || !did {
+			if did, err := s.log.StepSeal(); err != nil || !did {
 				return
 			}
 		}

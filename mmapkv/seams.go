@@ -56,15 +56,22 @@ func (o *Options) every(fn func()) (end func()) {
 	return tick.Every(fn)
 }
 
+// between lets a test in between two steps of a compaction.
+func (o *Options) between(phase string) {
+	if o.seams != nil && o.seams.Between != nil {
+		o.seams.Between(phase)
+	}
+}
+
 // steps are what the goroutines do, for a test that does it in their place.
 func (s *Store) steps() []inject.Step {
 	steps := []inject.Step{
 		{Name: "sync", Run: s.syncer.Step},
-		{Name: "seal", Run: s.stepSeal},
-		{Name: "prepare", Run: s.stepPrepare},
-		{Name: "compact", Run: s.stepCompact},
+		{Name: "seal", Run: s.log.StepSeal},
+		{Name: "prepare", Run: s.log.StepPrepare},
+		{Name: "compact", Run: s.compactor.Step},
 		{Name: "watch", Run: s.stepWatch},
-		{Name: "expire", Run: s.stepExpire},
+		{Name: "expire", Run: s.sweeper.Step},
 	}
 	if s.options.ScrubBytesPerSecond > 0 {
 		steps = append(steps, inject.Step{Name: "scrub", Run: s.scrubber.Step})

@@ -13,6 +13,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/wal"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -41,15 +42,15 @@ func TestPowerLossBehindAShortWrite(t *testing.T) {
 						t.Fatal(err)
 					}
 					disk.Fail(errorfs.Rule{Err: syscall.ENOSPC, Short: true, Match: errorfs.Only(errorfs.Write)})
-					refused := []*write{
+					refused := []*wal.Write{
 						s.writeForTest([]byte(refusedFirst), []byte("value")),
 						s.writeForTest([]byte(refusedSecond), bytes.Repeat([]byte("v"), second)),
 					}
-					s.asLeader(func() { s.commitSome(refused) })
+					s.log.AsLeader(func() { s.log.CommitSome(refused) })
 					disk.Heal()
 					for _, w := range refused {
-						if !errors.Is(w.err, syscall.ENOSPC) || errors.Is(w.err, ErrFailed) {
-							t.Fatalf("a write that does not fit: %v", w.err)
+						if !errors.Is(w.Err, syscall.ENOSPC) || errors.Is(w.Err, ErrFailed) {
+							t.Fatalf("a write that does not fit: %v", w.Err)
 						}
 					}
 					for i := range later {
@@ -127,7 +128,7 @@ func TestLogGoesOnBehindAFileThatIsGone(t *testing.T) {
 				if err := s.Delete([]byte("deleted")); err != nil {
 					t.Fatal(err)
 				}
-				compact(t, s)
+				compactAll(t, s)
 				closeStore(t, s)
 
 				s = openOnDisk(t, disk, fsync.Always)
@@ -160,30 +161,30 @@ func TestDamageBehindAShortWrite(t *testing.T) {
 	s := openOnDisk(t, disk, fsync.Always)
 	put(t, s, "before", "value")
 	disk.Fail(errorfs.Rule{Err: syscall.ENOSPC, Short: true, Match: errorfs.Only(errorfs.Write)})
-	refused := []*write{
+	refused := []*wal.Write{
 		s.writeForTest([]byte("refused"), nil),
 		s.writeForTest([]byte("refused, and there as a whole"), nil),
 		s.writeForTest([]byte("before"), make([]byte, 500)),
 	}
-	s.asLeader(func() { s.commitSome(refused) })
+	s.log.AsLeader(func() { s.log.CommitSome(refused) })
 	disk.Heal()
 	for _, w := range refused {
-		if !errors.Is(w.err, syscall.ENOSPC) {
-			t.Fatalf("a write that does not fit: %v", w.err)
+		if !errors.Is(w.Err, syscall.ENOSPC) {
+			t.Fatalf("a write that does not fit: %v", w.Err)
 		}
 	}
 	put(t, s, "damaged", "value")
 	put(t, s, "after", "value")
 
 	power = power.Kill()
-	if !power.Flip("/store/"+segment.FileName(s.tail.file.ID), segment.HeaderSize, 1) {
+	if !power.Flip("/store/"+segment.FileName(s.log.Tail.File.ID), segment.HeaderSize, 1) {
 		t.Fatal("nothing is damaged")
 	}
 	s = openOnDisk(t, power, fsync.Always)
 	wantValue(t, s, "before", "value")
 	wantValue(t, s, "after", "value")
 	for _, w := range refused[:2] {
-		wantAbsent(t, s, string(w.draft.Key(0)))
+		wantAbsent(t, s, string(w.Draft.Key(0)))
 	}
 	if damages := s.Stats().Recovery.Damages; len(damages) == 0 {
 		t.Error("Open reports no damage")

@@ -121,11 +121,11 @@ func (s *Store) Stats() Stats {
 		Keys:       l.Keys.Len(),
 		IndexBytes: l.Keys.Bytes(),
 		Recovery:   s.recovery,
-		WriteStall: time.Duration(s.stalled.Load()),
+		WriteStall: time.Duration(s.events.stalledFor.Load()),
 		Err:        s.latch.Err(),
 
 		HeldBytes:     s.catalog.Retired.Held(),
-		Compaction:    s.compactions.get(),
+		Compaction:    s.events.compactions.get(),
 		Scrub:         ScrubStats(s.scrubber.Stats()),
 		EventsDropped: s.events.dropped(),
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime/pprof"
-	"runtime/trace"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,20 +18,21 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/check"
-	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/sweep"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/wal"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
 // Store is an open store. Open makes one; Close ends it.
 type Store struct {
 	options Options
-	always  bool // Options.Sync is fsync.Always
 	now     func() time.Time
 	random  func() uint64
 	hasher  index.Hasher
@@ -46,31 +46,16 @@ type Store struct {
 	walks    walks
 	recovery RecoveryStats
 
-	group  *fsync.Group[*write]
 	syncer *fsync.Syncer
 	latch  *failure.Latch
-	tail   tail // guarded by leadership of group
-	shut   bool // guarded by leadership of group: no write follows
 
-	acknowledged atomic.Uint64 // the highest one that is written, and may be acknowledged
-	published    atomic.Uint64 // the highest one that the index knows, with all below
-	stalled      atomic.Int64  // nanoseconds that writers waited for syncs
+	space    *space.Space
+	scrubber *check.Scrubber
+	events   *notifier
+	sweeper  *sweep.Sweeper
 
-	// maintenance guards prepared, spare and sealing.
-	maintenance rank.Mutex[rank.Maintenance]
-	sealing     pace.Pacer    // what sealing keeps pace with
-	sealWaiters atomic.Int32  // writers who wait for sealing to end
-	prepared    *catalog.File // listed, and the next tail
-	spare       *catalog.File // prepared once, then displaced by a long value's file
-
-	compacting     chan struct{} // holds one token while somebody compacts
-	liftBudget     chan struct{} // holds one token when a delete waits for that on a full disk
-	compactions    compactions
-	space          *space.Space
-	scrubber       *check.Scrubber
-	events         *notifier
-	wakeCompaction chan struct{} // holds one token when compact has something to look at
-	sweeper        sweeper
+	log       *wal.Log
+	compactor *compact.Compactor
 
 	watcher watcher
 
@@ -79,7 +64,6 @@ type Store struct {
 	wroteLast  chan struct{} // holds a token when the last of them ends after closed is set
 	closing    sync.Once
 	closeError error
-	wake       chan struct{} // holds one token when maintain has something to do
 	stop       chan struct{} // closed to stop the goroutines
 	running    sync.WaitGroup
 }
@@ -88,38 +72,56 @@ type Store struct {
 func newStore(options Options) *Store {
 	s := &Store{
 		options:   options,
-		always:    options.Sync == fsync.Always,
 		now:       options.clock(),
 		random:    options.randomSource(),
 		hasher:    options.newHasher(),
-		wake:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		wroteLast: make(chan struct{}, 1),
 
-		compacting:     make(chan struct{}, 1),
-		liftBudget:     make(chan struct{}, 1),
-		wakeCompaction: make(chan struct{}, 1),
-		sweeper:        sweeper{wake: make(chan struct{}, 1)},
-		events:         newNotifier(options.Events, options.Logger),
+		events: newNotifier(options.Events, options.Logger),
 	}
-	s.sweeper.due.Store(expiry.Never)
-	s.group = fsync.NewGroup[*write]()
-	s.group.SetLinger(s.always)
-	s.syncer = fsync.NewSyncer(options.Sync, s.syncLog, s.now)
+	s.syncer = fsync.NewSyncer(options.Sync, func() (upTo uint64, err error) { return s.log.SyncFiles() }, s.now)
+	s.latch = failure.NewLatch(s.syncer, s.events.Failed)
 	s.scrubber = newScrubber(s)
-	s.latch = failure.NewLatch(s.syncer, s.events.failed)
+	s.makeFiles()
+	s.makeLog()
+	return s
+}
+
+// makeFiles makes the rooms that keep files.
+func (s *Store) makeFiles() {
+	o := &s.options
 	s.catalog.Init(catalog.Options{
-		SegmentSize: options.SegmentSize, ReadOnly: options.ReadOnly, LockMemory: options.LockMemory,
-		SyncParents: func() error { return vfs.SyncParents(options.fileSystem(), s.path) },
+		SegmentSize: o.SegmentSize, ReadOnly: o.ReadOnly, LockMemory: o.LockMemory,
+		SyncParents: func() error { return vfs.SyncParents(o.fileSystem(), s.path) },
 		Syncer:      s.syncer, Latch: s.latch, Random: s.random, Message: s.events.message, NoteDamage: s.noteDamage,
-	}, options.newIndex(options.ExpectedKeys))
+	}, o.newIndex(o.ExpectedKeys))
 	s.hints = hints.New(&s.catalog)
 	s.residency = residency.New(&s.catalog)
 	s.space = space.New(&s.catalog, space.Options{
-		MaxRatio: options.Compaction.MaxSpaceRatio, Unbounded: options.Compaction.Disabled || s.manual(),
-		WakeCompactor: s.wakeCompact, Stalled: s.stalledFor,
+		MaxRatio: o.Compaction.MaxSpaceRatio, Unbounded: o.Compaction.Disabled || s.manual(),
+		WakeCompactor: func() { s.compactor.Wake() }, Stalled: s.events.Stalled,
 	})
-	return s
+}
+
+// makeLog makes the rooms that write.
+func (s *Store) makeLog() {
+	s.sweeper = sweep.New(&s.catalog, sweep.Options{
+		Hasher: s.hasher, Now: s.now, Manual: s.manual(), Stop: s.stop, Background: s.background,
+		NewPacer: func(ctx context.Context) (*pace.Pacer, func()) { return s.newQuietPacer(ctx, 0) },
+		EndTail:  func() error { return s.log.EndExpired() },
+	})
+	s.log = wal.New(&s.catalog, &s.hints, s.residency, s.space, s.sweeper, wal.Options{
+		Always: s.options.Sync == fsync.Always, Hasher: s.hasher, Stop: s.stop, Events: s.events,
+		Closed: s.closed.Load, Busy: s.beingWritten, MakeRoom: func() bool { return s.compactor.MakeRoom() }, WakeCompactor: func() { s.compactor.Wake() },
+		Compacts: !s.options.ReadOnly && !s.options.Compaction.Disabled,
+	})
+	s.compactor = compact.New(&s.catalog, &s.hints, s.space, s.sweeper, s.log, compact.Options{
+		Hasher: s.hasher, Now: s.now, Stop: s.stop, Closed: s.closed.Load, Busy: s.beingWritten, Writable: s.writable,
+		GarbageRatio: s.options.Compaction.GarbageRatio, BytesPerSecond: s.options.Compaction.BytesPerSecond,
+		Disabled: s.options.Compaction.Disabled, Manual: s.manual(), Between: s.options.between,
+		UnlessEnded: s.unlessEnded, Events: s.events,
+	})
 }
 
 // start starts the goroutines. Close stops them.
@@ -129,13 +131,13 @@ func (s *Store) start() {
 	if s.options.ScrubBytesPerSecond > 0 {
 		s.background("scrub", s.scrub)
 	}
-	s.startExpire()
+	s.sweeper.Start()
 	if s.options.ReadOnly {
 		return
 	}
-	s.background("maintain", s.maintain)
+	s.background("maintain", s.log.Maintain)
 	if !s.options.Compaction.Disabled {
-		s.background("compact", s.compact)
+		s.background("compact", s.compactor.Run)
 	}
 	s.background("sync", func() { s.syncer.Run(s.stop) })
 }
@@ -147,18 +149,6 @@ func (s *Store) background(name string, fn func()) {
 		defer rank.Release[rank.Background]()
 		pprof.Do(context.Background(), pprof.Labels("mmapkv", name), func(context.Context) { fn() })
 	})
-}
-
-// asLeader runs fn as the leader of the group: no write is committed meanwhile.
-func (s *Store) asLeader(fn func()) {
-	s.group.EnterAlone()
-	defer s.group.Leave()
-	fn()
-}
-
-// region marks a piece of work in execution traces; its End is deferred.
-func region(name string) *trace.Region {
-	return trace.StartRegion(context.Background(), "mmapkv: "+name)
 }
 
 // Open opens the store in a directory, making it and its parents when it is

@@ -56,9 +56,9 @@ func TestOverwriteDeleteAcrossReopens(t *testing.T) {
 						}
 					}
 				}
-				s.compacting <- struct{}{} // the background lies still
+				s.compactor.Compacting <- struct{}{} // the background lies still
 				checkAccounts(t, s)
-				<-s.compacting
+				<-s.compactor.Compacting
 				closeStore(t, s)
 			}
 		})

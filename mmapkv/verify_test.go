@@ -543,8 +543,8 @@ func TestVerifyOfALogThatWasNotClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	fill(t, s, 100, 200, 50) // the first one carries the watermark
-	list := entriesOf(t, whole, segment.SegmentInfo{ID: s.tail.file.ID, Salt: s.tail.file.Salt, End: s.tail.end})
-	name := segment.FileName(s.tail.file.ID)
+	list := entriesOf(t, whole, segment.SegmentInfo{ID: s.log.Tail.File.ID, Salt: s.log.Tail.File.Salt, End: s.log.Tail.End})
+	name := segment.FileName(s.log.Tail.File.ID)
 	for _, c := range []struct {
 		record int
 		at     int64 // in the record

@@ -50,16 +50,16 @@ func TestWalksDoNotFollowTheirOwnWrites(t *testing.T) {
 func TestRangeBesideAWriteThatTheIndexDoesNotHave(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	put(t, s, "key", "before")
-	keys, print, before := s.catalog.Set().Keys, s.hasher.Fingerprint([]byte("key")), s.published.Load()
+	keys, print, before := s.catalog.Set().Keys, s.hasher.Fingerprint([]byte("key")), s.log.Published.Load()
 	old := keys.Get(print)
 	put(t, s, "key", "after")
 	written := keys.Put(print, old)
-	s.published.Store(before)
+	s.log.Published.Store(before)
 	var shown []string
 	err := s.Range(func(_, value []byte) error {
 		shown = append(shown, string(value))
 		keys.Put(print, written)
-		s.published.Store(s.acknowledged.Load())
+		s.log.Published.Store(s.log.Acknowledged.Load())
 		return nil
 	})
 	if err != nil || len(shown) != 1 || shown[0] != "before" {
@@ -148,7 +148,7 @@ func TestParkedWalksHoldOneFile(t *testing.T) {
 		err := walk(s, func(string) {}, func() {
 			for round := 3; round < 13; round++ {
 				churn(t, s, round)
-				compact(t, s)
+				compactAll(t, s)
 			}
 			stats := s.Stats()
 			if held := segment.Held() - int64(len(stats.Segments)); held > 1 {
@@ -197,7 +197,7 @@ func TestRangeOfAFewAmongManyDeleted(t *testing.T) {
 	err := s.Range(func(key, value []byte) error {
 		shown[string(key)] = true
 		if len(shown) == 2 {
-			compact(t, s) // what is still to come is in another file then
+			compactAll(t, s) // what is still to come is in another file then
 		}
 		return nil
 	})
@@ -221,7 +221,7 @@ func TestSparseFilesAreNotThoseBeingCompacted(t *testing.T) {
 		churn(t, s, round)
 	}
 	want := s.Len()
-	compact(t, s)
+	compactAll(t, s)
 	for phase, keys := range shown {
 		if len(keys) != want {
 			t.Errorf("%s: Range shows %d of %d pairs", phase, len(keys), want)

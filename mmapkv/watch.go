@@ -49,7 +49,7 @@ func (s *Store) glance() {
 	defer rank.Release[rank.Background]()
 	w := &s.watcher
 	if w.glances++; w.glances%idleGlances == 0 {
-		s.wakeCompact()
+		s.compactor.Wake()
 	}
 	l := s.catalog.Set()
 	if l == nil || w.looking.Load() {
@@ -96,12 +96,4 @@ func (s *Store) stepWatch() (did bool, err error) {
 	}
 	s.catalog.LookAtNames()
 	return false, s.latch.Err()
-}
-
-// wake puts a token into a channel that has room for one. It does not wait.
-func wake(tokens chan struct{}) {
-	select {
-	case tokens <- struct{}{}:
-	default: // there is one already
-	}
 }

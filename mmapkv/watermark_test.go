@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/wal"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -24,7 +25,7 @@ func TestWatermarkIsTold(t *testing.T) {
 		synced = append(synced, s.syncer.Durable())
 		put(t, s, "key", string(value))
 	}
-	f := s.tail.file
+	f := s.log.Tail.File
 	walker := segment.NewWalker(f.Handle(), f.Salt, f.DataStart, f.Limit())
 	var r segment.Record
 	var known uint64
@@ -45,7 +46,7 @@ func TestWatermarkIsTold(t *testing.T) {
 		if want := synced[r.Seq-1]; known != want {
 			t.Fatalf("at record %d the log tells that %d are on disk; %d are", r.Seq, known, want)
 		}
-		if told == 0 || at-toldAt > watermarkEvery+r.Size {
+		if told == 0 || at-toldAt > wal.WatermarkEvery+r.Size {
 			t.Fatalf("record %d at %d; the watermark was told at %d", r.Seq, at, toldAt)
 		}
 	}

@@ -52,8 +52,8 @@ func newUnclosedLog(t *testing.T) *unclosedLog {
 		t.Fatal(err)
 	}
 	l.note(t, dir, s)
-	s.asLeader(func() {
-		if err := s.rotate(100, false); err != nil {
+	s.log.AsLeader(func() {
+		if err := s.log.Rotate(100, false); err != nil {
 			t.Error(err)
 		}
 	})
@@ -66,8 +66,8 @@ func newUnclosedLog(t *testing.T) *unclosedLog {
 // note remembers where the records of the tail are.
 func (l *unclosedLog) note(t *testing.T, dir string, s *Store) {
 	t.Helper()
-	f := s.tail.file
-	for _, e := range entriesOf(t, dir, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, End: s.tail.end}) {
+	f := s.log.Tail.File
+	for _, e := range entriesOf(t, dir, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, End: s.log.Tail.End}) {
 		l.entries = append(l.entries, entryPlace{segment.FileName(f.ID), e.Offset})
 	}
 }
@@ -201,8 +201,8 @@ func TestVerifyNamesNumbersThatAreLost(t *testing.T) {
 	l := &unclosedLog{entries: make([]entryPlace, 1)}
 	fill(t, s, 1, 11, unclosedSize)
 	l.note(t, live, s)
-	s.asLeader(func() {
-		if err := s.rotate(100, false); err != nil {
+	s.log.AsLeader(func() {
+		if err := s.log.Rotate(100, false); err != nil {
 			t.Error(err)
 		}
 	})

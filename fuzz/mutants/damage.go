@@ -8,11 +8,11 @@ var damageMutants = []mutant{
 		"		if checkValue && !f.record.ValueOK() {", "		if false {"},
 	{"no value checksum in compaction", "segment/copy.go",
 		"	if r.valueSum != seal(sum, r.salt, r.offset, roleValue) {", "	if false {"},
-	{"compaction passes over damage", "mmapkv/merge.go",
+	{"compaction passes over damage", "mmapkv/internal/compact/rewrite.go",
 		"			return unreadable(f, offset, err)\n		}\n		m.in +=", "			return nil\n		}\n		m.in +="},
 	{"no checksum of a hint", "segment/hint_reader.go",
 		"	if binary.LittleEndian.Uint64(buf) != uint64(hintSeal(sum, id, salt)) {", "	if false && sum == 0 {"},
-	{"the hint of a recovery omits damage", "mmapkv/recovery.go", "	if u.counts.Damaged {", "	if false {"},
+	{"the hint of a recovery omits damage", "mmapkv/internal/recovery/recovery.go", "	if u.counts.Damaged {", "	if false {"},
 	{"no checksum of a manifest", "segment/manifest.go",
 		"	if binary.LittleEndian.Uint32(header[blockSumAt:]) != blockSum(header, body) {", "	if false {"},
 }

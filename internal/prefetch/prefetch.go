@@ -23,6 +23,3 @@ func Line(p unsafe.Pointer)
 //
 //go:noescape
 func Lines(ps []unsafe.Pointer)
-
-// Ahead is how many records ahead of the one in hand a loop asks for memory.
-const Ahead = 16

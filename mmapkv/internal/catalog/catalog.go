@@ -72,3 +72,7 @@ func (c *Catalog) Init(o Options, keys *index.KeyDir) {
 
 // Set returns the set of files that readers use, nil after Close.
 func (c *Catalog) Set() *FileSet { return c.Current.Load() }
+
+// LongSize returns the size in bytes above which a record gets a file of its own, so that it
+// neither holds up the group nor leaves a segment half empty.
+func (c *Catalog) LongSize() int64 { return c.SegmentSize / 4 }

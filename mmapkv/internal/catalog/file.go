@@ -51,6 +51,9 @@ type File struct {
 	Unreadable atomic.Bool // a compaction could not read it: others leave it alone until Compact is called
 }
 
+// GrowthStep is the first step, in bytes, by which a file is preallocated.
+const GrowthStep = 64 << 10
+
 // AddLive counts a record that the index now points to. A sign of -1 instead of 1 takes one
 // away that it no longer points to. The record has size bytes, and its key keySize.
 func (f *File) AddLive(size int64, keySize int, sign int64) {

@@ -35,8 +35,8 @@ import (
 //   - The manifest that delists a file knows all of its records and its id.
 //   - Recovery copies records from unsealed files to new ones. A power cut during that can leave
 //     the copies without the originals. So recovery first commits a manifest that knows the numbers
-//     of the copies and the ids of the files to come: see announceCopies in package mmapkv. Without
-//     the ids, the copies would be taken for leftovers if the manifest from just before the
+//     of the copies and the ids of the files to come: see announceCopies in package recovery.
+//     Without the ids, the copies would be taken for leftovers if the manifest from just before the
 //     recovery were put back. That still happens if the manifest put back is the very one that
 //     recovery commits first, which is current for a moment during Open, and nothing else was
 //     written after it.

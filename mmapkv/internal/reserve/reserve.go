@@ -21,7 +21,7 @@
 // when a manifest's room is free. There is also room for the file to which recovery copies what was
 // not known to be on disk, which under fsync.Always is the last group.
 //
-// When deletes have used up their room, makeRoom in package mmapkv finds more: it removes files of
+// When deletes have used up their room, Compactor.MakeRoom finds more: it removes files of
 // which nothing is needed, and then hints, which only costs the next Open time. A key takes more in
 // a hint than in a tombstone. So the number of keys does not limit how many can be deleted.
 //
@@ -31,7 +31,7 @@
 // inodes. So there are empty files that make way for others: one for the file that a delete begins,
 // and one for the file that recovery copies to. A full copy of the manifest takes any of them, or
 // else the reserve itself. They are created again once there is room: after a full copy that is at
-// once, since the old one is gone. Here too makeRoom finds more.
+// once, since the old one is gone. Here too Compactor.MakeRoom finds more.
 package reserve
 
 import (

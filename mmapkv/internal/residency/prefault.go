@@ -6,6 +6,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/nap"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 )
 
 // The first touch of a mapped page is a fault even if the page is in memory. It costs a few
@@ -101,10 +102,7 @@ func (r *Residency) Grown(f *catalog.File, end int64) {
 
 // Wake makes Run look for something to do. It does not block.
 func (r *Residency) Wake() {
-	select {
-	case r.wake <- struct{}{}:
-	default: // there is a token already
-	}
+	pace.Wake(r.wake)
 }
 
 func isClosed(stop <-chan struct{}) bool {

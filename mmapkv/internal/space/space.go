@@ -86,6 +86,10 @@ func (p *Space) Pressed() bool {
 // kilobytes.
 const MinSlack = 1 << 20
 
+// Negligible divides the size of a file: garbage of less than that part is not worth a rewrite, not
+// even when the user asks for one.
+const Negligible = 64
+
 // Bounds returns how many bytes the store may take before compaction collects even little garbage,
 // and before writers wait.
 func (p *Space) Bounds(live int64) (soft, hard int64) {

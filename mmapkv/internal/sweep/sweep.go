@@ -1,4 +1,4 @@
-package mmapkv
+package sweep
 
 import (
 	"github.com/mmapkv/mmapkv/index"
@@ -13,20 +13,20 @@ const sweepBlocks = pace.LookBytes / expiry.Block
 
 // sweep is one sweep through what is due by now.
 type sweep struct {
-	store *Store
-	pacer *pace.Pacer
-	now   int64 // Unix milliseconds
-	heads segment.HeadWalker
+	sweeper *Sweeper
+	pacer   *pace.Pacer
+	now     int64 // Unix milliseconds
+	heads   segment.HeadWalker
 
-	expired []expiredRecord // of the blocks in hand
+	expired []Record // of the blocks in hand
 }
 
-// expiredRecord is a record of a file that has expired.
-type expiredRecord struct {
-	print    index.Fingerprint
-	location index.Location
-	size     int64
-	keySize  int
+// Record is a record of a file that has expired.
+type Record struct {
+	Fp       index.Fingerprint
+	Location index.Location
+	Size     int64
+	KeySize  int
 }
 
 // file sweeps what is due of a file.
@@ -109,13 +109,13 @@ func (w *sweep) record(f *catalog.File, t *expiry.Table, offset int64, r *segmen
 	if r.Flags&segment.Expires == 0 {
 		return
 	}
-	print := w.store.hasher.Fingerprint(r.Key)
+	print := w.sweeper.Hasher.Fingerprint(r.Key)
 	loc := index.MakeLocation(f.Slot, offset, r.Size)
 	switch {
-	case !holds(w.store.catalog.Files.Keys, print.Hash, loc):
+	case !w.sweeper.catalog.Files.Keys.Holds(print.Hash, loc):
 		// It is dead, or compaction has moved it to a file with a table of its own.
 	case r.Expired(w.now):
-		w.expired = append(w.expired, expiredRecord{print, loc, r.Size, len(r.Key)})
+		w.expired = append(w.expired, Record{print, loc, r.Size, len(r.Key)})
 	default:
 		t.Add(offset, r.Expiry)
 	}
@@ -123,38 +123,38 @@ func (w *sweep) record(f *catalog.File, t *expiry.Table, offset int64, r *segmen
 
 // takeOut takes out of the index what was found.
 func (w *sweep) takeOut(f *catalog.File) {
-	s := w.store
-	s.sweeper.sweeping.Lock()
-	defer s.sweeper.sweeping.Unlock()
+	s := w.sweeper
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
 	swept := f.Swept.Load()
 	for i := range w.expired {
 		r := &w.expired[i]
-		if l := s.catalog.Set(); l == nil || l.File(r.location) != f {
+		if l := s.catalog.Set(); l == nil || l.File(r.Location) != f {
 			return // the index points to another file by now, and the slot may be another one's
 		}
 		if swept != nil {
-			swept.Add(r.location.Offset(), r.keySize)
+			swept.Add(r.Location.Offset(), r.KeySize)
 		}
-		s.expireRecord(f, r)
+		s.Expire(f, r)
 	}
 }
 
-// expireRecord takes a record that has expired out of the index, unless that has
+// Expire takes a record that has expired out of the index, unless that has
 // another one of the key, or none.
-func (s *Store) expireRecord(f *catalog.File, r *expiredRecord) {
-	s.catalog.Hides.Store(true)
-	if s.catalog.Files.Keys.CompareAndSwap(r.print, r.location, index.NoLocation) {
-		f.AddLive(r.size, r.keySize, -1)
-		f.Expired.Add(r.size)
+func (w *Sweeper) Expire(f *catalog.File, r *Record) {
+	w.catalog.Hides.Store(true)
+	if w.catalog.Files.Keys.CompareAndSwap(r.Fp, r.Location, index.NoLocation) {
+		f.AddLive(r.Size, r.KeySize, -1)
+		f.Expired.Add(r.Size)
 	}
 }
 
-// watchSweep has the sweep tell what it takes out of the files, from here on, until
+// Watch has the sweep tell what it takes out of the files, from here on, until
 // the function that it returns is called.
-func (s *Store) watchSweep(files []*catalog.File) (stop func()) {
+func (w *Sweeper) Watch(files []*catalog.File) (stop func()) {
 	set := func(make func() *expiry.Swept) {
-		s.sweeper.sweeping.Lock() // one that is being taken out was so before
-		defer s.sweeper.sweeping.Unlock()
+		w.sweeping.Lock() // one that is being taken out was so before
+		defer w.sweeping.Unlock()
 		for _, f := range files {
 			f.Swept.Store(make())
 		}

@@ -1,4 +1,4 @@
-package mmapkv
+package recovery
 
 import (
 	"github.com/mmapkv/mmapkv/internal/bulk"
@@ -10,7 +10,7 @@ import (
 
 // copier writes records, with their sequence numbers, to new files.
 type copier struct {
-	store    *Store
+	catalog  *catalog.Catalog
 	files    []*catalog.File
 	end      segment.End // in the last file
 	previous segment.End // where the file before the last one ends
@@ -73,7 +73,6 @@ func (c *copier) take(u *unsealedFile, r replay.Record) error {
 // room, or where numbers are missing, as they are behind a write that failed: within
 // a file that means damage.
 func (c *copier) flush() error {
-	s := c.store
 	size := c.draft.EncodedSize(true, true)
 	if n := len(c.files); n == 0 || size > c.files[n-1].Capacity-c.end.Offset || c.first != c.end.Seq+1 {
 		if err := c.write(); err != nil {
@@ -82,15 +81,15 @@ func (c *copier) flush() error {
 		if n > 0 {
 			c.previous = c.end
 		}
-		f, err := s.catalog.CreateFile(max(s.options.SegmentSize, segment.HeaderSize+size))
+		f, err := c.catalog.CreateFile(max(c.catalog.SegmentSize, segment.HeaderSize+size))
 		if err != nil {
-			return s.latch.WriteError(err)
+			return c.catalog.Latch.WriteError(err)
 		}
 		c.files = append(c.files, f)
 		c.end = segment.End{Offset: f.DataStart}
 	}
 	f := c.files[len(c.files)-1]
-	p := segment.Placement{Salt: f.Salt, Offset: c.end.Offset, Seq: c.first, Watermark: s.syncer.Durable()}
+	p := segment.Placement{Salt: f.Salt, Offset: c.end.Offset, Seq: c.first, Watermark: c.catalog.Syncer.Durable()}
 	p.HasWatermark = c.end.Offset == f.DataStart // the manifest tells the rest
 	if p.HasWatermark && c.previous != (segment.End{}) {
 		p.Previous = &c.previous
@@ -112,11 +111,11 @@ func (c *copier) write() error {
 		return nil
 	}
 	f := c.files[len(c.files)-1]
-	if err := f.Active.Reserve(c.end.Offset, growthStep, f.Capacity); err != nil {
-		return c.store.latch.WriteError(err)
+	if err := f.Active.Reserve(c.end.Offset, catalog.GrowthStep, f.Capacity); err != nil {
+		return c.catalog.Latch.WriteError(err)
 	}
 	if _, err := f.Active.Append(c.pending); err != nil {
-		return c.store.latch.WriteError(err)
+		return c.catalog.Latch.WriteError(err)
 	}
 	c.pending = c.pending[:0]
 	f.SetLimit(c.end.Offset)
@@ -130,12 +129,12 @@ func (c *copier) finish() ([]*catalog.File, error) {
 	}
 	for _, f := range c.files {
 		if err := f.Active.Sync(); err != nil {
-			return nil, c.store.latch.SyncError(err)
+			return nil, c.catalog.Latch.SyncError(err)
 		}
 	}
 	if len(c.files) > 0 {
-		if err := c.store.catalog.Dir.Sync(); err != nil {
-			return nil, c.store.latch.SyncError(err)
+		if err := c.catalog.Dir.Sync(); err != nil {
+			return nil, c.catalog.Latch.SyncError(err)
 		}
 	}
 	return c.files, nil

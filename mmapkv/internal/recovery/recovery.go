@@ -1,4 +1,12 @@
-package mmapkv
+// Package recovery makes durable what counts of the log, after anything but a clean close.
+//
+// What must hold:
+//
+//   - Nobody sees a record before it is known to be on disk.
+//   - Until its one commit of the manifest, recovery changes nothing on disk but the numbers
+//     and ids that the manifest knows: a crash during recovery is as good as one before it.
+//   - What has rotted since the scan never gets a fresh checksum.
+package recovery
 
 import (
 	"fmt"
@@ -8,10 +16,33 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/segment"
 )
+
+// Stats is what recovery found and did.
+type Stats struct {
+	Scanned   int   // records read in unsealed files
+	Recovered int   // records of them that were not known to be on disk, and now are
+	Discarded int64 // bytes of the torn end
+}
+
+// recoverer is one recovery.
+type recoverer struct {
+	catalog *catalog.Catalog
+	hints   *hints.Hints
+	stats   Stats
+}
+
+// Run finds, after anything but a clean close, how far the log goes in the unsealed
+// files of a catalog, and makes that durable before anybody sees it.
+func Run(c *catalog.Catalog, h *hints.Hints) (Stats, error) {
+	r := recoverer{catalog: c, hints: h}
+	err := r.run()
+	return r.stats, err
+}
 
 // unsealedFile is an unsealed file: what the scan found in it, and what of that counts.
 type unsealedFile struct {
@@ -21,81 +52,79 @@ type unsealedFile struct {
 	counts replay.Part
 }
 
-// recoverLog finds, after anything but a clean close, how far the log goes in the
-// unsealed files, and makes that durable before anybody sees it. Package replay says
-// what counts. Records beyond the watermark may be in the page cache only, where a
+// run asks package replay what counts. Records beyond the watermark may be in the page cache only, where a
 // failed sync can have left them with nothing on disk behind them; so they are copied
 // to a new file and that is synced.
-func (s *Store) recoverLog() error {
+func (r *recoverer) run() error {
 	var files []*unsealedFile
 	var last *catalog.File // the sealed file in front of the unsealed ones
-	for _, f := range s.catalog.Files.Order {
+	for _, f := range r.catalog.Files.Order {
 		if f.Active == nil {
 			last = f
 			continue
 		}
-		u, err := s.scanUnsealed(f)
+		u, err := r.scanUnsealed(f)
 		if err != nil {
 			return err
 		}
 		files = append(files, u)
 	}
-	start := segment.End{Seq: s.catalog.Manifest.Current.SealedSeq}
+	start := segment.End{Seq: r.catalog.Manifest.Current.SealedSeq}
 	if last != nil {
 		start.Offset = last.End.Offset
 	}
-	s.decide(files, start.Seq)
-	if s.options.ReadOnly {
+	r.decide(files, start.Seq)
+	if r.catalog.ReadOnly {
 		for _, u := range files {
-			s.settle(u, u.counts.End)
+			r.settle(u, u.counts.End)
 			if !u.counts.Damaged {
 				u.Built = u.hint
 			}
 		}
 		return nil
 	}
-	return s.commitRecovery(files, start)
+	return r.commitRecovery(files, start)
 }
 
 // scanUnsealed finds what is in an unsealed file, and the highest number and watermark
 // that any record carries.
-func (s *Store) scanUnsealed(f *catalog.File) (*unsealedFile, error) {
+func (r *recoverer) scanUnsealed(f *catalog.File) (*unsealedFile, error) {
 	size, err := f.Handle().Size()
 	if err != nil {
 		return nil, err
 	}
 	u := &unsealedFile{File: f, hint: segment.NewHintBuilder()}
 	known := replay.File{DataStart: f.DataStart, Size: size}
-	u.found, err = replay.ScanFile(f.Handle(), f.Salt, known, s.catalog.Manifest.Current.LastSeq, func(e segment.Entry) {
-		s.catalog.LastGiven.Store(max(s.catalog.LastGiven.Load(), e.Seq))
+	u.found, err = replay.ScanFile(f.Handle(), f.Salt, known, r.catalog.Manifest.Current.LastSeq, func(e segment.Entry) {
+		r.catalog.LastGiven.Store(max(r.catalog.LastGiven.Load(), e.Seq))
 		u.hint.Add(e)
 	})
 	if err != nil {
 		return nil, failure.Unusable(segment.FileName(f.ID), fmt.Errorf("scanning it: %w", err))
 	}
-	s.syncer.MarkDurable(u.found.Watermark)
-	s.recovery.RecordsScanned += u.found.Count()
+	r.catalog.Syncer.MarkDurable(u.found.Watermark)
+	r.stats.Scanned += u.found.Count()
 	return u, nil
 }
 
 // decide has package replay say what counts of the files.
-func (s *Store) decide(files []*unsealedFile, sealedSeq uint64) {
+func (r *recoverer) decide(files []*unsealedFile, sealedSeq uint64) {
 	found := make([]*replay.Scanned, len(files))
 	for i, u := range files {
 		found[i] = u.found
 	}
-	parts := replay.Decide(found, sealedSeq, s.syncer.Durable(), func(i int, r replay.Record) {
-		s.noteDamage(failure.Damage{File: segment.FileName(files[i].ID), Offset: r.Offset, Reason: failure.BadValue})
+	parts := replay.Decide(found, sealedSeq, r.catalog.Syncer.Durable(), func(i int, one replay.Record) {
+		r.catalog.NoteDamage(failure.Damage{File: segment.FileName(files[i].ID), Offset: one.Offset, Reason: failure.BadValue})
 	})
 	for i, part := range parts {
 		files[i].counts = part
-		s.recovery.RecordsRecovered += part.Records - part.Synced
-		s.recovery.BytesDiscarded += part.Discarded
+		r.stats.Recovered += part.Records - part.Synced
+		r.stats.Discarded += part.Discarded
 	}
 }
 
 // settle makes a file end where recovery says.
-func (s *Store) settle(u *unsealedFile, end segment.End) {
+func (r *recoverer) settle(u *unsealedFile, end segment.End) {
 	u.File.End, u.File.Ended = end, true
 	u.SetLimit(end.Offset)
 }
@@ -104,7 +133,7 @@ func (s *Store) settle(u *unsealedFile, end segment.End) {
 // that seals the old files at what is, and names the new ones. Before that commit
 // nothing has changed but what the manifest knows of numbers and ids; a crash during
 // recovery is as good as one before it.
-func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
+func (r *recoverer) commitRecovery(files []*unsealedFile, start segment.End) error {
 	reached := start
 	var kept []*unsealedFile
 	for _, u := range files {
@@ -113,31 +142,31 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 			kept = append(kept, u)
 		}
 	}
-	if err := s.announceCopies(files); err != nil {
+	if err := r.announceCopies(files); err != nil {
 		return err
 	}
-	copies, err := s.copyUnsynced(files, reached)
+	copies, err := r.copyUnsynced(files, reached)
 	if errno.OutOfSpace(err) {
 		// What a crash left unlisted, such as half of a long value, may fill the disk.
-		if err := s.catalog.RemoveOrphans(); err != nil {
+		if err := r.catalog.RemoveOrphans(); err != nil {
 			return err
 		}
-		copies, err = s.copyUnsynced(files, reached)
+		copies, err = r.copyUnsynced(files, reached)
 	}
-	for errno.OutOfSpace(err) && (s.catalog.Reserve.Give(reserve.NewFileRoom, s.catalog.Reserve.ManifestRoom()/2) || s.catalog.Reserve.GiveFile(0)) {
-		copies, err = s.copyUnsynced(files, reached)
+	for errno.OutOfSpace(err) && (r.catalog.Reserve.Give(reserve.NewFileRoom, r.catalog.Reserve.ManifestRoom()/2) || r.catalog.Reserve.GiveFile(0)) {
+		copies, err = r.copyUnsynced(files, reached)
 	}
 	if err != nil {
 		return err
 	}
 	for _, u := range files {
-		s.settle(u, u.counts.Keep)
+		r.settle(u, u.counts.Keep)
 	}
 	if n := len(copies); n > 0 {
 		reached = copies[n-1].End
 	}
-	s.syncer.MarkDurable(reached.Seq)
-	if err = s.sealRecovered(files, kept, copies); err != nil {
+	r.catalog.Syncer.MarkDurable(reached.Seq)
+	if err = r.sealRecovered(files, kept, copies); err != nil {
 		for _, f := range copies {
 			f.Retire() // the manifest may name it, or not
 		}
@@ -147,12 +176,12 @@ func (s *Store) commitRecovery(files []*unsealedFile, start segment.End) error {
 
 // copyUnsynced copies the records that count and are not known to be on disk to
 // new files, behind the place that the log has reached, and makes them durable.
-func (s *Store) copyUnsynced(files []*unsealedFile, reached segment.End) (_ []*catalog.File, err error) {
-	c := copier{store: s, previous: reached}
+func (r *recoverer) copyUnsynced(files []*unsealedFile, reached segment.End) (_ []*catalog.File, err error) {
+	c := copier{catalog: r.catalog, previous: reached}
 	defer func() {
 		if err != nil {
 			for _, f := range c.files {
-				s.catalog.RemoveFile(f)
+				r.catalog.RemoveFile(f)
 			}
 		}
 	}()
@@ -167,14 +196,14 @@ func (s *Store) copyUnsynced(files []*unsealedFile, reached segment.End) (_ []*c
 
 // sealRecovered writes the hints and the manifest of what recovery has made
 // durable, and takes the rest out.
-func (s *Store) sealRecovered(files, kept []*unsealedFile, copies []*catalog.File) error {
+func (r *recoverer) sealRecovered(files, kept []*unsealedFile, copies []*catalog.File) error {
 	for _, u := range kept {
-		if err := s.writeRecoveredHint(u); err != nil {
+		if err := r.writeRecoveredHint(u); err != nil {
 			return err
 		}
 	}
 	for _, f := range copies {
-		if err := s.hints.Write(f, f.End, nil); err != nil {
+		if err := r.hints.Write(f, f.End, nil); err != nil {
 			return err
 		}
 	}
@@ -186,11 +215,11 @@ func (s *Store) sealRecovered(files, kept []*unsealedFile, copies []*catalog.Fil
 	for i, f := range copies {
 		// The log can go on in the last one, which is whole and synced, if the
 		// numbers go on there too.
-		goesOn := i == len(copies)-1 && f.End.Seq == s.catalog.LastGiven.Load() && f.End.Offset < f.Capacity/2
+		goesOn := i == len(copies)-1 && f.End.Seq == r.catalog.LastGiven.Load() && f.End.Offset < f.Capacity/2
 		f.Ended = !goesOn
 		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: !goesOn, End: f.End})
 	}
-	err := s.catalog.Edit(true, func(m *segment.Manifest) error {
+	err := r.catalog.Edit(true, func(m *segment.Manifest) error {
 		sealed := m.Segments[:0]
 		for _, info := range m.Segments {
 			if info.Sealed {
@@ -203,26 +232,26 @@ func (s *Store) sealRecovered(files, kept []*unsealedFile, copies []*catalog.Fil
 	if err != nil {
 		return err
 	}
-	return s.adopt(files, kept, copies)
+	return r.adopt(files, kept, copies)
 }
 
 // writeRecoveredHint writes the hint of a file that the scan has read just now.
-func (s *Store) writeRecoveredHint(u *unsealedFile) error {
+func (r *recoverer) writeRecoveredHint(u *unsealedFile) error {
 	if u.counts.Damaged {
-		return s.hints.Write(u.File, u.counts.Keep, nil) // which knows what cannot be read
+		return r.hints.Write(u.File, u.counts.Keep, nil) // which knows what cannot be read
 	}
-	return s.hints.Publish(u.File, u.hint, u.counts.Keep, nil)
+	return r.hints.Publish(u.File, u.hint, u.counts.Keep, nil)
 }
 
 // adopt makes the files what the manifest now says.
-func (s *Store) adopt(files, kept []*unsealedFile, copies []*catalog.File) error {
-	order := slices.Clone(s.catalog.Files.Order[:len(s.catalog.Files.Order)-len(files)])
+func (r *recoverer) adopt(files, kept []*unsealedFile, copies []*catalog.File) error {
+	order := slices.Clone(r.catalog.Files.Order[:len(r.catalog.Files.Order)-len(files)])
 	for _, u := range kept {
 		f := u.File
 		mapped := f.Segment
 		if n := int64(len(f.Memory())); n > 0 && n < f.End.Offset {
 			// The file was cut, and is not mapped as far as its records should go.
-			again, err := s.catalog.OpenFile(segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End}, true)
+			again, err := r.catalog.OpenFile(segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End}, true)
 			if err != nil {
 				return err
 			}
@@ -230,7 +259,7 @@ func (s *Store) adopt(files, kept []*unsealedFile, copies []*catalog.File) error
 		}
 		// Behind the sealed end lies only what was copied or never counted.
 		if err := f.Handle().Truncate(f.End.Offset); err != nil {
-			s.events.message(slog.LevelWarn, "mmapkv: a recovered segment could not be trimmed", "file", segment.FileName(f.ID), "error", err)
+			r.catalog.Message(slog.LevelWarn, "mmapkv: a recovered segment could not be trimmed", "file", segment.FileName(f.ID), "error", err)
 		}
 		if mapped != f.Segment {
 			f.Retire()
@@ -244,9 +273,9 @@ func (s *Store) adopt(files, kept []*unsealedFile, copies []*catalog.File) error
 			u.Retire()
 		}
 	}
-	s.catalog.Files.Order = order
+	r.catalog.Files.Order = order
 	for _, f := range copies {
-		s.catalog.Files.AddLocked(f)
+		r.catalog.Files.AddLocked(f)
 		if f.Ended {
 			f.Active = nil
 		}
@@ -257,20 +286,20 @@ func (s *Store) adopt(files, kept []*unsealedFile, copies []*catalog.File) error
 // announceCopies commits, before recovery writes the first copy, that the numbers of
 // all records that were found are given, and the ids that the copies may get. Whatever
 // a crash then leaves of the copies is known: they count only once they are listed.
-func (s *Store) announceCopies(files []*unsealedFile) error {
+func (r *recoverer) announceCopies(files []*unsealedFile) error {
 	if !slices.ContainsFunc(files, func(u *unsealedFile) bool { return u.counts.Synced < u.counts.Records }) {
 		return nil // there is nothing to copy
 	}
-	first := s.catalog.Manifest.Current.NextID // nobody else is there yet
+	first := r.catalog.Manifest.Current.NextID // nobody else is there yet
 	announce := func() error {
-		return s.catalog.Edit(true, func(m *segment.Manifest) error {
+		return r.catalog.Edit(true, func(m *segment.Manifest) error {
 			m.NextID = min(m.NextID+catalog.MaxUnlisted, segment.MaxNextID)
 			return nil
 		})
 	}
 	err := announce()
 	if errno.OutOfSpace(err) {
-		if err := s.catalog.RemoveOrphans(); err != nil {
+		if err := r.catalog.RemoveOrphans(); err != nil {
 			return err
 		}
 		err = announce()
@@ -279,8 +308,8 @@ func (s *Store) announceCopies(files []*unsealedFile) error {
 		return err
 	}
 	// The copies get the next ids, and those that they do not use are still free.
-	s.catalog.Manifest.Mu.Lock()
-	defer s.catalog.Manifest.Mu.Unlock()
-	s.catalog.Manifest.Current.NextID = first
+	r.catalog.Manifest.Mu.Lock()
+	defer r.catalog.Manifest.Mu.Unlock()
+	r.catalog.Manifest.Current.NextID = first
 	return nil
 }

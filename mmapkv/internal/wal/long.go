@@ -1,4 +1,4 @@
-package mmapkv
+package wal
 
 import (
 	"github.com/mmapkv/mmapkv/index"
@@ -14,10 +14,6 @@ const longMin = 4 << 10
 // longChunk is how many bytes of a long value are copied and written at a time.
 const longChunk = 1 << 20
 
-// longSize is the size above which a record gets a file of its own, so that it
-// neither holds up the group nor leaves a segment half empty.
-func (s *Store) longSize() int64 { return s.options.SegmentSize / 4 }
-
 // longWrite is a value that is written, in chunks, to a file of its own before
 // its writer joins the group. There only its header is written, last, which
 // makes the value exist.
@@ -30,89 +26,89 @@ type longWrite struct {
 	recorded int64 // bytes of the whole record
 }
 
-func (s *Store) putLong(key, value []byte, expiry int64) error {
+func (l *Log) putLong(key, value []byte, expiry int64) error {
 	flags := segment.HasWatermark | segment.HasPrevious
 	if expiry != 0 {
 		flags |= segment.Expires
 	}
 	size := segment.RecordSize(len(key), int64(len(value)), flags)
-	w := writes.Get().(*write)
+	w := writes.Get().(*Write)
 	defer w.discard()
-	w.expect(s.space, size)
-	defer w.arrived(s.space)
-	if err := s.catalog.Reserve.Hold(); err != nil {
-		return s.latch.WriteError(err)
+	w.expect(l.space, size)
+	defer w.arrived(l.space)
+	if err := l.catalog.Reserve.Hold(); err != nil {
+		return l.catalog.Latch.WriteError(err)
 	}
-	f, err := s.catalog.CreateFile(segment.HeaderSize + size)
+	f, err := l.catalog.CreateFile(segment.HeaderSize + size)
 	if err != nil {
-		return s.latch.WriteError(err)
+		return l.catalog.Latch.WriteError(err)
 	}
 	done := false // not so when the value faults, either
 	defer func() {
 		if !done {
-			s.catalog.DropUnlisted(f)
+			l.catalog.DropUnlisted(f)
 		}
 	}()
 	if err := f.Active.Reserve(f.Capacity, f.Capacity, f.Capacity); err != nil {
-		return s.latch.WriteError(err)
+		return l.catalog.Latch.WriteError(err)
 	}
 	body := segment.HeaderSize + segment.LongLayout(len(key), flags)
 	sum, err := segment.WriteLongValue(f.Handle(), body, value, make([]byte, min(longChunk, len(value))))
 	if err != nil {
-		return s.latch.WriteError(err)
+		return l.catalog.Latch.WriteError(err)
 	}
-	if err := s.catalog.SyncNewFile(f); err != nil {
+	if err := l.catalog.SyncNewFile(f); err != nil {
 		return err
 	}
 	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recorded: size}
-	w.prints = append(w.prints, s.hasher.Fingerprint(key))
-	err = s.do(w)
+	w.Prints = append(w.Prints, l.Hasher.Fingerprint(key))
+	err = l.do(w)
 	done = err == nil
 	return err
 }
 
 // commitLong makes a long value's file the next of the log and writes the
 // record's header.
-func (s *Store) commitLong(w *write) error {
-	t, long := &s.tail, w.long
-	if err := s.enlist(long.file, false); err != nil {
+func (l *Log) commitLong(w *Write) error {
+	t, long := &l.Tail, w.long
+	if err := l.enlist(long.file, false); err != nil {
 		return err
 	}
-	w.arrived(s.space)
-	s.startFile(long.file)
+	w.arrived(l.space)
+	l.startFile(long.file)
 	t.seq++
-	s.catalog.LastGiven.Store(t.seq)
+	l.catalog.LastGiven.Store(t.seq)
 	header := segment.LongHeader(long.key, long.size, long.sum, long.expiry, segment.Placement{
-		Salt: long.file.Salt, Offset: t.end.Offset, Seq: t.seq,
-		Watermark: s.syncer.Durable(), HasWatermark: true, Previous: &t.previous})
-	start := t.end
+		Salt: long.file.Salt, Offset: t.End.Offset, Seq: t.seq,
+		Watermark: l.catalog.Syncer.Durable(), HasWatermark: true, Previous: &t.previous})
+	start := t.End
 	if _, err := vfs.WriteFull(long.file.Handle(), header, start.Offset); err != nil {
-		return s.latch.WriteError(s.cutTail(err))
+		return l.catalog.Latch.WriteError(l.cutTail(err))
 	}
 	long.file.Active.Advance(long.recorded)
-	t.end = segment.End{Offset: start.Offset + long.recorded, Seq: t.seq}
+	t.End = segment.End{Offset: start.Offset + long.recorded, Seq: t.seq}
 	t.empty = false
-	if err := s.syncTail(); err != nil {
+	if err := l.syncTail(); err != nil {
 		return err
 	}
-	s.acknowledge()
-	s.space.CheckRoom()
-	long.file.SetLimit(t.end.Offset)
+	l.acknowledge()
+	l.space.CheckRoom()
+	long.file.SetLimit(t.End.Offset)
 	long.file.AddLive(long.recorded, len(long.key), 1)
 	long.file.HintDue.Store(segment.HintEntrySize(len(long.key)))
 	if long.expiry != 0 {
 		long.file.MayShadow.Store(true)
 	}
-	old := s.catalog.Set().Keys.Put(w.prints[0], index.MakeLocation(long.file.Slot, start.Offset, long.recorded))
-	s.published.Store(t.end.Seq)
-	s.markDead(old, len(long.key))
+	old := l.catalog.Set().Keys.Put(w.Prints[0], index.MakeLocation(long.file.Slot, start.Offset, long.recorded))
+	l.Published.Store(t.End.Seq)
+	l.markDead(old, len(long.key))
 	if long.expiry != 0 {
-		s.expires(long.file, start.Offset, long.file.Capacity, long.expiry)
-		s.startExpire()
+		l.sweeper.Expires(long.file, start.Offset, long.file.Capacity, long.expiry)
+		l.sweeper.Start()
 	}
 	// Not before the index has the record: a file that has ended may be sealed, and
 	// compaction drops what the index does not have.
-	s.endTail()
-	s.wakeMaintenance()
+	l.EndTail()
+	l.WakeMaintenance()
 	return nil
 }

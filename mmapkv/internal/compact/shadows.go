@@ -1,0 +1,116 @@
+package compact
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"slices"
+
+	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/sweep"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// FindShadows finds the run's tombstones and expired records of keys that the
+// index does not have, or not any more, and which of them an older file needs.
+func (m *rewrite) FindShadows() error {
+	now := m.compactor.Now().UnixMilli()
+	var all []*shadow
+	for i, f := range m.Run {
+		if !f.MayShadow.Load() {
+			continue
+		}
+		found, err := m.shadowsOf(i, f, now)
+		if err != nil {
+			return unreadable(f, f.DataStart, err)
+		}
+		all = append(all, found...)
+		if err := m.pacer.Work(f.HintBytes.Load()); err != nil {
+			return err
+		}
+	}
+	m.Shadows = make(map[place]*shadow, len(all))
+	for _, one := range all {
+		m.Shadows[one.at] = one
+	}
+	slices.SortFunc(all, func(x, y *shadow) int {
+		return cmp.Or(bytes.Compare(x.Key, y.Key), cmp.Compare(y.seq, x.seq))
+	})
+	// Of several for a key the newest does for all.
+	all = slices.CompactFunc(all, func(x, y *shadow) bool { return bytes.Equal(x.Key, y.Key) })
+	for i := len(m.older) - 1; i >= 0 && len(all) > 0; i-- {
+		var err error
+		if all, err = m.pin(all, m.older[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shadowsOf finds those of the i-th file of the run.
+func (m *rewrite) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow, err error) {
+	c := m.compactor
+	err = m.compactor.hints.With(f, m.pacer.Pause, func(hint *hints.Hint) error {
+		found = nil
+		for e, err := range hint.Entries() {
+			if err != nil {
+				return err
+			}
+			if e.Flags&(segment.Tombstone|segment.Expires) == 0 {
+				continue
+			}
+			print, here := c.Hasher.Fingerprint(e.Key), index.MakeLocation(f.Slot, e.Offset, e.Size)
+			if e.Flags&segment.Expires != 0 && e.Expiry <= now {
+				c.sweeper.Expire(f, &sweep.Record{Fp: print, Location: here, Size: e.Size, KeySize: len(e.Key)})
+			}
+			if c.catalog.Files.Keys.Get(print) != index.NoLocation {
+				continue
+			}
+			// Deleted; or swept out, or expired when the store was opened, whatever the clock
+			// says now.
+			found = append(found, &shadow{Key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}})
+		}
+		return nil
+	})
+	return found, err
+}
+
+// pin marks the shadows, sorted by key, that the older file needs, and returns the
+// others. A file with ranges that cannot be read may hold any key.
+func (m *rewrite) pin(shadows []*shadow, f *catalog.File) (rest []*shadow, err error) {
+	damaged := false
+	err = m.compactor.hints.With(f, m.pacer.Pause, func(hint *hints.Hint) error {
+		rest, damaged = nil, len(hint.Damages()) > 0
+		left := shadows
+		for e, err := range hint.Entries() {
+			if err != nil {
+				return err
+			}
+			for len(left) > 0 && bytes.Compare(left[0].Key, e.Key) < 0 {
+				rest, left = append(rest, left[0]), left[1:]
+			}
+			if len(left) == 0 {
+				break
+			}
+			if bytes.Equal(left[0].Key, e.Key) {
+				left[0].By = f.ID
+				left = left[1:]
+			}
+		}
+		rest = append(rest, left...)
+		return nil
+	})
+	if errors.Is(err, failure.ErrFailed) {
+		return nil, err
+	}
+	if err != nil || damaged {
+		for _, one := range shadows {
+			one.By = f.ID
+		}
+		return nil, nil
+	}
+	return rest, m.pacer.Work(f.HintBytes.Load())
+}

@@ -1,0 +1,89 @@
+package wal
+
+import (
+	"slices"
+
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// Close ends the log as its last leader: it calls before, and then brings everything to
+// the disk.
+func (l *Log) Close(before func()) (err error) {
+	l.AsLeader(func() {
+		l.shut = true
+		before()
+		err = l.finish()
+	})
+	return err
+}
+
+// Drop forgets the files of a log that is closed, or that never began, and returns the one
+// that no list has, if there is one.
+func (l *Log) Drop() (spare *catalog.File) {
+	l.Tail.File = nil
+	l.Maintenance.Lock() // a Compact that comes too late may be looking
+	defer l.Maintenance.Unlock()
+	spare = l.spare
+	l.Prepared, l.spare = nil, nil
+	return spare
+}
+
+// finish brings everything to the disk and says in the manifest that it did, so
+// that the next Open has nothing to scan. It runs as the last leader.
+func (l *Log) finish() error {
+	l.Maintenance.Lock()
+	defer l.Maintenance.Unlock()
+	if err := l.catalog.Latch.Err(); err != nil {
+		return err
+	}
+	if err := l.catalog.Syncer.SyncTo(l.Acknowledged.Load()); err != nil {
+		return l.catalog.Latch.SyncError(err)
+	}
+	if l.Tail.clean && l.Prepared == nil && l.spare == nil {
+		return nil // nothing was written
+	}
+	l.dropSpareLocked()
+	prepared := l.Prepared
+	l.Prepared = nil
+	l.endUnused()
+	for {
+		sealed, err := l.sealOldestLocked(0, true)
+		if err != nil {
+			return err
+		}
+		if !sealed {
+			break
+		}
+	}
+	if err := l.finishTail(); err != nil {
+		return err
+	}
+	err := l.catalog.Edit(true, func(m *segment.Manifest) error {
+		if prepared != nil {
+			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == prepared.ID })
+		}
+		m.Clean = true
+		if n := len(m.Segments); n > 0 && !m.Segments[n-1].Sealed {
+			m.Segments[n-1].End = l.Tail.End
+		}
+		return nil
+	})
+	if err == nil && prepared != nil {
+		l.catalog.Remove(segment.FileName(prepared.ID))
+	}
+	return err
+}
+
+// finishTail trims the tail and writes its hint. Should a power loss bring the
+// old length back, the next Open leaves the file alone and goes on in another.
+func (l *Log) finishTail() error {
+	f := l.Tail.File
+	if f == nil {
+		return nil
+	}
+	if err := f.Active.Trim(); err != nil {
+		return l.catalog.Latch.WriteError(err)
+	}
+	return l.hints.Write(f, l.Tail.End, l.sealing.Pause)
+}

@@ -1,0 +1,120 @@
+package wal
+
+import (
+	"slices"
+
+	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// enlist makes a file, durably, the youngest of the log, behind the tail. A
+// prepared file gives way and comes later.
+func (l *Log) enlist(f *catalog.File, mayReserve bool) error {
+	l.lockInHurry()
+	defer l.unlockInHurry()
+	return l.enlistLocked(f, mayReserve)
+}
+
+func (l *Log) enlistLocked(f *catalog.File, mayReserve bool) error {
+	for {
+		// The tail may stay unsealed, nothing before it.
+		sealed, err := l.sealOldestLocked(1, mayReserve)
+		if err != nil {
+			return err
+		}
+		if !sealed {
+			break
+		}
+	}
+	displaced := l.Prepared
+	err := l.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
+		if displaced != nil {
+			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == displaced.ID })
+		}
+		m.Clean = false
+		m.Segments = append(m.Segments, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if displaced != nil {
+		l.catalog.Files.Remove(displaced)
+		l.Prepared = nil
+		l.dropSpareLocked()
+		l.spare = displaced
+	}
+	l.catalog.Files.Add(f)
+	return nil
+}
+
+// dropSpareLocked removes the file that was prepared and is not listed any more.
+func (l *Log) dropSpareLocked() {
+	if l.spare != nil {
+		l.catalog.RemoveFile(l.spare)
+		l.spare = nil
+	}
+}
+
+// startFile makes a listed file the tail.
+func (l *Log) startFile(f *catalog.File) {
+	t := &l.Tail
+	if t.File != nil {
+		l.EndTail()
+	}
+	t.File, t.previous, t.empty, t.half = f, t.End, true, false
+	t.End = segment.End{Offset: f.DataStart, Seq: t.End.Seq}
+}
+
+// Rotate makes a new file with room for size bytes of records the tail.
+func (l *Log) Rotate(size int64, mayReserve bool) error {
+	defer pace.Region("rotate").End()
+	l.lockInHurry()
+	defer l.unlockInHurry()
+	capacity := max(l.catalog.SegmentSize, segment.HeaderSize+size)
+	if l.Prepared == nil || l.Prepared.Capacity < capacity {
+		if err := l.prepareLocked(capacity, mayReserve); err != nil {
+			return err
+		}
+	}
+	l.startPreparedLocked()
+	l.WakeMaintenance()
+	return nil
+}
+
+// startPreparedLocked makes the prepared file the tail.
+func (l *Log) startPreparedLocked() {
+	f := l.Prepared
+	l.Prepared = nil
+	l.startFile(f)
+	l.Events.Rotated(segment.FileName(f.ID))
+}
+
+// prepareLocked creates and lists the file in which the log goes on.
+func (l *Log) prepareLocked(capacity int64, mayReserve bool) error {
+	f := l.spare
+	if f != nil && f.Capacity >= capacity {
+		l.spare = nil
+	} else {
+		var err error
+		f, err = l.catalog.CreateFile(capacity)
+		for tried := 0; mayReserve && errno.OutOfSpace(err) && l.catalog.Reserve.Release(tried); tried++ {
+			f, err = l.catalog.CreateFile(capacity)
+		}
+		if err != nil {
+			return l.catalog.Latch.WriteError(err)
+		}
+		if err := l.catalog.SyncNewFile(f); err != nil {
+			f.Retire()
+			return err
+		}
+	}
+	if err := l.enlistLocked(f, mayReserve); err != nil {
+		l.catalog.RemoveFile(f)
+		return err
+	}
+	l.Prepared = f
+	return nil
+}

@@ -1,0 +1,73 @@
+package wal
+
+import (
+	"slices"
+
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// sealOldestLocked seals the oldest unsealed file, if it has ended and more than
+// `most` files in front of the prepared one are unsealed.
+func (l *Log) sealOldestLocked(most int, mayReserve bool) (did bool, err error) {
+	unsealed := l.catalog.Files.Unsealed()
+	if l.Prepared != nil {
+		unsealed = slices.DeleteFunc(unsealed, func(f *catalog.File) bool { return f == l.Prepared })
+	}
+	if len(unsealed) <= most {
+		return false, nil
+	}
+	f := unsealed[0]
+	end, ended := l.catalog.Files.IsEnded(f)
+	if !ended {
+		return false, nil
+	}
+	if end.Offset <= f.DataStart {
+		return true, l.dropEmptyLocked(f, mayReserve)
+	}
+	return true, l.sealLocked(f, end, mayReserve)
+}
+
+// sealLocked makes an ended file immutable: sync, hint, manifest, in this order.
+func (l *Log) sealLocked(f *catalog.File, end segment.End, mayReserve bool) error {
+	defer pace.Region("seal").End()
+	if err := l.catalog.Syncer.SyncTo(end.Seq); err != nil {
+		return l.catalog.Latch.SyncError(err)
+	}
+	if err := f.Active.Trim(); err != nil {
+		return l.catalog.Latch.WriteError(err)
+	}
+	if err := l.hints.Write(f, end, l.sealing.Pause); err != nil {
+		return err
+	}
+	err := l.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
+		for i := range m.Segments {
+			if m.Segments[i].ID == f.ID {
+				m.Segments[i].Sealed, m.Segments[i].End = true, end
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	l.catalog.Files.Sealed(f)
+	l.WakeCompactor()
+	l.residency.Wake()
+	return nil
+}
+
+// dropEmptyLocked takes out an ended file that has no records.
+func (l *Log) dropEmptyLocked(f *catalog.File, mayReserve bool) error {
+	err := l.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
+		m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == f.ID })
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	l.catalog.Files.Remove(f) // it was never sealed: compaction must not see it so
+	l.catalog.RemoveFile(f)
+	return nil
+}
