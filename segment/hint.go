@@ -35,7 +35,10 @@ const (
 
 // Damage is a range of a file that cannot be read, although the log says that it was written and
 // synced.
-type Damage struct{ Offset, Length int64 }
+type Damage struct {
+	Offset int64 // where the range begins
+	Length int64 // in bytes
+}
 
 // MaxHintSize bounds the size of a hint that covers the given number of bytes. An entry takes at
 // most twice the size of its record, and a damaged range at most twice its length, except for one
@@ -79,7 +82,7 @@ func checkHintHeader(header []byte, id ID) error {
 
 // Hint is a parsed hint whose lengths were all checked.
 type Hint struct {
-	ID        ID
+	ID        ID     // of the segment
 	Covers    End    // where the file's records ended when the hint was written
 	Watermark uint64 // all records up to it were on disk then
 

@@ -7,11 +7,12 @@ import (
 
 // HintEntry is the newest record of a key in one file.
 type HintEntry struct {
-	Key          []byte // aliases the hint
-	Offset, Size int64
-	Seq          uint64
-	Flags        Flags
-	Expiry       int64
+	Key    []byte // aliases the hint
+	Offset int64  // in the file, in bytes: where the record begins
+	Size   int64  // of the record in the file, in bytes, with padding
+	Seq    uint64 // the record's sequence number
+	Flags  Flags  // those of the record that are among HintFlags
+	Expiry int64  // Unix milliseconds, with Expires
 }
 
 // appendEntry encodes a record for a hint.
