@@ -252,6 +252,5 @@ func (r *ranging) showRecord(f *catalog.File, offset, ahead int64) (next int64, 
 		return 0, f.Corrupt(offset, failure.BadValue)
 	}
 	in.shown = true
-	rank.AssertNone("a callback of Range")
-	return next, r.fn(record.Key[:len(record.Key):len(record.Key)], record.Value[:len(record.Value):len(record.Value)])
+	return next, showPair(record.Key, record.Value, r.fn)
 }
