@@ -29,6 +29,7 @@ type PublishError struct {
 	Err error
 }
 
+// Error names the file, the step that failed, and the cause.
 func (e *PublishError) Error() string {
 	return fmt.Sprintf("fsync: publishing %s: %s: %v", e.Name, e.Step, e.Err)
 }

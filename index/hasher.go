@@ -5,8 +5,8 @@ import "hash/maphash"
 // Fingerprint stands for a key: readers look for the 64 bits of its hash, and writers compare 32
 // more bits. Hash 0 means the same as 1, because hash word 0 marks a slot that was never used.
 type Fingerprint struct {
-	Hash  uint64
-	Check uint32
+	Hash  uint64 // never 0
+	Check uint32 // independent of Hash; only writers compare it
 }
 
 // Hasher makes fingerprints of keys. Make one with NewHasher or NewHasherFrom. It may be copied,

@@ -25,7 +25,7 @@ const (
 // something in it, so none must be stopped.
 type notifier struct {
 	events        Events
-	log           *slog.Logger // nil if nobody wants messages
+	logger        *slog.Logger // nil if nobody wants messages
 	slowThreshold time.Duration
 	spaceIsLow    atomic.Bool
 	hasFailed     atomic.Bool
@@ -39,9 +39,9 @@ type notifier struct {
 	told       []CorruptError // reported places, without reasons; oldest first
 }
 
-// newNotifier makes a notifier. log may be nil.
-func newNotifier(e Events, log *slog.Logger) *notifier {
-	return &notifier{events: e, log: log, slowThreshold: cmp.Or(e.SlowThreshold, defaultSlowThreshold)}
+// newNotifier makes a notifier. logger may be nil.
+func newNotifier(e Events, logger *slog.Logger) *notifier {
+	return &notifier{events: e, logger: logger, slowThreshold: cmp.Or(e.SlowThreshold, defaultSlowThreshold)}
 }
 
 // CompactionStarted reports that a compaction begins.
@@ -152,14 +152,14 @@ func (n *notifier) dropped() int64 { return n.undelivered.Load() }
 // time of the event, not of the delivery. Even whether the logger is enabled is asked only at
 // delivery, since the logger is the user's.
 func tell[E any](n *notifier, callback func(E), event E, level slog.Level, message string, attributes ...any) {
-	if n.log == nil && callback == nil {
+	if n.logger == nil && callback == nil {
 		return
 	}
 	record := slog.NewRecord(time.Now(), level, message, 0)
 	record.Add(attributes...)
 	n.enqueue(func() {
-		if ctx := context.Background(); n.log != nil && n.log.Enabled(ctx, level) {
-			_ = n.log.Handler().Handle(ctx, record) // there is nowhere to report an error, as in package slog
+		if ctx := context.Background(); n.logger != nil && n.logger.Enabled(ctx, level) {
+			_ = n.logger.Handler().Handle(ctx, record) // there is nowhere to report an error, as in package slog
 		}
 		if callback != nil {
 			callback(event)

@@ -8,7 +8,6 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/guard"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
-	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
@@ -122,8 +121,7 @@ func (r *ranging) showRecord(f *catalog.File, offset, ahead int64) (next int64, 
 		return 0, f.Corrupt(offset, failure.BadValue)
 	}
 	in.shown = true
-	rank.AssertNone("a callback of Range")
-	return next, r.fn(record.Key[:len(record.Key):len(record.Key)], record.Value[:len(record.Value):len(record.Value)])
+	return next, showPair(record.Key, record.Value, r.fn)
 }
 
 // isLive reports whether the index points to the record in hand, which lies at the offset of its

@@ -60,6 +60,13 @@ func (o *Options) every(fn func()) (end func()) {
 	return tick.Every(fn)
 }
 
+// between lets a test run code between two steps of a compaction.
+func (o *Options) between(phase string) {
+	if o.seams != nil && o.seams.Between != nil {
+		o.seams.Between(phase)
+	}
+}
+
 // manual reports whether a test takes the background's steps.
 func (s *Store) manual() bool { return s.options.seams != nil && s.options.seams.Manual }
 

@@ -12,11 +12,29 @@ func show(value []byte, fn func(value []byte) error) error {
 	if !invariant.Enabled {
 		return fn(value[:len(value):len(value)])
 	}
-	shown := append(make([]byte, 0, len(value)), value...)
-	defer func() {
-		for i := range shown {
-			shown[i] = 0xdb
-		}
-	}()
+	shown := clone(value)
+	defer poison(shown)
 	return fn(shown)
+}
+
+// showPair does the same with a key and its value.
+func showPair(key, value []byte, fn func(key, value []byte) error) error {
+	rank.AssertNone("a callback of Range")
+	if !invariant.Enabled {
+		return fn(key[:len(key):len(key)], value[:len(value):len(value)])
+	}
+	shownKey, shownValue := clone(key), clone(value)
+	defer poison(shownKey)
+	defer poison(shownValue)
+	return fn(shownKey, shownValue)
+}
+
+// clone copies b. The copy is not nil, and has no room to grow.
+func clone(b []byte) []byte { return append(make([]byte, 0, len(b)), b...) }
+
+// poison overwrites b with bytes that no test writes.
+func poison(b []byte) {
+	for i := range b {
+		b[i] = 0xdb
+	}
 }

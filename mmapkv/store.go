@@ -111,14 +111,10 @@ func (s *Store) makeLog() {
 		Closed: s.closed.Load, Busy: s.beingWritten, MakeRoom: func() bool { return s.compactor.MakeRoom() }, WakeCompactor: func() { s.compactor.Wake() },
 		Compacts: !s.options.ReadOnly && !s.options.Compaction.Disabled,
 	})
-	var between func(string)
-	if o := s.options.seams; o != nil {
-		between = o.Between
-	}
 	s.compactor = compact.New(&s.catalog, &s.hints, s.space, s.sweeper, s.log, compact.Options{
 		Hasher: s.hasher, Now: s.now, Stop: s.stop, Closed: s.closed.Load, Busy: s.beingWritten, Writable: s.writable,
 		GarbageRatio: s.options.Compaction.GarbageRatio, BytesPerSecond: s.options.Compaction.BytesPerSecond,
-		Disabled: s.options.Compaction.Disabled, Manual: s.manual(), Between: between,
+		Disabled: s.options.Compaction.Disabled, Manual: s.manual(), Between: s.options.between,
 		UnlessEnded: s.unlessEnded, Events: s.events,
 	})
 }

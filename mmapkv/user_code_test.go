@@ -172,12 +172,16 @@ func codeFields(spec ast.Spec, found map[string]bool) {
 	}
 }
 
-// parsed is the files of the package, its tests apart.
-func parsed(t *testing.T) map[string]*ast.File {
+// parsed is the files of the package and those that patterns name, tests apart.
+func parsed(t *testing.T, patterns ...string) map[string]*ast.File {
 	files := map[string]*ast.File{}
-	names, err := filepath.Glob("*.go")
-	if err != nil || len(names) == 0 {
-		t.Fatal(names, err)
+	var names []string
+	for _, pattern := range append(patterns, "*.go") {
+		some, err := filepath.Glob(pattern)
+		if err != nil || len(some) == 0 {
+			t.Fatal(pattern, some, err)
+		}
+		names = append(names, some...)
 	}
 	for _, name := range names {
 		if strings.HasSuffix(name, "_test.go") {
@@ -228,15 +232,15 @@ func isCode(e ast.Expr) bool {
 // TestOnlyTheNotifierLogs: no other part has the logger in its hands.
 func TestOnlyTheNotifierLogs(t *testing.T) {
 	uses := map[string]int{}
-	for name, f := range parsed(t) {
+	for name, f := range parsed(t, "internal/*/*.go") {
 		ast.Inspect(f, func(n ast.Node) bool {
-			if selector, ok := n.(*ast.SelectorExpr); ok && (selector.Sel.Name == "Logger" || selector.Sel.Name == "log") {
+			if selector, ok := n.(*ast.SelectorExpr); ok && (selector.Sel.Name == "Logger" || selector.Sel.Name == "logger") {
 				uses[name]++
 			}
 			return true
 		})
 	}
-	for _, may := range []string{"options.go", "store.go", "events.go"} { // which declare, pass and use it
+	for _, may := range []string{"options.go", "store.go", "notifier.go"} { // which declare, pass and use it
 		if uses[may] == 0 {
 			t.Errorf("%s does not mention the logger: this test looks for the wrong thing", may)
 		}

@@ -114,9 +114,9 @@ type Placement struct {
 	Salt         uint64 // of the file
 	Offset       int64  // in the file
 	Seq          uint64 // of the first record; the others count up from it
-	Watermark    uint64
-	HasWatermark bool
-	Previous     *End // the end of the previous file; nil except in a file's first record
+	Watermark    uint64 // all records up to it are on disk; written only with HasWatermark
+	HasWatermark bool   // the first record carries the watermark
+	Previous     *End   // the end of the previous file; nil except in a file's first record
 }
 
 // first returns the flags that the placement adds to the first record.

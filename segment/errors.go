@@ -35,8 +35,12 @@ const (
 
 // VersionError says which version a file has, and which version of that kind of file this package
 // knows. errors.Is reports it as ErrVersion.
-type VersionError struct{ Version, Known uint32 }
+type VersionError struct {
+	Version uint32 // in the file
+	Known   uint32 // the version that this package writes
+}
 
+// Error states both versions. It does not name the file: the caller does.
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("%v %d, want %d", ErrVersion, e.Version, e.Known)
 }

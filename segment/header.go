@@ -39,10 +39,10 @@ const (
 
 // Header is the start of a segment file.
 type Header struct {
-	ID       ID
+	ID       ID     // unique in the store
 	Salt     uint64 // random; part of every checksum in the file
-	Kind     Kind
-	Replaces []ID // the files that a Merged one replaces
+	Kind     Kind   // Log or Merged
+	Replaces []ID   // the files that a Merged one replaces
 }
 
 // Size is the encoded size: the offset of the first record.

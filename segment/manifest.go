@@ -56,10 +56,12 @@ const (
 
 // SegmentInfo is what the manifest says about one file.
 type SegmentInfo struct {
-	ID     ID
-	Salt   uint64
-	Kind   Kind
-	Sealed bool
+	// ID, Salt and Kind are those of the file's header.
+	ID   ID
+	Salt uint64
+	Kind Kind
+
+	Sealed bool // the file is never written again
 	// End is where the records end. It is valid if Sealed, and in the last file if the manifest is
 	// Clean.
 	End End
@@ -67,14 +69,14 @@ type SegmentInfo struct {
 
 // Manifest is the only source of truth for which files count, and in which order.
 type Manifest struct {
-	Salt      uint64 // random per manifest file; part of the checksums of edits
-	Edit      uint64 // counts the edits
-	NextID    ID     // above every ID ever used
-	LastSeq   uint64 // the highest sequence number known to have been assigned
-	Watermark uint64 // the highest sequence number known to be on disk
-	SealedSeq uint64 // the sequence number at the end of the last file ever sealed, even if that file is gone
-	Clean     bool   // closed, and nothing written since
-	Segments  []SegmentInfo
+	Salt      uint64        // random per manifest file; part of the checksums of edits
+	Edit      uint64        // counts the edits
+	NextID    ID            // above every ID ever used
+	LastSeq   uint64        // the highest sequence number known to have been assigned
+	Watermark uint64        // the highest sequence number known to be on disk
+	SealedSeq uint64        // the sequence number at the end of the last file ever sealed, even if that file is gone
+	Clean     bool          // closed, and nothing written since
+	Segments  []SegmentInfo // the files that count, oldest first
 }
 
 // Append appends the content of a new manifest file to dst: a full copy with room for edits, twice.

@@ -27,13 +27,14 @@ type ID uint64
 // FileKind is the kind of a store's file.
 type FileKind int
 
+// The kinds of files.
 const (
-	SegmentFile FileKind = iota + 1
-	HintFile
-	ManifestFile
-	LockFile
-	ReserveFile   // occupies room until that is needed
-	TemporaryFile // being written, and not renamed yet, or left over from that
+	SegmentFile   FileKind = iota + 1 // records
+	HintFile                          // lists the keys of one segment
+	ManifestFile                      // lists the segments
+	LockFile                          // locked by whoever has the store open; its content means nothing
+	ReserveFile                       // occupies room until that is needed
+	TemporaryFile                     // being written, and not renamed yet, or left over from that
 )
 
 // FileName is the name of a segment's file.

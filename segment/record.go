@@ -57,8 +57,8 @@ func (f Flags) extension() int {
 // End is where a file of the log ends: the offset after its last record, and the sequence number
 // that the log has reached there.
 type End struct {
-	Offset int64
-	Seq    uint64
+	Offset int64  // in bytes
+	Seq    uint64 // a sequence number
 }
 
 // RecordSize is the size of a record in the file.
@@ -70,13 +70,13 @@ func padded(n int64) int64 { return (n + Alignment - 1) &^ (Alignment - 1) }
 
 // Record is one decoded record. Key and Value alias the bytes that it was decoded from.
 type Record struct {
-	Seq        uint64
-	Flags      Flags
+	Seq        uint64 // the sequence number, at least 1
+	Flags      Flags  // what the record is, and which of the next three fields are valid
 	Expiry     int64  // Unix milliseconds, with Expires
 	Watermark  uint64 // all records up to it were on disk before this one, with HasWatermark
 	Previous   End    // the end of the previous file, with HasPrevious
-	Key, Value []byte
-	Size       int64 // in the file, with padding
+	Key, Value []byte // the value is not verified; a tombstone has none
+	Size       int64  // in the file, in bytes, with padding
 
 	valueSum uint32
 	salt     uint64

@@ -9,15 +9,16 @@ import (
 
 // Entry is one record as a scan reports it.
 type Entry struct {
-	Offset, Size int64
-	Seq          uint64
-	Flags        Flags
-	Expiry       int64
-	Watermark    uint64
-	Previous     End
-	Key          []byte // valid until the next call
-	ValueSize    int64
-	ValueOK      bool // the value matches its checksum
+	Offset    int64  // in the file, in bytes: where the record begins
+	Size      int64  // in the file, in bytes, with padding
+	Seq       uint64 // the sequence number, at least 1
+	Flags     Flags  // what the record is, and which of the next three fields are valid
+	Expiry    int64  // Unix milliseconds, with Expires
+	Watermark uint64 // all records up to it were on disk before this one, with HasWatermark
+	Previous  End    // the end of the previous file, with HasPrevious
+	Key       []byte // valid until the next call
+	ValueSize int64  // in bytes
+	ValueOK   bool   // the value matches its checksum
 }
 
 // Scanner reads the records of a file in order, through a window of bounded size. It checks a long

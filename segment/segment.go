@@ -17,6 +17,7 @@ import (
 //
 // All methods are safe for concurrent use.
 type Segment struct {
+	// ID, Salt and Kind are those of the file's header.
 	ID   ID
 	Salt uint64
 	Kind Kind

@@ -23,9 +23,13 @@ const minPercent = 90
 // the exceptions. Chance decides of some of them. It only ever becomes less.
 const maxOpen = 3
 
-// packages are the packages to cover. The command runs their own tests, the conformance suite
-// of disks, and the benches below from package fuzz.
-var packages = []string{"mmapkv", "mmapkv/internal/check", "mmapkv/internal/replay", "mmapkv/internal/salvage", "segment", "index", "fsync", "internal/vfs"}
+// patterns name the packages to cover: all rooms of the store, what comes next, and the
+// ground. The command runs their own tests, the conformance suite of disks, and the benches
+// below from package fuzz.
+var patterns = []string{"./mmapkv/...", "./segment", "./index", "./fsync", "./internal/vfs"}
+
+// packages are their folders. run fills the list.
+var packages []string
 
 const benches = "TestVerify|TestEveryCallOfVerifyFails|TestSalvage|TestEveryCallFails|TestEveryCallOfRecoveryFails|TestDiskFull|TestDamageIsLocalAndReported|Fuzz"
 
@@ -51,6 +55,9 @@ func run(keep string) (ok bool, err error) {
 		}
 		defer os.RemoveAll(dir)
 	}
+	if packages, err = list(); err != nil {
+		return false, err
+	}
 	profiles, err := runTests(dir)
 	if err != nil {
 		return false, err
@@ -74,6 +81,18 @@ func run(keep string) (ok bool, err error) {
 	ok = report(places) && ok
 	fmt.Printf("%v\n", time.Since(began).Round(time.Second))
 	return ok, nil
+}
+
+// list lists the folders of the packages to cover.
+func list() (folders []string, err error) {
+	out, err := exec.Command("go", append([]string{"list"}, patterns...)...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w", err)
+	}
+	for path := range strings.FieldsSeq(string(out)) {
+		folders = append(folders, strings.TrimPrefix(path, "github.com/mmapkv/mmapkv/"))
+	}
+	return folders, nil
 }
 
 // runTests runs the tests and returns the names of their cover profiles.

@@ -8,7 +8,7 @@ var lateMutants = []mutant{
 	{"the name LOCK is not checked", "mmapkv/internal/catalog/names.go",
 		"	if !c.LockName.stays(c.Dir, segment.LockName) {", "	if false {"},
 	{"the tail stays at the limit", "mmapkv/internal/wal/commit.go", "errors.Is(err, failure.ErrFailed) || empty {", "errors.Is(err, failure.ErrFailed) || !empty {"},
-	{"a hint that cannot be opened is rebuilt", "mmapkv/internal/load/load.go", "		if errno.Scarce(err) {\n", "		if errno.Scarce(nil) {\n"},
+	{"a hint that cannot be opened is rebuilt", "mmapkv/internal/load/source.go", "		if errno.Scarce(err) {\n", "		if errno.Scarce(nil) {\n"},
 	{"a hint that cannot be opened counts as empty", "mmapkv/internal/hints/hints.go", "	if errno.Scarce(err) {\n", "	if false {\n"},
 }
 

@@ -24,6 +24,15 @@ type mutant struct {
 	name, file, search, replace string
 }
 
+// plant returns the file's source with the bug in it. The text that it replaces must occur there
+// exactly once.
+func (m mutant) plant(source string) (string, error) {
+	if n := strings.Count(source, m.search); n != 1 {
+		return "", fmt.Errorf("it applies %d times to %s", n, m.file)
+	}
+	return strings.Replace(source, m.search, m.replace, 1), nil
+}
+
 // suites lists which tests must catch which mutants.
 var suites = []suite{
 	{"fuzz", "TestCrashStates", mutants},
@@ -137,11 +146,12 @@ func (s suite) build(m mutant, dir string) (binary string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if n := strings.Count(string(source), m.search); n != 1 {
-		return "", fmt.Errorf("it applies %d times to %s", n, m.file)
+	planted, err := m.plant(string(source))
+	if err != nil {
+		return "", err
 	}
 	mutated := filepath.Join(dir, "mutated.go")
-	if err := os.WriteFile(mutated, []byte(strings.Replace(string(source), m.search, m.replace, 1)), 0o600); err != nil {
+	if err := os.WriteFile(mutated, []byte(planted), 0o600); err != nil {
 		return "", err
 	}
 	original, err := filepath.Abs(m.file)

@@ -1,9 +1,9 @@
 package crashfs
 
-// Chooser decides what a power cut leaves. Intn returns a number in [0, n). A Chooser that
-// always returns 0 keeps the least, one that always returns n-1 the most. A *rand.Rand of
-// math/rand is a Chooser.
+// Chooser decides what a power cut leaves. One that always returns 0 keeps the least, one that
+// always returns n-1 the most. A *rand.Rand of math/rand is a Chooser.
 type Chooser interface {
+	// Intn returns a number in [0, n).
 	Intn(n int) int
 }
 

@@ -45,10 +45,10 @@ func (k Kind) String() string {
 
 // Op is one call that changes the disk.
 type Op struct {
-	Kind   Kind
+	Kind   Kind   // which call
 	Name   string // clean path of the file or directory; of Rename, the old one
 	To     string // of Rename: the new path
-	Offset int64  // of Write
+	Offset int64  // of Write: where the bytes go
 	Length int64  // of Write: bytes; of Truncate and Allocate: the file's length
 }
 

@@ -59,7 +59,7 @@ func (k Kind) String() string {
 
 // Op is one call.
 type Op struct {
-	Kind   Kind
+	Kind   Kind   // which call
 	Name   string // path of the file or directory; of Rename, the old one
 	To     string // of Rename: the new path
 	Offset int64  // of Read and Write

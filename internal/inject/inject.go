@@ -14,8 +14,8 @@ import (
 
 // Seams holds a test's replacements. A zero field keeps the real thing.
 type Seams struct {
-	FS        vfs.FS
-	Now       func() time.Time
+	FS        vfs.FS                                       // the disk
+	Now       func() time.Time                             // the clock
 	Random    func() uint64                                // salts of files
 	Hash      func(key []byte) (hash uint64, check uint32) // the index's fingerprints
 	Every     func(fn func()) (end func())                 // calls fn once a second until end is called
@@ -25,11 +25,12 @@ type Seams struct {
 	Between   func(phase string)                           // called between the phases of a compaction, on its goroutine
 }
 
-// Step is one kind of background work. Run does at most one piece of it and reports whether
-// there was any.
+// Step is one kind of background work.
 type Step struct {
+	// Name says what the work is, in one word.
 	Name string
-	Run  func() (did bool, err error)
+	// Run does at most one piece of the work, and reports whether there was any.
+	Run func() (did bool, err error)
 }
 
 var set func(options any, s *Seams)

@@ -22,16 +22,16 @@ import (
 
 // Op is one change of one key.
 type Op struct {
-	Key    string
-	Value  string
-	Delete bool
-	Expiry int64 // Unix milliseconds; 0: never
+	Key    string // arbitrary bytes
+	Value  string // the new value; ignored with Delete
+	Delete bool   // the key loses its value
+	Expiry int64  // Unix milliseconds; 0: never
 }
 
 // Value is the value of a key.
 type Value struct {
-	Bytes  string
-	Expiry int64
+	Bytes  string // the value itself
+	Expiry int64  // Unix milliseconds; 0: never
 }
 
 // State is the content of a store, including expired values.

@@ -9,61 +9,63 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// File is one segment of the store with what the writing side knows of it.
+// File is one segment of the store, with what the store knows of it. Sizes and offsets are
+// in bytes.
 type File struct {
 	*segment.Segment
 	Slot      uint32       // its number in the index's locations
-	name      nameIdentity // which file it is by its name, while it is unsealed
-	DataStart int64
-	Capacity  int64        // where the log goes on in another file
-	Dropped   atomic.Bool  // compaction has put another file in its place
-	Cold      atomic.Bool  // not all of it is in memory: see cold.go
-	Populated atomic.Int64 // up to where its pages are in the page tables: see populate.go
+	name      nameIdentity // which file has its name, while it is unsealed
+	DataStart int64        // where its first record begins
+	Capacity  int64        // where the log moves on to another file
 
-	// live is what of the file the index points to, and its hint's entries.
-	LiveBytes, LiveHints atomic.Int64
-	HintBytes            atomic.Int64         // what its hint takes; 0 while it has none
-	HintDue              atomic.Int64         // what it takes about, once it has one
-	Built                *segment.HintBuilder // by a recovery that may not write it, for loading
-	MayShadow            atomic.Bool          // it has tombstones or records that expire
-
-	// expiring is where what of the file expires and when, nil while nothing does, and
-	// expired what the sweep, or Open, has found to have done so, in bytes.
-	Expiring atomic.Pointer[expiry.Table]
-	Expired  atomic.Int64
-	Swept    atomic.Pointer[expiry.Swept] // while a compaction has the file in hand
-
-	// pins is what tombstones take that a compaction has kept, or found that it would
-	// have to, by the older file that needs them. It is guarded by fileSet.mu once the
-	// file is listed.
-	Pins map[segment.ID]int64
-
-	// damaged, by what Open found, and unreadable, by what a compaction met, keep the
-	// file out of compactions.
-	Damaged, Unreadable atomic.Bool
-
-	// active is the writer's handle while the file is unsealed. It is set when
-	// the file is made and cleared, under fileSet.mu, when it is sealed.
+	// Active is the writer's handle while the file is unsealed, nil afterwards. It is set
+	// when the file is made, and cleared under FileList.Mu when the file is sealed.
 	Active *segment.Active
 
-	// end is where the records end and the sequence number that the log had
-	// reached there. It is final once ended is set, both under fileSet.mu.
+	// End is where the records end, and the sequence number that the log had reached
+	// there. It is final once Ended is set. FileList.Mu guards both.
 	End   segment.End
-	Ended bool
+	Ended bool // the file gets no more records
+
+	Dropped atomic.Bool // compaction has committed a manifest without it
+
+	Cold      atomic.Bool  // not wholly in memory: see package residency
+	Populated atomic.Int64 // package residency has dealt with its pages up to this offset
+
+	LiveBytes atomic.Int64         // what its records take that the index points to
+	LiveHints atomic.Int64         // what their hint entries take, as segment.HintEntrySize estimates
+	HintBytes atomic.Int64         // what its hint takes, by the same estimate; 0 without a hint
+	HintDue   atomic.Int64         // what its hint will take, by the same estimate
+	Built     *segment.HintBuilder // by a read-only recovery, which cannot write it; loading uses it up
+	MayShadow atomic.Bool          // it has tombstones or records that expire
+
+	Expiring atomic.Pointer[expiry.Table] // where and when its records expire; nil while none does
+	Expired  atomic.Int64                 // what the records take that the sweep or Open found expired
+	Swept    atomic.Pointer[expiry.Swept] // what the sweep takes out while a compaction reads the file; else nil
+
+	// Pins says what tombstones take that a compaction kept, or found it would have to
+	// keep, by the older file that needs them. FileList.Mu guards it once the file is listed.
+	Pins map[segment.ID]int64
+
+	Damaged    atomic.Bool // Open found damage: compactions leave the file alone
+	Unreadable atomic.Bool // a compaction could not read it: others leave it alone until Compact is called
 }
 
-// AddLive counts a record that the index points to, with a key of keySize bytes,
-// or one that it does so no more when sign is -1.
+// GrowthStep is the first step, in bytes, by which a file is preallocated.
+const GrowthStep = 64 << 10
+
+// AddLive counts a record that the index now points to. A sign of -1 instead of 1 takes one
+// away that it no longer points to. The record has size bytes, and its key keySize.
 func (f *File) AddLive(size int64, keySize int, sign int64) {
 	f.LiveBytes.Add(sign * size)
 	f.LiveHints.Add(sign * segment.HintEntrySize(keySize))
 }
 
-// RecordBytes is what all records of the file occupy, live and dead.
+// RecordBytes returns what all records of the file take, live and dead.
 func (f *File) RecordBytes() int64 { return max(f.Limit()-f.DataStart, 0) }
 
-// ExpiriesOf makes what the file has no more of than one. No record of it begins
-// behind size.
+// ExpiriesOf returns the file's table of records that expire, and makes it if there is none.
+// size is an offset that no record of the file begins after.
 func (f *File) ExpiriesOf(size int64) *expiry.Table {
 	t := f.Expiring.Load()
 	if t == nil {
@@ -73,29 +75,30 @@ func (f *File) ExpiriesOf(size int64) *expiry.Table {
 	return t
 }
 
-// Corrupt is the error of damage in the file.
-func (f *File) Corrupt(offset int64, reason string) error {
-	return failure.Corrupt(failure.Damage{File: segment.FileName(f.ID), Offset: offset, Reason: reason})
-}
-
-// RecordSize is the size of the record at a location of the index.
+// RecordSize returns the size of the record at a location of the index. It returns 0 if the
+// file is retired or the record cannot be read.
 func (f *File) RecordSize(loc index.Location) int64 {
 	if size, known := loc.Size(); known {
 		return size
 	}
 	if !f.Acquire() {
-		return 0 // it was compacted, and its account is gone
+		return 0 // compaction removed the file, and nobody counts its bytes any more
 	}
 	defer f.Release()
 	size, err := segment.ReadRecordSize(f.Handle(), loc.Offset(), f.Limit())
 	if err != nil {
-		return 0 // damaged meanwhile; every read of it says so
+		return 0 // it was damaged since; every read of it says so
 	}
 	return size
 }
 
-// Sync makes what was written to a file durable. One that is retired was sealed, and
-// synced for that.
+// Corrupt returns the error for damage at an offset of the file.
+func (f *File) Corrupt(offset int64, reason string) error {
+	return failure.Corrupt(failure.Damage{File: segment.FileName(f.ID), Offset: offset, Reason: reason})
+}
+
+// Sync makes what was written to the file durable. A retired file needs no sync: it was
+// synced when it was sealed, or it has no records.
 func (f *File) Sync() error {
 	if !f.Acquire() {
 		return nil
@@ -103,6 +106,3 @@ func (f *File) Sync() error {
 	defer f.Release()
 	return f.Handle().Datasync()
 }
-
-// GrowthStep is the first step, in bytes, in which a file is preallocated.
-const GrowthStep = 64 << 10

@@ -9,15 +9,15 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// FileSet is what a reader needs, published as one: it never changes once a reader
-// can see it, but for the index inside.
+// FileSet is everything that a reader needs, published as one. It never changes once a reader
+// can see it, except for the index inside.
 type FileSet struct {
-	Keys  *index.KeyDir
-	Files []*File // by slot; nil where no file has the slot
-	Order []*File // by age, oldest first
+	Keys  *index.KeyDir // where each key lies
+	Files []*File       // by slot; nil where no file has the slot
+	Order []*File       // by age, oldest first
 }
 
-// NewFileSet makes a set of files, which have their slots.
+// NewFileSet makes a set of files that have their slots, oldest first.
 func NewFileSet(keys *index.KeyDir, order []*File) *FileSet {
 	l := &FileSet{Keys: keys, Order: order}
 	for _, f := range order {
@@ -26,7 +26,7 @@ func NewFileSet(keys *index.KeyDir, order []*File) *FileSet {
 	return l
 }
 
-// File returns the file that a location points into, nil when it is gone.
+// File returns the file that a location points into, nil if it is gone.
 func (l *FileSet) File(loc index.Location) *File {
 	if slot := int(loc.Slot()); slot < len(l.Files) {
 		return l.Files[slot]
@@ -34,7 +34,7 @@ func (l *FileSet) File(loc index.Location) *File {
 	return nil
 }
 
-// put puts a file where its slot says.
+// put enters a file under its slot.
 func (l *FileSet) put(f *File) {
 	if need := int(f.Slot) + 1; need > len(l.Files) {
 		l.Files = append(l.Files, make([]*File, need-len(l.Files))...)
@@ -42,17 +42,19 @@ func (l *FileSet) put(f *File) {
 	l.Files[f.Slot] = f
 }
 
-// FileList is the list of files, by age, and the places where they are published.
+// FileList is the list of files, and publishes it to readers.
 type FileList struct {
-	Mu       rank.Mutex[rank.Files] // guards order, beside, nextSlot and every file's end, ended, active
-	Order    []*File
-	beside   *File // what compaction has made and not yet put into order
-	nextSlot uint32
-	Keys     *index.KeyDir
-	current  *atomic.Pointer[FileSet]
+	// Mu guards Order, beside and nextSlot, and each file's End, Ended, Active and Pins.
+	Mu       rank.Mutex[rank.Files]
+	Order    []*File // by age, oldest first
+	beside   *File   // what compaction has made and not yet put into Order
+	nextSlot uint32  // where the search for a free slot goes on
+
+	Keys    *index.KeyDir            // the index of all files; Open may set it before it is published
+	current *atomic.Pointer[FileSet] // where sets are published
 }
 
-// Add appends a file, the youngest, and publishes the set.
+// Add appends a file as the youngest, and publishes the set.
 func (s *FileList) Add(f *File) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
@@ -60,22 +62,22 @@ func (s *FileList) Add(f *File) {
 	s.publishLocked()
 }
 
+// AddLocked is Add without publishing. The caller holds Mu, or is Open.
 func (s *FileList) AddLocked(f *File) {
 	s.giveSlotLocked(f)
 	s.Order = append(s.Order, f)
 }
 
-// slotRound is how many slots go by, at least, before one is used again.
-const slotRound = 4096
+// minSlotRound is the smallest number of slots in a round.
+const minSlotRound = 4096
 
-// giveSlotLocked gives a file a slot. Slots go round rather than being reused
-// lowest first, so that a location read long ago does not soon point into another
-// file.
+// giveSlotLocked gives a file the next free slot, going round. So a location that was read
+// long ago does not soon point into another file, as it would if the lowest slot came first.
 func (s *FileList) giveSlotLocked(f *File) {
-	round := uint32(min(index.MaxSlots, max(slotRound, 4*len(s.Order))))
+	round := uint32(min(index.MaxSlots, max(minSlotRound, 4*len(s.Order))))
 	taken := make([]bool, round)
 	for _, other := range s.Order {
-		if other.Slot < round { // the round was longer while there were more files
+		if other.Slot < round { // the round was longer when there were more files
 			taken[other.Slot] = true
 		}
 	}
@@ -86,16 +88,15 @@ func (s *FileList) giveSlotLocked(f *File) {
 	s.nextSlot = f.Slot + 1
 }
 
-// has says whether a file is listed.
+// has reports whether a file is listed.
 func (s *FileList) has(f *File) bool {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	return slices.Contains(s.Order, f)
 }
 
-// Show publishes a file that compaction has made beside those whose place it
-// will take: the index may point into any of them. Who goes through the files by
-// age still sees the old ones.
+// Show publishes a file that compaction has made beside the ones that it will replace: the
+// index may point into any of them. Order still has only the old ones.
 func (s *FileList) Show(f *File) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
@@ -104,8 +105,8 @@ func (s *FileList) Show(f *File) {
 	s.publishLocked()
 }
 
-// Replace puts the file that is shown beside, if there is one, in the place of
-// the old ones, which nothing in the index points to any more.
+// Replace puts the file given to Show, if there is one, in the place of the old files, which
+// the index no longer points into, and publishes the set.
 func (s *FileList) Replace(old []*File) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
@@ -119,7 +120,7 @@ func (s *FileList) Replace(old []*File) {
 	s.publishLocked()
 }
 
-// Remove takes out a file that nothing in the index points to.
+// Remove takes out a file that the index does not point into, and publishes the set.
 func (s *FileList) Remove(f *File) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
@@ -135,8 +136,8 @@ func (s *FileList) publishLocked() {
 	s.current.Store(set)
 }
 
-// SealedSeqLocked is the sequence number that the log had reached at the end of the
-// youngest sealed file, 0 if there is none.
+// SealedSeqLocked returns the sequence number that the log had reached at the end of the
+// youngest sealed file, 0 if there is none. The caller holds Mu.
 func (s *FileList) SealedSeqLocked() (seq uint64) {
 	for _, f := range s.Order {
 		if f.Active == nil {
@@ -146,21 +147,21 @@ func (s *FileList) SealedSeqLocked() (seq uint64) {
 	return seq
 }
 
-// Finish marks the end of a file that gets no more records.
+// Finish ends a file: it gets no more records.
 func (s *FileList) Finish(f *File, end segment.End) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	f.End, f.Ended = end, true
 }
 
-// Sealed takes the writer's handle from a file.
+// Sealed marks a file as sealed, by clearing its Active.
 func (s *FileList) Sealed(f *File) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	f.Active = nil
 }
 
-// Unsealed lists the files that are not sealed, oldest first.
+// Unsealed returns the files that are not sealed, oldest first.
 func (s *FileList) Unsealed() []*File {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
@@ -173,21 +174,21 @@ func (s *FileList) Unsealed() []*File {
 	return files
 }
 
-// IsEnded says whether a file gets no more records, and where it ends.
+// IsEnded returns where a file ends, and whether it gets no more records.
 func (s *FileList) IsEnded(f *File) (segment.End, bool) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	return f.End, f.Ended
 }
 
-// Publish publishes the set as it is.
+// Publish publishes the set of the files in Order.
 func (s *FileList) Publish() {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	s.publishLocked()
 }
 
-// Drop forgets all files, which it returns, and the index.
+// Drop empties the list, forgets the index, and returns the files. It publishes nothing.
 func (s *FileList) Drop() (files []*File) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()

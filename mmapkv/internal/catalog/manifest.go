@@ -14,23 +14,23 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// manifestLog is the current manifest. It changes only by an edit that is
-// applied to the current list under the mutex, so that no two parts of the store
-// can each publish their own idea of it.
+// manifestLog is the current manifest, and where its next edit goes.
 type manifestLog struct {
 	Mu      rank.Mutex[rank.Manifest] // guards the rest
 	Current segment.Manifest
+	Edits   segment.EditLog       // where the next edit goes; no room until this process writes a full copy
+	encoded []byte                // memory for the next edit
 	free    []segment.SegmentInfo // memory for the next list
-	Edits   segment.EditLog       // where the next edit goes; no room behind a manifest that Open found
-	encoded []byte                // memory for it
 
-	identity   vfs.Identity // of the file, as far as it is identified: see watch.go
-	Identified bool
+	identity   vfs.Identity // of MANIFEST
+	Identified bool         // identity is known
 }
 
-// Edit publishes a changed manifest. On a nil return it is durable. mayReserve
-// lets it use the reserve on a full disk. An error of the change is returned, and
-// nothing is published.
+// Edit applies a change to a copy of the current manifest, and makes that the current one. On
+// a nil return it is durable. If change returns an error, Edit returns it and changes nothing.
+// mayReserve allows Edit to use the reserve on a full disk. Other errors are ErrUsedUp, an
+// error that wraps failure.ErrFailed, and those after which the old manifest still holds, such
+// as a full disk.
 func (c *Catalog) Edit(mayReserve bool, change func(m *segment.Manifest) error) error {
 	if err := c.Latch.Err(); err != nil {
 		return err
@@ -40,7 +40,7 @@ func (c *Catalog) Edit(mayReserve bool, change func(m *segment.Manifest) error) 
 	defer m.Mu.Unlock()
 	if m.Identified {
 		if err := c.checkNamesLocked(); err != nil {
-			return c.Latch.SyncError(err) // nothing is put where somebody else has put something
+			return c.Latch.SyncError(err) // do not overwrite what somebody else put there
 		}
 	}
 	next := m.Current
@@ -67,7 +67,7 @@ func (c *Catalog) Edit(mayReserve bool, change func(m *segment.Manifest) error) 
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) && m.Identified {
-		err = errors.Join(c.checkNamesLocked(), err) // it says more
+		err = errors.Join(c.checkNamesLocked(), err) // the first error says more
 	}
 	if err != nil {
 		return c.Latch.WriteError(err)
@@ -77,8 +77,9 @@ func (c *Catalog) Edit(mayReserve bool, change func(m *segment.Manifest) error) 
 	return nil
 }
 
-// settle makes a manifest that Open found one that no power loss takes back: it may
-// have its name, or its last edit, in memory only.
+// settle makes sure that no power loss brings back an earlier manifest. The name of the
+// manifest that Open found, or its last edit, may be in memory only; so settle replaces it,
+// unless this process already has.
 func (m *manifestLog) settle(edit func(mayReserve bool, change func(*segment.Manifest) error) error) error {
 	m.Mu.Lock()
 	own := m.Edits != (segment.EditLog{})
@@ -89,10 +90,10 @@ func (m *manifestLog) settle(edit func(mayReserve bool, change func(*segment.Man
 	return edit(true, func(*segment.Manifest) error { return nil })
 }
 
-// appendLocked writes the edit that makes the next manifest into the room for it,
-// twice, and syncs that. Where this does not work it has done nothing, or left
-// something of so many bytes at one of the places, or returns the error, after
-// which nobody knows what is on disk.
+// appendLocked writes the edit that turns the current manifest into the next one at both of
+// its places, and syncs it. If it is not done and returns no error, the next manifest needs a
+// full copy, and either place may hold left bytes of the edit. The error is one after which
+// nobody knows what is on disk, or says that somebody removed MANIFEST.
 func (m *manifestLog) appendLocked(dir vfs.Dir, next *segment.Manifest) (done bool, left int, err error) {
 	m.encoded = m.Edits.Encode(m.encoded[:0], &m.Current, next)
 	if len(m.encoded) == 0 {
@@ -100,12 +101,12 @@ func (m *manifestLog) appendLocked(dir vfs.Dir, next *segment.Manifest) (done bo
 	}
 	f, err := dir.Open(segment.ManifestName)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, 0, err // somebody has removed it
+		return false, 0, err
 	}
 	if err != nil {
-		return false, 0, nil // a new file tells what is wrong, if that does not work either
+		return false, 0, nil // if a full copy fails too, its error says what is wrong
 	}
-	defer f.Close() // what counts is synced before
+	defer f.Close() // what matters is synced before
 	for _, place := range m.Edits.Places() {
 		n, err := vfs.WriteFull(f, m.encoded, place)
 		if n > 0 {
@@ -126,8 +127,8 @@ func (m *manifestLog) appendLocked(dir vfs.Dir, next *segment.Manifest) (done bo
 	return true, 0, nil
 }
 
-// replaceLocked makes the next manifest durable as a new file. Where that does not
-// work, nobody may find later what was left of an edit that was not made.
+// replaceLocked makes the next manifest durable as a full copy. If that fails, it erases the
+// left bytes of an edit that was not made, so that no later Open takes them for one.
 func (m *manifestLog) replaceLocked(dir vfs.Dir, r *reserve.Reserve, next *segment.Manifest, left int, mayReserve bool) error {
 	err := m.publishLocked(dir, r, next, mayReserve)
 	if err == nil || failure.PublishFailed(err) || left == 0 {
@@ -139,8 +140,8 @@ func (m *manifestLog) replaceLocked(dir vfs.Dir, r *reserve.Reserve, next *segme
 	return err
 }
 
-// publishLocked writes a full copy. On a full disk the room of the old manifest is for
-// the reserve, when the new one is in its place.
+// publishLocked publishes a full copy. On a full disk it may take room from the reserve, which
+// gets the room of the old manifest once the new one has replaced it.
 func (m *manifestLog) publishLocked(dir vfs.Dir, r *reserve.Reserve, next *segment.Manifest, mayReserve bool) error {
 	content := next.Append(nil)
 	size := int64(len(content))
@@ -162,13 +163,13 @@ func (m *manifestLog) publishLocked(dir vfs.Dir, r *reserve.Reserve, next *segme
 	return err
 }
 
-// eraseLocked overwrites what was left of an edit.
+// eraseLocked overwrites size bytes at both places of the next edit with zeros, and syncs.
 func (m *manifestLog) eraseLocked(dir vfs.Dir, size int) error {
 	f, err := dir.Open(segment.ManifestName)
 	if err != nil {
 		return err
 	}
-	defer f.Close() // what counts is synced before
+	defer f.Close() // what matters is synced before
 	for _, place := range m.Edits.Places() {
 		if _, err := vfs.WriteFull(f, make([]byte, size), place); err != nil {
 			return err
@@ -177,7 +178,7 @@ func (m *manifestLog) eraseLocked(dir vfs.Dir, size int) error {
 	return f.Datasync()
 }
 
-// NextID gives a file number that no file of this store ever had.
+// NextID returns a file number that no file of this store ever had.
 func (c *Catalog) NextID() segment.ID {
 	c.Manifest.Mu.Lock()
 	defer c.Manifest.Mu.Unlock()
@@ -186,9 +187,9 @@ func (c *Catalog) NextID() segment.ID {
 	return id
 }
 
-// MaxWritableSeq is the highest number behind which a store goes on writing.
+// MaxWritableSeq is the highest sequence number after which a store still writes.
 const MaxWritableSeq = segment.MaxSeq - replay.MaxUntold
 
-// ErrUsedUp: what would be written now the next Open would not believe. No store comes
-// so far by itself.
-var ErrUsedUp = errors.New("mmapkv: the store has used up its numbers; `mmapkv salvage FROM TO` makes a new one of it")
+// ErrUsedUp means that the next Open would not believe the numbers of what would be written
+// now. No store gets that far by itself.
+var ErrUsedUp = errors.New("mmapkv: the store has used up its numbers; `mmapkv salvage FROM TO` copies it into a new store")

@@ -9,13 +9,14 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// LookAtNames makes the store fail if its files are gone.
+// LookAtNames makes the store fail if its directory, MANIFEST, LOCK or a file being written
+// was removed or replaced.
 func (c *Catalog) LookAtNames() {
 	c.Manifest.Mu.Lock()
 	err := c.checkNamesLocked()
 	c.Manifest.Mu.Unlock()
 	if err != nil {
-		_ = c.Latch.SyncError(err) // every write says so from now on
+		_ = c.Latch.SyncError(err) // every later write returns it
 	}
 }
 
@@ -25,9 +26,9 @@ var (
 	errLockGone         = errors.New("mmapkv: LOCK was removed or replaced by another file, so that a second writer may have opened the store")
 )
 
-// checkNamesLocked says what has happened to the names of the store's files, nil if
-// nothing has, or if that cannot be told at the moment. The caller holds manifest.mu:
-// whoever changes the manifest puts another file there.
+// checkNamesLocked returns an error if a name of the store's files was removed or now means
+// another file. It returns nil if all is well, or if the system cannot tell at the moment.
+// The caller holds Manifest.Mu, since an edit of the manifest may replace MANIFEST.
 func (c *Catalog) checkNamesLocked() error {
 	m := &c.Manifest
 	id, err := vfs.IdentityOf(c.Dir, segment.ManifestName)
@@ -55,19 +56,27 @@ func (c *Catalog) checkNamesLocked() error {
 	return nil
 }
 
-// nameIdentity is which file has a name, as far as the file system tells.
-type nameIdentity struct {
-	identity vfs.Identity
-	known    bool
+// noteManifestLocked remembers which file MANIFEST is. The caller holds Manifest.Mu, and has
+// opened the file or put it there.
+func (c *Catalog) noteManifestLocked() {
+	id, err := vfs.IdentityOf(c.Dir, segment.ManifestName)
+	c.Manifest.identity, c.Manifest.Identified = id, err == nil
 }
 
-// NameOf notes which file has a name now.
+// nameIdentity remembers which file has a name.
+type nameIdentity struct {
+	identity vfs.Identity
+	known    bool // the file system could tell
+}
+
+// NameOf remembers which file has a name now.
 func NameOf(dir vfs.Dir, name string) nameIdentity {
 	id, err := vfs.IdentityOf(dir, name)
 	return nameIdentity{id, err == nil}
 }
 
-// stays says whether the same file has the name still, true if that cannot be told.
+// stays reports whether the same file still has the name, and true if the system cannot
+// tell.
 func (n *nameIdentity) stays(dir vfs.Dir, name string) bool {
 	if !n.known {
 		return true
@@ -77,11 +86,4 @@ func (n *nameIdentity) stays(dir vfs.Dir, name string) bool {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
 	return id == n.identity
-}
-
-// noteManifestLocked remembers which file MANIFEST is. The caller holds manifest.mu, and
-// has opened the file or put it there.
-func (c *Catalog) noteManifestLocked() {
-	id, err := vfs.IdentityOf(c.Dir, segment.ManifestName)
-	c.Manifest.identity, c.Manifest.Identified = id, err == nil
 }

@@ -11,7 +11,9 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// ReadManifest reads the manifest, or makes that of a new store.
+// ReadManifest reads the manifest. If the directory, which has these names, never held a
+// store, it makes the manifest of a new one, or returns fs.ErrNotExist if ReadOnly. An error
+// about damage wraps failure.ErrCorrupt; failure.ErrVersion means an unknown version.
 func (c *Catalog) ReadManifest(names []string) (*segment.Manifest, error) {
 	m, err := c.parseManifestFile()
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -23,8 +25,8 @@ func (c *Catalog) ReadManifest(names []string) (*segment.Manifest, error) {
 	if c.ReadOnly {
 		return nil, fmt.Errorf("mmapkv: there is no store: %w", err)
 	}
-	// The directory's own name comes before the manifest, and the manifest before
-	// the first segment, so that a directory without one has never held data.
+	// First the directory's name becomes durable, then the manifest, then the first segment.
+	// So a directory without a manifest never held data.
 	if err := c.SyncParents(); err != nil {
 		return nil, err
 	}
@@ -36,8 +38,8 @@ func (c *Catalog) ReadManifest(names []string) (*segment.Manifest, error) {
 	return m, nil
 }
 
-// parseManifestFile reads the manifest; fs.ErrNotExist when there is none. What the disk
-// refuses to read of it may be in its other half.
+// parseManifestFile reads the manifest; fs.ErrNotExist if there is none. Its two halves say the
+// same, so one may stand in for what the disk refuses to read of the other.
 func (c *Catalog) parseManifestFile() (m *segment.Manifest, err error) {
 	f, _, err := patient.OpenBounded(c.Dir, segment.ManifestName, segment.MaxManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,7 +66,34 @@ func (c *Catalog) parseManifestFile() (m *segment.Manifest, err error) {
 	return m, nil
 }
 
-// OpenFiles opens every file that the manifest names.
+// GoBy makes the manifest that was read the current one. names are those in the directory.
+func (c *Catalog) GoBy(m *segment.Manifest, names []string) {
+	c.LastGiven.Store(m.LastSeq)
+	c.Manifest.Mu.Lock()
+	defer c.Manifest.Mu.Unlock()
+	c.Manifest.Current = *m
+	c.Manifest.Current.NextID = firstFreeID(m.NextID, names)
+	c.noteManifestLocked()
+}
+
+// MaxUnlisted is the largest number of file numbers that a store uses between two edits of the
+// manifest. A file with a number beyond that is not of this store, and must not use up the
+// numbers.
+const MaxUnlisted = 1 << 20
+
+// firstFreeID returns the first file number from next on that is above those of the store's files
+// in the directory. So the number of a file that was made and never listed is not reused either.
+func firstFreeID(next segment.ID, names []string) segment.ID {
+	free := next
+	for _, name := range names {
+		if id, _, ours := segment.ParseFileName(name); ours && id < next+MaxUnlisted {
+			free = max(free, id+1)
+		}
+	}
+	return free
+}
+
+// OpenFiles opens every file that the manifest lists, and lists it. It publishes nothing.
 func (c *Catalog) OpenFiles(m *segment.Manifest) error {
 	for i, info := range m.Segments {
 		known := info.Sealed || m.Clean && i == len(m.Segments)-1
@@ -77,8 +106,9 @@ func (c *Catalog) OpenFiles(m *segment.Manifest) error {
 	return nil
 }
 
-// OpenFile opens a listed file. Where it ends is known of a sealed one and of
-// the last one after a clean close.
+// OpenFile opens a file that the manifest lists. known says that info has its end: it does for
+// a sealed file, and for the last one after a clean close. Damage that prevents opening is an
+// error that wraps failure.ErrCorrupt.
 func (c *Catalog) OpenFile(info segment.SegmentInfo, known bool) (*File, error) {
 	name := segment.FileName(info.ID)
 	open := c.Dir.Open
@@ -121,19 +151,8 @@ func (c *Catalog) OpenFile(info segment.SegmentInfo, known bool) (*File, error) 
 	if !info.Sealed {
 		f.name = NameOf(c.Dir, name)
 		f.Active = segment.Reopen(f.Segment, max(f.End.Offset, f.DataStart))
-		// Nothing is appended to a file that is not exactly what was left.
+		// The log goes on only in a file that is exactly what the last close left.
 		f.Ended = !known || size != info.End.Offset || info.End.Seq != c.LastGiven.Load()
 	}
 	return f, nil
-}
-
-// GoBy makes a manifest that was read the current one. names are those of the
-// directory.
-func (c *Catalog) GoBy(m *segment.Manifest, names []string) {
-	c.LastGiven.Store(m.LastSeq)
-	c.Manifest.Mu.Lock()
-	defer c.Manifest.Mu.Unlock()
-	c.Manifest.Current = *m
-	c.Manifest.Current.NextID = firstFreeID(m.NextID, names)
-	c.noteManifestLocked()
 }

@@ -7,13 +7,13 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// retired are unlinked, and take room until no reader uses them.
+// retired lists unlinked files. They take disk space until no reader uses them.
 type retired struct {
 	mu   rank.Mutex[rank.Retired] // guards list; a leaf
 	list []*segment.Segment
 }
 
-// Retire retires a file that is unlinked, and counts it if a reader uses it.
+// Retire retires an unlinked file, and counts its space while a reader uses it.
 func (r *retired) Retire(f *File) {
 	f.Retire()
 	r.mu.Lock()
@@ -22,7 +22,7 @@ func (r *retired) Retire(f *File) {
 	r.heldLocked()
 }
 
-// Held is what unlinked files still take.
+// Held returns how many bytes unlinked files still take.
 func (r *retired) Held() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -37,7 +37,7 @@ func (r *retired) heldLocked() (bytes int64) {
 	return bytes
 }
 
-// AwaitReleases returns when the unlinked files that no read uses are released.
+// AwaitReleases waits until the retired files that no reader uses are unmapped and closed.
 func (r *retired) AwaitReleases() {
 	r.mu.Lock()
 	retired := slices.Clone(r.list)

@@ -8,10 +8,11 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Files that the manifest does not name: not yet, when they are made, and no longer,
+// The files here are not listed in the manifest: not yet, when they are created, or no longer,
 // when they are removed.
 
-// CreateFile makes a file for the log that is not listed yet.
+// CreateFile creates a file for the log with the given capacity in bytes. The file is neither
+// durable nor listed yet.
 func (c *Catalog) CreateFile(capacity int64) (*File, error) {
 	h := segment.Header{ID: c.NextID(), Salt: c.Random(), Kind: segment.Log}
 	active, err := segment.Create(c.Dir, h, capacity)
@@ -25,7 +26,19 @@ func (c *Catalog) CreateFile(capacity int64) (*File, error) {
 	return f, nil
 }
 
-// SyncNewFile makes a new file's bytes and its name durable.
+// LockNew locks a new file in memory if Options.LockMemory says so. If the system refuses,
+// LockNew logs that.
+func (c *Catalog) LockNew(f *File) {
+	if !c.LockMemory {
+		return
+	}
+	if err := f.Lock(); err != nil {
+		c.Message(slog.LevelWarn, "mmapkv: a new segment is not locked in memory", "file", segment.FileName(f.ID), "error", err)
+	}
+}
+
+// SyncNewFile makes a new file's bytes and its name durable. A failure is final: the error
+// wraps failure.ErrFailed.
 func (c *Catalog) SyncNewFile(f *File) error {
 	err := f.Active.Sync()
 	if err == nil {
@@ -37,35 +50,36 @@ func (c *Catalog) SyncNewFile(f *File) error {
 	return nil
 }
 
-// DropUnlisted removes a file that was not listed in the end.
+// DropUnlisted removes a new file unless it was listed.
 func (c *Catalog) DropUnlisted(f *File) {
 	if !c.Files.has(f) {
 		c.RemoveFile(f)
 	}
 }
 
-// RemoveFile retires a file that is not listed, and unlinks it.
+// RemoveFile retires an unlisted file, and unlinks it.
 func (c *Catalog) RemoveFile(f *File) {
 	c.Retired.Retire(f)
 	c.Remove(segment.FileName(f.ID))
 }
 
-// Remove unlinks a file that the manifest does not name. Where that fails, the
-// next Open does it. After a failure nothing is unlinked: it is not known which
-// manifest the disk holds.
+// Remove unlinks a file that the manifest does not list. If that fails, Remove logs it, and the
+// next Open unlinks the file.
 func (c *Catalog) Remove(name string) {
 	if err := c.Unlink(name); err != nil {
 		c.Message(slog.LevelWarn, "mmapkv: a file that is no longer needed could not be removed", "file", name, "error", err)
 	}
 }
 
-// RemoveHint is remove for a hint, which need not be there.
+// RemoveHint unlinks the hint of a file, if there is one. If that fails, RemoveHint logs it.
 func (c *Catalog) RemoveHint(id segment.ID) {
 	if err := c.Unlink(segment.HintName(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.Message(slog.LevelWarn, "mmapkv: a hint that is no longer needed could not be removed", "file", segment.HintName(id), "error", err)
 	}
 }
 
+// Unlink removes a name from the directory. It does nothing once the store has failed, since
+// nobody knows then which manifest the disk holds.
 func (c *Catalog) Unlink(name string) error {
 	if c.Syncer.Err() != nil {
 		return nil
@@ -73,30 +87,13 @@ func (c *Catalog) Unlink(name string) error {
 	return c.Dir.Remove(name)
 }
 
-// MaxUnlisted is how many file numbers a session may use at most from one edit of
-// the manifest to the next. A file with a number beyond that is not of this store,
-// and must not use up the numbers.
-const MaxUnlisted = 1 << 20
-
-// firstFreeID is a file number that the manifest has not given and above those that
-// the directory shows: one that was made and never listed is not reused either.
-func firstFreeID(next segment.ID, names []string) segment.ID {
-	free := next
-	for _, name := range names {
-		if id, _, ours := segment.ParseFileName(name); ours && id < next+MaxUnlisted {
-			free = max(free, id+1)
-		}
-	}
-	return free
-}
-
-// RemoveOrphans unlinks files of ours that the manifest does not name: what a
-// crash left between making a file and listing it, or between delisting and
-// unlinking it. None is newer than the manifest: see refuseNewer.
+// RemoveOrphans unlinks the store's files that the manifest does not list. A crash leaves them
+// between creating a file and listing it, or between delisting a file and unlinking it. None is
+// newer than the manifest: listing.RefuseNewer has made sure of that.
 //
-// The manifest may have got its name, or its last edit, a moment before
-// its process was killed, and that be in memory only; the one before it, which a power
-// loss would bring back, may name these files. So a manifest of our own comes first.
+// The manifest's process may have been killed just after it gave MANIFEST its name, or wrote
+// the last edit, so that either is in memory only. A power loss would bring back an earlier
+// manifest, which may list these files. So RemoveOrphans first settles the manifest.
 func (c *Catalog) RemoveOrphans() error {
 	names, err := c.Dir.Names()
 	if err != nil {
@@ -127,15 +124,4 @@ func (c *Catalog) RemoveOrphans() error {
 		c.Remove(name)
 	}
 	return nil
-}
-
-// LockNew keeps a new file in memory if the options say so. It goes without where
-// the system does not let the process have more.
-func (c *Catalog) LockNew(f *File) {
-	if !c.LockMemory {
-		return
-	}
-	if err := f.Lock(); err != nil {
-		c.Message(slog.LevelWarn, "mmapkv: a new segment is not locked in memory", "file", segment.FileName(f.ID), "error", err)
-	}
 }

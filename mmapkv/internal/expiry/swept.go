@@ -5,35 +5,35 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Swept are the records that the sweep takes out of a file while a compaction
-// has it in hand. One may be told that the sweep did not take out in the end.
+// Swept is the records of a file that the sweep takes out of the index while a compaction reads
+// the file. It may include a record that the sweep did not take out after all.
 type Swept struct {
 	mu      rank.Mutex[rank.Swept] // guards the rest; a leaf
 	offsets map[int64]bool
-	bytes   int64
+	bytes   int64 // as Tombstones returns
 }
 
-// NewSwept makes an empty one.
+// NewSwept makes an empty Swept.
 func NewSwept() *Swept { return &Swept{offsets: map[int64]bool{}} }
 
-// Add notes that the record at an offset, with a key of so many bytes, is taken out.
-func (r *Swept) Add(offset int64, keySize int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.offsets[offset] = true
-	r.bytes += segment.RecordSize(keySize, 0, segment.Tombstone)
+// Add adds the record at an offset, with a key of keySize bytes.
+func (s *Swept) Add(offset int64, keySize int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.offsets[offset] = true
+	s.bytes += segment.RecordSize(keySize, 0, segment.Tombstone)
 }
 
-// Has says whether the record at an offset may have been taken out.
-func (r *Swept) Has(offset int64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.offsets[offset]
+// Has reports whether the record at an offset may have been taken out.
+func (s *Swept) Has(offset int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.offsets[offset]
 }
 
-// Tombstones is what tombstones in their place would take, in bytes.
-func (r *Swept) Tombstones() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.bytes
+// Tombstones returns how many bytes tombstones for all these records would take.
+func (s *Swept) Tombstones() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bytes
 }

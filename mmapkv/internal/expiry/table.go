@@ -1,5 +1,14 @@
-// Package expiry says where in a segment the records lie that expire, and when the next
-// of them does.
+// Package expiry says where in a file the records that expire lie, when the next of them does,
+// and which of them the sweep takes out while a compaction reads the file.
+//
+// What must hold:
+//
+//   - A record that expires, and that the index points to, lies in a block whose entry begins no
+//     later than the record and is due no later.
+//   - Table.First and Table.Firsts are no later than any entry below them.
+//
+// So whoever adds a record goes upwards, from the entry to First. Whoever takes entries out
+// resets First, then Firsts, then the entries, and in the end puts back what is left.
 package expiry
 
 import (
@@ -9,71 +18,30 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Table says where in a file the records lie that expire, and when the first of
-// them does, by blocks: for each block of the file with such records that the index
-// points to one word, that is 8 bytes for 4 KiB. A file without them has none.
-//
-// What must hold: a record that expires, and that the index points to, is in a block
-// whose entry begins no later than it and is due no later. first and firsts are no
-// later than any entry below them. So whoever adds goes upwards, from the entry to
-// first; whoever takes entries out resets first, then firsts, then the entries, and
-// puts back what is left in the end.
-//
-// All methods may be called by any number of goroutines at once.
+// Table says where in a file the records that expire lie, and when the first of them does. It
+// takes 8 bytes for each block of 4 KiB that has such a record. A file without such records has
+// no table. All methods may be called by any number of goroutines at once.
 type Table struct {
-	First  atomic.Int64   // when the first one is due, in Unix milliseconds
-	Firsts []atomic.Int64 // the same of each chunk
+	First  atomic.Int64   // when the first record is due, in Unix milliseconds, or Never
+	Firsts []atomic.Int64 // the same for each chunk
 	chunks []atomic.Pointer[Chunk]
 }
 
-// Chunk has the entries of blocks next to each other. It has no pointers, so a
+// Chunk has the entries of neighbouring blocks: each is an Entry. It has no pointers, so a
 // garbage collection does not look into it.
 type Chunk [ChunkBlocks]atomic.Uint64
 
 const (
-	Block       = 4 << 10 // bytes of a file in which the records that begin have one entry
-	ChunkBlocks = 512     // in a chunk
+	// Block is the size of a block, in bytes of the file. The records that begin in it share
+	// one entry.
+	Block = 4 << 10
+	// ChunkBlocks is the number of blocks in a chunk.
+	ChunkBlocks = 512
+	// Never is later than any time, in Unix milliseconds.
+	Never = math.MaxInt64
 )
 
-// Entry is one block's: when the first of its records is due, in Unix
-// milliseconds, above where the first of them begins in the block, in units of
-// segment.Alignment. 0: none of them expires.
-type Entry uint64
-
-const (
-	placeBits = 9                     // for expiryBlock / segment.Alignment
-	latest    = 1<<(64-placeBits) - 1 // milliseconds, in a million years
-	Never     = math.MaxInt64
-)
-
-func makeEntry(offset, due int64) Entry {
-	place := uint64(offset % Block / segment.Alignment)
-	return Entry(uint64(min(max(due, 1), latest))<<placeBits | place)
-}
-
-// Due is when the first record expires.
-func (e Entry) Due() int64 {
-	if due := int64(e >> placeBits); due > 0 && due < latest {
-		return due
-	}
-	return Never
-}
-
-// Place is where in its block the first record begins, in bytes.
-func (e Entry) Place() int64 {
-	return int64(e&(1<<placeBits-1)) * segment.Alignment
-}
-
-// and is the entry for the records of both.
-func (e Entry) and(other Entry) Entry {
-	if e == 0 || other == 0 {
-		return e | other
-	}
-	const places = 1<<placeBits - 1
-	return min(e&^places, other&^places) | min(e&places, other&places)
-}
-
-// NewTable is for a file in which no record begins behind size.
+// NewTable makes an empty table for a file in which no record begins after the offset size.
 func NewTable(size int64) *Table {
 	const chunkBytes = Block * ChunkBlocks
 	chunks := (size + chunkBytes - 1) / chunkBytes
@@ -85,7 +53,8 @@ func NewTable(size int64) *Table {
 	return t
 }
 
-// Add adds the record at an offset, and says whether it expires before all others.
+// Add adds the record at an offset, which expires at a time in Unix milliseconds, and reports
+// whether it expires before all others.
 func (t *Table) Add(offset, expiry int64) (first bool) {
 	block := offset / Block
 	chunk := block / ChunkBlocks
@@ -102,6 +71,7 @@ func (t *Table) Add(offset, expiry int64) (first bool) {
 	return Lower(&t.First, one.Due())
 }
 
+// Chunk returns the i-th chunk, and makes it if there is none.
 func (t *Table) Chunk(i int64) *Chunk {
 	chunk := t.chunks[i].Load()
 	if chunk == nil {
@@ -111,8 +81,7 @@ func (t *Table) Chunk(i int64) *Chunk {
 	return chunk
 }
 
-// Lower makes a time the earlier one of what it is and at, and says whether it has
-// become at.
+// Lower lowers a time to at, unless it is no later already, and reports whether it did.
 func Lower(to *atomic.Int64, at int64) bool {
 	for {
 		old := to.Load()
@@ -123,4 +92,42 @@ func Lower(to *atomic.Int64, at int64) bool {
 			return true
 		}
 	}
+}
+
+// Entry is the entry of one block; 0 if no record in it expires. The high bits say when the
+// first of them is due, in Unix milliseconds. The low placeBits say where in the block the first
+// of them begins, in units of segment.Alignment. These may be two different records.
+type Entry uint64
+
+const (
+	placeBits = 9                     // enough for Block / segment.Alignment
+	latest    = 1<<(64-placeBits) - 1 // milliseconds: a million years from now
+)
+
+// makeEntry returns the entry of a block whose only record is at an offset of the file.
+func makeEntry(offset, due int64) Entry {
+	place := uint64(offset % Block / segment.Alignment)
+	return Entry(uint64(min(max(due, 1), latest))<<placeBits | place)
+}
+
+// Due returns when the first record of the block is due, in Unix milliseconds, or Never.
+func (e Entry) Due() int64 {
+	if due := int64(e >> placeBits); due > 0 && due < latest {
+		return due
+	}
+	return Never
+}
+
+// Place returns where in the block the first record that expires begins, in bytes.
+func (e Entry) Place() int64 {
+	return int64(e&(1<<placeBits-1)) * segment.Alignment
+}
+
+// and returns the entry for the records of both.
+func (e Entry) and(other Entry) Entry {
+	if e == 0 || other == 0 {
+		return e | other
+	}
+	const places = 1<<placeBits - 1
+	return min(e&^places, other&^places) | min(e&places, other&places)
 }

@@ -1,14 +1,13 @@
-// Package failure says what an error means for the store: whether writing goes on, and
+// Package failure says what an error means for the store: whether it may go on writing, and
 // whether data is damaged.
 //
 // What must hold:
 //
-//   - The first failure of a sync, and the first write error after which nobody knows
-//     what the disk holds, stops writing for good. Every write from then on gets ErrFailed
-//     with that first cause.
+//   - The first failure of a sync, or of a write after which nobody knows what the disk
+//     holds, stops writing for good. From then on every write returns ErrFailed with that
+//     first cause.
 //   - An error that leaves the disk as it was, such as a full disk, stops nothing.
-//   - Damage is an error that wraps ErrCorrupt, and of the type that package mmapkv
-//     documents.
+//   - The error for damage wraps ErrCorrupt, and has the type that package mmapkv documents.
 package failure
 
 import (
@@ -19,7 +18,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errno"
 )
 
-// The errors that users of the store tell apart. Package mmapkv documents them.
+// Errors that users of the store tell apart. Package mmapkv documents them.
 var (
 	ErrClosed  = errors.New("mmapkv: store is closed")
 	ErrCorrupt = errors.New("mmapkv: data is damaged")
@@ -29,8 +28,8 @@ var (
 	ErrLocked  = errors.New("mmapkv: store is in use by another opener")
 )
 
-// Corrupt makes the error that says where damage lies. Package mmapkv sets it, before
-// anything runs, to make its CorruptError: the rooms below it cannot name that type.
+// Corrupt returns the error that says where damage lies. Package mmapkv sets it before main
+// starts, so that it returns an mmapkv.CorruptError, a type that this package cannot name.
 var Corrupt = func(d Damage) error {
 	return fmt.Errorf("%w: %s at offset %d: %s", ErrCorrupt, d.File, d.Offset, d.Reason)
 }
@@ -39,14 +38,14 @@ var Corrupt = func(d Damage) error {
 type Damage struct {
 	File   string // name of the file in the store's directory
 	Offset int64  // in bytes from the start of the file
-	Reason string
+	Reason string // what is wrong there
 }
 
-// BadValue is the reason for damage that only a value's checksum shows.
+// BadValue is the Reason for damage that only the checksum of a value shows.
 const BadValue = "the value does not match its checksum"
 
-// Unusable is the error of an Open that needs a file and cannot use it: damage, unless
-// the system lacks something else, such as a descriptor.
+// Unusable returns the error of an Open that needs a file and cannot use it because of err. It is
+// damage, unless the system lacks something, such as a descriptor: then Unusable returns err.
 func Unusable(name string, err error) error {
 	var number errno.Errno
 	if errors.As(err, &number) && number != errno.EIO {
@@ -55,27 +54,27 @@ func Unusable(name string, err error) error {
 	return Refused(Damage{File: name, Reason: err.Error()})
 }
 
-// Refused is the error of an Open that damage makes impossible.
+// Refused returns the error of an Open that damage makes impossible. It wraps ErrCorrupt.
 func Refused(d Damage) error {
-	return fmt.Errorf("%w (nothing was changed; `mmapkv salvage FROM TO` brings what is readable into a new store)", Corrupt(d))
+	return fmt.Errorf("%w (nothing was changed; `mmapkv salvage FROM TO` copies what is readable to a new store)", Corrupt(d))
 }
 
-// Latch remembers the first failure for good. The syncer keeps it, since its own syncs
-// can fail too.
+// Latch remembers the first failure for good. All methods may be called by any number of
+// goroutines at once.
 type Latch struct {
-	syncer *fsync.Syncer
+	syncer *fsync.Syncer // stores the failure, since its own syncs can fail too
 	tell   func(error)
 }
 
-// NewLatch makes a Latch. It calls tell with the first cause at every failure, under any
-// lock.
+// NewLatch makes a Latch. At every failure it calls tell with the first cause, whatever locks
+// the caller holds.
 func NewLatch(syncer *fsync.Syncer, tell func(error)) *Latch { return &Latch{syncer, tell} }
 
-// WriteError decides what an error on the writing side means. An I/O error, a file system
-// that turned read-only, and any failure of a sync or a rename are final: nobody knows
-// what the disk holds, and asking again proves nothing. WriteError latches those and
-// returns ErrFailed. Others, such as a full disk or too many open files, leave the store
-// as it was, and come back unchanged.
+// WriteError decides what the error of a write means. An I/O error, a file system that turned
+// read-only, and any failure of a sync or a rename are final: nobody knows what the disk
+// holds, and trying again proves nothing. WriteError latches those and returns an error that
+// wraps ErrFailed. It returns the others unchanged, such as a full disk or too many open files:
+// they leave the store as it was.
 func (l *Latch) WriteError(err error) error {
 	if errno.Final(err) || PublishFailed(err) {
 		return l.SyncError(err)
@@ -83,14 +82,16 @@ func (l *Latch) WriteError(err error) error {
 	return err
 }
 
-// SyncError latches the error of a sync, after which nothing is known.
+// SyncError latches the error of a sync, after which nobody knows what the disk holds. It returns
+// an error that wraps ErrFailed.
 func (l *Latch) SyncError(err error) error {
 	l.syncer.Fail(err)
 	l.tell(l.syncer.Err())
 	return l.Err()
 }
 
-// Err is ErrFailed with its cause, nil while the store takes writes.
+// Err returns an error that wraps ErrFailed and the first cause, or nil while the store takes
+// writes.
 func (l *Latch) Err() error {
 	if err := l.syncer.Err(); err != nil {
 		return &latched{err}
@@ -98,13 +99,13 @@ func (l *Latch) Err() error {
 	return nil
 }
 
-// latched is how ErrFailed wraps the cause that stopped the store.
+// latched is ErrFailed with the cause that stopped the store.
 type latched struct{ cause error }
 
 func (f *latched) Error() string   { return ErrFailed.Error() + ": " + f.cause.Error() }
 func (f *latched) Unwrap() []error { return []error{ErrFailed, f.cause} }
 
-// PublishFailed says whether publishing a file failed where it cannot be undone.
+// PublishFailed reports whether err is a failure to publish a file that cannot be undone.
 func PublishFailed(err error) bool {
 	var publish *fsync.PublishError
 	return errors.As(err, &publish) && (publish.Tried || publish.SyncFailed)

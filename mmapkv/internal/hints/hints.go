@@ -1,8 +1,11 @@
-// Package hints opens, rebuilds and publishes hints: for each segment, the keys of its
-// records and where they lie.
+// Package hints opens, rebuilds and publishes hints. The hint of a segment says which keys its
+// records have, and where they lie.
 //
-// What must hold: a hint is used only if it is whole and covers exactly what counts of its
-// segment. A lost or damaged hint costs time, never a key: it is rebuilt from the records.
+// What must hold:
+//
+//   - A hint is used only if it is whole and covers exactly the records of its segment that
+//     count.
+//   - A lost or damaged hint costs time, never a key: it is rebuilt from the records.
 package hints
 
 import (
@@ -23,24 +26,11 @@ import (
 // Hints opens, rebuilds and publishes the hints of a store's files.
 type Hints struct{ catalog *catalog.Catalog }
 
-// New makes the room of a catalog.
+// New returns the Hints of a catalog's files.
 func New(c *catalog.Catalog) Hints { return Hints{c} }
 
-// Hint is a hint with what it is read from.
-type Hint struct {
-	*segment.HintReader
-	from io.Closer // nil: memory
-}
-
-// Close says that the hint is not read any more.
-func (h *Hint) Close() {
-	if h.from != nil {
-		_ = h.from.Close() // it was only read
-	}
-}
-
-// Open opens the hint of a file, if it is whole and covers just what counts.
-// pause is as segment.OpenHint has it.
+// Open opens the hint of a file that has ended. The error says why the hint cannot be used. The
+// caller closes the Hint. pause is passed to segment.OpenHint.
 func (h *Hints) Open(f *catalog.File, pause func()) (*Hint, error) {
 	from, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(f.End.Offset))
 	if err != nil {
@@ -57,8 +47,9 @@ func (h *Hints) Open(f *catalog.File, pause func()) (*Hint, error) {
 	return &Hint{hint, from}, nil
 }
 
-// Rebuild makes the hint from the records themselves, checking each of them,
-// and writes it down for the next time. pause is as segment.BuildHint has it.
+// Rebuild makes the hint of a file that has ended from its records, and checks each of them. If
+// the file is sealed and the store is not read-only, Rebuild also publishes the hint for the next
+// Open. pause is passed to segment.BuildHint and segment.OpenHint.
 func (h *Hints) Rebuild(f *catalog.File, pause func()) (*Hint, error) {
 	builder := f.Built
 	if f.Built = nil; builder == nil {
@@ -79,9 +70,9 @@ func (h *Hints) Rebuild(f *catalog.File, pause func()) (*Hint, error) {
 	return &Hint{HintReader: hint}, err
 }
 
-// build makes the hint of a file that ends at end from its records. What cannot
-// be read any more may stand in the hint that the file has, from a Close for
-// instance: otherwise an older value would come back.
+// build makes the hint of a file that ends at end from its records. If some cannot be read, build
+// takes their keys from the file's present hint, such as one that Close wrote. Otherwise older
+// values of these keys would reappear.
 func (h *Hints) build(f *catalog.File, end segment.End, pause func()) (*segment.HintBuilder, error) {
 	hint, err := segment.BuildHint(f.Handle(), f.Salt, f.DataStart, end.Offset, pause)
 	if err != nil || !hint.Damaged() {
@@ -89,20 +80,21 @@ func (h *Hints) build(f *catalog.File, end segment.End, pause func()) (*segment.
 	}
 	file, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
 	if errno.Scarce(err) {
-		return nil, err // what it knows would be gone for good
+		return nil, err // what only this hint knows would be lost for good
 	}
 	if err != nil {
 		return hint, nil
 	}
 	defer file.Close()
 	if older, err := segment.OpenHint(file, size, f.ID, f.Salt, pause); err == nil {
-		_ = hint.AddLost(older, end.Offset) // all that can be read of it
+		_ = hint.AddLost(older, end.Offset) // on an error, the part that can be read
 	}
 	return hint, nil
 }
 
-// Write publishes the hint of a file that ends at end. A hint that does not
-// fit on the disk is left out: it costs time at the next Open, nothing else.
+// Write builds and publishes the hint of a file that ends at end. If the records cannot be read,
+// or the hint does not fit on the disk, Write logs that and leaves the hint out, which only costs
+// the next Open time. The error wraps failure.ErrFailed. pause is passed to segment.BuildHint.
 func (h *Hints) Write(f *catalog.File, end segment.End, pause func()) error {
 	hint, err := h.build(f, end, pause)
 	if err != nil {
@@ -112,15 +104,16 @@ func (h *Hints) Write(f *catalog.File, end segment.End, pause func()) error {
 	return h.Publish(f, hint, end, pause)
 }
 
-// Publish gives a file that ends at end the hint that was built of its records.
+// Publish publishes the hint that was built from the records of a file that ends at end. Its error
+// is that of Write. pause is passed to fsync.Publish.
 func (h *Hints) Publish(f *catalog.File, hint *segment.HintBuilder, end segment.End, pause func()) error {
 	size, err := h.publishContent(f.ID, hint.Encode(f.ID, f.Salt, end, h.catalog.Syncer.Durable()), pause)
 	f.HintBytes.Store(size)
 	return err
 }
 
-// publishContent gives a file its hint and returns what the entries take, 0 when the
-// hint was left out.
+// publishContent publishes an encoded hint, and returns what its entries take as segment.HintSize
+// estimates, 0 if the hint was left out.
 func (h *Hints) publishContent(id segment.ID, content []byte, pause func()) (size int64, err error) {
 	if err = fsync.Publish(h.catalog.Dir, segment.HintName(id), content, pause); err == nil {
 		return segment.HintSize(content), nil
@@ -132,8 +125,9 @@ func (h *Hints) publishContent(id segment.ID, content []byte, pause func()) (siz
 	return 0, nil
 }
 
-// With calls use with a sealed file's hint. If that cannot be read, or not to its
-// end, use is called again, with a hint that was made anew of the records.
+// With calls use with the hint of a sealed file, and closes the hint. If the hint cannot be opened,
+// or use fails, With rebuilds the hint from the records and calls use with that one. It does not
+// rebuild after an error that says the system lacks something. pause is passed to Open and Rebuild.
 func (h *Hints) With(f *catalog.File, pause func(), use func(*Hint) error) error {
 	hint, err := h.Open(f, pause)
 	if err == nil {
@@ -149,8 +143,8 @@ func (h *Hints) With(f *catalog.File, pause func(), use func(*Hint) error) error
 	return use(hint)
 }
 
-// Count is how many keys a file's hint says that it has; 0 where that is not to
-// be had.
+// Count returns the number of keys that the hint of a file claims, 0 if the hint cannot be read. It
+// verifies nothing, but returns no more than the file can hold.
 func (h *Hints) Count(f *catalog.File) int {
 	hint, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(f.End.Offset))
 	if err != nil {
@@ -159,4 +153,17 @@ func (h *Hints) Count(f *catalog.File) int {
 	defer hint.Close()
 	count, _ := segment.ReadHintCount(hint, size) // 0 with an error
 	return int(min(int64(count), f.End.Offset/segment.RecordHeaderSize))
+}
+
+// Hint is an open hint.
+type Hint struct {
+	*segment.HintReader
+	from io.Closer // what it is read from; nil: memory
+}
+
+// Close closes the hint. It must not be read afterwards.
+func (h *Hint) Close() {
+	if h.from != nil {
+		_ = h.from.Close() // it was only read
+	}
 }

@@ -1,6 +1,13 @@
-// Package listing says what a manifest and the files of a directory say of each other:
-// why there is no manifest, whether a file is the one that it names, and which files are
-// newer.
+// Package listing says whether a manifest and the files beside it belong together: why a manifest
+// is missing, whether a file is the one that the manifest lists, and which files are newer than it.
+//
+// What must hold:
+//
+//   - A file with acknowledged data that the manifest does not know is never taken for a leftover
+//     of a crash: strays.go names the one exception. So a store whose manifest was replaced by an
+//     older copy is not opened.
+//   - A leftover of a crash is never taken for newer data.
+//   - Nothing here changes a file.
 package listing
 
 import (
@@ -13,8 +20,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// WhyNoManifest says what is wrong with a directory that has no manifest and these
-// files; "" when none of them has held data.
+// WhyNoManifest returns what is wrong with a directory that has these files and no manifest, or ""
+// if none of them can have held data.
 func WhyNoManifest(names []string) string {
 	for _, name := range names {
 		_, kind, ours := segment.ParseFileName(name)
@@ -23,7 +30,7 @@ func WhyNoManifest(names []string) string {
 		case Unfinished(names):
 			return UnfinishedReason
 		case kind == segment.HintFile:
-			return "it is missing, but there are hints of segments, such as " + name
+			return "it is missing, but there are hints, such as " + name
 		default:
 			return "it is missing, but there are segments, such as " + name
 		}
@@ -31,7 +38,9 @@ func WhyNoManifest(names []string) string {
 	return ""
 }
 
-// Inspect checks that a file is the one that the manifest means.
+// Inspect checks that an open file is the one that the manifest lists, and returns its size in
+// bytes and its header. The error is patient.ErrTooLong, one of segment.ReadHeader, or says that
+// the header is that of another file.
 func Inspect(handle vfs.File, info segment.SegmentInfo) (size int64, header segment.Header, err error) {
 	if size, err = handle.Size(); err != nil {
 		return 0, header, err
@@ -48,16 +57,14 @@ func Inspect(handle vfs.File, info segment.SegmentInfo) (size int64, header segm
 	return size, header, nil
 }
 
-// UnfinishedManifest is what the manifest of a store is called that is not yet
-// complete.
+// UnfinishedManifest is the name of the manifest of a store that is not yet complete.
 const UnfinishedManifest = segment.ManifestName + ".unfinished"
 
-// UnfinishedReason is why a manifest is missing where there is an unfinished one.
-const UnfinishedReason = "it is missing, since a salvage into this directory did not come to its end; " +
-	"what that has read is as it was, and has more"
+// UnfinishedReason says why the manifest is missing if there is an unfinished one.
+const UnfinishedReason = "it is missing because a salvage into this directory did not finish; " +
+	"the store that it read is unchanged, and holds more"
 
-// Unfinished says whether a directory with these files is a new store that was not
-// completed.
+// Unfinished reports whether a directory with these files is a new store that was not completed.
 func Unfinished(names []string) bool {
 	return slices.Contains(names, UnfinishedManifest) && !slices.Contains(names, segment.ManifestName)
 }

@@ -14,46 +14,46 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// A file of our naming pattern that the manifest does not name is one of two things.
-// It is a leftover: a crash came between making a file and listing it, or between
-// delisting a file and unlinking it. Or it is newer than the manifest, because
-// somebody has put back an older one, and then it holds acknowledged data. Open
-// removes leftovers; what must hold is that it never removes newer data. The other
-// place where an older manifest has Open pass over data is behind the end that a
-// clean close has noted: there the log may have gone on.
+// A stray is a file that has a name of ours and that the manifest does not list. It is one of two
+// things. Either it is a leftover: a crash came between creating a file and listing it, or between
+// delisting a file and unlinking it. Or it is newer than the manifest, because somebody has
+// replaced MANIFEST by an older copy, and then it holds acknowledged data. Open removes leftovers,
+// and must never remove newer data.
 //
-// Open, Verify and Salvage all ask findNewer, which reads, and that asks isNewer,
-// which decides. It relies on what the writing side does:
+// An older manifest can also make Open miss data after the end that a clean close wrote down: the
+// log may have gone on there.
 //
-//   - A file is in a durable manifest before its first record, and a manifest knows
-//     of every number (LastSeq) and every id (NextID) that was given before it. So
-//     where an older manifest was put back, a file that was listed later has only
-//     records beyond LastSeq.
-//   - A manifest that seals a file knows its last number (SealedSeq), and a
-//     compaction merges only files that are sealed. So what is left of a compaction,
-//     finished or not, has no record beyond SealedSeq.
-//   - A manifest that takes a file out knows all of its records and its id.
-//   - Recovery copies records from unsealed files to new ones, and a power cut in its
-//     midst can leave the copies without what they were copied from. So it first
-//     commits a manifest that knows their numbers and the ids of the files to come:
-//     see announceCopies. Without the ids, the manifest from just before a recovery
-//     could be put back, and the copies would be taken for leftovers. (So they are if
-//     that very manifest, which is the current one for a moment within Open, is put back
-//     before anything else was written.)
+// Open, Verify and Salvage all call FindNewer, which reads. FindNewer asks IsNewer, which decides.
+// IsNewer relies on what the writing side does:
+//
+//   - A file is in a durable manifest before its first record. A manifest knows all numbers
+//     (LastSeq) and ids (NextID) that were given before it. So a file that was listed later than
+//     the manifest only has records after LastSeq.
+//   - The manifest that seals a file knows the file's last number (SealedSeq), and a compaction
+//     merges only sealed files. So a leftover of a compaction, finished or not, has no record after
+//     SealedSeq.
+//   - The manifest that delists a file knows all of its records and its id.
+//   - Recovery copies records from unsealed files to new ones. A power cut during that can leave
+//     the copies without the originals. So recovery first commits a manifest that knows the numbers
+//     of the copies and the ids of the files to come: see announceCopies in package recovery.
+//     Without the ids, the copies would be taken for leftovers if the manifest from just before the
+//     recovery were put back. That still happens if the manifest put back is the very one that
+//     recovery commits first, which is current for a moment during Open, and nothing else was
+//     written after it.
 
-// IsNewer says whether a file that a manifest does not name, or a record in it, was
-// written under a newer one. seq is the number of the record, 0 if there is none; of a
-// merged file the header tells.
+// IsNewer reports whether a record was written under a newer manifest than m. The record is in a
+// file with header h that m does not list, or after the end that m gives. seq is its sequence
+// number, 0 if there is no record. A merged file is judged as a whole, by its header.
 func IsNewer(m *segment.Manifest, h segment.Header, seq uint64) bool {
-	given := h.ID < m.NextID // the manifest knows that there was such a file
+	given := h.ID < m.NextID // the manifest knows of a file with this id
 	if h.Kind == segment.Merged {
 		return !given && !sealsAll(m, h.Replaces)
 	}
 	return seq > m.SealedSeq && !(given && seq <= m.LastSeq)
 }
 
-// sealsAll says whether a manifest names all these files as sealed: a compaction that
-// was at work under this manifest may have merged them.
+// sealsAll reports whether a manifest lists all these files as sealed, so that a compaction may
+// have merged them under this manifest.
 func sealsAll(m *segment.Manifest, ids []segment.ID) bool {
 	sealed := make(map[segment.ID]bool, len(m.Segments))
 	for _, info := range m.Segments {
@@ -62,31 +62,32 @@ func sealsAll(m *segment.Manifest, ids []segment.ID) bool {
 	return !slices.ContainsFunc(ids, func(id segment.ID) bool { return !sealed[id] })
 }
 
-// Newer is a file with data that the manifest does not know.
+// Newer is a file that holds data which the manifest does not know, or may hold some.
 type Newer struct {
-	Name   string
-	Offset int64  // of the first record that is not known, or of the records
-	seq    uint64 // of that record; 0: the whole file is merged of unknown ones
-	Unread error  // the disk does not say what is in it
+	Name   string // of the file in the store's directory
+	Offset int64  // of the first unknown record, in bytes; in a merged file, of its first record
+	Unread error  // why the disk cannot read the file, so that nobody knows what it holds; nil if read
+	seq    uint64 // of the first unknown record; 0: the whole file was merged from unknown ones
 }
 
-// Why says what is wrong with the file's being there.
+// Why returns what is wrong with the file being there.
 func (n Newer) Why(m *segment.Manifest) string {
 	switch {
 	case n.Unread != nil:
 		return fmt.Sprintf("it cannot be read, and may be newer than %s: %v", segment.ManifestName, n.Unread)
 	case n.seq == 0:
-		return fmt.Sprintf("it is newer than %s: it was merged of files that %[1]s does not name", segment.ManifestName)
+		return fmt.Sprintf("it is newer than %s: it was merged from files that %[1]s does not name", segment.ManifestName)
 	}
 	return fmt.Sprintf("record %d is newer than %s, which knows of records up to %d", n.seq, segment.ManifestName, m.LastSeq)
 }
 
-// Opener opens files to look at them.
+// Opener opens the named file for reading.
 type Opener func(name string) (vfs.File, error)
 
-// FindNewer finds, of the files with these names, those that hold data which the
-// manifest does not know, and those that cannot be read, since nobody knows what they
-// hold. What is no regular file, such as a pipe, cannot hold any.
+// FindNewer returns those of the named files that hold data which the manifest does not know, and
+// those that cannot be read, since nobody knows what they hold. A file that is not regular, such as
+// a pipe, holds no data. The error wraps failure.ErrVersion for a file of an unknown version;
+// otherwise it is that of open or of the system.
 func FindNewer(open Opener, names []string, m *segment.Manifest) (newer []Newer, err error) {
 	listed := map[string]bool{}
 	for _, info := range m.Segments {
@@ -110,15 +111,15 @@ func FindNewer(open Opener, names []string, m *segment.Manifest) (newer []Newer,
 	tail := m.Segments[n-1]
 	found, err := lookAt(open, segment.FileName(tail.ID), func(f vfs.File, size int64) (Newer, error) {
 		h := segment.Header{ID: tail.ID, Salt: tail.Salt, Kind: tail.Kind}
-		return judgeRecords(f, h, tail.End.Offset, size, m) // behind the end
+		return judgeRecords(f, h, tail.End.Offset, size, m)
 	})
 	return append(newer, found...), err
 }
 
-// errKnown says that a file holds nothing that the manifest does not know.
+// errKnown means that the manifest knows all that a file holds.
 var errKnown = errors.New("mmapkv: nothing newer")
 
-// lookAt opens a file and has it judged.
+// lookAt opens a file and passes it to judge.
 func lookAt(open Opener, name string, judge func(f vfs.File, size int64) (Newer, error)) (found []Newer, err error) {
 	f, err := open(name)
 	if err != nil {
@@ -147,16 +148,17 @@ func lookAt(open Opener, name string, judge func(f vfs.File, size int64) (Newer,
 	return []Newer{n}, nil
 }
 
-// isNoFile says whether an error of opening means that there is no regular file: it is
-// gone, or was opened and is something else, about which the system says nothing. An
-// error that does not come from opening, such as a cancellation, does not mean that.
+// isNoFile reports whether an error of an Opener means that there is no regular file: it is gone,
+// or it was opened and turned out to be something else, which is an fs.PathError without a system
+// error. An error that does not come from opening, such as a cancellation, does not mean that.
 func isNoFile(err error) bool {
 	var number errno.Errno
 	var opening *fs.PathError
 	return errors.Is(err, fs.ErrNotExist) || errors.As(err, &opening) && !errors.As(err, &number)
 }
 
-// judgeStray judges a file that the manifest does not name. id is that of its name.
+// judgeStray judges a file that the manifest does not list. Its name has the given id. The error is
+// errKnown if the manifest knows all that the file holds.
 func judgeStray(f vfs.File, size int64, id segment.ID, m *segment.Manifest) (Newer, error) {
 	h, err := segment.ReadHeader(f, size)
 	if errors.Is(err, segment.ErrHeader) {
@@ -170,8 +172,8 @@ func judgeStray(f vfs.File, size int64, id segment.ID, m *segment.Manifest) (New
 		return Newer{}, err
 	}
 	if slices.ContainsFunc(m.Segments, func(info segment.SegmentInfo) bool { return info.Salt == h.Salt }) {
-		// Blocks of a listed file: a power cut can leave such in a file that was made and
-		// never synced. That file itself is there.
+		// These are blocks of a listed file: after a power cut they can be in a file that was
+		// created and never synced. The listed file is judged by itself.
 		return Newer{}, errKnown
 	}
 	if h.Kind == segment.Log {
@@ -183,9 +185,9 @@ func judgeStray(f vfs.File, size int64, id segment.ID, m *segment.Manifest) (New
 	return Newer{Offset: h.Size()}, nil
 }
 
-// judgeRecords judges the records of a log's file from an offset on. The first one
-// decides, but for that of a recovery's copy: behind the records that were announced the
-// log may have gone on.
+// judgeRecords judges the records of a file of the log, from an offset on. The first record
+// decides, except in a copy that recovery made: after the announced records the log may have gone
+// on.
 func judgeRecords(f vfs.File, h segment.Header, from, size int64, m *segment.Manifest) (n Newer, err error) {
 	n.Offset, n.seq, err = firstRecord(f, h.Salt, from, size)
 	w := segment.NewWalker(f, h.Salt, n.Offset, size)
@@ -204,12 +206,12 @@ func judgeRecords(f vfs.File, h segment.Header, from, size int64, m *segment.Man
 	return n, err
 }
 
-// FirstRecords is how many bytes are searched, for a record that is whole, if there
-// is none at the place where there should be one.
+// FirstRecords is the number of bytes that are searched for a whole record if there is none where
+// the first one should be.
 const FirstRecords = 1 << 20
 
-// firstRecord finds the first record from an offset on; seq is 0 if there is none.
-// Of a long value only the head is read: a leftover may have gigabytes.
+// firstRecord finds the first record from an offset on; seq is 0 if there is none. It does not read
+// long values: a leftover may have gigabytes.
 func firstRecord(f vfs.File, salt uint64, from, size int64) (offset int64, seq uint64, err error) {
 	var r segment.Record
 	err = segment.NewWalker(f, salt, from, size).Next(&r)
@@ -230,8 +232,9 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// RefuseNewer is an error if there is newer data than the manifest knows. It is asked
-// before Open changes anything.
+// RefuseNewer returns an error if a file holds data which the manifest does not know, or may hold
+// some. That error wraps failure.ErrCorrupt; the others are those of FindNewer. Open calls it
+// before it changes anything.
 func RefuseNewer(open Opener, names []string, m *segment.Manifest) error {
 	newer, err := FindNewer(open, names, m)
 	if err != nil {
@@ -247,12 +250,12 @@ func RefuseNewer(open Opener, names []string, m *segment.Manifest) error {
 	return nil
 }
 
-// MostNamed is how many files an error names.
+// MostNamed is the largest number of files that an error names.
 const MostNamed = 10
 
-// OlderManifest says why a manifest is not the one of these files.
+// OlderManifest returns the reason for refusing a manifest that does not know these files.
 func OlderManifest(newer []Newer, m *segment.Manifest) string {
-	reason := fmt.Sprintf("it is older than other files, as if it had been put back from a copy: it knows of records up to %d, and there are newer ones in", m.LastSeq)
+	reason := fmt.Sprintf("it is older than other files, as if it had been restored from a copy: it knows of records up to %d, and there are newer ones in", m.LastSeq)
 	for i, n := range newer {
 		if i == MostNamed {
 			return fmt.Sprintf("%s and %d more", reason, len(newer)-i)

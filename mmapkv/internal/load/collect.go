@@ -8,30 +8,30 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
+// collector holds what one worker has collected.
+type collector struct {
+	*Loading
+	keys    index.Loader
+	now     int64                    // Unix milliseconds
+	records []loaded                 // capacity places for each part of the index
+	counts  []int                    // of the records of each part
+	piece   []byte                   // the last piece, whose memory the next one reuses
+	tallies map[*catalog.File]*tally // of the records that this worker put into the index
+}
+
 // loaded is a record that goes into the index.
 type loaded struct {
-	hash     uint64 // with check the key's fingerprint
+	hash     uint64 // with check, the fingerprint of the key
 	location index.Location
-	size     int64 // which the location has only if it is small
-	expiry   int64
+	size     int64 // in bytes; location has only small sizes
+	expiry   int64 // Unix milliseconds; 0: never
 	check    uint32
 	keySize  uint16
 }
 
-// collector is what one worker has collected.
-type collector struct {
-	*Loading
-	keys    index.Loader
-	now     int64 // Unix milliseconds
-	records []loaded
-	counts  []int  // of records of each part, which has so many times capacity places
-	piece   []byte // memory of the last one
-	tallies map[*catalog.File]*tally
-}
-
-// tally is what the records of a file come to.
+// tally is the sum of the records of a file that the index points to, in bytes.
 type tally struct {
-	live, liveHints int64
+	live, liveHints int64 // for File.LiveBytes and File.LiveHints
 }
 
 func (l *Loading) newCollector() *collector {
@@ -47,19 +47,19 @@ func (l *Loading) newCollector() *collector {
 	return c
 }
 
-// collect collects the records of a piece of a hint.
-func (c *collector) collect(f *catalog.File, hint *hints.Hint, piece int) error {
-	entries, err := hint.Piece(piece, c.piece)
+// collect collects the records of the i-th piece of a hint.
+func (c *collector) collect(f *catalog.File, hint *hints.Hint, i int) error {
+	entries, err := hint.Piece(i, c.piece)
 	if err != nil {
 		return err
 	}
 	c.piece = entries
 	for len(entries) > 0 {
 		e := entries.Next()
-		print := c.Hasher.Fingerprint(e.Key)
-		part := index.Part(print.Hash, c.parts)
+		fp := c.Hasher.Fingerprint(e.Key)
+		part := index.Part(fp.Hash, c.parts)
 		count := &c.counts[part]
-		c.records[part*c.capacity+*count] = loaded{print.Hash, c.locate(f, &e, c.now), e.Size, e.Expiry, print.Check, uint16(len(e.Key))}
+		c.records[part*c.capacity+*count] = loaded{fp.Hash, c.locate(f, &e, c.now), e.Size, e.Expiry, fp.Check, uint16(len(e.Key))}
 		if *count++; *count == c.capacity {
 			c.put(part)
 		}
@@ -67,7 +67,25 @@ func (c *collector) collect(f *catalog.File, hint *hints.Hint, piece int) error 
 	return nil
 }
 
-// put puts what was collected of a part into the index.
+// locate returns the location of a hint's record. For a tombstone or an expired record it is one
+// that keeps the place of the key, and that reads do not find.
+func (l *Loading) locate(f *catalog.File, e *segment.HintEntry, now int64) index.Location {
+	size := e.Size
+	if e.Flags != 0 {
+		f.MayShadow.Store(true)
+		switch {
+		case e.Flags&segment.Tombstone != 0:
+			size = 0
+		case e.Flags&segment.Expires != 0 && e.Expiry <= now:
+			f.Expired.Add(e.Size)
+			size = 0
+			l.Catalog.Hides.Store(true)
+		}
+	}
+	return index.MakeLocation(f.Slot, e.Offset, size)
+}
+
+// put puts the collected records of a part into the index.
 func (c *collector) put(part int) {
 	records := c.records[part*c.capacity:][:c.counts[part]]
 	c.counts[part] = 0
@@ -94,6 +112,21 @@ func (c *collector) put(part int) {
 	}
 }
 
+// load puts one record into the index, and reports whether reads can find it, at least until a
+// younger one comes.
+func (l *Loading) load(keys *index.Loader, r *loaded) bool {
+	loser, _ := keys.PutNewer(index.Fingerprint{Hash: r.hash, Check: r.check}, r.location)
+	if loser == r.location {
+		return false
+	}
+	if loser != index.NoLocation && !loser.Tombstone() {
+		older := l.Catalog.Set().File(loser)
+		older.AddLive(older.RecordSize(loser), int(r.keySize), -1)
+	}
+	return !r.location.Tombstone()
+}
+
+// tally returns the tally of a file.
 func (c *collector) tally(f *catalog.File) *tally {
 	of := c.tallies[f]
 	if of == nil {
@@ -103,7 +136,7 @@ func (c *collector) tally(f *catalog.File) *tally {
 	return of
 }
 
-// end puts the rest into the index, and counts what there is of each file.
+// end puts the rest into the index, and adds the tallies to the files' accounts.
 func (c *collector) end() {
 	for part := range c.counts {
 		c.put(part)
@@ -115,36 +148,4 @@ func (c *collector) end() {
 		f.LiveBytes.Add(of.live)
 		f.LiveHints.Add(of.liveHints)
 	}
-}
-
-// locate is the location of a record of a hint, and for one that reads do not find
-// that which holds its key's place.
-func (l *Loading) locate(f *catalog.File, e *segment.HintEntry, now int64) index.Location {
-	size := e.Size
-	if e.Flags != 0 {
-		f.MayShadow.Store(true)
-		switch {
-		case e.Flags&segment.Tombstone != 0:
-			size = 0
-		case e.Flags&segment.Expires != 0 && e.Expiry <= now:
-			f.Expired.Add(e.Size)
-			size = 0
-			l.Catalog.Hides.Store(true)
-		}
-	}
-	return index.MakeLocation(f.Slot, e.Offset, size)
-}
-
-// load puts one record into the index, and says whether it is one that reads can
-// find, unless a younger one comes.
-func (l *Loading) load(keys *index.Loader, r *loaded) bool {
-	loser, _ := keys.PutNewer(index.Fingerprint{Hash: r.hash, Check: r.check}, r.location)
-	if loser == r.location {
-		return false
-	}
-	if loser != index.NoLocation && !loser.Tombstone() {
-		older := l.Catalog.Set().File(loser)
-		older.AddLive(older.RecordSize(loser), int(r.keySize), -1)
-	}
-	return !r.location.Tombstone()
 }

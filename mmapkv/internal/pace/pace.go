@@ -1,3 +1,12 @@
+// Package pace makes background work step aside for the foreground, keep to a byte budget, and end
+// when it is told to.
+//
+// What must hold:
+//
+//   - Work that nobody waits for steps aside. Work that writers or Close wait for does not.
+//   - Work ends soon after its context ends or the store is closed, unless it is past the point
+//     where it can be given up.
+//   - The user's context is never called under a lock.
 package pace
 
 import (
@@ -9,30 +18,30 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 )
 
-// LookBytes is how much work is done between two looks at the clock.
+// LookBytes is the number of bytes of work between two looks at the clock.
 const LookBytes = 16 << 10
 
-// Pacer makes compaction step aside, keep to its byte budget, and end when it is told
-// to. Sealing and checks step aside by it too.
+// Pacer paces one piece of background work: a compaction, a check or a sealing. One goroutine at a
+// time uses it. Work that only calls Pause or Rest needs no more than Napper, Hurry and Busy.
 type Pacer struct {
-	Ctx    context.Context
-	Stop   <-chan struct{}
-	Napper *nap.Napper // nil: never step aside
-	Hurry  func() bool // somebody waits for this: do not step aside
-	Busy   func() bool // there is a foreground to step aside for
-	Budget int64       // bytes a second, 0 for any number
+	Ctx  context.Context // ends the work
+	Stop <-chan struct{} // closed to end the work with failure.ErrClosed
 
-	Lift <-chan struct{} // a token takes the budget away; nil: none comes
+	Napper *nap.Napper // nil: neither step aside nor keep to the budget
+	Hurry  func() bool // reports whether somebody waits for the work: do not step aside
+	Busy   func() bool // reports whether there is foreground work to step aside for
 
-	Began   time.Time
-	done    int64 // bytes since began
+	Budget int64           // bytes per second; 0: unlimited
+	Lift   <-chan struct{} // a token removes the budget; nil: none comes
+	Began  time.Time       // when the work began, for the budget
+
+	Patient bool  // the work is past the point where it can be given up
 	Looked  int64 // bytes since the last look at the clock
-	Patient bool  // past the point where the work could be given up
+	done    int64 // bytes since Began
 }
 
-// OwnContext makes a context that ends with the user's, and whose methods are the
-// standard library's: they may be called under a lock. done is called when none is
-// held any more.
+// OwnContext returns a context that ends when the user's does. Its methods are the standard
+// library's, so they may be called under a lock. The caller calls done once it holds no lock.
 func OwnContext(users context.Context) (ctx context.Context, done func()) {
 	rank.AssertNone("a method of a context")
 	ctx, cancel := context.WithCancel(users)
@@ -42,7 +51,8 @@ func OwnContext(users context.Context) (ctx context.Context, done func()) {
 	}
 }
 
-// Work is called for every so many bytes of work; an error means to give up.
+// Work counts bytes of work. Every LookBytes it steps aside if it is time, and waits for the
+// budget. An error means that the work must be given up.
 func (p *Pacer) Work(bytes int64) error {
 	p.done += bytes
 	if p.Looked += bytes; p.Looked < LookBytes {
@@ -58,7 +68,8 @@ func (p *Pacer) Work(bytes int64) error {
 	return p.KeepBudget()
 }
 
-// Cancelled says why the work is to be given up.
+// Cancelled returns why the work must be given up, nil if it need not be: failure.ErrClosed or the
+// error of Ctx. It ignores Patient.
 func (p *Pacer) Cancelled() error {
 	select {
 	case <-p.Stop:
@@ -77,7 +88,8 @@ func (p *Pacer) Pause() {
 	}
 }
 
-// KeepBudget waits until the bytes done are within the budget.
+// KeepBudget waits until the bytes counted by Work are within the budget. An error means that the
+// work must be given up.
 func (p *Pacer) KeepBudget() error {
 	if p.Budget == 0 || p.Napper == nil || p.Patient {
 		return nil
@@ -102,8 +114,8 @@ func (p *Pacer) KeepBudget() error {
 	}
 }
 
-// Rest steps aside if it is time, in work on bytes that work was called for when
-// they were read.
+// Rest steps aside if it is time. It is for further work on bytes that Work has counted, such as
+// when they were read.
 func (p *Pacer) Rest(bytes int64) {
 	if p.Looked += bytes; p.Looked >= LookBytes {
 		p.Looked = 0

@@ -1,7 +1,9 @@
-// Package patient reads files of which the disk refuses a part.
+// Package patient reads what can be read of a file that the disk refuses to read in full.
 //
-// What must hold: zeros stand for what the disk refuses, since they never validate; the
-// rest is read; and no file is read that is longer than the store ever makes it.
+// What must hold:
+//
+//   - Zeros stand for what the disk refuses, since they never validate. The rest is read.
+//   - A file that is longer than the store ever makes it is not opened.
 package patient
 
 import (
@@ -14,8 +16,11 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// OpenBounded opens a file to read, unless it is longer than max: a longer one is
-// damaged, may have holes, and want more memory than it takes on the disk.
+// ErrTooLong means that a file is longer than the store ever makes it.
+var ErrTooLong = errors.New("mmapkv: a file is too long")
+
+// OpenBounded opens a file for reading and returns its size, or ErrTooLong if that exceeds max
+// bytes. Such a file is damaged. It may have holes, and need more memory than it takes on the disk.
 func OpenBounded(dir vfs.Dir, name string, max int64) (f vfs.File, size int64, err error) {
 	if f, err = dir.OpenReadOnly(name); err != nil {
 		return nil, 0, err
@@ -29,23 +34,23 @@ func OpenBounded(dir vfs.Dir, name string, max int64) (f vfs.File, size int64, e
 	return f, size, nil
 }
 
-var ErrTooLong = errors.New("mmapkv: a file is too long")
-
-// Reader reads a file, and goes on after what the disk refuses to read.
+// Reader reads a file, and reads on past what the disk refuses. One goroutine at a time uses it.
 type Reader struct {
 	vfs.File
-	Before   func(bytes int64) error // called before each read, which ends with its error
+	Before   func(bytes int64) error // called before each read; its error ends the read
 	Reached  func(offset int64)      // told how far the file was read; may be nil
 	AnyError bool                    // forgive every error of a read, not only I/O errors
 
-	Refused                error // what the disk said when it first refused
-	RefusedFrom, refusedTo int64 // around where it did
+	Refused     error // why the disk first refused to read; nil if it has not
+	RefusedFrom int64 // the offset of the first refused piece, in bytes
+	refusedTo   int64 // the end of the last one
 }
 
-// refusedPiece is the unit in which a refused range is narrowed down, in bytes.
+// refusedPiece is the size in bytes of the pieces in which a refused range is read again.
 const refusedPiece = 4 << 10
 
-// ReadAt reads as io.ReaderAt does.
+// ReadAt implements io.ReaderAt. If the disk refuses to read a piece of p, ReadAt fills it with
+// zeros.
 func (r *Reader) ReadAt(p []byte, offset int64) (n int, err error) {
 	if err := r.Before(int64(len(p))); err != nil {
 		return 0, err
@@ -60,13 +65,15 @@ func (r *Reader) ReadAt(p []byte, offset int64) (n int, err error) {
 	return n, err
 }
 
+// forgives reports whether zeros stand for what a read with this error did not return.
 func (r *Reader) forgives(err error) bool {
 	return err != nil && !errors.Is(err, io.EOF) && (r.AnyError || errors.Is(err, errno.EIO))
 }
 
+// readPieces reads piece by piece, with zeros for those that are refused.
 func (r *Reader) readPieces(p []byte, offset int64) (n int, err error) {
 	whole := p
-	if r.AnyError { // one of which may hide where the file ends
+	if r.AnyError { // any of them may hide the end of the file
 		size, err := r.Size()
 		if err != nil {
 			return 0, err
@@ -94,7 +101,7 @@ func (r *Reader) readPieces(p []byte, offset int64) (n int, err error) {
 	return n, err
 }
 
-// Content reads a file, but not more than max bytes of it.
+// Content reads the whole file, or its first max bytes if it is longer.
 func (r *Reader) Content(max int64) ([]byte, error) {
 	size, err := r.Size()
 	if err != nil {
@@ -108,8 +115,8 @@ func (r *Reader) Content(max int64) ([]byte, error) {
 	return content[:n], err
 }
 
-// Why is the reason for what does not validate: what the disk said, if it refused to
-// read there, or what is wrong otherwise.
+// Why returns why the size bytes at offset do not validate: because the disk refused to read there,
+// or else for the reason given as otherwise.
 func (r *Reader) Why(offset, size int64, otherwise string) string {
 	if r.Refused == nil || offset >= r.refusedTo || offset+size <= r.RefusedFrom {
 		return otherwise

@@ -5,65 +5,62 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// File is what is known of an unsealed file before its records are replayed.
+// Log follows the log through its unsealed files. For each file in turn the caller passes every
+// record to Add, and then calls EndFile. In the end Finish says what counts. What Log remembers
+// does not grow with the number of records. One goroutine at a time uses it.
+type Log struct {
+	watermark uint64
+	files     []state
+	at        int    // the index of the current file, whose records are being added
+	reached   uint64 // the number that the log has reached in the files that have ended
+	ended     bool   // nothing that follows counts
+
+	// Of the current file:
+	stopped bool // the log goes no further in it
+	torn    bool // the log ends in it, and does not go on in the next one
+	// unlinked says that nothing shows that the file before reaches the end that this file's
+	// first record would name, since that record could not be read.
+	unlinked bool
+}
+
+// File is what is known of an unsealed file before its records are replayed. Offsets and sizes are
+// in bytes.
 type File struct {
-	DataStart int64 // where its first record stands
-	Size      int64 // where the file ends
-	// HasFirst says that the first record can be read, and Previous what that says of
-	// the end of the file before.
-	HasFirst bool
-	Previous segment.End
+	DataStart int64       // where the first record begins
+	Size      int64       // of the file
+	HasFirst  bool        // the first record can be read
+	Previous  segment.End // where the file before ends, as the first record says; zero without HasFirst
 }
 
 // Part is what counts of a file.
 type Part struct {
-	Records int         // so many of those that were found, from the first one on
-	End     segment.End // behind the last of them, and behind damage
-	Synced  int         // so many of them are known to be on disk
-	Keep    segment.End // behind the last of those, and behind damage
-	Damaged bool        // something in front of End cannot be read, or a value of a record
-	// Discarded is how many bytes there are from End to the end of the last record that
-	// was found. It is negative where a damaged range goes further than that.
-	Discarded int64
+	Records   int         // how many of the found records count: the first ones
+	End       segment.End // where the log is after the last of them, or after damage
+	Synced    int         // how many of them are known to be on disk: the first ones
+	Keep      segment.End // where the log is after the last of those, or after damage
+	Damaged   bool        // something before End, or a record's value, cannot be read
+	Discarded int64       // bytes from End to the end of the last found record; negative if damage reaches further
 }
 
-// Lost is a range of a file where there were records that were on disk and cannot be
-// read: those behind From.Seq, up to To.Seq.
+// Lost is a range of a file whose records were on disk and cannot be read: those after From.Seq, up
+// to To.Seq.
 type Lost struct {
-	// From is where the log was, and To what it goes on behind.
-	From, To segment.End
-}
-
-// Log follows the log through its unsealed files. For each file in turn it is given the
-// records by Add, and then EndFile; Finish says what counts. What it remembers does not
-// grow with the number of records. Not for concurrent use.
-type Log struct {
-	watermark uint64
-	files     []state
-	at        int // the file whose records come now
-	reached   uint64
-	ended     bool // the log has ended, and nothing that follows counts
-
-	// Of the file whose records come now:
-	stopped bool // the log goes no further in it
-	torn    bool // the log ends in it, and does not go on in the next one
-	// The file before does not reach as far as the log did, as far as anybody knows,
-	// and the first record of this one could not be read.
-	unlinked bool
+	From segment.End // where the log was
+	To   segment.End // after which it goes on
 }
 
 // state is what Log knows of a file.
 type state struct {
 	File
 	Part
-	found    int   // records, of which some may not count
-	foundEnd int64 // behind the last of those
-	open     run   // beyond the watermark, of a batch that goes on
-	unsynced run   // beyond the watermark
+	found    int   // records, which may not all count
+	foundEnd int64 // where the last of them ends
+	open     run   // of an unfinished batch, after the watermark
+	unsynced run   // after the watermark
 }
 
-// New begins to follow a log in the first of its unsealed files. sealedSeq is where the
-// log was at the end of the sealed ones; all records up to the watermark were on disk.
+// New begins to follow a log in the first of its unsealed files. The sealed files end with the
+// number sealedSeq, and all records up to the watermark were on disk.
 func New(files []File, sealedSeq, watermark uint64) *Log {
 	l := &Log{watermark: watermark, files: make([]state, len(files))}
 	for i, f := range files {
@@ -73,7 +70,7 @@ func New(files []File, sealedSeq, watermark uint64) *Log {
 	return l
 }
 
-// enter begins with the file whose records come now. The log has reached the number.
+// enter begins the current file. The log has reached the number seq.
 func (l *Log) enter(seq uint64) {
 	l.stopped, l.torn, l.reached = false, false, seq
 	if l.at < len(l.files) {
@@ -82,7 +79,7 @@ func (l *Log) enter(seq uint64) {
 	}
 }
 
-// next is the file behind the one whose records come now, nil if there is none.
+// next returns the file after the current one, nil if there is none.
 func (l *Log) next() *state {
 	if l.at+1 < len(l.files) {
 		return &l.files[l.at+1]
@@ -90,16 +87,16 @@ func (l *Log) next() *state {
 	return nil
 }
 
-// Add takes the next record that was found in the file, and says whether it counts,
-// unless its batch turns out not to be whole. If it counts and its value is not OK,
-// that is damage. lost, if not nil, is damage in front of the record.
+// Add adds the next record found in the current file, and reports whether it counts. A record of a
+// batch still turns out not to count if the batch is not whole. If a record counts and its value is
+// not OK, the value is damaged. lost, if not nil, is damage before the record.
 func (l *Log) Add(r Record) (counts bool, lost *Lost) {
 	f := &l.files[l.at]
 	if f.found == 0 && l.unlinked && r.Offset != f.DataStart && l.watermark <= f.End.Seq {
-		l.ended = true // the log ended in the file before, and this is behind its end
+		l.ended = true // the log ended in the file before
 	}
 	f.found++
-	f.foundEnd = r.End().Offset
+	f.foundEnd = r.end().Offset
 	if l.ended || l.stopped {
 		return false, nil
 	}
@@ -118,28 +115,28 @@ func (l *Log) Add(r Record) (counts bool, lost *Lost) {
 		f.Damaged = true
 	}
 	f.Records++
-	f.End = r.End()
+	f.End = r.end()
 	f.unsynced.add(r, r.Seq > l.watermark)
 	f.open.add(r, r.Seq > l.watermark && r.BatchGoesOn)
 	return true, lost
 }
 
-// follows says whether nothing is missing in front of a record. The number of a file's
-// first one is free: the log may have passed over some.
+// follows reports whether nothing is missing before a record. The first record of a file may have
+// any number: the log may have passed over some.
 func (l *Log) follows(f *state, r Record) bool {
 	return r.Offset == f.End.Offset && (f.Records == 0 || r.Seq == f.End.Seq+1)
 }
 
-// endsHere says whether the next file's first record names the place that the log has
-// reached as the end of this file.
+// endsHere reports whether the next file's first record names the place that the log has reached as
+// the end of this file.
 func (l *Log) endsHere(f *state) bool {
 	next := l.next()
 	return next != nil && next.HasFirst && next.Previous == f.End
 }
 
-// lose makes the range from where the log is damage. A file may be cut anywhere, even
-// where a record ends: so that a hint can testify to it, the range is never empty, and
-// so that all of it is damage, it ends where the file does.
+// lose marks the range from where the log is up to the given place as damage, and moves the log
+// past it. The range is never empty, so that a hint can record it, even if the file was cut where a
+// record ends. It begins and ends where a record can.
 func (f *state) lose(to segment.End) *Lost {
 	lost := &Lost{From: f.End, To: to}
 	whole := to.Offset &^ (segment.Alignment - 1)
@@ -148,12 +145,12 @@ func (f *state) lose(to segment.End) *Lost {
 	return lost
 }
 
-// EndFile says that the file has no more records; those of the next one follow. lost,
-// if not nil, is damage at the end of the file.
+// EndFile ends the current file: the records of the next one follow. lost, if not nil, is damage at
+// the end of the file.
 func (l *Log) EndFile() (lost *Lost) {
 	f := &l.files[l.at]
 	if l.unlinked && f.found == 0 && l.watermark > f.End.Seq {
-		// Nothing is here either: all up to the watermark was lost in the file before.
+		// This file has no records either: all up to the watermark were lost in the file before.
 		l.files[l.at-1].End.Seq = l.watermark
 		f.End.Seq = l.watermark
 	}
@@ -169,8 +166,8 @@ func (l *Log) EndFile() (lost *Lost) {
 	return lost
 }
 
-// leave decides what it means where the file ends, and whether the log goes on in the
-// next one.
+// leave decides whether anything is missing where the current file ends, and whether the log goes
+// on in the next one.
 func (l *Log) leave(f *state) (lost *Lost) {
 	next := l.next()
 	switch {
@@ -195,11 +192,11 @@ func (l *Log) leave(f *state) (lost *Lost) {
 	return lost
 }
 
-// Reached is the number that the log has reached in the files that have ended, with all
+// Reached returns the number that the log has reached in the files that have ended. It includes the
 // records of a batch that may not be whole.
 func (l *Log) Reached() uint64 { return l.reached }
 
-// Finish says what counts of each file.
+// Finish returns what counts of each file, once all files have ended.
 func (l *Log) Finish() (parts []Part) {
 	l.cutOpenBatch()
 	for i := range l.files {
@@ -210,8 +207,8 @@ func (l *Log) Finish() (parts []Part) {
 	return parts
 }
 
-// cutOpenBatch takes back the records of a batch whose last ones are missing, at the
-// end of the log. What is known to be on disk stays: there damage took them.
+// cutOpenBatch drops the records of a batch at the end of the log whose last records are missing.
+// It keeps those known to be on disk, since then damage took the others.
 func (l *Log) cutOpenBatch() {
 	for i := len(l.files) - 1; i >= 0; i-- {
 		f := &l.files[i]
@@ -220,14 +217,14 @@ func (l *Log) cutOpenBatch() {
 		}
 		if f.open.count > 0 {
 			f.Records -= f.open.count
-			f.unsynced.count -= f.open.count // they are at its end
+			f.unsynced.count -= f.open.count // the unsynced ones end with them
 			f.End = f.open.start
 		}
 		return
 	}
 }
 
-// divide finds which of the records that count are known to be on disk.
+// divide finds how many of the records that count are known to be on disk, and what is discarded.
 func (f *state) divide() {
 	f.Synced, f.Keep = f.Records-f.unsynced.count, f.End
 	invariant.Check(0 <= f.Synced && f.Records <= f.found, "%d records count, %d on disk, of %d", f.Records, f.Synced, f.found)

@@ -20,13 +20,13 @@ type testFile struct {
 	records []Record
 }
 
-// parse makes files of what the writer had in them, one record behind the other:
+// parse makes files from what the writer had in them, one record after the other:
 //
 //	7   the record of this number
 //	7+  the same, of a batch that goes on
 //	7!  its value does not match its checksum
 //	x   a record that cannot be read
-//	|   the end that the next file's first record names; otherwise it is behind all
+//	|   the end that the next file's first record names; otherwise it is after all records
 //	#   the file was cut here; #5 five bytes further
 func parse(t *testing.T, written []string) (files []testFile) {
 	t.Helper()
@@ -73,7 +73,7 @@ func parse(t *testing.T, written []string) (files []testFile) {
 	return files
 }
 
-// replayed replays files and tells, of each, what counts, and what is lost.
+// replayed replays files, and returns what counts of each, the number reached, and what is lost.
 func replayed(files []testFile, sealedSeq, watermark uint64) (parts []Part, reached uint64, lost []string) {
 	given := make([]File, len(files))
 	for i, f := range files {
@@ -123,8 +123,8 @@ var cases = []struct {
 	{"a number that the sealed files have not reached", []string{"7 8"}, 8, []string{"2/2 96#8 96#8"}, nil},
 
 	{"a torn end", []string{"1 2 x"}, 2, []string{"2/2 96#2 96#2"}, nil},
-	{"a torn end with records behind it", []string{"1 2 x 4"}, 2, []string{"2/2 96#2 96#2 discards 32"}, nil},
-	{"a torn end behind what is not known to be on disk", []string{"1 2 x 4"}, 1, []string{"2/1 96#2 80#1 discards 32"}, nil},
+	{"a torn end with records after it", []string{"1 2 x 4"}, 2, []string{"2/2 96#2 96#2 discards 32"}, nil},
+	{"a torn end after what is not known to be on disk", []string{"1 2 x 4"}, 1, []string{"2/1 96#2 80#1 discards 32"}, nil},
 	{"the first record is torn", []string{"x 2"}, 0, []string{"0/0 64#0 64#0 discards 32"}, nil},
 	{"a torn value", []string{"1 2! 3"}, 1, []string{"1/1 80#1 80#1 discards 32"}, nil},
 	{"a number is missing between neighbours", []string{"1 3"}, 1, []string{"1/1 80#1 80#1 discards 16"}, nil},
@@ -135,10 +135,10 @@ var cases = []struct {
 	{"damage of the last record", []string{"1 x"}, 2, []string{"1/1 96#2 96#2 damaged"}, []string{"file 0: 80#1 to 96#2"}},
 	{"damage of a number between neighbours", []string{"1 3"}, 3, []string{"2/2 96#3 96#3 damaged"}, []string{"file 0: 80#1 to 80#2"}},
 	{"damage of a value", []string{"1 2! 3"}, 2, []string{"3/2 112#3 96#2 damaged"}, nil},
-	{"a torn value behind damage", []string{"1 x 3!"}, 2, []string{"1/1 96#1 96#1 damaged discards 16"}, []string{"file 0: 80#1 to 96#2"}},
-	{"damage in front of a torn end", []string{"1 x x 4"}, 2, []string{"1/1 128#2 128#2 damaged"}, []string{"file 0: 80#1 to 128#2"}},
+	{"a torn value after damage", []string{"1 x 3!"}, 2, []string{"1/1 96#1 96#1 damaged discards 16"}, []string{"file 0: 80#1 to 96#2"}},
+	{"damage before a torn end", []string{"1 x x 4"}, 2, []string{"1/1 128#2 128#2 damaged"}, []string{"file 0: 80#1 to 128#2"}},
 
-	{"cut behind a record", []string{"1 2 # 3 4"}, 4, []string{"2/2 104#4 104#4 damaged"}, []string{"file 0: 96#2 to 96#4"}},
+	{"cut after a record", []string{"1 2 # 3 4"}, 4, []string{"2/2 104#4 104#4 damaged"}, []string{"file 0: 96#2 to 96#4"}},
 	{"cut in the middle of a record", []string{"1 2 #13 3 4"}, 3, []string{"2/2 104#3 104#3 damaged"}, []string{"file 0: 96#2 to 109#3"}},
 	{"cut to nothing", []string{"# 1 2"}, 2, []string{"0/0 72#2 72#2 damaged"}, []string{"file 0: 64#0 to 64#2"}},
 	{"cut where nothing was promised", []string{"1 2 # 3 4"}, 2, []string{"2/2 96#2 96#2"}, nil},
@@ -173,7 +173,7 @@ var cases = []struct {
 	{"all of the next file is damaged", []string{"1 2", "x x"}, 4,
 		[]string{"2/2 104#4 104#4 damaged", "0/0 64#4 64#4"}, []string{"file 0: 96#2 to 96#4"}},
 
-	{"numbers that skip behind a failed write", []string{"1 2", "5 6"}, 6, []string{"2/2 96#2 96#2", "2/2 96#6 96#6"}, nil},
+	{"numbers that skip after a failed write", []string{"1 2", "5 6"}, 6, []string{"2/2 96#2 96#2", "2/2 96#6 96#6"}, nil},
 	{"what a failed write has left", []string{"1 2 | x 4", "5"}, 5, []string{"2/2 96#2 96#2 discards 32", "1/1 80#5 80#5"}, nil},
 	{"what a failed write has left, not on disk", []string{"1 2 | x 4", "5"}, 0, []string{"2/0 96#2 64#0 discards 32", "1/0 80#5 64#4"}, nil},
 	{"a failed write that left nothing", []string{"1 2 | x", "4"}, 2, []string{"2/2 96#2 96#2", "1/0 80#4 64#3"}, nil},
@@ -190,16 +190,16 @@ func TestWhatCounts(t *testing.T) {
 				got = append(got, describe(p))
 			}
 			if !slices.Equal(got, c.want) || !slices.Equal(lost, c.lost) {
-				t.Errorf("files %q, all up to %d was on disk: what counts is\n%q, and not\n%q; lost is\n%q, and not\n%q",
+				t.Errorf("files %q, all up to %d was on disk: what counts is\n%q, want\n%q; lost is\n%q, want\n%q",
 					c.files, c.watermark, got, c.want, lost, c.lost)
 			}
 		})
 	}
 }
 
-// TestReachedIsBehindTheLastRecord: also where that is not in the last file, where its
-// batch is not whole, and where the log goes on from the sealed ones.
-func TestReachedIsBehindTheLastRecord(t *testing.T) {
+// TestReachedIsAfterTheLastRecord covers a last record that is not in the last file, one whose batch
+// is not whole, and a log that goes on from the sealed files.
+func TestReachedIsAfterTheLastRecord(t *testing.T) {
 	for _, c := range []struct {
 		files     []string
 		sealed    uint64
@@ -215,13 +215,13 @@ func TestReachedIsBehindTheLastRecord(t *testing.T) {
 		{[]string{"8 9 x", "11"}, 7, 9, 9},
 	} {
 		if _, reached, _ := replayed(parse(t, c.files), c.sealed, c.watermark); reached != c.want {
-			t.Errorf("%q behind %d reach %d, and not %d", c.files, c.sealed, reached, c.want)
+			t.Errorf("%q after %d reach %d, want %d", c.files, c.sealed, reached, c.want)
 		}
 	}
 }
 
-// TestFirstRecordThatComesLater: beside a writer, a file may get its first record
-// between the look at it and its replay.
+// TestFirstRecordThatComesLater covers a writer that adds a file's first record after the look at
+// the file and before its replay.
 func TestFirstRecordThatComesLater(t *testing.T) {
 	files := parse(t, []string{"1 2 x", "4 5"})
 	files[1].HasFirst, files[1].Previous = false, segment.End{}
@@ -231,7 +231,7 @@ func TestFirstRecordThatComesLater(t *testing.T) {
 	}
 }
 
-// TestAddSaysWhatCounts: whoever reads beside it, record by record, learns it at once.
+// TestAddSaysWhatCounts ensures that Add says at once whether a record counts.
 func TestAddSaysWhatCounts(t *testing.T) {
 	files := parse(t, []string{"1 2! x 4 5! 6"})
 	l := New([]File{files[0].File}, 0, 4)
@@ -241,11 +241,11 @@ func TestAddSaysWhatCounts(t *testing.T) {
 		counts = append(counts, one)
 	}
 	if want := []bool{true, true, true, false, false}; !slices.Equal(counts, want) {
-		t.Errorf("%v count, and not %v", counts, want)
+		t.Errorf("%v count, want %v", counts, want)
 	}
 }
 
-// TestCredible: each thing that no store writes is not believed.
+// TestCredible ensures that nothing is believed that no store writes.
 func TestCredible(t *testing.T) {
 	honest := segment.Entry{Seq: 10, Watermark: 9, Previous: segment.End{Offset: 80, Seq: 9}}
 	for name, c := range map[string]struct {
@@ -269,6 +269,6 @@ func TestCredible(t *testing.T) {
 	}
 	last := segment.Entry{Seq: segment.MaxSeq}
 	if beyond := (segment.Entry{Seq: segment.MaxSeq + 1}); !Credible(&last, segment.MaxSeq) || Credible(&beyond, segment.MaxSeq) {
-		t.Error("numbers go on behind the highest one")
+		t.Error("numbers go on after the highest one")
 	}
 }

@@ -8,16 +8,16 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// written is a record that an honest writer has written, with its place in the log.
+// written is a record that an honest writer wrote, with its place in the log.
 type written struct {
 	Record
 	file  int
-	batch int // which one it is of
-	void  bool
+	batch int  // the number of its batch
+	void  bool // its write failed, and was never acknowledged
 }
 
-// honest writes a log of some files: batches, changes of file, and writes that fail in
-// the middle, which end the file and are never acknowledged.
+// honest writes a log of one or two files, with batches and with writes that fail midway, which end
+// the file and are never acknowledged.
 func honest(rng *rand.Rand) (files []File, log []written) {
 	var seq uint64
 	before := segment.End{}
@@ -47,7 +47,7 @@ func honest(rng *rand.Rand) (files []File, log []written) {
 	return files, log
 }
 
-// synced is a number up to which all records may have been on disk.
+// synced returns a number up to which all records may have been on disk.
 func synced(rng *rand.Rand, log []written) (watermark uint64) {
 	for _, w := range log[:rng.IntN(len(log)+1)] {
 		if !w.void {
@@ -57,8 +57,8 @@ func synced(rng *rand.Rand, log []written) (watermark uint64) {
 	return watermark
 }
 
-// crash takes from a log what a crash can take: anything beyond the watermark, and of a
-// write that failed at least the first record. Damage takes some of the others too.
+// crash takes from a log what a crash can take: anything after the watermark, and at least the first
+// record of a write that failed. Damage takes some of the others too.
 func crash(rng *rand.Rand, files []File, log []written, watermark uint64, damage bool) (found []testFile, left []written) {
 	for _, f := range files {
 		found = append(found, testFile{File: f})
@@ -91,8 +91,8 @@ func crash(rng *rand.Rand, files []File, log []written, watermark uint64, damage
 	return found, left
 }
 
-// TestPromises holds what counts of random logs behind random crashes against the
-// promises of the package's documentation.
+// TestPromises checks what counts of random logs after random crashes against the promises of the
+// package's documentation.
 func TestPromises(t *testing.T) {
 	cuts, losses := 0, 0
 	for seed := range uint64(30_000) {
@@ -124,9 +124,9 @@ func TestPromises(t *testing.T) {
 	}
 }
 
-// broken says which promise is.
+// broken returns which promise is broken, or "".
 func broken(log, left []written, counts map[uint64]bool, watermark uint64, damage bool) string {
-	batches := map[int][2]int{} // beyond the watermark: how many records, how many count
+	batches := map[int][2]int{} // after the watermark: how many records, how many count
 	for _, w := range left {
 		switch {
 		case w.void && counts[w.Seq] && !damage:
@@ -161,8 +161,8 @@ func broken(log, left []written, counts map[uint64]bool, watermark uint64, damag
 	return ""
 }
 
-// TestWhatCountsStays: what is replayed once more, from what counted alone, counts again.
-// So a crash in the middle of a recovery, before it commits, is as good as one before.
+// TestWhatCountsStays ensures that the records that count still count if only they are replayed. So
+// a crash during a recovery, before it commits, does no more harm than one before it.
 func TestWhatCountsStays(t *testing.T) {
 	for seed := range uint64(10_000) {
 		rng := rand.New(rand.NewPCG(seed, 1))

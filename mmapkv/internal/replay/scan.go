@@ -7,8 +7,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Each calls fn with each credible record of an unsealed file, where the manifest knows
-// of numbers up to lastSeq.
+// Each calls fn with each credible record that the scanner finds in an unsealed file. lastSeq is
+// the highest number that the manifest knows. An Entry is valid until fn returns.
 func Each(scanner *segment.Scanner, lastSeq uint64, fn func(segment.Entry)) error {
 	return scanner.Each(func(e segment.Entry) bool {
 		if !Credible(&e, lastSeq) {
@@ -23,12 +23,12 @@ func Each(scanner *segment.Scanner, lastSeq uint64, fn func(segment.Entry)) erro
 type Scanned struct {
 	File
 	records
-	Watermark uint64 // the highest that any record carries
+	Watermark uint64 // the highest that any record carries, 0 if none does
 }
 
-// ScanFile finds the credible records of an unsealed file. known says where its records
-// can be, and lastSeq is the highest number that the manifest knows. ScanFile calls each,
-// if it is not nil, with every record.
+// ScanFile finds the credible records of an unsealed file. known says where its records can be;
+// ScanFile sets HasFirst and Previous. lastSeq is the highest number that the manifest knows.
+// ScanFile calls each, if it is not nil, with every record.
 func ScanFile(f io.ReaderAt, salt uint64, known File, lastSeq uint64, each func(segment.Entry)) (*Scanned, error) {
 	found := &Scanned{File: known}
 	err := Each(segment.NewScanner(f, salt, known.DataStart, known.Size), lastSeq, func(e segment.Entry) {
@@ -46,9 +46,9 @@ func ScanFile(f io.ReaderAt, salt uint64, known File, lastSeq uint64, each func(
 	return found, err
 }
 
-// Decide says what counts of the unsealed files, in the order of the log. It calls
-// damaged for each record that counts and whose value is damaged, with the index of its
-// file.
+// Decide returns what counts of the unsealed files, which are in the order of the log. The other
+// arguments are those of New. Decide calls damaged for each record that counts and whose value is
+// damaged, with the index of its file.
 func Decide(files []*Scanned, sealedSeq, watermark uint64, damaged func(i int, r Record)) []Part {
 	known := make([]File, len(files))
 	for i, f := range files {
@@ -67,21 +67,21 @@ func Decide(files []*Scanned, sealedSeq, watermark uint64, damaged func(i int, r
 	return log.Finish()
 }
 
-// records are those of a file, in order. There can be millions, so they are kept in
-// chunks: a slice that grows would copy them again and again.
+// records lists the records of a file, in order. There can be millions. So they are kept in chunks:
+// a single slice would copy them again and again as it grows.
 type records struct {
 	chunks [][]Record
 	count  int
 }
 
-const recordsInChunk = 16 << 10
+const maxChunkRecords = 16 << 10
 
-// Count is how many records were found.
+// Count returns the number of records found.
 func (r *records) Count() int { return r.count }
 
 func (r *records) add(one Record) {
-	if r.count%recordsInChunk == 0 {
-		r.chunks = append(r.chunks, make([]Record, 0, min(r.count, recordsInChunk)))
+	if r.count%maxChunkRecords == 0 {
+		r.chunks = append(r.chunks, make([]Record, 0, min(r.count, maxChunkRecords)))
 		prefetch.Pages(r.chunks[len(r.chunks)-1])
 	}
 	last := &r.chunks[len(r.chunks)-1]
@@ -89,5 +89,5 @@ func (r *records) add(one Record) {
 	r.count++
 }
 
-// At is the i-th of them.
-func (r *records) At(i int) Record { return r.chunks[i/recordsInChunk][i%recordsInChunk] }
+// At returns the i-th record, from 0.
+func (r *records) At(i int) Record { return r.chunks[i/maxChunkRecords][i%maxChunkRecords] }

@@ -1,33 +1,37 @@
-// Package reserve holds disk blocks back for a full disk.
+// Package reserve holds disk blocks back, so that Delete, Close and Open still work on a full disk.
 //
-// On a full disk Delete, Close and Open still work: a file that nobody reads
-// occupies room for them, and is cut shorter by what they need.
+// What must hold:
 //
-// Its last bytes, deleteRoom of them, are for tombstones: a delete makes the tail
-// longer by the blocks that it needs and no more, or begins a new file, which
-// takes one. A put takes nothing, and has the whole reserve restored first, so
-// that room which somebody makes goes to the reserve before it goes to values.
+//   - A put takes nothing from the reserve. It first lets the whole reserve be restored, so room
+//     that somebody frees goes to the reserve before it goes to values.
+//   - However many deletes there were, Close and the next Open find the room they need.
 //
-// The rest, manifestRoom, is only for the manifest and for recovery. Most edits need
-// no room, since they are appended where there is some. A full copy needs
-// room for one manifest beside the old one, which it gives back at once; then the
-// reserve is restored. There is room for two, because another part of the store,
-// or somebody else, may be faster in the moment when a manifest's room is free; and
-// for the file to which recovery copies what was not known to be on disk, under
-// fsync.Always the last group. So Close, and Open after it, find what they need
-// however many deletes there were.
+// # Blocks
 //
-// When the tombstones' room is used up, the compactor finds more: files of which nothing
-// is needed go, and then hints, which cost the next Open time and nothing else. A
-// key takes more in a hint than in a tombstone. So it is not the number of keys
-// that bounds how many can be deleted.
+// The reserve is a file that nobody reads. It occupies blocks, and is cut shorter by what is
+// needed.
 //
-// A file system can also have no room for another file, whatever blocks it has
-// (no inodes). So there are empty files that give way to others: one to the file
-// that a delete begins; one to that which recovery copies to; and to a full copy of
-// the manifest any of them, or else the reserve itself. They are made again once there
-// is room: behind a full copy at once, since the old one is a file less. makeRoom
-// finds more here too.
+// Its last bytes, deleteRoom of them, are for tombstones. A delete makes the tail longer by the
+// blocks that it needs and no more, or begins a new file, which takes a block.
+//
+// The rest, ManifestRoom, is only for the manifest and for recovery. Most edits of the manifest
+// need no room, since MANIFEST has room to append them. A full copy needs room for one manifest
+// beside the old one, and gives that back at once; then the reserve is restored. There is room for
+// two manifests, because another part of the store, or another process, may be faster in the moment
+// when a manifest's room is free. There is also room for the file to which recovery copies what was
+// not known to be on disk, which under fsync.Always is the last group.
+//
+// When deletes have used up their room, Compactor.MakeRoom finds more: it removes files of
+// which nothing is needed, and then hints, which only costs the next Open time. A key takes more in
+// a hint than in a tombstone. So the number of keys does not limit how many can be deleted.
+//
+// # Files
+//
+// A file system can also lack room for another file, however many blocks it has: it is out of
+// inodes. So there are empty files that make way for others: one for the file that a delete begins,
+// and one for the file that recovery copies to. A full copy of the manifest takes any of them, or
+// else the reserve itself. They are created again once there is room: after a full copy that is at
+// once, since the old one is gone. Here too Compactor.MakeRoom finds more.
 package reserve
 
 import (
@@ -41,38 +45,38 @@ import (
 )
 
 const (
-	// Size is the size of the reserve in bytes while the manifest is as small
-	// as it can be.
-	Size       = deleteRoom + 2*segment.MinManifestSize + NewFileRoom
-	deleteRoom = 4 * vfs.BlockSize
-	// NewFileRoom is what a file takes that is begun on a full disk.
+	// Size is the size of the reserve in bytes while the manifest is as small as it can be.
+	Size = deleteRoom + 2*segment.MinManifestSize + NewFileRoom
+	// NewFileRoom is the number of bytes that a file takes if it is begun on a full disk.
 	NewFileRoom = 2 * vfs.BlockSize
+
+	deleteRoom = 4 * vfs.BlockSize
 )
 
-// Reserve is the file that occupies the room.
+// Reserve is the file that occupies blocks, with the empty files. All methods may be called by any
+// number of goroutines at once.
 type Reserve struct {
 	dir vfs.Dir
 
-	// mu guards the rest.
-	mu       rank.Mutex[rank.Reserve]
-	held     bool // the file is there
-	spares   bool // the empty files are there
-	Known    bool // size is how long it is
-	size     int64
-	manifest int64 // the size of the manifest
+	mu       rank.Mutex[rank.Reserve] // guards the rest
+	held     bool                     // the file exists
+	Known    bool                     // size is its size
+	size     int64                    // in bytes
+	spares   bool                     // the empty files exist
+	manifest int64                    // the size of the manifest, in bytes
 }
 
-// New makes the reserve of a directory, which holds nothing yet.
+// New makes the reserve of a directory. It holds nothing yet.
 func New(dir vfs.Dir) *Reserve { return &Reserve{dir: dir} }
 
-// Found says that Open has found the file. Its size is not known yet.
+// Found notes that the file exists. Its size is not known yet.
 func (r *Reserve) Found() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.held = true
 }
 
-// ManifestRoom is what deletes leave for the manifest and for recovery.
+// ManifestRoom returns how many bytes deletes leave for the manifest and for recovery.
 func (r *Reserve) ManifestRoom() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,8 +87,8 @@ func (r *Reserve) manifestRoomLocked() int64 {
 	return 2*vfs.OnDisk(max(r.manifest, segment.MinManifestSize)) + NewFileRoom
 }
 
-// Hold takes the room, or again what was given of it. On a full disk it takes
-// what there is and returns the error.
+// Hold fills the reserve up: it takes the room for it, or takes back what was given away. On a full
+// disk it takes the blocks that there are, and returns an error that errno.OutOfSpace accepts.
 func (r *Reserve) Hold() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,46 +104,7 @@ func (r *Reserve) holdLocked() error {
 	return r.change(func(f vfs.File) error { return r.growLocked(f, wanted) })
 }
 
-// holdSparesLocked makes the empty files. Nobody fails for want of them: what needs a
-// new file finds out.
-func (r *Reserve) holdSparesLocked() {
-	for i := 0; i < segment.SpareFiles && !r.spares; i++ {
-		f, err := r.dir.Create(segment.SpareName(i))
-		if err == nil {
-			_ = f.Close() // there is nothing in it
-		} else if !errors.Is(err, fs.ErrExist) {
-			return
-		}
-		r.spares = i == segment.SpareFiles-1
-	}
-}
-
-// GiveFile has an empty file give way to another, unless that would leave fewer than
-// keep. It says whether it has.
-func (r *Reserve) GiveFile(keep int) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.spares = false
-	for i := segment.SpareFiles - 1; i >= keep; i-- {
-		if r.dir.Remove(segment.SpareName(i)) == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// GiveAll has the reserve itself give way to another file, with all its room.
-func (r *Reserve) GiveAll() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.held || r.dir.Remove(segment.ReserveName) != nil {
-		return false
-	}
-	r.held, r.size = false, 0
-	return true
-}
-
-// change opens the file, makes it if it is not there, and finds out how long it is.
+// change opens or creates the file, finds its size, and calls fn.
 func (r *Reserve) change(fn func(f vfs.File) error) error {
 	f, err := r.dir.Open(segment.ReserveName)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -155,9 +120,9 @@ func (r *Reserve) change(fn func(f vfs.File) error) error {
 	return errors.Join(err, f.Close())
 }
 
-// growLocked makes the file longer, all at once or by as many blocks as there are. One
-// that may not become so long, by a limit of the process, is as long as it may be: that
-// says nothing of the room on the disk.
+// growLocked grows the file to the wanted size, at once or by the blocks that there are. If a limit
+// of the process forbids that size, growLocked goes as far as it may and returns no error for that,
+// which says nothing about the room on the disk.
 func (r *Reserve) growLocked(f vfs.File, wanted int64) error {
 	err := f.Allocate(wanted)
 	if !errno.OutOfSpace(err) {
@@ -175,7 +140,7 @@ func (r *Reserve) growLocked(f vfs.File, wanted int64) error {
 	if r.size >= wanted {
 		return nil
 	}
-	// A call that failed may have made it longer.
+	// A call that failed may have grown it.
 	failed := f.Truncate(r.size)
 	if errors.Is(err, errno.EFBIG) {
 		return failed
@@ -183,8 +148,22 @@ func (r *Reserve) growLocked(f vfs.File, wanted int64) error {
 	return errors.Join(err, failed)
 }
 
-// Give cuts the file by so many bytes, in whole blocks, unless that would leave
-// less than keep. It says whether it has done so.
+// holdSparesLocked creates the empty files. It returns no error: whoever needs a new file
+// will see that there is none.
+func (r *Reserve) holdSparesLocked() {
+	for i := 0; i < segment.SpareFiles && !r.spares; i++ {
+		f, err := r.dir.Create(segment.SpareName(i))
+		if err == nil {
+			_ = f.Close() // it is empty
+		} else if !errors.Is(err, fs.ErrExist) {
+			return
+		}
+		r.spares = i == segment.SpareFiles-1
+	}
+}
+
+// Give cuts the given number of bytes off the file, in whole blocks, unless that would leave fewer
+// than keep. It reports whether it did.
 func (r *Reserve) Give(bytes, keep int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -206,19 +185,46 @@ func (r *Reserve) Give(bytes, keep int64) bool {
 	return err == nil && given
 }
 
-// Release gives the room of a new file, of what is for deletes, and where that has been
-// tried an empty file.
+// GiveFile removes an empty file to make way for another, unless that would leave fewer than keep.
+// It reports whether it did.
+func (r *Reserve) GiveFile(keep int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.spares = false
+	for i := segment.SpareFiles - 1; i >= keep; i-- {
+		if r.dir.Remove(segment.SpareName(i)) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// GiveAll removes the reserve itself, with all its blocks, to make way for another file. It reports
+// whether it did.
+func (r *Reserve) GiveAll() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.held || r.dir.Remove(segment.ReserveName) != nil {
+		return false
+	}
+	r.held, r.size = false, 0
+	return true
+}
+
+// Release makes way for a new file of deletes. First, with tried 0, it gives blocks from the room
+// for tombstones. If that is impossible or was tried, it removes an empty file. It reports whether
+// it did either.
 func (r *Reserve) Release(tried int) bool {
 	return tried == 0 && r.Give(NewFileRoom, r.ManifestRoom()) || r.GiveFile(1)
 }
 
-// Restore takes again what was given, as far as there is room, and notes how large
-// the manifest is.
+// Restore notes the size of the manifest in bytes, and then fills the reserve up as far as there is
+// room, unless it was never opened.
 func (r *Reserve) Restore(manifest int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.manifest = manifest
 	if r.Known {
-		_ = r.holdLocked() // the next one to need it tries again
+		_ = r.holdLocked() // whoever needs the reserve next tries again
 	}
 }

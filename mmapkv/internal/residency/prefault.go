@@ -9,29 +9,26 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 )
 
-// The first touch of a mapped page is a fault even when the page is in memory: it costs
-// some microseconds, and more on a virtual machine. A file that was just opened, or written
-// through its descriptor, has thousands of these faults to come, and readers at a high rate
-// fall behind: by 0.2 s after a compaction, where they read 50,000 keys a second. So a
-// goroutine puts the pages of files that are in memory into the page tables before readers
-// touch them, by a system call.
+// The first touch of a mapped page is a fault even if the page is in memory. It costs a few
+// microseconds, and more on a virtual machine. A file that was just opened, or written through its
+// descriptor, has thousands of these faults ahead, and readers at a high rate fall behind: by 0.2 s
+// after a compaction, at 50,000 keys read per second. So a goroutine enters the pages of files that
+// are in memory into the page tables, by a system call, before readers touch them.
 //
-// It also makes the system start writing what was appended to the log. Left alone, that
-// stays in memory until somebody needs it durable: under fsync.Never until the file is full
-// or compacted. Then all of it goes to the disk at once, and whatever else the machine does
-// waits. A virtual machine whose host counts disk work against its processor time stood
-// still for up to 29 ms.
+// The goroutine also makes the system start writing what was appended to the log. Otherwise that
+// stays in memory until somebody needs it durable: under fsync.Never until the file is full or
+// compacted. Then all of it goes to the disk at once, and everything else on the machine waits. A
+// virtual machine whose host counts disk work against its processor time stopped for up to 29 ms.
 
 const (
-	// stretch is how much is prefaulted, and starts to be written, at a time.
+	// stretch is the number of bytes that are prefaulted, and start to be written, at a time.
 	stretch = 1 << 20
-	// maxGrown is how many files may have grown or ended since the last look.
+	// maxGrown is the largest number of files that may have grown or ended since Run last looked.
 	maxGrown = 16
 )
 
-// Run is the goroutine that prefaults: all files when the store is opened and when a file
-// came back into memory, the youngest ones when the log has grown. It ends when stop is
-// closed.
+// Run prefaults until stop is closed: all files after Open and when a file came back into memory,
+// and the youngest ones when the log has grown. It is a goroutine of its own.
 func (r *Residency) Run(stop <-chan struct{}) {
 	napper := nap.New()
 	defer napper.Close()
@@ -53,7 +50,7 @@ func (r *Residency) Run(stop <-chan struct{}) {
 				}
 			}
 		}
-		napper.Close() // it rests, perhaps for good
+		napper.Close() // Run rests, perhaps for good
 		select {
 		case <-stop:
 			return
@@ -62,18 +59,9 @@ func (r *Residency) Run(stop <-chan struct{}) {
 	}
 }
 
-func isClosed(stop <-chan struct{}) bool {
-	select {
-	case <-stop:
-		return true
-	default:
-		return false
-	}
-}
-
-// PrefaultNext prefaults the next stretch of a file that is in memory, and starts writing it
-// to the disk if the file still grows. It returns whether there was one. It leaves less than
-// a stretch for later, unless the file has ended.
+// PrefaultNext prefaults the next stretch of a file that is in memory. Unless the file has ended,
+// it also starts writing the stretch to the disk, even if the file is cold, and leaves less than a
+// stretch for later. It reports whether there was something to do.
 func PrefaultNext(f *catalog.File, ended bool) bool {
 	if !f.Acquire() {
 		return false
@@ -97,21 +85,31 @@ func PrefaultNext(f *catalog.File, ended bool) bool {
 	return f.Populated.CompareAndSwap(from, to)
 }
 
-// PrefaultAll prefaults all of a file at once.
+// PrefaultAll prefaults all of a file at once, cold or not.
 func PrefaultAll(f *catalog.File) {
 	limit := f.Limit()
 	f.Populate(0, limit)
 	f.Populated.Store(limit)
 }
 
-// Grown says that the file being written has grown to an end. Its leader calls it.
+// Grown wakes Run if the file being written has grown by a stretch, to the offset end. The leader
+// calls it.
 func (r *Residency) Grown(f *catalog.File, end int64) {
 	if end-f.Populated.Load() >= stretch {
 		r.Wake()
 	}
 }
 
-// Wake makes Run look for something to do. It does not wait.
+// Wake makes Run look for something to do. It does not block.
 func (r *Residency) Wake() {
 	pace.Wake(r.wake)
+}
+
+func isClosed(stop <-chan struct{}) bool {
+	select {
+	case <-stop:
+		return true
+	default:
+		return false
+	}
 }

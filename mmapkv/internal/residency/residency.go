@@ -1,18 +1,17 @@
-// Package residency says which files are in memory, and brings their pages in.
+// Package residency says which files are in memory, and prefaults their pages.
 //
-// A read that touches a mapped page which is not in memory waits for the disk in a page
-// fault. The Go runtime does not know of that: it loses the processor for as long, and so
-// does every goroutine of the process when the garbage collector wants to stop the world.
-// So reads bring records of cold files in by system calls, which the runtime can do
-// without: AppendGet reads them, and so do the other reads if the record is small. The
-// pages of large ones are populated before they are touched. In little memory small records
-// are twice as fast to read as to populate, and a page may be gone again before it is
-// touched.
+// A read that touches a mapped page which is not in memory waits for the disk in a page fault. The
+// Go runtime does not notice: it loses the processor until the page is there, and if the garbage
+// collector wants to stop the world, every goroutine of the process waits too. So reads of cold
+// files use system calls, during which the runtime does without the goroutine. AppendGet reads the
+// record that way, and so do the other reads if the record is small. If it is large, they populate
+// its pages before they touch them. When memory is scarce, small records are twice as fast to read
+// as to populate, and a page may be gone again before it is touched.
 //
 // What must hold:
 //
-//   - A file that is not wholly in memory is marked cold within a second, where the system
-//     can tell. Elsewhere all files count as being in memory.
+//   - A file that is not wholly in memory is soon marked cold: within a second in a store of up to
+//     maxAsked files. Where the system cannot tell, all files count as in memory.
 //   - A prefault never makes a reader or a writer wait: it steps aside.
 package residency
 
@@ -25,25 +24,43 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// maxAsked is how many files Look asks the system about at a time. A store with more
-// takes several rounds.
-const maxAsked = 256
-
-// Residency keeps the files of a catalog in memory as far as they fit.
+// Residency marks the cold files of a catalog, and prefaults the others.
 type Residency struct {
 	catalog *catalog.Catalog
 	wake    chan struct{} // holds one token when Run has something to do
-	all     atomic.Bool   // and looks at all files
-
-	next int // where Look goes on
+	all     atomic.Bool   // Run is to look at all files, and not only at the youngest
+	next    int           // where Look goes on
 }
 
-// New makes the residency of a catalog's files.
+// New makes the Residency of a catalog's files.
 func New(c *catalog.Catalog) *Residency {
 	return &Residency{catalog: c, wake: make(chan struct{}, 1)}
 }
 
-// Look asks whether some of the files are cold. One goroutine calls it at a time.
+// WarmUp is for a store that is being opened. It locks the files in memory if the catalog's options
+// say so, prefaults them if preload is set, and marks which are cold. Its error says that a file
+// could not be locked.
+func (r *Residency) WarmUp(preload bool) error {
+	for _, f := range r.catalog.Files.Order {
+		if r.catalog.LockMemory {
+			if err := f.Lock(); err != nil {
+				return fmt.Errorf("mmapkv: Options.LockMemory: %s: %w", segment.FileName(f.ID), err)
+			}
+		}
+		if preload {
+			PrefaultAll(f)
+		}
+	}
+	MarkCold(r.catalog.Files.Order)
+	r.all.Store(true)
+	return nil
+}
+
+// maxAsked is the largest number of files that Look asks the system about.
+const maxAsked = 256
+
+// Look marks which files are cold, and wakes Run for those that no longer are. In a store of more
+// than maxAsked files each call looks at the next ones. One goroutine calls it at a time.
 func (r *Residency) Look() {
 	l := r.catalog.Set()
 	if l == nil {
@@ -61,7 +78,8 @@ func (r *Residency) Look() {
 	r.next += len(some)
 }
 
-// MarkCold asks which files are cold, and returns those that no longer are.
+// MarkCold asks the system which of the files are cold, sets their Cold, and returns those that no
+// longer are.
 func MarkCold(files []*catalog.File) (warm []*catalog.File) {
 	for _, f := range files {
 		if !f.Acquire() {
@@ -74,22 +92,4 @@ func MarkCold(files []*catalog.File) (warm []*catalog.File) {
 		}
 	}
 	return warm
-}
-
-// WarmUp brings the files of a store that is being opened into memory, if preload says so,
-// locks them there if the catalog does, and finds out which of them are cold.
-func (r *Residency) WarmUp(preload bool) error {
-	for _, f := range r.catalog.Files.Order {
-		if r.catalog.LockMemory {
-			if err := f.Lock(); err != nil {
-				return fmt.Errorf("mmapkv: Options.LockMemory: %s: %w", segment.FileName(f.ID), err)
-			}
-		}
-		if preload {
-			PrefaultAll(f)
-		}
-	}
-	MarkCold(r.catalog.Files.Order)
-	r.all.Store(true)
-	return nil
 }

@@ -1,0 +1,68 @@
+package mmapkv
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/mmapkv/mmapkv/internal/invariant"
+)
+
+// TestKeptSlicesArePoisoned checks that with the tag invariants a caller who keeps a slice that a
+// callback was shown finds other bytes in it afterwards. Without the tag the slice is the record
+// itself, which is still there while the file is. It is the same when the callback fails or panics.
+func TestKeptSlicesArePoisoned(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	put(t, s, "key", "value")
+	var kept [][]byte // of one call, with the original content
+	show := func(slices ...[]byte) {
+		for _, b := range slices {
+			if !bytes.Equal(b, []byte("key")) && !bytes.Equal(b, []byte("value")) {
+				t.Errorf("shown: %q", b)
+			}
+			if cap(b) != len(b) {
+				t.Errorf("a slice of %q could be extended to %d bytes", b, cap(b))
+			}
+			kept = append(kept, b)
+		}
+	}
+	calls := map[string]struct {
+		slices int
+		call   func(end func() error) error
+	}{
+		"View": {1, func(end func() error) error {
+			return s.View([]byte("key"), func(value []byte) error { show(value); return end() })
+		}},
+		"GetMany": {1, func(end func() error) error {
+			return s.GetMany([][]byte{[]byte("key")}, func(_ int, value []byte, err error) error { show(value); return errors.Join(err, end()) })
+		}},
+		"Range": {2, func(end func() error) error {
+			return s.Range(func(key, value []byte) error { show(key, value); return end() })
+		}},
+	}
+	ends := map[string]func() error{
+		"returns": func() error { return nil },
+		"fails":   func() error { return errors.New("enough") },
+		"panics":  func() error { panic("enough") },
+	}
+	for name, c := range calls {
+		for how, end := range ends {
+			kept = nil
+			if got := complaint(func() {
+				if err := c.call(end); (err != nil) != (how == "fails") {
+					t.Errorf("%s whose callback %s: %v", name, how, err)
+				}
+			}); (got != "") != (how == "panics") {
+				t.Errorf("%s whose callback %s panics with %q", name, how, got)
+			}
+			if len(kept) != c.slices {
+				t.Fatalf("%s shows %d slices, want %d", name, len(kept), c.slices)
+			}
+			for _, b := range kept {
+				if poisoned := bytes.Count(b, []byte{0xdb}) == len(b); poisoned != invariant.Enabled {
+					t.Errorf("%s whose callback %s: the slice that was kept holds %q", name, how, b)
+				}
+			}
+		}
+	}
+}
