@@ -74,7 +74,7 @@
 // files. Package recovery makes durable what counts of a log that was not closed;
 // package replay decides what that is. Package load fills the index from hints.
 //
-// Package check is behind Verify and the scrub, package salvage behind Salvage.
+// Verify and the scrub use package check, and Salvage uses package salvage.
 // Close is in close.go, and what a store does once a second in watch.go.
 //
 // The read path takes no mutex and writes no memory that other reads use at the

@@ -33,7 +33,7 @@ func (l *Log) appendTail(members []*Write) error {
 	p := segment.Placement{Salt: t.File.Salt, Offset: t.End.Offset, Seq: t.seq + 1,
 		Watermark: l.catalog.Syncer.Durable()}
 	p.HasWatermark = t.watermarkDue(p.Watermark)
-	telling := p
+	first := p
 	if t.empty && t.previous != (segment.End{}) {
 		p.Previous = &t.previous
 	}
@@ -65,8 +65,8 @@ func (l *Log) appendTail(members []*Write) error {
 		}
 		return err
 	}
-	if telling.HasWatermark {
-		t.watermark, t.watermarkAt = telling.Watermark, telling.Offset
+	if first.HasWatermark {
+		t.watermark, t.watermarkAt = first.Watermark, first.Offset
 	}
 	t.End = segment.End{Offset: t.End.Offset + int64(len(data)), Seq: t.seq}
 	t.empty = false
@@ -74,9 +74,9 @@ func (l *Log) appendTail(members []*Write) error {
 	return nil
 }
 
-// WatermarkEvery is the maximum distance in bytes, within a file, between two records that repeat
-// the watermark. A disk loses whole blocks, and the records after a lost block still tell that it
-// was durable. It is exported for tests.
+// WatermarkEvery is the distance in bytes, within a file, after which a record repeats the
+// watermark even if it has not changed. A disk loses whole blocks, and the records after a lost
+// block then still tell that it was durable. It is exported for tests.
 const WatermarkEvery = 4 << 10
 
 // watermarkDue reports whether the next group records the watermark. In every record it would

@@ -151,8 +151,7 @@ func (l *Log) Sync() error {
 }
 
 // SyncFiles makes everything written so far durable, oldest file first, and returns the last
-// sequence number that this covers. Only the syncer calls it, one call at a time. =
-// l.Events.Failed(err)
+// sequence number that this covers. Only the syncer calls it, one call at a time.
 func (l *Log) SyncFiles() (upTo uint64, err error) {
 	defer pace.Region("sync").End()
 	upTo = l.Acknowledged.Load()
