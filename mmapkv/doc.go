@@ -49,14 +49,14 @@
 // else is in packages below mmapkv/internal, called rooms here. They share the
 // list of files, which package catalog keeps.
 //
-// A Put goes from write.go straight to package wal: commit.go joins it with
-// concurrent writes, append.go writes and syncs the records, and publish.go moves
-// the index. When the file is full, rotate.go continues the log in the next one,
-// which maintain.go has prepared, and seal.go seals the old one: sync, hint
-// (package hints), manifest (package catalog). A long value gets a file of its own
-// in long.go. Package space makes writers wait for compaction. Package reserve
-// holds back disk blocks so that deletes work on a full disk. Package failure
-// decides which errors stop all writing.
+// A Put goes from write.go to package wal. There write.go drafts the record,
+// commit.go joins it with concurrent writes, append.go writes and syncs them, and
+// publish.go moves the index. When the file is full, rotate.go continues the log
+// in the next one, which maintain.go has prepared, and seal.go seals the old one:
+// sync, hint (package hints), manifest (package catalog). A long value gets a file
+// of its own in long.go. Package space makes writers wait for compaction. Package
+// reserve holds back disk blocks so that deletes work on a full disk. Package
+// failure decides which errors stop all writing.
 //
 // A Get goes from read.go to lookup.go, which searches the index, and to found.go,
 // which decodes the record. Package residency knows which files are not in
@@ -127,15 +127,15 @@
 // and package vfs come last.
 //
 // Leadership and the compaction token nest one way: a leader may take the token,
-// and the token's holder never leads. A delete on a full disk takes it as a
-// leader, to make room by compacting. Close takes it as the last leader, and keeps
-// it. So whoever compacts never writes to the log, and Compact seals the tail
-// before it takes the token. It syncs the log with the token, which needs no
-// leadership.
+// and the holder of the token never leads. A delete on a full disk takes the token
+// as a leader, to make room by compacting. Close takes it as the last leader, and
+// keeps it. So whoever compacts never writes to the log, and Compact seals the
+// tail before it takes the token. With the token it only syncs the log, which
+// needs no leadership.
 //
 // Close sets Store.closed, waits for the calls in flight and for the background,
 // then leads a last time. As that leader it sets Log.shut. Whoever leads later,
-// such as a late Compact, reads it as a leader and does not write.
+// such as a late Compact, finds it set and does not write.
 //
 // No lock is held while the store calls its user's code: callbacks of View,
 // GetMany and Range, bodies of loops over Keys, Events, the Logger and its

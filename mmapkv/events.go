@@ -53,7 +53,7 @@ type CompactionEnded struct {
 	Err               error         // why it failed; nil if it did not
 }
 
-// Rotated is where the log continues.
+// Rotated says where the log continues.
 type Rotated struct {
 	File string // name of the new file in the store's directory
 }
@@ -69,7 +69,7 @@ type WriteStalled struct {
 	Duration time.Duration // of this one wait
 }
 
-// SpaceLow is how the store noticed that the disk is full.
+// SpaceLow says how the store noticed that the disk is full.
 type SpaceLow struct {
 	Err error // wraps syscall.ENOSPC
 }

@@ -64,7 +64,7 @@ func (n *notifier) CompactionEnded(report compact.Ended) {
 
 // Rotated reports that the log continues in a new file.
 func (n *notifier) Rotated(file string) {
-	tell(n, n.events.Rotated, Rotated{File: file}, slog.LevelDebug, "mmapkv: the log goes on in a new file", "file", file)
+	tell(n, n.events.Rotated, Rotated{File: file}, slog.LevelDebug, "mmapkv: the log continues in a new file", "file", file)
 }
 
 // recovered reports what Open found. Open writes the message itself.

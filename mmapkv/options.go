@@ -27,8 +27,8 @@ const (
 	maxExpectedKeys    = 1 << 36
 )
 
-// Options are how a store is opened. The zero value means the defaults. Open copies it and never
-// writes to the caller's.
+// Options configures a store. The zero value means the defaults. Open copies it and never writes
+// to the caller's.
 type Options struct {
 	// SegmentSize is the size in bytes at which the log continues in a new file, 4 KiB to 4 GiB;
 	// 0 means 256 MiB. It may differ from one Open to the next.

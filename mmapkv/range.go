@@ -37,9 +37,10 @@ func (s *Store) Range(fn func(key, value []byte) error) error {
 }
 
 // ranging is one Range. It shows the part of the log after one sequence number and up to another,
-// upTo, which the index had reached when Range began. If the index had not, a key could come with
-// its old record and again with its new one. From file to file ranging goes by the number that it
-// has reached, because compaction may replace the files that are still to come.
+// upTo, which the index had reached when Range began. Past upTo, a key could come twice: with its
+// old record, while the index still points there, and then with its new one. From file to file
+// ranging goes by the number that it has reached, because compaction may replace the files that
+// are still to come.
 type ranging struct {
 	*walk
 	fn          func(key, value []byte) error

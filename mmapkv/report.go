@@ -78,16 +78,16 @@ const (
 
 var meanings = map[DamageKind]string{
 	DamagedManifest: "the store cannot be opened; salvage brings what is readable into a new store",
-	DamagedCopy:     "nothing is lost: the manifest has one good copy left, and the next change writes both anew",
+	DamagedCopy:     "nothing is lost: the manifest has one good copy left, and the next change rewrites both",
 	MissingSegment:  "the store cannot be opened; salvage brings what the other segments hold into a new store",
 	DamagedSegment:  "the store cannot be opened; salvage brings what is readable into a new store",
-	DamagedRange:    "what was written here is lost: reads of keys that the hint still knows, which are listed, say ErrCorrupt, and others are missing or have an older value",
-	DamagedRecord:   "the value is lost: reads of the key say ErrCorrupt, unless it was written again later",
-	DamagedValue:    "the value is lost: reads of the key say ErrCorrupt, unless it was written again later",
+	DamagedRange:    "what was written here is lost: reads of keys that the hint still knows, which are listed, return ErrCorrupt; other keys are missing or have an older value",
+	DamagedRecord:   "the value is lost: reads of the key return ErrCorrupt, unless it was written again later",
+	DamagedValue:    "the value is lost: reads of the key return ErrCorrupt, unless it was written again later",
 	DamagedOrder:    "which record of a key is the newest is not certain, or records between these two are lost",
-	DamagedHint:     "nothing is lost: the next open makes the hint anew",
-	NewerData:       "the manifest is an older one, which knows nothing of what is here, and the store cannot be opened; put the newest one back, or salvage, which brings this into a new store",
-	WrongHint:       "the next open believes the hint: reads of the key say ErrCorrupt, find nothing or find an older value; without the hint's file it is made anew",
+	DamagedHint:     "nothing is lost: the next open rebuilds the hint",
+	NewerData:       "the manifest is an older one that does not know this data, and the store cannot be opened; put the newest manifest back, or salvage, which brings this data into a new store",
+	WrongHint:       "the next open trusts the hint: reads of the key return ErrCorrupt, find nothing or find an older value; if the hint's file is removed, the next open rebuilds it",
 }
 
 // newReport makes a Report of what package check found.

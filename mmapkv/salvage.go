@@ -8,8 +8,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/salvage"
 )
 
-// SalvageOptions are how Salvage works. The zero value restores what counts, and nothing that
-// damage has made doubtful.
+// SalvageOptions configures Salvage. The zero value restores what counts, and nothing that damage
+// has made doubtful.
 type SalvageOptions struct {
 	// DryRun makes Salvage read everything and report, but write nothing.
 	DryRun bool

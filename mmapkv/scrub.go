@@ -39,7 +39,7 @@ func newScrubber(s *Store) *check.Scrubber {
 // scrub is the goroutine that scrubs. Close stops it by closing s.stop.
 func (s *Store) scrub() {
 	s.scrubber.Run(s.stop, s.options.every, func(err error) {
-		s.events.message(slog.LevelWarn, "mmapkv: a segment could not be read by the scrub; it goes on with the next", "error", err)
+		s.events.message(slog.LevelWarn, "mmapkv: a segment could not be read by the scrub; it continues with the next", "error", err)
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 )
 
-// VerifyOptions are how Verify works. The zero value means the defaults.
+// VerifyOptions configures Verify. The zero value means the defaults.
 type VerifyOptions struct {
 	// Progress, if set, is called from time to time by the goroutine that called Verify. done is
 	// how many bytes of the segments have been read, and total how many there are to read. If a

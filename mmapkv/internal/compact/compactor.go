@@ -53,7 +53,7 @@ type Options struct {
 	// Writable returns why the store takes no writes; nil if it does.
 	Writable func() error
 	// UnlessEnded calls do, which waits for the disk or for others. It returns when do is done or
-	// when ctx ends, whichever is first; do then runs on to its end.
+	// when ctx ends, whichever is first. In the second case do runs on until it checks ctx.
 	UnlessEnded func(ctx context.Context, do func() error) error
 	// Between, if set, lets a test run code between two steps of a compaction.
 	Between func(phase string)
@@ -96,7 +96,9 @@ type Compactor struct {
 	// Compacting holds one token while somebody compacts. Close takes the token and keeps it. The
 	// channel is exported for tests.
 	Compacting chan struct{}
-	liftBudget chan struct{} // holds one token when a delete on a full disk waits for a compaction with a budget
+	// liftBudget holds one token when a delete on a full disk waits for a compaction, which then
+	// ignores its byte budget.
+	liftBudget chan struct{}
 	wake       chan struct{} // holds one token when Run has something to look at
 }
 
@@ -267,9 +269,9 @@ func (c *Compactor) compactOnce() (progress bool) {
 	return did
 }
 
-// sealWaiting seals what has ended. Only sealed files count as garbage that compaction can
-// reclaim: without it, waiting writers would be released because there seems to be nothing to
-// reclaim.
+// sealWaiting seals what has ended. Compaction reclaims only sealed files. If it did not seal
+// them first, there could seem to be nothing to reclaim, and the waiting writers would be
+// released.
 func (c *Compactor) sealWaiting() {
 	for {
 		if did, err := c.log.StepSeal(); err != nil || !did {

@@ -61,13 +61,13 @@ func (c *Compactor) bestRun() []*catalog.File {
 	var best []Candidate
 	var bestScore float64
 	for i := range list {
-		var most int64
+		var maxLive int64
 		for n := 1; n <= maxRun && i+n <= len(list); n++ {
 			run := list[i : i+n]
 			newest := run[n-1]
 			size, live, garbage := sum(run)
-			most += newest.maxLive
-			if !newest.Eligible || c.solid(newest) || n > 1 && most > c.rewriteRoom(n) {
+			maxLive += newest.maxLive
+			if !newest.Eligible || c.solid(newest) || n > 1 && maxLive > c.rewriteRoom(n) {
 				break
 			}
 			if !c.worthwhile(run, size, garbage, pressed) {
@@ -119,11 +119,11 @@ func (c *Compactor) nextRun(after, last segment.ID) []*catalog.File {
 
 // runAt returns how many files from i on belong together: those with garbage, and small ones.
 func (c *Compactor) runAt(list []Candidate, i int) (n int) {
-	var most int64
+	var maxLive int64
 	for ; n < maxRun && i+n < len(list); n++ {
 		one := list[i+n]
-		most += one.maxLive
-		if !one.Eligible || c.solid(one) || n > 0 && most > c.rewriteRoom(n+1) {
+		maxLive += one.maxLive
+		if !one.Eligible || c.solid(one) || n > 0 && maxLive > c.rewriteRoom(n+1) {
 			break
 		}
 	}

@@ -143,7 +143,7 @@ func (s *Sweeper) run() {
 		case <-timer:
 		}
 		if _, err := s.Step(); err != nil && !errors.Is(err, failure.ErrClosed) {
-			s.catalog.Message(slog.LevelWarn, "mmapkv: the tail could not be ended, of which most has expired; it is tried again", "error", err)
+			s.catalog.Message(slog.LevelWarn, "mmapkv: the tail could not be ended, although most of it has expired; it is tried again", "error", err)
 		}
 	}
 }
