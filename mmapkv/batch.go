@@ -7,32 +7,30 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Batch collects writes that Store.Write makes all or nothing. The zero value
-// is ready. It copies its arguments. A Batch is not safe for concurrent use, and
-// is not to be changed while a Write of it runs; it may be written again, and
-// reused after Reset.
+// Batch collects writes that Store.Write makes all or nothing. The zero value is ready to use. A
+// Batch copies its arguments. It is not safe for concurrent use, and must not change while a
+// Write of it runs. It may be written again, and reused after Reset.
 type Batch struct {
 	draft segment.Draft
 	ttls  []entryTTL
-	err   error // the first entry over the limits
+	err   error // the first entry over a limit
 }
 
-// entryTTL is the time to live of one entry. When it starts to run is known
-// only to the store, when the batch is written.
+// entryTTL is the time to live of one entry. It starts when the batch is written.
 type entryTTL struct {
 	entry int
 	ttl   time.Duration
 }
 
-// Put adds a pair. A key or value over the limits makes Write return ErrTooLarge.
+// Put adds a pair. If the key or value exceeds a limit, Write returns ErrTooLarge.
 func (b *Batch) Put(key, value []byte) {
 	if b.admit(key, value) {
 		b.draft.Put(key, value, 0)
 	}
 }
 
-// PutWithTTL adds a pair that expires ttl after the batch is written. A ttl that
-// is not positive makes Write return ErrInvalid.
+// PutWithTTL adds a pair that expires ttl after the batch is written. If ttl is not positive,
+// Write returns ErrInvalid.
 func (b *Batch) PutWithTTL(key, value []byte, ttl time.Duration) {
 	if err := checkTTL(ttl); err != nil && b.err == nil {
 		b.err = err
@@ -43,17 +41,17 @@ func (b *Batch) PutWithTTL(key, value []byte, ttl time.Duration) {
 	}
 }
 
-// placeholderExpiry makes room for an expiry that is set when the batch is written.
+// placeholderExpiry reserves space for an expiry that is set when the batch is written.
 const placeholderExpiry = 1
 
-// Delete adds the removal of a key; an absent one is no error.
+// Delete adds the removal of a key. It is no error if the key has no value.
 func (b *Batch) Delete(key []byte) {
 	if b.admit(key, nil) {
 		b.draft.Delete(key)
 	}
 }
 
-// Len is the number of entries.
+// Len returns the number of entries.
 func (b *Batch) Len() int { return b.draft.Len() }
 
 // Reset empties the batch for reuse.
@@ -63,7 +61,7 @@ func (b *Batch) Reset() {
 	b.err = nil
 }
 
-// admit says whether an entry may be added, and remembers why not.
+// admit reports whether an entry may be added. If not, it notes why.
 func (b *Batch) admit(key, value []byte) bool {
 	if b.err != nil {
 		return false
@@ -78,6 +76,7 @@ func (b *Batch) admit(key, value []byte) bool {
 	return b.err == nil
 }
 
+// checkSizes returns ErrTooLarge for a key or value over the limits.
 func checkSizes(key, value []byte) error {
 	if len(key) > MaxKeySize {
 		return fmt.Errorf("%w: the key has %d bytes, the limit is %d", ErrTooLarge, len(key), MaxKeySize)
@@ -88,6 +87,7 @@ func checkSizes(key, value []byte) error {
 	return nil
 }
 
+// checkTTL returns ErrInvalid for a time to live that is not positive.
 func checkTTL(ttl time.Duration) error {
 	if ttl <= 0 {
 		return fmt.Errorf("%w: a time to live of %v; it must be positive", ErrInvalid, ttl)

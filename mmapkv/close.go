@@ -6,10 +6,10 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
-// Close finishes the writes in flight, syncs, and releases the store; reads in
-// flight complete. Every call that starts afterwards is ErrClosed; a second Close
-// returns what the first one did. The error is that of the last sync or of a
-// failure before; what is on disk is safe to open again in any case.
+// Close waits for the writes in flight, syncs, and releases the store. Reads in flight complete.
+// Every call that starts afterwards returns ErrClosed, and a second Close returns what the first
+// one did. The error is that of the last sync or of an earlier failure. Whatever it is, the files
+// on disk are safe to open again.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		rank.Acquire[rank.Closing]()
@@ -30,10 +30,10 @@ func (s *Store) Close() error {
 	return s.closeError
 }
 
-// release lets go of everything: when it returns, what no read uses is unmapped and
-// closed, and a closed Store in a variable holds neither files nor the index.
+// release lets go of everything. When it returns, memory and descriptors that no read uses are
+// released, and a closed Store that a variable still holds keeps neither files nor the index.
 func (s *Store) release() error {
-	s.walks.leave(s.catalog.Set())
+	s.walks.handOver(s.catalog.Set())
 	s.catalog.Current.Store(nil)
 	files := s.catalog.Files.Drop()
 	if spare := s.log.Drop(); spare != nil {

@@ -6,16 +6,17 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 )
 
-// Compact rewrites everything that holds garbage worth reclaiming, beginning with
-// the segment being written if it holds any, and returns when that is done. It
-// stops at the next convenience, with nothing lost, when the context ends, and
-// returns the context's error, though what cannot be given up in its middle, the sealing
-// of a segment and a sync, may take a moment longer; ErrClosed when the store is closed meanwhile,
-// ErrReadOnly when it is open for reading only. One compaction runs at a time:
-// Compact waits for one that runs.
+// Compact rewrites every segment with garbage worth reclaiming, and returns when that is done. If
+// the segment being written holds garbage, Compact includes it. One compaction runs at a time:
+// Compact waits for a running one.
 //
-// An error that wraps ErrCorrupt says that a segment could not be rewritten since
-// it is damaged; the others are all the same.
+// When the context ends, Compact stops at the next opportunity, with nothing lost, and returns
+// the context's error. Sealing a segment and a sync cannot be interrupted, and may continue for a
+// moment longer. Compact returns ErrClosed if the store is closed before it is done, and
+// ErrReadOnly if the store is read-only.
+//
+// An error that wraps ErrCorrupt means that a segment could not be rewritten because it is
+// damaged. All others have been rewritten even so.
 func (s *Store) Compact(ctx context.Context) error {
 	if err := s.writable(); err != nil {
 		return err
@@ -25,18 +26,18 @@ func (s *Store) Compact(ctx context.Context) error {
 	return s.compactor.All(ctx)
 }
 
-// unlessEnded does something that waits for the disk or for others, and returns when
-// that is done, or when the context ends. What cannot be given up half done goes on then,
-// up to where it looks at the context, and Close waits for it as for a write.
+// unlessEnded calls do, which waits for the disk or for others. It returns when do is done, or
+// when the context ends. What cannot be interrupted then continues, until do checks the context,
+// and Close waits for it as for a write.
 func (s *Store) unlessEnded(ctx context.Context, do func() error) error {
 	if ctx.Done() == nil || s.manual() {
 		return do()
 	}
 	done := make(chan error, 1)
 	go func() {
-		err := s.enter()
+		err := s.beginWrite()
 		if err == nil {
-			defer s.leave()
+			defer s.endWrite()
 			err = do()
 		}
 		done <- err
@@ -48,9 +49,3 @@ func (s *Store) unlessEnded(ctx context.Context, do func() error) error {
 		return ctx.Err()
 	}
 }
-
-// beingWritten says that writes are in flight.
-func (s *Store) beingWritten() bool { return s.writing.Load() > 0 }
-
-// manual says that a test takes the background's steps.
-func (s *Store) manual() bool { return s.options.seams != nil && s.options.seams.Manual }

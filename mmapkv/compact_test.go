@@ -149,11 +149,11 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	pacer, done := s.compactor.NewPacer(context.Background())
 	m, err := s.compactor.CompactRun(pacer, run)
 	done()
-	if err != nil || m.Made == nil {
+	if err != nil || m.Output == nil {
 		t.Fatalf("compacting all but the oldest: %v", err)
 	}
-	if len(m.Made.Pins) != 1 {
-		t.Errorf("the tombstone is pinned by %v", m.Made.Pins)
+	if len(m.Output.Pins) != 1 {
+		t.Errorf("the tombstone is pinned by %v", m.Output.Pins)
 	}
 	checkAccounts(t, s)
 	closeStore(t, s)

@@ -12,102 +12,138 @@
 //	...
 //	value, err := store.Get([]byte("user:1"))
 //
-// All methods of a Store may be called by many goroutines at once, also from
-// inside the callbacks that they take.
+// Many goroutines may call the methods of a Store at once, also from inside the
+// callbacks that these methods take.
 //
 // # What is promised
 //
-// Visibility: a write that returned nil is seen by every read that starts
-// afterwards. Under fsync.Always nobody sees it before it is on disk.
+// Visibility: every read that starts after a write has returned nil sees the
+// write. Under fsync.Always nobody sees it before it is on disk.
 //
-// Process crash: what was acknowledged survives SIGKILL under every policy.
+// Process crash: every acknowledged write survives SIGKILL, under every policy.
 //
-// Power loss: under fsync.Always nothing acknowledged is lost; under
-// fsync.Every(d) at most what was acknowledged in the last d and during the sync
-// then running; under fsync.Never whatever the kernel had not written. What
-// survives is a prefix of the order of commits, and a batch is there whole or
-// not at all. What a reopened store has shown once stays.
+// Power loss: under fsync.Always no acknowledged write is lost. Under
+// fsync.Every(d) at most those are lost that were acknowledged in the last d and
+// during the sync then running. Under fsync.Never everything is lost that the
+// kernel had not written. What survives is a prefix of the order of commits, and
+// a batch survives whole or not at all. What a reopened store has shown once
+// stays.
 //
-// Reads: a value that was written to that key, whole, or an error. Damage is
-// ErrCorrupt, never data and never ErrNotFound.
+// Reads: a read returns a value that was written to that key, whole, or an error.
+// Damage is ErrCorrupt, never data and never ErrNotFound.
 //
-// Failure: the first failed sync or write error stops writing for good
-// (ErrFailed) until the store is opened again; reads go on. A write that does
-// not fit on a full disk fails with an error that wraps syscall.ENOSPC, nothing
-// of it is ever visible, and writing works again once there is room.
+// Failure: the first failed sync or write error stops all writing (ErrFailed)
+// until the store is opened again. Reads continue. A write that does not fit on a
+// full disk fails with an error that wraps syscall.ENOSPC. Nothing of it is ever
+// visible, and writing works again once there is space.
 //
-// Loss: where the store's directory is removed, or MANIFEST, LOCK or the file being written
-// is removed or replaced, the store has failed. It notices that within a second, and
-// when Sync is called. What is written until then is acknowledged, under fsync.Always
-// too, and is lost with the file. A directory may be renamed.
+// Loss: if the store's directory is removed, or if MANIFEST, LOCK or the file
+// being written is removed or replaced, the store has failed. It notices within a
+// second, and when Sync is called. Writes until then are acknowledged, under
+// fsync.Always too, and are lost with the file. A directory may be renamed.
 //
 // # How it holds together
 //
 // New bytes are safe, then the index moves, then the old file goes: never
-// another order. The steps of a write are in write.go, of a read in read.go, of
-// the change to a new file in rotate.go and maintain.go, of compaction in compact.go,
-// of opening in open.go, recovery.go and load.go (which files are newer than the
-// manifest, in strays.go; what of a log counts that was not closed, in package
-// internal/replay), of making and removing files in unlisted.go, of hints in hints.go,
-// of taking out what has expired in expire.go and sweep.go, of checking in package
-// internal/check, of saving what is left of a damaged store in package internal/salvage,
-// of closing in close.go. What a store does once a second is in watch.go.
+// another order. This package has the public API and the read path. Everything
+// else is in packages below mmapkv/internal, called rooms here. They share the
+// list of files, which package catalog keeps.
 //
-// The read path takes no mutex and writes no memory that other reads use
-// at the same time: it loads the published set (Store.live), hashes the key, walks the
-// index (loads only), reads the segment's published end (a load) and decodes the
-// record from mapped memory. The set, the index pages and the segments are Go
-// objects; a segment's mapping and descriptor go when it is retired and no read is
-// in it. A read says which segment it is in by a slot of its own, before it looks
-// whether that is retired: see segment/lifetime.go. What is not in memory is read by
-// system calls instead: see cold.go.
+// A Put goes from write.go straight to package wal: commit.go joins it with
+// concurrent writes, append.go writes and syncs the records, and publish.go moves
+// the index. When the file is full, rotate.go continues the log in the next one,
+// which maintain.go has prepared, and seal.go seals the old one: sync, hint
+// (package hints), manifest (package catalog). A long value gets a file of its own
+// in long.go. Package space makes writers wait for compaction. Package reserve
+// holds back disk blocks so that deletes work on a full disk. Package failure
+// decides which errors stop all writing.
 //
-// Who uses a segment how: reads by slots; Range, Keys that Close has left files to,
-// background syncs, residency, populating and the scrub by counts. The writer's own
-// file is nobody else's to retire. A sealed file is retired by whoever holds the
-// compaction token, and an empty one by whoever holds the maintenance lock, so these
-// two need no count.
+// A Get goes from read.go to lookup.go, which searches the index, and to found.go,
+// which decodes the record. Package residency knows which files are not in
+// memory; fetch.go reads those by system calls. GetMany is in many.go, Keys in
+// keys.go, Range in range.go, and what the last two share in walk.go.
 //
-// Every read of mapped memory runs under the fault guard: a page that cannot be
+// A Compact goes from compact.go to package compact: picker.go picks files that
+// are worth it, shadows.go finds the tombstones that are still needed, rewrite.go
+// copies, and run.go has the order of the steps. Before that, package sweep takes
+// expired records out of the index, with the tables of package expiry. Package
+// pace makes all of them give way to reads and writes.
+//
+// An Open is in open.go. Package catalog reads the manifest and opens the files
+// that it names. Package listing refuses a manifest that is older than other
+// files. Package recovery makes durable what counts of a log that was not closed;
+// package replay decides what that is. Package load fills the index from hints.
+//
+// Package check is behind Verify and the scrub, package salvage behind Salvage.
+// Close is in close.go, and what a store does once a second in watch.go.
+//
+// The read path takes no mutex and writes no memory that other reads use at the
+// same time. It loads the published set (catalog.FileSet), hashes the key, walks
+// the index (loads only), reads the segment's published end (a load), and decodes
+// the record from mapped memory. The set, the index pages and the segments are Go
+// objects. A segment's mapping and descriptor are released once it is retired and
+// no read uses it. A read announces in a slot of its own which segment it uses,
+// before it checks whether that is retired: see segment/lifetime.go.
+//
+// Reads use segments by slots. Others that use them count: Range, Keys that
+// outlive Close, background syncs, residency, prefaulting, the sweep and the
+// scrub. The file being written needs no count, since only its writer retires it.
+// Nor does the holder of the compaction token need one for sealed files, or the
+// holder of the maintenance lock for empty ones, since only they retire these.
+//
+// Every read of mapped memory runs under the fault guard. A page that cannot be
 // read becomes an error if, and only if, it lies in the segment being read and
 // cannot be read a second time. A callback's own panic passes through unchanged.
 // A value that a callback hands to another goroutine is outside the guard.
 //
 // # Locks
 //
-// In the order in which they may be taken: whoever holds one may want a later one,
-// and no earlier one. Some are no mutexes, but somebody waits for them all the same.
+// In lock order: whoever holds one may take a later one, but no earlier one. Some
+// are not mutexes, but somebody waits for them all the same.
 //
-//  1. Store.closing: the first call of Close, for which later ones wait.
-//  2. Store.running: the background's goroutines and glances, for which Close waits.
-//  3. Store.writing: the calls for which Close waits: those that write, Verify, and
-//     the part of Compact that seals.
-//  4. leadership of Store.group: one writer at a time, from the place in the
-//     file through publishing; guards Store.tail and Store.shut.
-//  5. Store.compacting: the token of whoever compacts, and of Close, which keeps it.
-//     A leader may want it: on a full disk a delete makes room by compacting, and
-//     Close ends as the last leader. So whoever compacts never writes; Compact seals
-//     the tail before it takes the token.
-//  6. Store.maintenance: sealing and preparing files, one step at a time;
-//     guards Store.prepared, Store.spare and Store.sealing.
-//  7. Syncer.syncing: the token of whoever syncs the log.
-//  8. manifestLog.mu: edits of the manifest, each on the current list.
-//  9. fileSet.mu: the list of files and the publishing of Store.live.
-//  10. sweeper.sweeping: the taking out of records that have expired.
-//  11. KeyDir.growing: the split of one page of the index.
-//  12. page.mu: one page of it.
+//  1. Store.closing: the first call of Close, for which later calls wait.
+//  2. Store.running: the background goroutines and glances, for which Close
+//     waits.
+//  3. Store.writing: the calls in flight for which Close waits: writes, Verify,
+//     and the parts of Compact that seal and sync.
+//  4. leadership of Log.group (package wal): one writer at a time, from the place
+//     in the file through publishing. It guards Log.Tail and Log.shut.
+//  5. Compactor.Compacting (package compact): the token of whoever compacts.
+//  6. Log.Maintenance (package wal): sealing and preparing files, one step at a
+//     time. It guards Log.Prepared, Log.spare and Log.sealing.
+//  7. Syncer.syncing (package fsync): the token of whoever syncs the log.
+//  8. Manifest.Mu (package catalog): edits of the manifest, each on the current
+//     list.
+//  9. FileList.Mu (package catalog): the list of files, and publishing the set.
+//  10. Sweeper.sweeping (package sweep): taking expired records out of the index.
+//  11. KeyDir.growing (package index): the split of one page.
+//  12. page.mu (package index): one page.
 //
-// The others are leaves: nobody wants any lock while holding one. They are Group.mu
-// and Syncer.mu of package fsync, walkers.mu of package index, and here
-// loading.mu, reserve.mu, space.mu, retiredFiles.mu, compactions.mu, scrubs.mu, sweptRecords.mu,
-// notifier.mu and walks.mu. What xsync and package vfs lock inside comes behind them.
+// The others are leaves: whoever holds one takes no other lock. They are Group.mu
+// and Syncer.mu of package fsync, walkers.mu of package index, Loading.mu of
+// package load, Reserve.mu of package reserve, Space.Mu of package space,
+// retired.mu of package catalog, Scrubber.mu of package check, Swept.mu of package
+// expiry, and here compactions.mu, notifier.mu and walks.mu. Locks inside xsync
+// and package vfs come last.
 //
-// Code of the user is called under none of all these: callbacks of View, GetMany
-// and Range, bodies of loops over Keys, Events, the Logger and its handler, Progress,
-// and methods of contexts. The notifier queues what there is to tell; a context is
-// wrapped (context.WithCancel) before the first lock, and from there on the standard
-// library's is asked. The clock and the hash are never the user's.
+// Leadership and the compaction token nest one way: a leader may take the token,
+// and the token's holder never leads. A delete on a full disk takes it as a
+// leader, to make room by compacting. Close takes it as the last leader, and keeps
+// it. So whoever compacts never writes to the log, and Compact seals the tail
+// before it takes the token. It syncs the log with the token, which needs no
+// leadership.
 //
-// Built with the tag `invariants` package rank panics where a lock is taken out of
-// this order, or code of the user called under one.
+// Close sets Store.closed, waits for the calls in flight and for the background,
+// then leads a last time. As that leader it sets Log.shut. Whoever leads later,
+// such as a late Compact, reads it as a leader and does not write.
+//
+// No lock is held while the store calls its user's code: callbacks of View,
+// GetMany and Range, bodies of loops over Keys, Events, the Logger and its
+// handler, Progress, and methods of contexts. The notifier queues events and
+// messages. A context is wrapped (context.WithCancel) before the first lock, and
+// after that only the standard library's is asked. The clock and the hash are
+// never the user's.
+//
+// With the build tag `invariants`, package rank panics if a lock is taken out of
+// this order, or if the user's code is called under one.
 package mmapkv

@@ -2,21 +2,21 @@ package mmapkv
 
 import "github.com/mmapkv/mmapkv/segment"
 
-// Reads of cold files: package residency says which those are, and why reads of them go
-// through system calls.
+// A file is cold if it is not all in memory. Package residency says why reads of cold files
+// go through system calls.
 
 const (
-	// headBytes is how much fetch populates at first of a record whose size is not known.
+	// headBytes is how much fetch populates first if it does not know the record's size.
 	headBytes = 4 << 10
-	// copyCold is the size of the largest record that is copied though the caller does
-	// not ask for a copy.
-	copyCold = 64 << 10
-	// walkBytes is how much of a cold file a walk through it populates at a time.
+	// maxCopyCold is the maximum size of a record that is copied even though the caller
+	// does not ask for a copy.
+	maxCopyCold = 64 << 10
+	// walkBytes is how much of a cold file a walk populates at a time.
 	walkBytes = 1 << 20
 )
 
-// fetch populates the pages of the record at an offset of a cold file; size is -1
-// when it is not known.
+// fetch populates the pages of the record at an offset of a cold file. size is -1 if it is not
+// known.
 func (f *found) fetch(offset, size int64) {
 	limit := f.file.Limit()
 	if size >= 0 {

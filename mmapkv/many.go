@@ -10,15 +10,14 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 )
 
-// GetMany calls fn once for each of the keys, in any order, with its number and
-// either its value or the error that Get would return, such as ErrNotFound. It
-// looks up many keys in the time that a few take one by one, for it waits for the
-// memory of all together. The value is like that of View: it can be read until fn
-// returns, and must not be written.
+// GetMany calls fn once for each key, in any order, with the key's position in keys and either
+// its value or the error that Get would return, such as ErrNotFound. GetMany overlaps the memory
+// latency of its keys, so it looks up many in the time that a few take one by one. As in View,
+// the value can be read until fn returns, and must not be written.
 //
-// When fn returns an error GetMany ends, and returns it. ErrClosed when the store
-// was closed before, and an error that wraps ErrCorrupt, which ends it too, when fn
-// met a page of the value that cannot be read.
+// If fn returns an error, GetMany ends and returns it. GetMany returns ErrClosed if the store was
+// closed before. If fn meets a page of the value that cannot be read, GetMany ends and returns an
+// error that wraps ErrCorrupt.
 func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) error) error {
 	if s.events.watchesSlow() {
 		defer s.timed("GetMany", time.Now())
@@ -32,7 +31,7 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 		shown = true
 		return fn(i, value, nil)
 	}
-	// The keys often lie in few files, and to use the same one once more costs nothing.
+	// The keys often lie in few files, and using the same file again costs nothing.
 	f := found{whole: true, keeps: true}
 	defer f.pin.Release()
 	for i < len(keys) {
@@ -53,36 +52,36 @@ func (s *Store) GetMany(keys [][]byte, fn func(i int, value []byte, err error) e
 	return nil
 }
 
-// prefetch asks for the memory that the lookups of the keys, prefetch.Batch at most,
-// will read. Each step is taken for all keys, so that none waits for another's. What
-// it finds does not count: by the time of its lookup a key may be another one.
+// prefetch asks for the memory that the lookups of the keys will read, for at most prefetch.Batch
+// of them. It takes each step for all keys before the next step, so that no key waits for
+// another. It only prefetches: by the time of its lookup a key may have moved.
 func (s *Store) prefetch(keys [][]byte) {
-	l := s.catalog.Set()
-	if l == nil {
+	set := s.catalog.Set()
+	if set == nil {
 		return
 	}
 	var candidates [prefetch.Batch]index.Candidates
 	var locations [prefetch.Batch]index.Location
 	var lines [prefetch.Batch]unsafe.Pointer
 	for i, key := range keys {
-		candidates[i] = l.Keys.Find(s.hasher.Hash(key))
+		candidates[i] = set.Keys.Find(s.hasher.Hash(key))
 		lines[i] = candidates[i].Memory()
 	}
 	prefetch.Lines(lines[:len(keys)])
 	for i := range keys {
 		locations[i], _ = candidates[i].Next()
 	}
-	prefetchRecords(l, locations[:len(keys)])
+	prefetchRecords(set, locations[:len(keys)])
 }
 
-// prefetchRecords asks for the memory of the records at the locations, prefetch.Batch at
-// most: first for one line of each, as those wait for page tables. It touches none of
-// it, so that it need not use the files: asking for memory that is gone does no harm.
-func prefetchRecords(l *catalog.FileSet, locations []index.Location) {
+// prefetchRecords asks for the memory of the records at the locations, at most prefetch.Batch. It
+// first asks for one line of each, because those wait for page tables. It does not touch the
+// memory, so it need not use the files: asking for memory that is gone does no harm.
+func prefetchRecords(set *catalog.FileSet, locations []index.Location) {
 	var lines [prefetch.Batch]unsafe.Pointer
 	var bytes [prefetch.Batch]int64
 	for i, loc := range locations {
-		f := l.File(loc)
+		f := set.File(loc)
 		if f == nil || loc == index.NoLocation {
 			continue
 		}
@@ -106,6 +105,6 @@ func prefetchRecords(l *catalog.FileSet, locations []index.Location) {
 }
 
 const (
-	cacheLine     = 64
-	prefetchBytes = 512 // the processor fetches ahead in longer records by itself
+	cacheLine     = 64  // bytes
+	prefetchBytes = 512 // of a record; in longer ones the processor prefetches by itself
 )

@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 )
 
-// Root is the directory below which OpenNamespace keeps its stores:
-// $MMAPKV_DIR, else $WALRUS_KV_DIR, else "wal_kv" in the working directory.
+// Root returns the directory below which OpenNamespace keeps its stores: $MMAPKV_DIR, else
+// $WALRUS_KV_DIR, else "wal_kv" in the working directory.
 func Root() string {
 	for _, variable := range []string{"MMAPKV_DIR", "WALRUS_KV_DIR"} {
 		if dir := os.Getenv(variable); dir != "" {
@@ -17,9 +17,9 @@ func Root() string {
 	return "wal_kv"
 }
 
-// OpenNamespace opens the store in the directory Root()/name. A name has 1 to
-// 255 bytes, is not "." or "..", and has no "/", "\" or control character;
-// anything else is ErrNamespace and touches nothing.
+// OpenNamespace opens the store in the directory Root()/name. A name has 1 to 255 bytes, is not
+// "." or "..", and contains no "/", "\" or control character. For any other name OpenNamespace
+// returns ErrNamespace and touches nothing.
 func OpenNamespace(name string, o *Options) (*Store, error) {
 	if err := checkNamespace(name); err != nil {
 		return nil, err

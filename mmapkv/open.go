@@ -1,20 +1,112 @@
 package mmapkv
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/load"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/recovery"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// recover brings the store to where the files say it was: the manifest decides
-// which files count, recovery decides how far the unsealed ones go, and the hints
-// fill the index. A ReadOnly store changes nothing on disk.
+// Open opens the store in a directory, and recovers what a crash left. It creates the directory
+// and its parents if they do not exist. A nil o means all defaults.
+//
+// Open returns ErrInvalid if an option is out of its range, ErrLocked if another opener has the
+// store, and ErrVersion if its files are of another version. It returns an error that wraps
+// ErrCorrupt if the manifest or a segment is missing or unreadable, or if the manifest is older
+// than the files beside it, as after restoring it from a copy. With ReadOnly it returns
+// fs.ErrNotExist if there is no store. It returns errors.ErrUnsupported where no store can be
+// kept: on systems other than linux, darwin and freebsd, and on 32-bit machines. Damage that Open
+// can work around is reported in Stats().Recovery and to the Logger.
+func Open(dir string, o *Options) (_ *Store, err error) {
+	options, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := newStore(options)
+	if err := s.enterDir(dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.release())
+		}
+	}()
+	if err := s.recover(); err != nil {
+		return nil, err
+	}
+	if seams := options.seams; seams != nil && seams.OnOpen != nil {
+		seams.OnOpen(s.steps())
+	}
+	if !s.manual() {
+		s.start()
+	}
+	return s, nil
+}
+
+// enterDir opens the directory and takes the lock.
+func (s *Store) enterDir(path string) (err error) {
+	s.path = path
+	fsys := s.options.fileSystem()
+	if !s.options.ReadOnly {
+		if _, err := vfs.MkdirAll(fsys, path); err != nil {
+			return err
+		}
+	}
+	if s.catalog.Dir, err = fsys.OpenDir(path); err != nil {
+		return err
+	}
+	s.catalog.Reserve = reserve.New(s.catalog.Dir)
+	if s.lock, err = s.takeLock(); err != nil {
+		return errors.Join(err, s.catalog.Dir.Close())
+	}
+	if !s.options.ReadOnly {
+		s.catalog.LockName = catalog.NameOf(s.catalog.Dir, segment.LockName)
+	}
+	return nil
+}
+
+// lockPoll is how long Open waits before it tries the lock again.
+const lockPoll = 5 * time.Millisecond
+
+// takeLock takes the lock of the directory, or waits for it as long as LockTimeout allows. On a
+// read-only store the lock may be nil.
+func (s *Store) takeLock() (vfs.Lock, error) {
+	mode := vfs.Exclusive
+	if s.options.ReadOnly {
+		mode = vfs.Shared
+	}
+	deadline := time.Now().Add(s.options.LockTimeout)
+	for {
+		lock, err := s.catalog.Dir.Lock(segment.LockName, mode)
+		switch {
+		case err == nil:
+			return lock, nil
+		case s.options.ReadOnly && errors.Is(err, fs.ErrNotExist):
+			return nil, nil // no writer has ever been here, or the media is read-only
+		case !errors.Is(err, vfs.ErrLocked):
+			return nil, err
+		case !time.Now().Before(deadline):
+			return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+		}
+		time.Sleep(lockPoll)
+	}
+}
+
+// recover restores the state that the files describe: the manifest says which files count,
+// recovery decides how far the unsealed ones go, and the hints fill the index. A ReadOnly store
+// changes nothing on disk.
 func (s *Store) recover() error {
 	began := s.now()
 	names, err := s.catalog.Dir.Names()
@@ -76,10 +168,12 @@ func (s *Store) recover() error {
 	return nil
 }
 
+// noteDamage notes damage that Open works around.
 func (s *Store) noteDamage(d failure.Damage) {
 	s.recovery.Damages = append(s.recovery.Damages, CorruptError(d))
 }
 
+// reportRecovery logs what Open found, and sends the events.
 func (s *Store) reportRecovery() {
 	r := s.recovery
 	s.events.message(slog.LevelInfo, "mmapkv: opened", "keys", s.catalog.Files.Keys.Len(), "segments", len(s.catalog.Files.Order), "clean", r.Clean,

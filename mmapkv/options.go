@@ -9,12 +9,14 @@ import (
 	"github.com/mmapkv/mmapkv/internal/inject"
 )
 
-// Limits of what can be stored, in bytes. More is ErrTooLarge.
+// Limits of what can be stored, in bytes. Writes beyond them return ErrTooLarge.
 const (
-	MaxKeySize   = 65_535
+	// MaxKeySize is the maximum size of a key.
+	MaxKeySize = 65_535
+	// MaxValueSize is the maximum size of a value.
 	MaxValueSize = 4_294_967_295
-	// MaxBatchSize is the limit of a batch as it is written: keys, values, a
-	// header of 24 to 32 bytes for each, and the header of its segment.
+	// MaxBatchSize is the maximum size of a batch as it is written: keys, values, a header of
+	// 24 to 32 bytes for each, and the header of its segment.
 	MaxBatchSize = 4 << 30
 )
 
@@ -25,72 +27,70 @@ const (
 	maxExpectedKeys    = 1 << 36
 )
 
-// Options says how a store is opened. The zero value means the defaults; Open
-// copies it and never writes to the caller's.
+// Options are how a store is opened. The zero value means the defaults. Open copies it and never
+// writes to the caller's.
 type Options struct {
-	// SegmentSize is the size in bytes at which the log goes on in a new file,
-	// 4 KiB to 4 GiB; 0 means 256 MiB. It may differ from one Open to the next.
+	// SegmentSize is the size in bytes at which the log continues in a new file, 4 KiB to 4 GiB;
+	// 0 means 256 MiB. It may differ from one Open to the next.
 	SegmentSize int64
-	// Sync says when writes reach the disk; the zero value is
-	// fsync.Every(200 * time.Millisecond).
+	// Sync says when writes reach the disk. The zero value is fsync.Every(200 *
+	// time.Millisecond).
 	Sync fsync.Policy
-	// ReadOnly opens without changing anything. Many readers may have the store
-	// open together, but none beside a writer. Writes return ErrReadOnly, and Open
-	// fs.ErrNotExist when there is no store.
+	// ReadOnly opens the store without changing anything. Many readers may have the store open at
+	// once, but not together with a writer. Writes return ErrReadOnly, and Open returns
+	// fs.ErrNotExist if there is no store.
 	ReadOnly bool
-	// LockTimeout is how long Open waits for another opener to close; 0 means
-	// not at all.
+	// LockTimeout is how long Open waits for another opener to close the store; 0 means not at
+	// all.
 	LockTimeout time.Duration
-	// SkipReadChecksum leaves out the check of the value's checksum on reads.
-	// The record's header and key are checked all the same. Damage in a value
-	// then goes unnoticed.
+	// SkipReadChecksum makes reads skip the value's checksum. They still check the record's
+	// header and key. Damage in a value then goes unnoticed.
 	SkipReadChecksum bool
-	// Preload has Open read all segments into memory, as far as they fit, before it
-	// returns.
+	// Preload makes Open read all segments into memory, as far as they fit, before it returns.
 	Preload bool
-	// LockMemory keeps the segments in memory (mlock2) from when they are first read
-	// or written, so that no read waits for the disk later; with Preload from Open on.
-	// Where the system refuses that, as RLIMIT_MEMLOCK tells it to, or has no such
-	// call, Open fails; a segment that is made later and refused goes unlocked, with
-	// a message to the Logger.
+	// LockMemory keeps the segments in memory (mlock2) from when they are first read or written,
+	// or with Preload from Open on, so that no later read waits for the disk. If the system
+	// refuses to, as RLIMIT_MEMLOCK may tell it, or has no such call, Open fails. If it refuses
+	// for a segment that is made later, that segment stays unlocked, and the Logger gets a
+	// message.
 	LockMemory bool
-	// ExpectedKeys sizes the index up front, up to 2^36 keys: Open takes the memory for
-	// them, some 30 bytes each. 0 lets it grow.
+	// ExpectedKeys sizes the index up front, up to 2^36 keys. Open takes the memory for them,
+	// some 30 bytes each. 0 lets the index grow.
 	ExpectedKeys int
 	// Compaction says when garbage is reclaimed in the background.
 	Compaction Compaction
-	// ScrubBytesPerSecond has the background read all sealed segments, one after
-	// the other and again and again, at most so many bytes a second: damage is found
-	// before somebody needs the value, and told by Events.CorruptionFound and
-	// Stats.Scrub. It reads by system calls and leaves the page cache about as it was;
-	// a ReadOnly store does it too. 0: not at all.
+	// ScrubBytesPerSecond makes the background read all sealed segments, one after another, again
+	// and again, at most this many bytes a second; 0 turns it off. So damage is found before
+	// somebody needs the value, and reported by Events.CorruptionFound and Stats.Scrub. The scrub
+	// reads by system calls, and leaves the page cache about as it was. A ReadOnly store scrubs
+	// too.
 	ScrubBytesPerSecond int64
 	// Events are called when something happens that an operator wants to know.
 	Events Events
-	// Logger gets what an operator wants to know: recovery, damage, failure. It is
-	// called as Events are: behind Open and Close too, never under a lock. nil: silent.
+	// Logger gets what an operator wants to know: recovery, damage, failure. It is called as
+	// Events are, so also after Open and Close, and never under a lock. If it is nil, nothing is
+	// logged.
 	Logger *slog.Logger
 
 	seams *inject.Seams
 }
 
-// Compaction says when and how fast the background gives back the room of what
-// was overwritten, was deleted or has expired. The zero value is the default.
+// Compaction says when and how fast the background reclaims the space of overwritten, deleted and
+// expired records. The zero value means the defaults.
 type Compaction struct {
 	// Disabled leaves compaction to Store.Compact. Nothing bounds the space then.
 	Disabled bool
-	// GarbageRatio is the part of a segment, above 0 and at most 1, that has to be
-	// garbage for it to be rewritten; 0 means 0.5. Segments with less are rewritten
-	// too when the whole store comes near to MaxSpaceRatio.
+	// GarbageRatio is the fraction of a segment that must be garbage before the segment is
+	// rewritten, above 0 and at most 1; 0 means 0.5. Segments with less garbage are rewritten too
+	// when the whole store comes near MaxSpaceRatio.
 	GarbageRatio float64
-	// MaxSpaceRatio bounds what the store takes on disk: so many times the live bytes
-	// (Stats.LiveBytes), and two segments or 2 MiB; more than 1, and 0 means 2. Writers
-	// wait rather than exceed it, see Stats.WriteStall, unless compaction can do nothing
-	// about it. Deleted segments that reads are still in do not count, see
-	// Stats.HeldBytes.
+	// MaxSpaceRatio bounds the space that the store takes on disk: this many times the live bytes
+	// (Stats.LiveBytes), plus two segments or 2 MiB. It is more than 1; 0 means 2. Writers wait
+	// rather than exceed it, see Stats.WriteStall, unless compaction can do nothing about it.
+	// Deleted segments that reads still use do not count, see Stats.HeldBytes.
 	MaxSpaceRatio float64
-	// BytesPerSecond limits what compaction reads and writes together; 0 means as
-	// fast as it can beside the foreground. Writers wait longer for a slow one.
+	// BytesPerSecond limits what compaction reads and writes together; 0 means as fast as it can
+	// beside reads and writes. With a low limit writers wait longer.
 	BytesPerSecond int64
 }
 
@@ -105,7 +105,7 @@ func init() {
 	})
 }
 
-// withDefaults is the checked copy of o that a store keeps.
+// withDefaults returns the checked copy of o that a store keeps.
 func (o *Options) withDefaults() (Options, error) {
 	var c Options
 	if o != nil {
@@ -136,6 +136,7 @@ func (o *Options) withDefaults() (Options, error) {
 	return c, nil
 }
 
+// setDefaults sets the defaults, and checks the rest.
 func (c *Compaction) setDefaults() error {
 	if c.GarbageRatio == 0 {
 		c.GarbageRatio = 0.5

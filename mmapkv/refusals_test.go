@@ -52,7 +52,7 @@ func (s *Store) writeForTest(key, value []byte) *wal.Write {
 	w := new(wal.Write)
 	w.Draft = &w.Own
 	w.Own.Put(key, value, 0)
-	w.Prints = append(w.Prints, s.hasher.Fingerprint(key))
+	w.Fps = append(w.Fps, s.hasher.Fingerprint(key))
 	return w
 }
 

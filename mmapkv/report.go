@@ -8,25 +8,25 @@ import (
 
 // Report is what Verify found.
 type Report struct {
-	// Segments, Records and Hints are how many were checked. Bytes is how many bytes of
-	// the segments were read.
+	// Segments, Records and Hints count what was checked. Bytes counts the bytes of the segments
+	// that were read.
 	Segments, Records, Hints int
 	Bytes                    int64
-	// Clean says that the store was closed and that nothing was written since.
-	// Otherwise a writer has it open, or it was not closed.
+	// Clean says that the store was closed and that nothing was written since. Otherwise a writer
+	// has it open, or it was not closed.
 	Clean bool
-	// Damages lists what is damaged, file by file from the oldest on. It has at most
-	// 10,000 entries; Omitted is how many more damages there are.
+	// Damages lists what is damaged, file by file, oldest first. It has at most 10,000 entries;
+	// Omitted counts the damages beyond them.
 	Damages []Damage
 	Omitted int
-	// Remarks lists what is out of the ordinary but not damage: hints that the next
-	// Open makes anew, and files that it removes. It has at most 10,000 entries too.
-	// Beside a writer these may be files that it is about to use.
+	// Remarks lists what is out of the ordinary but not damage: hints that the next Open
+	// rebuilds, and files that it removes. It has at most 10,000 entries too. While a writer has
+	// the store open, these may be files that it is about to use.
 	Remarks []Remark
 }
 
-// Err is nil if nothing is damaged. Otherwise it is an error that wraps ErrCorrupt and says
-// where the first damage lies.
+// Err returns nil if nothing is damaged. Otherwise it returns an error that wraps ErrCorrupt and
+// says where the first damage lies.
 func (r *Report) Err() error {
 	if len(r.Damages) == 0 {
 		return nil
@@ -90,7 +90,7 @@ var meanings = map[DamageKind]string{
 	WrongHint:       "the next open believes the hint: reads of the key say ErrCorrupt, find nothing or find an older value; without the hint's file it is made anew",
 }
 
-// newReport makes a Report of what package check has found. Its kinds are ours.
+// newReport makes a Report of what package check found.
 func newReport(found check.Report) Report {
 	r := Report{
 		Segments: found.Segments, Records: found.Records, Hints: found.Hints, Bytes: found.Bytes, Clean: found.Clean,

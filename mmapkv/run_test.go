@@ -77,7 +77,7 @@ func TestKeptTombstonesFitIntoASegment(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(m.Run) == len(run) {
-		t.Errorf("%d files of %d were taken, for one of %d bytes", len(m.Run), len(run), m.Made.Limit())
+		t.Errorf("%d files of %d were taken, for one of %d bytes", len(m.Run), len(run), m.Output.Limit())
 	}
 	wantWithinSegments(t, s)
 	closeStore(t, s)

@@ -8,20 +8,20 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/salvage"
 )
 
-// SalvageOptions says how Salvage goes about it. The zero value restores what counts, and
-// nothing that damage has made doubtful.
+// SalvageOptions are how Salvage works. The zero value restores what counts, and nothing that
+// damage has made doubtful.
 type SalvageOptions struct {
-	// DryRun reads all and reports, and writes nothing.
+	// DryRun makes Salvage read everything and report, but write nothing.
 	DryRun bool
-	// OlderVersions restores, for a key whose newest value cannot be read, the newest
-	// one that can be read. Such a key is still counted and listed as lost.
+	// OlderVersions restores, for a key whose newest value cannot be read, the newest value that
+	// can be read. Such a key is still counted and listed as lost.
 	OlderVersions bool
 	// IgnoreManifest treats the directory as if it had no manifest. Use it if the
 	// manifest belongs to another directory: SalvageReport.Unread lists the files that a
 	// manifest does not name.
 	IgnoreManifest bool
-	// Progress, if set, is called from time to time with how much of the work is done,
-	// both in the same unit.
+	// Progress, if set, is called from time to time with how much of the work is done. done and
+	// total have the same unit.
 	Progress func(done, total int64)
 	// Options are those of the new store; nil means the defaults. Salvage ignores
 	// ReadOnly and Compaction.
@@ -109,8 +109,10 @@ func (o *Options) on(fsys vfs.FS, readOnly bool) *Options {
 // salvageTarget is the new store, as package salvage writes it.
 type salvageTarget struct{ *Store }
 
+// Put writes a pair with its expiry in Unix milliseconds, 0 for never.
 func (t salvageTarget) Put(key, value []byte, expiry int64) error { return t.put(key, value, expiry) }
 
+// Damage returns the first damage that opening the new store found; nil if there was none.
 func (t salvageTarget) Damage() error {
 	if len(t.recovery.Damages) == 0 {
 		return nil

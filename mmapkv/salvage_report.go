@@ -2,8 +2,8 @@ package mmapkv
 
 import "github.com/mmapkv/mmapkv/mmapkv/internal/salvage"
 
-// SalvageReport is what Salvage has found. The lists of what is lost have at most
-// MaxListed entries each; the counts count all.
+// SalvageReport is what Salvage found. The lists of what is lost have at most MaxListed entries
+// each; the counts count everything.
 type SalvageReport struct {
 	Manifest bool  // there is a manifest that could be relied on
 	Files    int   // segments that were read

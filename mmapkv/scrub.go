@@ -10,13 +10,13 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// ScrubStats is what the scrub that Options.ScrubBytesPerSecond asks for has done.
+// ScrubStats is what the scrub of Options.ScrubBytesPerSecond has done.
 type ScrubStats struct {
-	// Bytes is how many bytes it has read since Open. Passes is how often it has read all
+	// Bytes counts the bytes that it has read since Open. Passes counts how often it has read all
 	// sealed segments.
 	Bytes  int64
 	Passes int
-	// Damages is how many damages the last pass has found, or the current one if it has
+	// Damages counts the damages that the last pass has found, or the current one if that has
 	// found more.
 	Damages int
 }
@@ -36,7 +36,7 @@ func newScrubber(s *Store) *check.Scrubber {
 	})
 }
 
-// scrub is the goroutine that scrubs. Close ends it by closing s.stop.
+// scrub is the goroutine that scrubs. Close stops it by closing s.stop.
 func (s *Store) scrub() {
 	s.scrubber.Run(s.stop, s.options.every, func(err error) {
 		s.events.message(slog.LevelWarn, "mmapkv: a segment could not be read by the scrub; it goes on with the next", "error", err)
@@ -49,7 +49,7 @@ func (s *Store) nextToScrub(after, upTo uint64) (next *check.SealedFile, before 
 	defer s.catalog.Files.Mu.Unlock()
 	for _, f := range s.catalog.Files.Order {
 		if f.Active == nil && f.End.Seq > after && before < upTo {
-			f.Acquire() // which succeeds, since a listed file is not retired
+			f.Acquire() // never refused, since a listed file is not retired
 			return s.toScrub(f), before
 		}
 		before = f.End.Seq
@@ -57,10 +57,10 @@ func (s *Store) nextToScrub(after, upTo uint64) (next *check.SealedFile, before 
 	return nil, 0
 }
 
-// toScrub hands a sealed file to the scrubber. A compaction of a range where no record can
-// be read would fail, so such a file is kept out of compactions. It is not kept out for a
-// damaged value, which a compaction may no longer need, nor for what the disk refuses to
-// read, since it may read that tomorrow.
+// toScrub hands a sealed file to the scrubber. If no record can be read in some range of it, a
+// compaction of the file would fail, so compactions leave it out. They do not leave it out for a
+// damaged value, which they may no longer need, nor for what the disk refuses to read, since it
+// may read that tomorrow.
 func (s *Store) toScrub(f *catalog.File) *check.SealedFile {
 	return &check.SealedFile{
 		File:      f.Handle(),

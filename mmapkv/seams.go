@@ -9,7 +9,9 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// clock is what tells the time.
+// Tests use Options.seams to replace what the store takes from its surroundings.
+
+// clock returns what tells the time.
 func (o *Options) clock() func() time.Time {
 	if o.seams != nil && o.seams.Now != nil {
 		return o.seams.Now
@@ -17,7 +19,7 @@ func (o *Options) clock() func() time.Time {
 	return time.Now
 }
 
-// randomSource is what draws salts.
+// randomSource returns what draws salts.
 func (o *Options) randomSource() func() uint64 {
 	if o.seams != nil && o.seams.Random != nil {
 		return o.seams.Random
@@ -25,6 +27,7 @@ func (o *Options) randomSource() func() uint64 {
 	return randomNumber
 }
 
+// newHasher makes the hasher of keys.
 func (o *Options) newHasher() index.Hasher {
 	if o.seams != nil && o.seams.Hash != nil {
 		return index.NewHasherFrom(o.seams.Hash)
@@ -32,7 +35,7 @@ func (o *Options) newHasher() index.Hasher {
 	return index.NewHasher()
 }
 
-// newIndex makes an index for so many keys.
+// newIndex makes an index for the expected number of keys.
 func (o *Options) newIndex(expected int) *index.KeyDir {
 	i := index.Options{ExpectedKeys: expected}
 	if o.seams != nil {
@@ -41,6 +44,7 @@ func (o *Options) newIndex(expected int) *index.KeyDir {
 	return index.New(i)
 }
 
+// fileSystem returns the file system of the store.
 func (o *Options) fileSystem() vfs.FS {
 	if o.seams != nil && o.seams.FS != nil {
 		return o.seams.FS
@@ -48,13 +52,16 @@ func (o *Options) fileSystem() vfs.FS {
 	return vfs.OS()
 }
 
-// every has fn called once a second until end is called.
+// every calls fn once a second until end is called.
 func (o *Options) every(fn func()) (end func()) {
 	if o.seams != nil && o.seams.Every != nil {
 		return o.seams.Every(fn)
 	}
 	return tick.Every(fn)
 }
+
+// manual reports whether a test takes the background's steps.
+func (s *Store) manual() bool { return s.options.seams != nil && s.options.seams.Manual }
 
 // between lets a test in between two steps of a compaction.
 func (o *Options) between(phase string) {
@@ -63,7 +70,7 @@ func (o *Options) between(phase string) {
 	}
 }
 
-// steps are what the goroutines do, for a test that does it in their place.
+// steps returns what the goroutines do, for a test that does it in their place.
 func (s *Store) steps() []inject.Step {
 	steps := []inject.Step{
 		{Name: "sync", Run: s.syncer.Step},

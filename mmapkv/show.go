@@ -5,8 +5,8 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
-// show calls fn with a value. Under the invariants tag it shows a copy and
-// poisons it afterwards, so that a test which keeps the slice sees it.
+// show calls fn with a value. With the build tag invariants it shows a copy, and poisons that
+// afterwards, so that a test which keeps the slice notices.
 func show(value []byte, fn func(value []byte) error) error {
 	rank.AssertNone("a callback of View or GetMany")
 	if !invariant.Enabled {

@@ -8,73 +8,82 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Stats is what a store tells of itself. Sizes are in bytes.
+// Stats is the state of a store. Sizes are in bytes.
 type Stats struct {
-	// Keys is the number of keys, as Len.
+	// Keys is the number of keys, as Len returns it.
 	Keys int
-	// LiveBytes is what the records that reads can find take, and about what their
-	// entries in hints do; DeadBytes what overwritten, deleted and expired ones and tombstones
-	// take. An expired record counts as live until the sweep meets it, some seconds later.
+	// LiveBytes is the size of the records that reads can find, and about the size of their
+	// entries in hints. DeadBytes is the size of overwritten, deleted and expired records and
+	// of tombstones. An expired record counts as live until it is swept, some seconds later.
 	LiveBytes, DeadBytes int64
-	// DiskBytes is what the segments, and about what their hints take on disk, with
-	// the room that is reserved ahead of the log.
+	// DiskBytes is the size on disk of the segments, with the space reserved ahead of the log,
+	// and about the size of their hints.
 	DiskBytes int64
-	// HeldBytes is what deleted segments still take, because reads are in them.
+	// HeldBytes is the size of deleted segments that reads still use.
 	HeldBytes int64
-	// IndexBytes is the memory of the index.
+	// IndexBytes is the memory that the index takes.
 	IndexBytes int64
 	// Segments lists the files of the log, oldest first.
 	Segments []SegmentStats
 	// Recovery is what the Open that made this Store found.
 	Recovery RecoveryStats
-	// WriteStall is how long writers have waited because syncs or compaction fell
-	// behind, all writers together.
+	// WriteStall is how long writers have waited because syncs or compaction fell behind, added
+	// up over all writers.
 	WriteStall time.Duration
 	// Compaction is what compactions have done since Open.
 	Compaction CompactionStats
 	// Scrub is what the scrub has done since Open.
 	Scrub ScrubStats
-	// EventsDropped is how many events and messages were not delivered, because the
-	// callbacks of Options.Events or the Logger were too slow.
+	// EventsDropped counts events and messages that were not delivered because the callbacks of
+	// Options.Events or the Logger were too slow.
 	EventsDropped int64
-	// LastSync is when the last background or explicit sync ended, the zero
-	// time when there was none, and LastSyncTook how long it took.
+	// LastSync is when the last background or explicit sync ended; it is zero if there was none.
+	// LastSyncTook is how long that sync took.
 	LastSync     time.Time
 	LastSyncTook time.Duration
-	// Err is why the store takes no more writes; nil when it does.
+	// Err is why the store takes no more writes; nil if it takes them.
 	Err error
 }
 
-// SegmentStats is one file of the log.
+// SegmentStats is one file of the log. Sizes are in bytes.
 type SegmentStats struct {
-	File                 string
+	// File is its name in the store's directory.
+	File string
+	// LiveBytes and DeadBytes are its share of those in Stats.
 	LiveBytes, DeadBytes int64
-	DiskBytes            int64
-	Sealed               bool
-	Mapped               bool // false: read through the file descriptor
-	Merged               bool // made by compaction
-	Damaged              bool // left out of compactions, because it cannot be read in part
-	Cold                 bool // not all of it is in memory: reads of it make system calls
+	// DiskBytes is its size on disk, with its hint and the space reserved ahead.
+	DiskBytes int64
+	// Sealed says that it gets no more records.
+	Sealed bool
+	// Mapped says that it is mapped. Otherwise it is read through the file descriptor.
+	Mapped bool
+	// Merged says that compaction made it.
+	Merged bool
+	// Damaged says that part of it cannot be read, so that compactions leave it out.
+	Damaged bool
+	// Cold says that not all of it is in memory. Reads of it make system calls.
+	Cold bool
 }
 
-// CompactionStats is what compactions have done.
+// CompactionStats is what compactions have done since Open.
 type CompactionStats struct {
-	// Runs is how many were begun, Failed how many of them failed, LastError why the
-	// last of these did.
+	// Runs counts the compactions that began, and Failed those that failed. LastError is why the
+	// last of these failed.
 	Runs, Failed int
 	LastError    error
-	// BytesIn is what they read and BytesOut what they wrote, without hints.
+	// BytesIn is what they read, and BytesOut what they wrote, without hints.
 	BytesIn, BytesOut int64
-	// Duration is how long they took together.
+	// Duration is how long they took, added up.
 	Duration time.Duration
 }
 
-// compactions collects CompactionStats.
+// compactions adds up CompactionStats.
 type compactions struct {
 	mu    rank.Mutex[rank.Compactions] // guards stats
 	stats CompactionStats
 }
 
+// add counts a compaction.
 func (c *compactions) add(ended CompactionEnded) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,6 +97,7 @@ func (c *compactions) add(ended CompactionEnded) {
 	}
 }
 
+// get returns the sum.
 func (c *compactions) get() CompactionStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,30 +106,30 @@ func (c *compactions) get() CompactionStats {
 
 // RecoveryStats is what an Open found and did.
 type RecoveryStats struct {
-	// Duration is how long Open took to bring the store back.
+	// Duration is how long Open took to recover the store.
 	Duration time.Duration
 	// Clean says that the store had been closed, so that nothing was scanned.
 	Clean bool
-	// RecordsScanned is the number of records read in unsealed files,
-	// RecordsRecovered how many of them had not been known to be on disk and were
-	// made durable, BytesDiscarded the size of the torn end that was cut.
+	// RecordsScanned counts the records read in unsealed files. RecordsRecovered counts those
+	// of them that were not known to be on disk and were made durable. BytesDiscarded is the
+	// size of the torn end that was cut.
 	RecordsScanned, RecordsRecovered int
 	BytesDiscarded                   int64
-	// HintsRebuilt is how many hints were missing or damaged.
+	// HintsRebuilt counts hints that were missing or damaged.
 	HintsRebuilt int
 	// Damages lists what was known to be on disk and cannot be read.
 	Damages []CorruptError
 }
 
-// Stats tells how the store does. After Close it is all zero.
+// Stats returns the state of the store. After Close it is all zero.
 func (s *Store) Stats() Stats {
-	l := s.catalog.Set()
-	if l == nil {
+	set := s.catalog.Set()
+	if set == nil {
 		return Stats{}
 	}
 	stats := Stats{
-		Keys:       l.Keys.Len(),
-		IndexBytes: l.Keys.Bytes(),
+		Keys:       set.Keys.Len(),
+		IndexBytes: set.Keys.Bytes(),
 		Recovery:   s.recovery,
 		WriteStall: time.Duration(s.events.stalledFor.Load()),
 		Err:        s.latch.Err(),
@@ -130,7 +140,7 @@ func (s *Store) Stats() Stats {
 		EventsDropped: s.events.dropped(),
 	}
 	stats.LastSync, stats.LastSyncTook = s.syncer.LastSync()
-	for _, f := range l.Order {
+	for _, f := range set.Order {
 		one := s.segmentStats(f)
 		stats.Segments = append(stats.Segments, one)
 		stats.LiveBytes += one.LiveBytes
@@ -140,6 +150,7 @@ func (s *Store) Stats() Stats {
 	return stats
 }
 
+// segmentStats returns the stats of one file.
 func (s *Store) segmentStats(f *catalog.File) SegmentStats {
 	s.catalog.Files.Mu.Lock()
 	active := f.Active

@@ -4,9 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"io/fs"
 	"runtime/pprof"
 	"sync"
 	"sync/atomic"
@@ -22,15 +19,13 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
-	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/sweep"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/wal"
-	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Store is an open store. Open makes one; Close ends it.
+// Store is an open store. Open makes one, and Close ends it.
 type Store struct {
 	options Options
 	now     func() time.Time
@@ -41,7 +36,7 @@ type Store struct {
 	catalog   catalog.Catalog
 	hints     hints.Hints
 	residency *residency.Residency
-	lock      vfs.Lock // nil when read-only media has no lock file
+	lock      vfs.Lock // nil on read-only media without a lock file
 
 	walks    walks
 	recovery RecoveryStats
@@ -60,15 +55,15 @@ type Store struct {
 	watcher watcher
 
 	closed     atomic.Bool
-	writing    atomic.Int64  // writes in flight
-	wroteLast  chan struct{} // holds a token when the last of them ends after closed is set
+	writing    atomic.Int64  // calls in flight that Close waits for
+	wroteLast  chan struct{} // holds a token once the last of them ends after closed is set
 	closing    sync.Once
 	closeError error
 	stop       chan struct{} // closed to stop the goroutines
 	running    sync.WaitGroup
 }
 
-// newStore makes a Store of checked options.
+// newStore makes a Store from checked options.
 func newStore(options Options) *Store {
 	s := &Store{
 		options:   options,
@@ -142,7 +137,7 @@ func (s *Store) start() {
 	s.background("sync", func() { s.syncer.Run(s.stop) })
 }
 
-// background runs fn in a goroutine that profiles name by the label mmapkv.
+// background runs fn in a goroutine. Profiles show its name under the label mmapkv.
 func (s *Store) background(name string, fn func()) {
 	s.running.Go(func() {
 		rank.Acquire[rank.Background]()
@@ -151,91 +146,8 @@ func (s *Store) background(name string, fn func()) {
 	})
 }
 
-// Open opens the store in a directory, making it and its parents when it is
-// absent, and recovers what a crash left. A nil o means all defaults.
-//
-// ErrInvalid when an option is out of its range; ErrLocked when another opener has
-// the store; ErrVersion when its files are of another version; an error that wraps
-// ErrCorrupt when the manifest or a segment is missing or unreadable, or the manifest
-// older than what lies beside it, as if put back from a copy; with ReadOnly
-// fs.ErrNotExist when there is no store; errors.ErrUnsupported where no store can be
-// kept, on other systems than linux, darwin and freebsd and on 32-bit machines. Damage
-// that Open can work around is reported in Stats().Recovery and to the Logger.
-func Open(dir string, o *Options) (_ *Store, err error) {
-	options, err := o.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	s := newStore(options)
-	if err := s.enterDir(dir); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.release())
-		}
-	}()
-	if err := s.recover(); err != nil {
-		return nil, err
-	}
-	if seams := options.seams; seams != nil && seams.OnOpen != nil {
-		seams.OnOpen(s.steps())
-	}
-	if !s.manual() {
-		s.start()
-	}
-	return s, nil
-}
-
-// enterDir opens the directory and takes the lock.
-func (s *Store) enterDir(path string) (err error) {
-	s.path = path
-	fsys := s.options.fileSystem()
-	if !s.options.ReadOnly {
-		if _, err := vfs.MkdirAll(fsys, path); err != nil {
-			return err
-		}
-	}
-	if s.catalog.Dir, err = fsys.OpenDir(path); err != nil {
-		return err
-	}
-	s.catalog.Reserve = reserve.New(s.catalog.Dir)
-	if s.lock, err = s.takeLock(); err != nil {
-		return errors.Join(err, s.catalog.Dir.Close())
-	}
-	if !s.options.ReadOnly {
-		s.catalog.LockName = catalog.NameOf(s.catalog.Dir, segment.LockName)
-	}
-	return nil
-}
-
-// lockPoll is how long Open waits before it asks for the lock again.
-const lockPoll = 5 * time.Millisecond
-
-func (s *Store) takeLock() (vfs.Lock, error) {
-	mode := vfs.Exclusive
-	if s.options.ReadOnly {
-		mode = vfs.Shared
-	}
-	deadline := time.Now().Add(s.options.LockTimeout)
-	for {
-		lock, err := s.catalog.Dir.Lock(segment.LockName, mode)
-		switch {
-		case err == nil:
-			return lock, nil
-		case s.options.ReadOnly && errors.Is(err, fs.ErrNotExist):
-			return nil, nil // no writer has ever been here, or it is read-only media
-		case !errors.Is(err, vfs.ErrLocked):
-			return nil, err
-		case !time.Now().Before(deadline):
-			return nil, fmt.Errorf("%w: %w", ErrLocked, err)
-		}
-		time.Sleep(lockPoll)
-	}
-}
-
-// randomNumber draws the salt of a file. It cannot be guessed, so that nobody
-// can store a value that validates as a record.
+// randomNumber draws the salt of a file. Nobody can guess it, so nobody can store a value that
+// validates as a record.
 func randomNumber() uint64 {
 	var b [8]byte
 	rand.Read(b[:]) // never fails

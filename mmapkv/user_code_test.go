@@ -73,18 +73,18 @@ func delivers(e Events, log *slog.Logger, tell func(n *notifier)) {
 
 // heldLocks are the locks, and one leaf.
 var heldLocks = map[string]struct{ acquire, release func() }{
-	"Store.closing":             {rank.Acquire[rank.Closing], rank.Release[rank.Closing]},
-	"Store.running":             {rank.Acquire[rank.Background], rank.Release[rank.Background]},
-	"Store.writing":             {rank.Acquire[rank.InFlight], rank.Release[rank.InFlight]},
-	"leadership of Store.group": {rank.Acquire[rank.Leadership], rank.Release[rank.Leadership]},
-	"Store.compacting":          {rank.Acquire[rank.Compacting], rank.Release[rank.Compacting]},
-	"Store.maintenance":         {rank.Acquire[rank.Maintenance], rank.Release[rank.Maintenance]},
-	"Syncer.syncing":            {rank.Acquire[rank.Syncing], rank.Release[rank.Syncing]},
-	"manifestLog.mu":            {rank.Acquire[rank.Manifest], rank.Release[rank.Manifest]},
-	"fileSet.mu":                {rank.Acquire[rank.Files], rank.Release[rank.Files]},
-	"KeyDir.growing":            {rank.Acquire[rank.Growing], rank.Release[rank.Growing]},
-	"page.mu":                   {rank.Acquire[rank.Page], rank.Release[rank.Page]},
-	"walks.mu":                  {rank.Acquire[rank.Walks], rank.Release[rank.Walks]},
+	"Store.closing":           {rank.Acquire[rank.Closing], rank.Release[rank.Closing]},
+	"Store.running":           {rank.Acquire[rank.Background], rank.Release[rank.Background]},
+	"Store.writing":           {rank.Acquire[rank.InFlight], rank.Release[rank.InFlight]},
+	"leadership of Log.group": {rank.Acquire[rank.Leadership], rank.Release[rank.Leadership]},
+	"Compactor.Compacting":    {rank.Acquire[rank.Compacting], rank.Release[rank.Compacting]},
+	"Log.Maintenance":         {rank.Acquire[rank.Maintenance], rank.Release[rank.Maintenance]},
+	"Syncer.syncing":          {rank.Acquire[rank.Syncing], rank.Release[rank.Syncing]},
+	"Manifest.Mu":             {rank.Acquire[rank.Manifest], rank.Release[rank.Manifest]},
+	"FileList.Mu":             {rank.Acquire[rank.Files], rank.Release[rank.Files]},
+	"KeyDir.growing":          {rank.Acquire[rank.Growing], rank.Release[rank.Growing]},
+	"page.mu":                 {rank.Acquire[rank.Page], rank.Release[rank.Page]},
+	"walks.mu":                {rank.Acquire[rank.Walks], rank.Release[rank.Walks]},
 }
 
 // TestUserCodeUnderALockIsNoticed: with the tag invariants, whatever lock is held

@@ -7,36 +7,38 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// An open store that nobody uses costs next to nothing, so that a process may have
-// thousands. No timer of its own wakes it: all stores of the process share one clock
-// (internal/tick), which has each of them glance once a second at what nobody tells it
-// of. The glance blocks on nothing. What it finds to do, a goroutine does.
+// An open store that nobody uses costs next to nothing, so a process may have thousands. No
+// store has a timer: all stores of the process share one clock (internal/tick). Once a second it
+// makes each store glance at what nobody reports to it. A glance never blocks. A goroutine does
+// the work that a glance finds.
 //
-// One of these things is that the store's files are gone: somebody removes the
-// directory, or puts another MANIFEST in its place. Writes go on then into files without
-// a name, and are lost when they are closed. So the store has failed when that is found.
-// A directory that is renamed is still there.
+// One thing that nobody reports is that the store's files are gone: somebody removes the
+// directory, or puts another MANIFEST in its place. Writes then go to files without a name, and
+// are lost when these are closed. So the store has failed once it notices that. A directory that
+// was renamed is still there.
 
 const (
-	// idleGlances is how many seconds go by between two looks of the background for
-	// garbage that made no noise, such as records that have expired.
+	// idleGlances is how many seconds pass between two wake-ups of the compactor, which
+	// finds garbage that nobody reports.
 	idleGlances = 10
-	// fewFiles is of how many files a glance itself asks whether they are in memory.
+	// fewFiles is the maximum number of files that a glance itself checks for being in
+	// memory. A goroutine checks more.
 	fewFiles = 4
 )
 
-// watcher is what the glances know. They come one at a time.
+// watcher is the state of the glances. Only one glance runs at a time.
 type watcher struct {
 	end     func()
 	glances int
-	looking atomic.Bool // a goroutine does what the last one found; it has what follows
+	looking atomic.Bool // a goroutine does what the last glance found, and has the fields below
 	names   vfs.Stamp   // of the directory, when last seen
-	again   bool        // the names are to be looked at once more
+	again   bool        // the names must be looked at once more
 }
 
-// startWatch begins the glances. Close ends them by endWatch.
+// startWatch starts the glances. Close ends them with endWatch.
 func (s *Store) startWatch() { s.watcher.end = s.options.every(s.glance) }
 
+// endWatch ends the glances. None runs once it returns.
 func (s *Store) endWatch() {
 	if s.watcher.end != nil {
 		s.watcher.end()
@@ -51,11 +53,11 @@ func (s *Store) glance() {
 	if w.glances++; w.glances%idleGlances == 0 {
 		s.compactor.Wake()
 	}
-	l := s.catalog.Set()
-	if l == nil || w.looking.Load() {
+	set := s.catalog.Set()
+	if set == nil || w.looking.Load() {
 		return
 	}
-	few := len(l.Order) <= fewFiles
+	few := len(set.Order) <= fewFiles
 	if few {
 		s.residency.Look()
 	}
@@ -75,9 +77,9 @@ func (s *Store) glance() {
 	})
 }
 
-// namesChanged says whether the directory's names may be others than when they were
-// last looked at. The system's clock is so coarse that two changes can bear the same
-// time, and the first be seen alone; so they are looked at once more a second later.
+// namesChanged reports whether the directory's names may have changed since they were last looked
+// at. The system's clock is coarse: two changes can have the same time, and the first one may be
+// seen alone. So the names are looked at once more a second later.
 func (w *watcher) namesChanged(dir vfs.Dir) bool {
 	stamp, err := vfs.StampOf(dir)
 	if err != nil {
@@ -89,7 +91,7 @@ func (w *watcher) namesChanged(dir vfs.Dir) bool {
 	return changed
 }
 
-// stepWatch is the watch for a test that takes the background's steps.
+// stepWatch is the watch of a test that takes the background's steps.
 func (s *Store) stepWatch() (did bool, err error) {
 	if s.options.ReadOnly || s.latch.Err() != nil {
 		return false, nil

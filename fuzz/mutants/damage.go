@@ -4,15 +4,15 @@ package main
 var damageMutants = []mutant{
 	{"no header checksum in reads", "segment/record.go",
 		"	if stored == 0 || stored != seal(crc32.Update(0, castagnoli, data[valueSumAt:head]), salt, offset, roleHeader) {", "	if stored == 0 {"},
-	{"no value checksum in reads", "mmapkv/read.go",
+	{"no value checksum in reads", "mmapkv/lookup.go",
 		"		if checkValue && !f.record.ValueOK() {", "		if false {"},
 	{"no value checksum in compaction", "segment/copy.go",
 		"	if r.valueSum != seal(sum, r.salt, r.offset, roleValue) {", "	if false {"},
 	{"compaction passes over damage", "mmapkv/internal/compact/rewrite.go",
-		"			return unreadable(f, offset, err)\n		}\n		m.in +=", "			return nil\n		}\n		m.in +="},
+		"			return unreadable(f, offset, err)\n		}\n		rw.bytesIn +=", "			return nil\n		}\n		rw.bytesIn +="},
 	{"no checksum of a hint", "segment/hint_reader.go",
 		"	if binary.LittleEndian.Uint64(buf) != uint64(hintSeal(sum, id, salt)) {", "	if false && sum == 0 {"},
-	{"the hint of a recovery omits damage", "mmapkv/internal/recovery/recovery.go", "	if u.counts.Damaged {", "	if false {"},
+	{"the hint of a recovery omits damage", "mmapkv/internal/recovery/commit.go", "	if u.counts.Damaged {", "	if false {"},
 	{"no checksum of a manifest", "segment/manifest.go",
 		"	if binary.LittleEndian.Uint32(header[blockSumAt:]) != blockSum(header, body) {", "	if false {"},
 }

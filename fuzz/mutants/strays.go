@@ -12,9 +12,9 @@ var olderMutants = []mutant{
 
 // strayMutants take leftovers of a crash for newer data.
 var strayMutants = []mutant{
-	{"recovery does not announce its copies", "mmapkv/internal/recovery/recovery.go",
+	{"recovery does not announce its copies", "mmapkv/internal/recovery/commit.go",
 		"	if err := r.announceCopies(files); err != nil {\n		return err\n	}\n", ""},
-	{"recovery announces no ids", "mmapkv/internal/recovery/recovery.go",
+	{"recovery announces no ids", "mmapkv/internal/recovery/commit.go",
 		"			m.NextID = min(m.NextID+catalog.MaxUnlisted, segment.MaxNextID)\n", ""},
 }
 

@@ -26,17 +26,17 @@ type (
 	InFlight struct{}
 	// Leadership is the leadership of fsync.Group.
 	Leadership struct{}
-	// Compacting is the token of Store.compacting.
+	// Compacting is the token of Compactor.Compacting.
 	Compacting struct{}
-	// Maintenance is Store.maintenance.
+	// Maintenance is Log.Maintenance.
 	Maintenance struct{}
 	// Syncing is the token of fsync.Syncer.
 	Syncing struct{}
-	// Manifest is manifestLog.mu.
+	// Manifest is Manifest.Mu.
 	Manifest struct{}
-	// Files is fileSet.mu.
+	// Files is FileList.Mu.
 	Files struct{}
-	// Sweeping is sweeper.sweeping.
+	// Sweeping is Sweeper.sweeping.
 	Sweeping struct{}
 	// Growing is index.KeyDir.growing.
 	Growing struct{}
@@ -48,13 +48,13 @@ type (
 type (
 	Group       struct{} // fsync.Group.mu
 	Syncer      struct{} // fsync.Syncer.mu
-	Loading     struct{} // loading.mu
-	Reserve     struct{} // reserve.mu
-	Space       struct{} // space.mu
-	Retired     struct{} // retiredFiles.mu
+	Loading     struct{} // Loading.mu
+	Reserve     struct{} // Reserve.mu
+	Space       struct{} // Space.Mu
+	Retired     struct{} // retired.mu
 	Compactions struct{} // compactions.mu
-	Scrubs      struct{} // scrubs.mu
-	Swept       struct{} // sweptRecords.mu
+	Scrubs      struct{} // Scrubber.mu
+	Swept       struct{} // Swept.mu
 	Notifier    struct{} // notifier.mu
 	Walks       struct{} // walks.mu
 	Walkers     struct{} // index.walkers.mu
@@ -98,12 +98,12 @@ const (
 // names are the names in mmapkv/doc.go.
 var names = [...]string{
 	closing: "Store.closing", background: "Store.running", inFlight: "Store.writing",
-	leadership: "leadership of Store.group", compacting: "Store.compacting", maintenance: "Store.maintenance",
-	syncing: "Syncer.syncing", manifest: "manifestLog.mu", files: "fileSet.mu",
-	sweeping: "sweeper.sweeping", growing: "KeyDir.growing", page: "page.mu",
+	leadership: "leadership of Log.group", compacting: "Compactor.Compacting", maintenance: "Log.Maintenance",
+	syncing: "Syncer.syncing", manifest: "Manifest.Mu", files: "FileList.Mu",
+	sweeping: "Sweeper.sweeping", growing: "KeyDir.growing", page: "page.mu",
 
-	group: "Group.mu", syncer: "Syncer.mu", loading: "loading.mu", reserve: "reserve.mu", space: "space.mu", retired: "retiredFiles.mu",
-	compactions: "compactions.mu", scrubs: "scrubs.mu", swept: "sweptRecords.mu", notifier: "notifier.mu",
+	group: "Group.mu", syncer: "Syncer.mu", loading: "Loading.mu", reserve: "Reserve.mu", space: "Space.Mu", retired: "retired.mu",
+	compactions: "compactions.mu", scrubs: "Scrubber.mu", swept: "Swept.mu", notifier: "notifier.mu",
 	walks: "walks.mu", walkers: "walkers.mu",
 }
 

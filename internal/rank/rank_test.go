@@ -50,19 +50,19 @@ func TestLocksAreTakenInOrder(t *testing.T) {
 		none()
 	})
 	files.Lock()
-	wants(t, "invariant: manifestLog.mu is taken under fileSet.mu", manifest.Lock)
-	wants(t, "invariant: Store.compacting is taken under fileSet.mu", Acquire[Compacting])
-	wants(t, "invariant: a callback is called under fileSet.mu", none)
+	wants(t, "invariant: Manifest.Mu is taken under FileList.Mu", manifest.Lock)
+	wants(t, "invariant: Compactor.Compacting is taken under FileList.Mu", Acquire[Compacting])
+	wants(t, "invariant: a callback is called under FileList.Mu", none)
 	files.Unlock()
 	if !invariant.Enabled {
 		return // nothing refused the locks above, so they are still held
 	}
 	manifest.Lock()
-	wants(t, "invariant: manifestLog.mu is taken under manifestLog.mu", other.Lock)
+	wants(t, "invariant: Manifest.Mu is taken under Manifest.Mu", other.Lock)
 	page.Lock()
 	scrubs.Lock()
-	wants(t, "invariant: space.mu is taken under scrubs.mu", space.Lock)
-	wants(t, "invariant: a callback is called under manifestLog.mu and page.mu and scrubs.mu", none)
+	wants(t, "invariant: Space.Mu is taken under Scrubber.mu", space.Lock)
+	wants(t, "invariant: a callback is called under Manifest.Mu and page.mu and Scrubber.mu", none)
 	scrubs.Unlock()
 	page.Unlock()
 	manifest.Unlock()
@@ -96,7 +96,7 @@ func TestUnheldHoldsNothingMeanwhile(t *testing.T) {
 		Acquire[Leadership]()
 		Release[Leadership]()
 	})
-	wants(t, "invariant: a callback is called under fileSet.mu", func() { AssertNone("a callback") })
+	wants(t, "invariant: a callback is called under FileList.Mu", func() { AssertNone("a callback") })
 	files.Unlock()
 }
 

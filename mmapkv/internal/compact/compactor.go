@@ -1,14 +1,14 @@
-// Package compact picks runs of segments and rewrites them, so that the room of what was
-// overwritten, was deleted or has expired comes back.
+// Package compact answers which segments to rewrite, and rewrites them, so that the space of
+// overwritten, deleted and expired records is reclaimed.
 //
 // What must hold:
 //
-//   - New bytes are safe, then the index moves, then the old files go: see compactRun.
-//   - A tombstone, or an expired record, is kept for as long as an older file holds the key.
+//   - New bytes are safe, then the index moves, then the old files go: see CompactRun.
+//   - A tombstone, or an expired record, is kept as long as an older file holds the key.
 //     Otherwise the older record would reappear at the next Open.
-//   - One compaction runs at a time. It never writes to the log, so that a writer may wait for
-//     it: a delete on a full disk does.
-//   - Damage stops the rewrite of its own file, and of no other.
+//   - One compaction runs at a time. It never writes to the log, so a writer may wait for it, as
+//     a delete on a full disk does.
+//   - A damaged file stops only its own rewrite.
 package compact
 
 import (
@@ -29,41 +29,62 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Options says what a compactor needs of its store.
+// Options is what a compactor needs from its store.
 type Options struct {
-	Hasher         index.Hasher
-	Now            func() time.Time
-	GarbageRatio   float64 // of a segment that makes it worth rewriting
-	BytesPerSecond int64   // read and written together; 0: as many as it can
-	Disabled       bool    // nothing compacts in the background
-	Manual         bool    // no pauses and no goroutine: a test takes the steps
-	Stop           <-chan struct{}
-	Closed         func() bool  // Close has begun
-	Busy           func() bool  // calls are writing
-	Writable       func() error // why the store takes no writes
-	// UnlessEnded does something that waits for the disk or for others, and returns when
-	// that is done, or when the context ends.
+	// Hasher computes the fingerprints of keys.
+	Hasher index.Hasher
+	// Now is the clock that decides what has expired.
+	Now func() time.Time
+	// GarbageRatio is the share of garbage from which a segment is worth rewriting, above 0 and
+	// at most 1.
+	GarbageRatio float64
+	// BytesPerSecond limits what compaction reads and writes together; 0 is no limit.
+	BytesPerSecond int64
+	// Disabled says that nothing compacts in the background.
+	Disabled bool
+	// Manual says that a test takes the steps: there are no pauses, and no goroutine.
+	Manual bool
+	// Stop is closed when the store closes. It ends Run and every compaction.
+	Stop <-chan struct{}
+	// Closed reports whether Close has begun.
+	Closed func() bool
+	// Busy reports whether any calls are writing.
+	Busy func() bool
+	// Writable returns why the store takes no writes; nil if it does.
+	Writable func() error
+	// UnlessEnded calls do, which waits for the disk or for others. It returns when do is done or
+	// when ctx ends, whichever is first; do then runs on to its end.
 	UnlessEnded func(ctx context.Context, do func() error) error
-	Between     func(phase string) // lets a test in between two steps
-	Events      Events
+	// Between, if set, lets a test run code between two steps of a compaction.
+	Between func(phase string)
+	// Events is told of compactions.
+	Events Events
 }
 
 // Events is told of compactions. Its methods may be called under any lock.
 type Events interface {
+	// CompactionStarted reports the names of the files to rewrite, oldest first, and their size
+	// in bytes.
 	CompactionStarted(files []string, bytesIn int64)
+	// CompactionEnded reports a compaction that is over. It follows every CompactionStarted.
 	CompactionEnded(Ended)
+	// Corruption reports damage that a compaction found.
 	Corruption(failure.Damage)
 }
 
-// Ended says what a compaction did. It has the fields of mmapkv.CompactionEnded.
+// Ended is what a compaction did. It has the fields of mmapkv.CompactionEnded.
 type Ended struct {
-	Files             []string
+	// Files are the names of the rewritten files, oldest first.
+	Files []string
+	// BytesIn and BytesOut count the bytes read and written, without hints.
 	BytesIn, BytesOut int64
-	Duration          time.Duration
-	Err               error
+	// Duration is the time from start to end, including pauses.
+	Duration time.Duration
+	// Err is why the compaction failed; nil if it did not.
+	Err error
 }
 
-// Compactor rewrites runs of segments, one at a time.
+// Compactor rewrites runs of segments, one at a time. All methods may be called concurrently.
 type Compactor struct {
 	Options
 	catalog *catalog.Catalog
@@ -72,12 +93,14 @@ type Compactor struct {
 	sweeper *sweep.Sweeper
 	log     *wal.Log
 
-	Compacting chan struct{} // holds one token while somebody compacts
-	liftBudget chan struct{} // holds one token when a delete waits for that on a full disk
+	// Compacting holds one token while somebody compacts. Close takes the token and keeps it. The
+	// channel is exported for tests.
+	Compacting chan struct{}
+	liftBudget chan struct{} // holds one token when a delete on a full disk waits for a compaction with a budget
 	wake       chan struct{} // holds one token when Run has something to look at
 }
 
-// New makes the compactor of a log's files.
+// New makes the compactor of a catalog's files.
 func New(c *catalog.Catalog, h *hints.Hints, p *space.Space, w *sweep.Sweeper, l *wal.Log, o Options) *Compactor {
 	return &Compactor{
 		Options: o, catalog: c, hints: h, space: p, sweeper: w, log: l,
@@ -85,10 +108,13 @@ func New(c *catalog.Catalog, h *hints.Hints, p *space.Space, w *sweep.Sweeper, l
 	}
 }
 
-// End waits for the compaction that runs. None follows.
+// End waits for the running compaction, and keeps the token so that no other starts.
 func (c *Compactor) End() { c.Compacting <- struct{}{} }
 
-// All rewrites everything that holds garbage worth reclaiming.
+// All seals the tail if it holds garbage, and rewrites every segment that holds enough garbage to
+// be worth it. It waits for a running compaction. It returns the context's error if that ends
+// first, ErrClosed when the store closes, and ErrCorrupt for segments that it left alone because
+// they are damaged.
 func (c *Compactor) All(ctx context.Context) error {
 	if err := c.UnlessEnded(ctx, func() error { return c.SealGarbage(ctx) }); err != nil {
 		return err
@@ -108,7 +134,7 @@ func (c *Compactor) All(ctx context.Context) error {
 	pacer, ended := c.NewPacer(ctx)
 	defer ended()
 	damage := c.tryAgain()
-	after := segment.ID(0) // the file behind which the search goes on
+	after := segment.ID(0) // the search continues after this file
 	last := c.lastSealed()
 	for {
 		if err := pacer.Cancelled(); err != nil {
@@ -118,7 +144,7 @@ func (c *Compactor) All(ctx context.Context) error {
 		if run == nil {
 			return damage
 		}
-		m, err := c.CompactRun(pacer, run)
+		rw, err := c.CompactRun(pacer, run)
 		c.space.Look(true)
 		var damaged *damagedRun
 		switch {
@@ -128,14 +154,14 @@ func (c *Compactor) All(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
-		if m.Run[len(m.Run)-1].ID == last {
-			if m.Made == nil {
+		if rw.Run[len(rw.Run)-1].ID == last {
+			if rw.Output == nil {
 				return damage
 			}
-			last = m.Made.ID
+			last = rw.Output.ID
 		}
-		if m.Made != nil {
-			after = m.Made.ID
+		if rw.Output != nil {
+			after = rw.Output.ID
 		}
 	}
 }
@@ -146,8 +172,8 @@ func (c *Compactor) endCompacting() {
 	rank.Release[rank.Compacting]()
 }
 
-// tryAgain makes segments that a compaction could not read once candidates again,
-// and returns an error for those with garbage that are known to be damaged.
+// tryAgain makes segments candidates again that an earlier compaction could not read. It returns
+// an error for each segment that holds garbage but is known to be damaged.
 func (c *Compactor) tryAgain() (err error) {
 	for _, one := range c.Candidates() {
 		one.Unreadable.Store(false)
@@ -158,8 +184,8 @@ func (c *Compactor) tryAgain() (err error) {
 	return err
 }
 
-// SealGarbage ends the tail if it holds garbage, and seals what has ended. What has
-// expired is garbage.
+// SealGarbage sweeps, ends the tail if it holds garbage, and seals what has ended. The sweep
+// comes first because expired records are garbage. SealGarbage is exported for tests.
 func (c *Compactor) SealGarbage(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -170,10 +196,10 @@ func (c *Compactor) SealGarbage(ctx context.Context) error {
 	return c.log.SealTail(ctx, c.log.TailHasGarbage)
 }
 
-// compactInHurry says that writers or Close wait for a compaction.
+// compactInHurry reports whether writers or Close wait for a compaction.
 func (c *Compactor) compactInHurry() bool { return c.space.IsFull() || c.Closed() }
 
-// NewPacer makes what a compaction keeps pace with.
+// NewPacer makes the pacer of one compaction. It is exported for tests.
 func (c *Compactor) NewPacer(ctx context.Context) (p *pace.Pacer, done func()) {
 	p = &pace.Pacer{Ctx: ctx, Stop: c.Stop, Budget: c.BytesPerSecond, Lift: c.liftBudget,
 		Hurry: c.compactInHurry, Busy: c.Busy, Began: time.Now()}
@@ -184,11 +210,13 @@ func (c *Compactor) NewPacer(ctx context.Context) (p *pace.Pacer, done func()) {
 	return p, p.Napper.Close
 }
 
-// Step compacts one run, if one is worth it.
+// Step rewrites the best run, if one is worth it, and reports whether there was one. A test calls
+// it in place of Run.
 func (c *Compactor) Step() (did bool, err error) {
 	return c.compactBest(context.Background())
 }
 
+// compactBest is Step with a context.
 func (c *Compactor) compactBest(ctx context.Context) (did bool, err error) {
 	if c.catalog.Syncer.Err() != nil || c.Disabled {
 		return false, nil
@@ -206,8 +234,7 @@ func (c *Compactor) compactBest(ctx context.Context) (did bool, err error) {
 	return true, err
 }
 
-// Run is the goroutine that gives back room. Open starts it, Close stops it by
-// closing s.stop.
+// Run is the goroutine that reclaims space. Open starts it, and Close stops it by closing Stop.
 func (c *Compactor) Run() {
 	for {
 		for c.compactOnce() {
@@ -220,7 +247,7 @@ func (c *Compactor) Run() {
 	}
 }
 
-// compactOnce compacts the best run, if one is worth it. It says whether to go on.
+// compactOnce rewrites the best run, if one is worth it, and reports whether to continue.
 func (c *Compactor) compactOnce() (progress bool) {
 	waiting := c.space.IsFull()
 	if waiting {
@@ -232,23 +259,24 @@ func (c *Compactor) compactOnce() (progress bool) {
 	case errors.Is(err, failure.ErrClosed):
 		return false
 	case err != nil && !errors.As(err, &damaged):
-		did = false // it is tried again
+		did = false // Run tries again when it is woken
 	}
-	// Who has begun to wait meanwhile has woken the compactor once more: there may be
-	// something to do now.
+	// Writers that began to wait during this compaction have woken the compactor once more. There
+	// may be work for it now.
 	c.space.Look(did || !waiting)
 	return did
 }
 
-// sealWaiting seals what has ended, lest the writers that wait are let go since
-// nobody knows yet that it is garbage.
+// sealWaiting seals what has ended. Only sealed files count as garbage that compaction can
+// reclaim: without it, waiting writers would be released because there seems to be nothing to
+// reclaim.
 func (c *Compactor) sealWaiting() {
 	for {
 		if did, err := c.log.StepSeal(); err != nil || !did {
-			return // on an error maintain tries again
+			return // Maintain retries after an error
 		}
 	}
 }
 
-// Wake makes the compactor look for something to do.
+// Wake makes Run look for work. It does not wait.
 func (c *Compactor) Wake() { pace.Wake(c.wake) }

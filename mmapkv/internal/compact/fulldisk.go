@@ -9,8 +9,9 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// MakeRoom finds room on a full disk for a delete, and says whether to try again.
-// It is called by the leader.
+// MakeRoom frees space on a full disk for a delete, and reports whether to try again. The leader
+// of the log calls it. It drops files of which nothing is needed, then a hint, and then waits for
+// a running compaction to drop more files.
 func (c *Compactor) MakeRoom() bool {
 	if c.catalog.Latch.Err() != nil {
 		return false
@@ -18,8 +19,8 @@ func (c *Compactor) MakeRoom() bool {
 	return c.DropDead(false) || c.dropHint() || c.DropDead(true)
 }
 
-// DropDead takes out files of which nothing is needed. wait says whether to wait
-// for a compaction that runs.
+// DropDead removes the oldest run of files of which nothing is needed, and reports whether it
+// did. wait says whether to wait for a running compaction. DropDead is exported for tests.
 func (c *Compactor) DropDead(wait bool) bool {
 	select {
 	case c.Compacting <- struct{}{}:
@@ -47,9 +48,8 @@ func (c *Compactor) DropDead(wait bool) bool {
 	return err == nil
 }
 
-// deadRun is the oldest run of sealed files that hold nothing that is needed, so
-// that no room is needed to compact it: no live record, and no tombstone that an
-// older file could need.
+// deadRun returns the oldest run of sealed files that hold nothing needed: no live record, and no
+// tombstone that an older file could need. Compacting them takes no space.
 func (c *Compactor) deadRun() []*catalog.File {
 	list := c.Candidates()
 	var run []Candidate
@@ -67,7 +67,7 @@ func (c *Compactor) deadRun() []*catalog.File {
 	return FilesOf(run)
 }
 
-// dropHint removes the hint of the oldest sealed file that has one.
+// dropHint removes the hint of the oldest sealed file that has one. The next Open rebuilds it.
 func (c *Compactor) dropHint() bool {
 	for _, one := range c.Candidates() {
 		if !one.Eligible || one.HintBytes.Swap(0) == 0 {

@@ -7,42 +7,42 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Which files are compacted together. A run has one output, so what is alive in
-// it must fit into one segment.
+// The picker chooses which files are compacted together. A run has one output, so its live
+// records must fit into one segment.
 
 const (
-	// maxRun is the largest number of files in a run.
+	// maxRun is the maximum number of files in a run.
 	maxRun = 64
-	// smallRun is how many small files next to each other are made one, when they
-	// hold no garbage.
+	// smallRun is how many adjacent small files are merged even though they hold no garbage.
 	smallRun = 8
 )
 
-// Candidate is a file as the choice sees it.
+// Candidate is a file as the picker sees it. Sizes are in bytes. Candidate is exported for tests.
 type Candidate struct {
 	*catalog.File
-	size, live, garbage int64 // bytes, of which garbage can be had back, by an estimate
-	most                int64 // bytes that the index points to, or that are pinned
+	size, live, garbage int64 // garbage is an estimate of what a compaction reclaims
+	maxLive             int64 // what the index points to, or older files pin
 	dead                bool  // nothing of it is needed, for certain
-	Sealed, Eligible    bool
+	// Sealed files get no more records. Eligible ones are sealed and not known to be damaged.
+	Sealed, Eligible bool
 }
 
-// Candidates lists all files, oldest first.
+// Candidates lists all files, oldest first. It is exported for tests.
 func (c *Compactor) Candidates() []Candidate {
 	c.catalog.Files.Mu.Lock()
 	defer c.catalog.Files.Mu.Unlock()
 	listed := make(map[segment.ID]bool, len(c.catalog.Files.Order))
 	list := make([]Candidate, 0, len(c.catalog.Files.Order))
 	for _, f := range c.catalog.Files.Order {
-		// What older files pin is listed by now, if it is still there.
+		// An older file that pins something here has been listed by now, if it still exists.
 		one := Candidate{File: f, size: f.RecordBytes(), Sealed: f.Active == nil}
 		one.Eligible = one.Sealed && !f.Damaged.Load() && !f.Unreadable.Load()
-		one.most = f.LiveBytes.Load()
-		one.live, one.dead = one.most, one.most == 0
+		one.maxLive = f.LiveBytes.Load()
+		one.live, one.dead = one.maxLive, one.maxLive == 0
 		for by, bytes := range f.Pins {
 			if listed[by] {
 				one.live = min(one.live+bytes, one.size)
-				one.most += bytes
+				one.maxLive += bytes
 				one.dead = false
 			}
 		}
@@ -53,8 +53,8 @@ func (c *Compactor) Candidates() []Candidate {
 	return list
 }
 
-// bestRun is the run that gives back the most for what has to be copied, nil when
-// none is worth it.
+// bestRun returns the run that reclaims the most for what has to be copied; nil if no run is
+// worth it.
 func (c *Compactor) bestRun() []*catalog.File {
 	list := c.Candidates()
 	pressed := c.space.Pressed()
@@ -66,14 +66,14 @@ func (c *Compactor) bestRun() []*catalog.File {
 			run := list[i : i+n]
 			newest := run[n-1]
 			size, live, garbage := sum(run)
-			most += newest.most
+			most += newest.maxLive
 			if !newest.Eligible || c.solid(newest) || n > 1 && most > c.rewriteRoom(n) {
 				break
 			}
 			if !c.worthwhile(run, size, garbage, pressed) {
 				continue
 			}
-			// What a file takes beside its records is had back too.
+			// The space that a file takes besides its records is reclaimed too.
 			score := float64(garbage+int64(n-1)*vfs.BlockSize) / float64(live+vfs.BlockSize)
 			if score > bestScore {
 				best, bestScore = run, score
@@ -83,7 +83,7 @@ func (c *Compactor) bestRun() []*catalog.File {
 	return FilesOf(best)
 }
 
-// worthwhile says whether the background compacts a run.
+// worthwhile reports whether the background compacts a run.
 func (c *Compactor) worthwhile(run []Candidate, size, garbage int64, pressed bool) bool {
 	switch {
 	case garbage > 0 && float64(garbage) >= c.GarbageRatio*float64(size):
@@ -94,8 +94,8 @@ func (c *Compactor) worthwhile(run []Candidate, size, garbage int64, pressed boo
 	return len(run) >= smallRun && size <= c.catalog.SegmentSize/2
 }
 
-// nextRun is the oldest run behind a file that Compact rewrites, up to the last
-// file; nil when there is none.
+// nextRun returns the oldest run after one file, and up to the last file, that Compact rewrites;
+// nil if there is none.
 func (c *Compactor) nextRun(after, last segment.ID) []*catalog.File {
 	list := c.Candidates()
 	from := 0
@@ -117,13 +117,12 @@ func (c *Compactor) nextRun(after, last segment.ID) []*catalog.File {
 	return nil
 }
 
-// runAt is how many files from i on go together: those with garbage, and those
-// that are small.
+// runAt returns how many files from i on belong together: those with garbage, and small ones.
 func (c *Compactor) runAt(list []Candidate, i int) (n int) {
 	var most int64
 	for ; n < maxRun && i+n < len(list); n++ {
 		one := list[i+n]
-		most += one.most
+		most += one.maxLive
 		if !one.Eligible || c.solid(one) || n > 0 && most > c.rewriteRoom(n+1) {
 			break
 		}
@@ -131,20 +130,19 @@ func (c *Compactor) runAt(list []Candidate, i int) (n int) {
 	return n
 }
 
-// rewriteRoom is how many bytes of records fit into the file that takes the place of n
-// files.
+// rewriteRoom returns how many bytes of records fit into the file that replaces n files.
 func (c *Compactor) rewriteRoom(n int) int64 {
 	header := segment.Header{Replaces: make([]segment.ID, n)}
 	return c.catalog.SegmentSize - header.Size()
 }
 
-// solid says that a file is not worth copying with others: it holds hardly any
-// garbage and is no small one. A long value's file is never small.
+// solid reports that a file is not worth copying with others: it has hardly any garbage, and it
+// is not small. A long value's file is never small.
 func (c *Compactor) solid(one Candidate) bool {
 	return one.garbage <= one.size/space.Negligible && one.size > c.catalog.LongSize()
 }
 
-// lastSealed is the youngest sealed file.
+// lastSealed returns the newest sealed file.
 func (c *Compactor) lastSealed() (id segment.ID) {
 	for _, one := range c.Candidates() {
 		if one.Sealed {
@@ -154,6 +152,7 @@ func (c *Compactor) lastSealed() (id segment.ID) {
 	return id
 }
 
+// sum adds up the sizes of a run.
 func sum(run []Candidate) (size, live, garbage int64) {
 	for _, one := range run {
 		size, live, garbage = size+one.size, live+one.live, garbage+one.garbage
@@ -161,6 +160,7 @@ func sum(run []Candidate) (size, live, garbage int64) {
 	return size, live, garbage
 }
 
+// FilesOf returns the files of a run. It is exported for tests.
 func FilesOf(run []Candidate) []*catalog.File {
 	var files []*catalog.File
 	for _, one := range run {

@@ -15,108 +15,110 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// rewrite rewrites a run: files next to each other in the list, all sealed, of
-// which one file takes the place, or none if nothing of them is needed.
+// rewrite rewrites a run. A run is a list of sealed files, adjacent in the catalog's order. One
+// file replaces them, or none if nothing of them is needed.
 //
-// Needed are the records that the index points to, and shadows: tombstones, and
-// records that have expired, of keys that the index does not have, as long as an
-// older file holds the key. Without them that one's record would come back at the
-// next Open.
+// Two kinds of records are needed: those that the index points to, and shadows. A shadow is a
+// tombstone, or an expired record, of a key that the index does not have. It is needed as long as
+// an older file holds the key: otherwise that older record would reappear at the next Open.
 type rewrite struct {
 	compactor *Compactor
 	pacer     *pace.Pacer
-	Run       []*catalog.File
-	older     []*catalog.File // all that are older than the run
+	// Run is what is rewritten, oldest first.
+	Run   []*catalog.File
+	older []*catalog.File // all files older than the run
 
-	Made    *catalog.File // what comes of it; nil while that is nothing
-	out     vfs.File      // nil until there is something to write
+	// Output is the file that replaces the run; nil until there is something to write.
+	Output  *catalog.File
+	file    vfs.File // the output's; nil until it is created, and again once the segment has it
 	id      segment.ID
 	header  segment.Header
 	end     segment.End
-	buffer  []byte // what is not yet written
-	written int64  // up to which offset the file is
-	granted int64  // up to which offset it has room
+	buffer  []byte // not written yet
+	written int64  // offset up to which the file is written
+	granted int64  // offset up to which the file has space
 	hint    *segment.HintBuilder
 
+	// Shadows are the shadows of the run, by where they lie.
 	Shadows map[place]*shadow
-	moves   [][]move // movesTogether in each but the last
-	in      int64    // bytes read
-	cold    bool     // the run is mostly not in memory: neither should be what comes of it
+	moves   [][]move // movesPerSlice in each but the last
+	bytesIn int64    // bytes read
+	cold    bool     // most of the run is not in memory, so the output should not be either
 }
 
 // place is where a record of the run lies.
 type place struct {
-	file   int
-	offset int64
+	file   int   // index in the run
+	offset int64 // in bytes from the start of the file
 }
 
-// shadow is a record of a key that the index does not have.
+// shadow is a tombstone or an expired record of a key that the index does not have.
 type shadow struct {
+	// Key is the whole key.
 	Key []byte
 	seq uint64
 	at  place
-	By  segment.ID // an older file that holds the key; 0: none does
+	// By is an older file that holds the key; 0 if none does.
+	By segment.ID
 }
 
-// move is an entry of the index that the rewrite changes.
+// move is an index entry that the rewrite changes.
 type move struct {
 	hash         uint64
 	from         index.Location
-	offset, size uint32 // in the new file, in units of segment.Alignment
+	offset, size uint32 // in the output, in units of segment.Alignment
 	check        uint32
 	keySize      uint16
 }
 
-// movesTogether is how many moves are in one slice: a slice of all would be copied
-// again and again as it grows.
-const movesTogether = 4 << 10
+// movesPerSlice is how many moves one slice holds. A single slice of all would be copied again
+// and again as it grows.
+const movesPerSlice = 4 << 10
 
 // note adds a move.
-func (m *rewrite) note(one move) {
-	last := len(m.moves) - 1
-	if last < 0 || len(m.moves[last]) == movesTogether {
-		m.moves, last = append(m.moves, nil), last+1
+func (rw *rewrite) note(one move) {
+	last := len(rw.moves) - 1
+	if last < 0 || len(rw.moves[last]) == movesPerSlice {
+		rw.moves, last = append(rw.moves, nil), last+1
 	}
-	m.moves[last] = append(m.moves[last], one)
+	rw.moves[last] = append(rw.moves[last], one)
 }
 
 // bufferSize is how many bytes are written at a time.
 const bufferSize = 256 << 10
 
-// damagedRun means that a file of the run cannot be compacted as it is, and says
-// which.
+// damagedRun is the error of a run with a file that cannot be compacted as it is.
 type damagedRun struct {
 	file   *catalog.File
 	err    error
-	damage *failure.Damage // where it is damaged; nil: the disk refuses to read it
+	damage *failure.Damage // where it is damaged; nil if the disk refuses to read it
 }
 
 func (e *damagedRun) Error() string { return e.err.Error() }
 func (e *damagedRun) Unwrap() error { return e.err }
 
-// prepare finds out what the run's tombstones are needed for, and leaves out of
-// the run its youngest files when what is needed of all would not fit into one
-// segment.
-func (m *rewrite) prepare() error {
+// prepare finds out which shadows of the run are needed. If what is needed of all files does not
+// fit into one segment, prepare leaves the newest files out of the run.
+func (rw *rewrite) prepare() error {
 	for {
-		if err := m.FindShadows(); err != nil {
+		if err := rw.FindShadows(); err != nil {
 			return err
 		}
-		n := m.fitting()
-		if n == len(m.Run) {
+		n := rw.fitting()
+		if n == len(rw.Run) {
 			return nil
 		}
-		m.leavePins(n)
-		m.Run = m.Run[:n]
+		rw.leavePins(n)
+		rw.Run = rw.Run[:n]
 	}
 }
 
-// leavePins tells the files of the run that are left out of it, all from the n-th
-// on, what of their tombstones is needed. The choice would otherwise take these for
-// garbage, and come to the same run again for ever.
-func (m *rewrite) leavePins(n int) {
-	pins := make([]map[segment.ID]int64, len(m.Run))
-	for at, one := range m.Shadows {
+// leavePins tells the files from the n-th on, which are left out of the run, how much of their
+// tombstones is needed. Otherwise the picker would take these for garbage, and pick the same run
+// forever.
+func (rw *rewrite) leavePins(n int) {
+	pins := make([]map[segment.ID]int64, len(rw.Run))
+	for at, one := range rw.Shadows {
 		if one.By == 0 {
 			continue
 		}
@@ -125,68 +127,68 @@ func (m *rewrite) leavePins(n int) {
 		}
 		pins[at.file][one.By] += segment.RecordSize(len(one.Key), 0, segment.Tombstone)
 	}
-	files := &m.compactor.catalog.Files
+	files := &rw.compactor.catalog.Files
 	files.Mu.Lock()
 	defer files.Mu.Unlock()
-	for i, f := range m.Run[n:] {
+	for i, f := range rw.Run[n:] {
 		f.Pins = pins[n+i]
 	}
 }
 
-// fitting is how many files of the run fit into one, at least one.
-func (m *rewrite) fitting() int {
-	needed := make([]int64, len(m.Run)) // bytes, of each file
-	for i, f := range m.Run {
+// fitting returns how many files of the run fit into one segment, at least one.
+func (rw *rewrite) fitting() int {
+	needed := make([]int64, len(rw.Run)) // bytes, of each file
+	for i, f := range rw.Run {
 		needed[i] = f.LiveBytes.Load() + f.Swept.Load().Tombstones()
 	}
-	for at, one := range m.Shadows {
+	for at, one := range rw.Shadows {
 		if one.By != 0 {
 			needed[at.file] += segment.RecordSize(len(one.Key), 0, segment.Tombstone)
 		}
 	}
-	left := m.compactor.rewriteRoom(len(m.Run))
+	left := rw.compactor.rewriteRoom(len(rw.Run))
 	for i, bytes := range needed {
 		if left -= bytes; left < 0 {
 			return max(i, 1)
 		}
 	}
-	return len(m.Run)
+	return len(rw.Run)
 }
 
-// copy reads the run and writes what is needed of it, to a file that is synced
-// and has a hint when copy returns. On an error nothing is left of it.
-func (m *rewrite) copy() (f *catalog.File, err error) {
+// copy reads the run, and writes what is needed to a new file. When copy returns, the file is
+// synced and has a hint. It is nil if nothing is needed. After an error nothing is left of it.
+func (rw *rewrite) copy() (f *catalog.File, err error) {
 	defer func() {
-		if err != nil && m.Made != nil {
-			if m.out != nil {
-				err = errors.Join(err, m.out.Close())
+		if err != nil && rw.Output != nil {
+			if rw.file != nil {
+				err = errors.Join(err, rw.file.Close())
 			}
-			m.compactor.catalog.Remove(segment.FileName(m.id))
-			m.compactor.catalog.RemoveHint(m.id)
+			rw.compactor.catalog.Remove(segment.FileName(rw.id))
+			rw.compactor.catalog.RemoveHint(rw.id)
 		}
 	}()
 	var resident float64
-	for i, f := range m.Run {
-		resident += vfs.Resident(f.Handle(), f.Limit()) / float64(len(m.Run))
-		if err := m.copyFile(i, f); err != nil {
+	for i, f := range rw.Run {
+		resident += vfs.Resident(f.Handle(), f.Limit()) / float64(len(rw.Run))
+		if err := rw.copyFile(i, f); err != nil {
 			return nil, err
 		}
 	}
-	m.cold = resident < 0.5
-	if m.out == nil {
+	rw.cold = resident < 0.5
+	if rw.file == nil {
 		return nil, nil
 	}
-	return m.finish()
+	return rw.finish()
 }
 
-// copyFile copies what is needed of one file.
-func (m *rewrite) copyFile(i int, f *catalog.File) error {
+// copyFile copies what is needed of the i-th file.
+func (rw *rewrite) copyFile(i int, f *catalog.File) error {
 	walker := segment.NewWalker(f.Handle(), f.Salt, f.DataStart, f.End.Offset)
-	keys, swept := m.compactor.catalog.Files.Keys, f.Swept.Load()
+	keys, swept := rw.compactor.catalog.Files.Keys, f.Swept.Load()
 	var r segment.Record
 	for asked := 0; ; asked-- {
 		if asked <= 0 {
-			asked = m.prefetch(walker)
+			asked = rw.prefetch(walker)
 		}
 		offset := walker.Offset()
 		err := walker.Next(&r)
@@ -196,44 +198,44 @@ func (m *rewrite) copyFile(i int, f *catalog.File) error {
 		if err != nil {
 			return unreadable(f, offset, err)
 		}
-		m.in += r.Size
+		rw.bytesIn += r.Size
 		here := index.MakeLocation(f.Slot, offset, r.Size)
-		shadow := m.Shadows[place{i, offset}]
-		live := shadow == nil && keys.Holds(m.compactor.Hasher.Hash(r.Key), here)
+		shadow := rw.Shadows[place{i, offset}]
+		live := shadow == nil && keys.Holds(rw.compactor.Hasher.Hash(r.Key), here)
 		wrote := int64(0)
 		switch {
 		case live:
 			if err = walker.Load(&r); err == nil {
-				wrote, err = m.write(&r, false)
+				wrote, err = rw.write(&r, false)
 			}
 		case shadow != nil && shadow.By != 0:
-			wrote, err = m.write(&r, true)
+			wrote, err = rw.write(&r, true)
 			if err == nil {
-				m.Made.Pins[shadow.By] += wrote
+				rw.Output.Pins[shadow.By] += wrote
 			}
-		case shadow == nil && r.Flags&segment.Expires != 0 && len(m.older) > 0 && swept.Has(offset):
-			wrote, err = m.write(&r, true) // the next compaction asks what needs it
+		case shadow == nil && r.Flags&segment.Expires != 0 && len(rw.older) > 0 && swept.Has(offset):
+			wrote, err = rw.write(&r, true) // the next compaction finds out whether an older file needs it
 		}
 		if err != nil {
 			return unreadable(f, offset, err)
 		}
 		if live {
-			print := m.compactor.Hasher.Fingerprint(r.Key)
-			m.note(move{hash: print.Hash, check: print.Check, from: here, keySize: uint16(len(r.Key)),
-				offset: uint32((m.end.Offset - wrote) / segment.Alignment), size: uint32(wrote / segment.Alignment)})
+			fp := rw.compactor.Hasher.Fingerprint(r.Key)
+			rw.note(move{hash: fp.Hash, check: fp.Check, from: here, keySize: uint16(len(r.Key)),
+				offset: uint32((rw.end.Offset - wrote) / segment.Alignment), size: uint32(wrote / segment.Alignment)})
 		}
-		if err := m.pacer.Work(r.Size + wrote); err != nil {
+		if err := rw.pacer.Work(r.Size + wrote); err != nil {
 			return err
 		}
 	}
 }
 
-// prefetch asks for the memory of what the index knows of the next records, of all
-// together, and returns how many those are.
-func (m *rewrite) prefetch(walker *segment.Walker) (n int) {
+// prefetch asks for the index memory of the next records, all at once, and returns how many
+// records that covers.
+func (rw *rewrite) prefetch(walker *segment.Walker) (n int) {
 	var lines [prefetch.Batch]unsafe.Pointer
 	walker.Peek(prefetch.Batch, func(key []byte) {
-		candidates := m.compactor.catalog.Files.Keys.Find(m.compactor.Hasher.Hash(key))
+		candidates := rw.compactor.catalog.Files.Keys.Find(rw.compactor.Hasher.Hash(key))
 		lines[n] = candidates.Memory()
 		n++
 	})
@@ -241,9 +243,8 @@ func (m *rewrite) prefetch(walker *segment.Walker) (n int) {
 	return n
 }
 
-// unreadable is the error of what could not be copied: a damagedRun, if that is
-// why, or if the disk refuses to read it. Where it refused to write, the file that
-// was read is none the worse.
+// unreadable wraps the error of a failed copy in a damagedRun if the file is damaged, or if the
+// disk refuses to read it. A failed write is no fault of the file that was read.
 func unreadable(f *catalog.File, offset int64, err error) error {
 	if errors.Is(err, failure.ErrFailed) {
 		return err
@@ -258,4 +259,5 @@ func unreadable(f *catalog.File, offset int64, err error) error {
 	return err
 }
 
+// errDamagedValue means that a value does not match its checksum.
 var errDamagedValue = errors.New(failure.BadValue)

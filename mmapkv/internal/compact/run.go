@@ -13,47 +13,46 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// CompactRun puts one file in the place of a run, or of the oldest files of the
-// run if all do not fit into one: those of the rewrite that is returned. Its made is
-// the file, nil when nothing of them was needed.
+// CompactRun replaces a run by one file, or only the oldest files of the run if not all of them
+// fit into one. The returned rewrite says which files it replaced, and by what: its Output is nil
+// if nothing was needed. The caller holds the token. CompactRun is exported for tests.
 //
-// It goes in this order, for each step relies on the one before:
+// The order of the steps matters, since each relies on the one before:
 //
-//  1. Copy what is needed, verified, to a new file; sync it and its name (rewrite).
-//  2. Sync the log as far as anything that made a record dead: a power loss must
-//     not take the newer one when the older one is gone.
-//  3. Commit the manifest. From here on the new file counts, and there is no way
-//     back.
-//  4. Publish the new file beside the old ones, and only then
-//  5. move the index's entries to it, each by compare-and-swap: where a writer was
+//  1. Copy what is needed, verified, to a new file; sync the file and its name.
+//  2. Sync the log as far as any record that made another one dead. A power loss must not take
+//     the newer record when the older one is gone.
+//  3. Commit the manifest. From here on the new file counts, and there is no way back.
+//  4. Publish the new file beside the old ones.
+//  5. Only then move the index entries to it, each by compare-and-swap. Where a writer was
 //     faster, the copy is dead.
 //  6. Publish the set without the old files.
-//  7. Unlink and retire them. What readers use of them goes with the last read.
-func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (m *rewrite, err error) {
+//  7. Unlink and retire the old files. Their memory stays until the last read of it ends.
+func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (rw *rewrite, err error) {
 	defer pace.Region("compact").End()
 	began := time.Now()
-	m = c.RewriteOf(pacer, run)
+	rw = c.RewriteOf(pacer, run)
 	defer c.sweeper.Watch(run)()
-	err = m.prepare()
+	err = rw.prepare()
 	c.between("chosen")
 	var names []string
 	var size int64
-	for _, f := range m.Run {
+	for _, f := range rw.Run {
 		names = append(names, segment.FileName(f.ID))
 		size += f.Limit()
 	}
 	c.Events.CompactionStarted(names, size)
-	c.space.Promise(m.Run)
+	c.space.Promise(rw.Run)
 	defer func() {
 		c.space.Promise(nil)
-		c.compactionEnded(m, names, began, err)
+		c.compactionEnded(rw, names, began, err)
 	}()
 	if err != nil {
-		return m, err
+		return rw, err
 	}
-	f, err := m.copy()
+	f, err := rw.copy()
 	if err != nil {
-		return m, err
+		return rw, err
 	}
 	c.between("copied")
 	err = c.UnlessEnded(pacer.Ctx, c.log.Sync)
@@ -62,29 +61,30 @@ func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (m *rewri
 		err = pacer.Cancelled()
 	}
 	if err == nil {
-		err = c.CommitRun(m.Run, f)
+		err = c.CommitRun(rw.Run, f)
 	}
 	if err != nil {
 		if f != nil {
 			c.discard([]*catalog.File{f})
 		}
-		return m, err
+		return rw, err
 	}
 	pacer.Patient = true
 	c.between("edited")
-	c.switchTo(m, f)
-	c.discard(m.Run)
+	c.switchTo(rw, f)
+	c.discard(rw.Run)
 	c.between("retired")
-	return m, nil
+	return rw, nil
 }
 
-// RewriteOf begins the rewrite of a run.
+// RewriteOf starts the rewrite of a run. It is exported for tests.
 func (c *Compactor) RewriteOf(pacer *pace.Pacer, run []*catalog.File) *rewrite {
 	return &rewrite{compactor: c, pacer: pacer, Run: run, older: c.olderThan(run[0])}
 }
 
-// CommitRun makes the manifest say that f, or nothing, has the place of the run.
-// It takes nothing out of the manifest but the run.
+// CommitRun makes the manifest list f, or nothing if f is nil, in the place of the run. It
+// removes nothing else from the manifest. It returns ErrNotListed, and changes nothing, if the
+// manifest does not list the run. It is exported for tests.
 func (c *Compactor) CommitRun(run []*catalog.File, f *catalog.File) error {
 	return c.catalog.Edit(true, func(m *segment.Manifest) error {
 		at := slices.IndexFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == run[0].ID })
@@ -105,20 +105,22 @@ func (c *Compactor) CommitRun(run []*catalog.File, f *catalog.File) error {
 	})
 }
 
-var ErrNotListed = errors.New("mmapkv: the manifest does not list the compacted segments as sealed, one behind the other")
+// ErrNotListed means that the manifest does not list the run as sealed and adjacent. It is
+// exported for tests.
+var ErrNotListed = errors.New("mmapkv: the manifest does not list the compacted segments as sealed and adjacent")
 
 // switchTo moves the readers from the run to the new file.
-func (c *Compactor) switchTo(m *rewrite, f *catalog.File) {
-	for _, old := range m.Run {
+func (c *Compactor) switchTo(rw *rewrite, f *catalog.File) {
+	for _, old := range rw.Run {
 		old.Dropped.Store(true)
 	}
 	if f != nil {
 		c.catalog.Files.Show(f)
 	}
 	c.between("shown")
-	c.moveAll(m, f)
+	c.moveAll(rw, f)
 	c.between("moved")
-	c.catalog.Files.Replace(m.Run)
+	c.catalog.Files.Replace(rw.Run)
 	if f != nil {
 		if t := f.Expiring.Load(); t != nil {
 			c.sweeper.ExpiresAt(t.First.Load()) // a sweep has not seen the file before
@@ -128,33 +130,33 @@ func (c *Compactor) switchTo(m *rewrite, f *catalog.File) {
 }
 
 // moveAll makes the index point to the new file.
-func (c *Compactor) moveAll(m *rewrite, f *catalog.File) {
-	for _, together := range m.moves {
+func (c *Compactor) moveAll(rw *rewrite, f *catalog.File) {
+	for _, together := range rw.moves {
 		for moves := range slices.Chunk(together, prefetch.Batch) {
 			for _, move := range moves {
 				c.catalog.Files.Keys.Prefetch(move.hash)
 			}
 			for _, move := range moves {
 				c.move(move, f)
-				_ = m.pacer.Work(64) // it cannot be cancelled any more
+				_ = rw.pacer.Work(64) // it can no longer be cancelled
 			}
 		}
 	}
 }
 
-// move changes one entry of the index, unless a writer has done so, or the sweep.
+// move changes one index entry, unless a writer or the sweep already has.
 func (c *Compactor) move(move move, f *catalog.File) {
 	size := int64(move.size) * segment.Alignment
 	to := index.MakeLocation(f.Slot, int64(move.offset)*segment.Alignment, size)
 	if !c.catalog.Files.Keys.CompareAndSwap(index.Fingerprint{Hash: move.hash, Check: move.check}, move.from, to) {
 		return
 	}
-	// The old file is gone in a moment, and with it its account.
+	// The old file and its live bytes are gone in a moment, so only the new file's are counted.
 	f.AddLive(size, int(move.keySize), 1)
 }
 
-// discard removes files that are no longer listed, with their hints. Their room
-// comes back when no reader uses them any more.
+// discard removes files that are no longer listed, and their hints. Their space is free once no
+// reader uses them.
 func (c *Compactor) discard(run []*catalog.File) {
 	for _, f := range run {
 		c.catalog.Remove(segment.FileName(f.ID))
@@ -163,9 +165,8 @@ func (c *Compactor) discard(run []*catalog.File) {
 	}
 }
 
-// compactionEnded tells of a compaction, and keeps a damaged file out of further
-// ones.
-func (c *Compactor) compactionEnded(m *rewrite, names []string, began time.Time, err error) {
+// compactionEnded reports a compaction, and keeps a damaged file out of later ones.
+func (c *Compactor) compactionEnded(rw *rewrite, names []string, began time.Time, err error) {
 	var damaged *damagedRun
 	if errors.As(err, &damaged) {
 		damaged.file.Unreadable.Store(true)
@@ -173,17 +174,17 @@ func (c *Compactor) compactionEnded(m *rewrite, names []string, began time.Time,
 			c.Events.Corruption(*damaged.damage)
 		}
 	}
-	c.Events.CompactionEnded(Ended{Files: names, BytesIn: m.in, BytesOut: m.written, Duration: time.Since(began), Err: err})
+	c.Events.CompactionEnded(Ended{Files: names, BytesIn: rw.bytesIn, BytesOut: rw.written, Duration: time.Since(began), Err: err})
 }
 
-// olderThan lists the files in front of one.
+// olderThan lists the files older than f.
 func (c *Compactor) olderThan(f *catalog.File) []*catalog.File {
 	c.catalog.Files.Mu.Lock()
 	defer c.catalog.Files.Mu.Unlock()
 	return slices.Clone(c.catalog.Files.Order[:slices.Index(c.catalog.Files.Order, f)])
 }
 
-// between lets a test in between two steps of a compaction.
+// between lets a test run code between two steps of a compaction.
 func (c *Compactor) between(phase string) {
 	if c.Between != nil {
 		rank.Unheld(func() { c.Between(phase) })

@@ -14,46 +14,46 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// FindShadows finds the run's tombstones and expired records of keys that the
-// index does not have, or not any more, and which of them an older file needs.
-func (m *rewrite) FindShadows() error {
-	now := m.compactor.Now().UnixMilli()
+// FindShadows finds the run's shadows, and which of them an older file needs. It is exported for
+// tests.
+func (rw *rewrite) FindShadows() error {
+	now := rw.compactor.Now().UnixMilli()
 	var all []*shadow
-	for i, f := range m.Run {
+	for i, f := range rw.Run {
 		if !f.MayShadow.Load() {
 			continue
 		}
-		found, err := m.shadowsOf(i, f, now)
+		found, err := rw.shadowsOf(i, f, now)
 		if err != nil {
 			return unreadable(f, f.DataStart, err)
 		}
 		all = append(all, found...)
-		if err := m.pacer.Work(f.HintBytes.Load()); err != nil {
+		if err := rw.pacer.Work(f.HintBytes.Load()); err != nil {
 			return err
 		}
 	}
-	m.Shadows = make(map[place]*shadow, len(all))
+	rw.Shadows = make(map[place]*shadow, len(all))
 	for _, one := range all {
-		m.Shadows[one.at] = one
+		rw.Shadows[one.at] = one
 	}
 	slices.SortFunc(all, func(x, y *shadow) int {
 		return cmp.Or(bytes.Compare(x.Key, y.Key), cmp.Compare(y.seq, x.seq))
 	})
-	// Of several for a key the newest does for all.
+	// For each key the newest shadow suffices.
 	all = slices.CompactFunc(all, func(x, y *shadow) bool { return bytes.Equal(x.Key, y.Key) })
-	for i := len(m.older) - 1; i >= 0 && len(all) > 0; i-- {
+	for i := len(rw.older) - 1; i >= 0 && len(all) > 0; i-- {
 		var err error
-		if all, err = m.pin(all, m.older[i]); err != nil {
+		if all, err = rw.pin(all, rw.older[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// shadowsOf finds those of the i-th file of the run.
-func (m *rewrite) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow, err error) {
-	c := m.compactor
-	err = m.compactor.hints.With(f, m.pacer.Pause, func(hint *hints.Hint) error {
+// shadowsOf returns the shadows of the i-th file of the run.
+func (rw *rewrite) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow, err error) {
+	c := rw.compactor
+	err = rw.compactor.hints.With(f, rw.pacer.Pause, func(hint *hints.Hint) error {
 		found = nil
 		for e, err := range hint.Entries() {
 			if err != nil {
@@ -62,15 +62,15 @@ func (m *rewrite) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow,
 			if e.Flags&(segment.Tombstone|segment.Expires) == 0 {
 				continue
 			}
-			print, here := c.Hasher.Fingerprint(e.Key), index.MakeLocation(f.Slot, e.Offset, e.Size)
+			fp, here := c.Hasher.Fingerprint(e.Key), index.MakeLocation(f.Slot, e.Offset, e.Size)
 			if e.Flags&segment.Expires != 0 && e.Expiry <= now {
-				c.sweeper.Expire(f, &sweep.Record{Fp: print, Location: here, Size: e.Size, KeySize: len(e.Key)})
+				c.sweeper.Expire(f, &sweep.Record{Fp: fp, Location: here, Size: e.Size, KeySize: len(e.Key)})
 			}
-			if c.catalog.Files.Keys.Get(print) != index.NoLocation {
+			if c.catalog.Files.Keys.Get(fp) != index.NoLocation {
 				continue
 			}
-			// Deleted; or swept out, or expired when the store was opened, whatever the clock
-			// says now.
+			// The key was deleted, or swept, or had expired when the store was opened, whatever
+			// the clock says now.
 			found = append(found, &shadow{Key: bytes.Clone(e.Key), seq: e.Seq, at: place{i, e.Offset}})
 		}
 		return nil
@@ -78,11 +78,11 @@ func (m *rewrite) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow,
 	return found, err
 }
 
-// pin marks the shadows, sorted by key, that the older file needs, and returns the
-// others. A file with ranges that cannot be read may hold any key.
-func (m *rewrite) pin(shadows []*shadow, f *catalog.File) (rest []*shadow, err error) {
+// pin marks the shadows that the older file needs, and returns the others. Both lists are sorted
+// by key. A file with damaged ranges may hold any key, so it needs all of them.
+func (rw *rewrite) pin(shadows []*shadow, f *catalog.File) (rest []*shadow, err error) {
 	damaged := false
-	err = m.compactor.hints.With(f, m.pacer.Pause, func(hint *hints.Hint) error {
+	err = rw.compactor.hints.With(f, rw.pacer.Pause, func(hint *hints.Hint) error {
 		rest, damaged = nil, len(hint.Damages()) > 0
 		left := shadows
 		for e, err := range hint.Entries() {
@@ -112,5 +112,5 @@ func (m *rewrite) pin(shadows []*shadow, f *catalog.File) (rest []*shadow, err e
 		}
 		return nil, nil
 	}
-	return rest, m.pacer.Work(f.HintBytes.Load())
+	return rest, rw.pacer.Work(f.HintBytes.Load())
 }

@@ -17,14 +17,14 @@ type copier struct {
 	draft    segment.Draft
 	first    uint64 // sequence number of the draft's first record
 	walker   *segment.Walker
-	pending  []byte // of the last file, not written yet
+	pending  []byte // not written yet to the last file
 }
 
-// copyBytes is how much recovery copies with one write, more or less.
+// copyBytes is roughly how much recovery copies with one write.
 const copyBytes = 1 << 20
 
-// copyRecords copies the records of one file that count and are not known to be on
-// disk, batch by batch.
+// copyRecords copies, batch by batch, the records of one file that count and are not known to be
+// on disk.
 func (c *copier) copyRecords(u *unsealedFile) error {
 	for i := u.counts.Synced; i < u.counts.Records; i++ {
 		r := u.found.At(i)
@@ -44,8 +44,8 @@ func (c *copier) copyRecords(u *unsealedFile) error {
 	return nil
 }
 
-// take reads a record, checks it once more, and adds it to the draft: what has
-// rotted since the scan must not get a fresh checksum.
+// take reads a record, checks it again, and adds it to the draft. A record that rotted since the
+// scan must not get a fresh checksum.
 func (c *copier) take(u *unsealedFile, r replay.Record) error {
 	var record segment.Record
 	err := c.walker.Next(&record)
@@ -69,9 +69,9 @@ func (c *copier) take(u *unsealedFile, r replay.Record) error {
 	return nil
 }
 
-// flush adds the draft to what is written, to a new file when the last one has no
-// room, or where numbers are missing, as they are behind a write that failed: within
-// a file that means damage.
+// flush adds the draft to the pending bytes. It starts a new file if the last one has no room, or
+// if sequence numbers are missing before the draft. They are missing after a write that failed,
+// but within a file a gap would mean damage.
 func (c *copier) flush() error {
 	size := c.draft.EncodedSize(true, true)
 	if n := len(c.files); n == 0 || size > c.files[n-1].Capacity-c.end.Offset || c.first != c.end.Seq+1 {

@@ -10,22 +10,24 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// tail is where the log goes on. Only the leader of the group touches it.
+// tail is where the log continues. Only the leader of the group uses it.
 type tail struct {
-	File     *catalog.File // the file being written; nil when the next write needs a new one
-	seq      uint64        // the highest sequence number ever given
-	End      segment.End   // where the log ends: offset in file, last number in the log
-	previous segment.End   // where the log ended in the file before this one
-	empty    bool          // the file has no record yet
-	half     bool          // the file is half full, and maintenance knows
-	clean    bool          // the manifest still says that the last close was clean
-	told     uint64        // the watermark that the log tells
-	toldAt   int64         // and the offset in the file where it last did
-	buffer   []byte        // for groups of several writes
+	// File is the file being written; nil if the next write needs a new one.
+	File *catalog.File
+	seq  uint64 // the highest sequence number ever assigned
+	// End is where the log ends: the offset in File, and the last sequence number of the log.
+	End         segment.End
+	previous    segment.End // where the log ended in the previous file
+	empty       bool        // the file has no record yet
+	halfFull    bool        // the file is half full, and maintenance knows
+	markedClean bool        // the manifest still says that the store was closed cleanly
+	watermark   uint64      // the last watermark that the log recorded
+	watermarkAt int64       // the offset in the file where it did
+	buffer      []byte      // for groups of several writes
 }
 
-// appendTail gives the members their sequence numbers and writes them, and syncs
-// them if the policy says so. On an error nothing of them counts.
+// appendTail assigns sequence numbers to the members, writes their records, and syncs them if the
+// policy requires it. After an error none of the records count.
 func (l *Log) appendTail(members []*Write) error {
 	t := &l.Tail
 	p := segment.Placement{Salt: t.File.Salt, Offset: t.End.Offset, Seq: t.seq + 1,
@@ -37,7 +39,7 @@ func (l *Log) appendTail(members []*Write) error {
 	}
 	firstSeq := p.Seq
 	if !t.empty {
-		// Within a file numbers have no gaps, so that a missing record is noticed.
+		// Within a file the numbers have no gaps, so that recovery notices a missing record.
 		invariant.Check(p.Seq == t.End.Seq+1, "record %d follows %d in one file", p.Seq, t.End.Seq)
 	}
 	var data []byte
@@ -64,7 +66,7 @@ func (l *Log) appendTail(members []*Write) error {
 		return err
 	}
 	if telling.HasWatermark {
-		t.told, t.toldAt = telling.Watermark, telling.Offset
+		t.watermark, t.watermarkAt = telling.Watermark, telling.Offset
 	}
 	t.End = segment.End{Offset: t.End.Offset + int64(len(data)), Seq: t.seq}
 	t.empty = false
@@ -72,19 +74,18 @@ func (l *Log) appendTail(members []*Write) error {
 	return nil
 }
 
-// WatermarkEvery is how far apart in a file, in bytes, the places are that tell the
-// watermark even if it is the old one: a disk loses a block at a time, and what
-// comes next still tells that the lost was there.
+// WatermarkEvery is the maximum distance in bytes, within a file, between two records that repeat
+// the watermark. A disk loses whole blocks, and the records after a lost block still tell that it
+// was durable. It is exported for tests.
 const WatermarkEvery = 4 << 10
 
-// watermarkDue says whether the next group tells the watermark. With one in every
-// record a small one would be a twentieth larger.
+// watermarkDue reports whether the next group records the watermark. In every record it would
+// make small ones five percent larger.
 func (t *tail) watermarkDue(watermark uint64) bool {
-	return t.empty || watermark != t.told || t.End.Offset-t.toldAt >= WatermarkEvery
+	return t.empty || watermark != t.watermark || t.End.Offset-t.watermarkAt >= WatermarkEvery
 }
 
-// writeTail appends the bytes to the tail file. Under Always it prepares the sync, and
-// syncs them.
+// writeTail appends the bytes to the tail's file, and syncs them under fsync.Always.
 func (l *Log) writeTail(data []byte) (written int, err error) {
 	active := l.Tail.File.Active
 	if l.Always {
@@ -102,12 +103,11 @@ func (l *Log) writeTail(data []byte) (written int, err error) {
 	return written, l.syncTail()
 }
 
-// cutTail ends the tail where the log is, and cuts the file there, after a write
-// that failed in the middle and left records behind that place: the log goes on in
-// another file, whose first record says that this one ends here. That nothing is
-// behind it has to be on disk before that record is, and before the writer hears
-// that nothing was written: what a power loss brought back would be taken for the
-// log's end, and what damage of that record left in the log for a part of it.
+// cutTail ends the tail after a write that failed midway, and cuts the file at the end of the
+// log. The log continues in another file, whose first record says that this one ends here. The
+// cut must be durable before that record is, and before the writer hears that nothing was
+// written. Otherwise a power loss could bring the cut records back, and recovery would take them
+// for the end of the log, or, if that first record were damaged, for a part of it.
 func (l *Log) cutTail(cause error) error {
 	active := l.Tail.File.Active
 	err := active.Trim()
@@ -121,14 +121,15 @@ func (l *Log) cutTail(cause error) error {
 	return cause
 }
 
-// EndTail makes the tail's file one that gets no more records.
+// EndTail ends the tail: its file gets no more records, and the next write needs a new one. The
+// leader calls it; it is exported for tests.
 func (l *Log) EndTail() {
 	l.catalog.Files.Finish(l.Tail.File, l.Tail.End)
 	l.Tail.File = nil
 }
 
-// syncTail makes what was written to the tail durable, if the policy says that
-// nobody may see it before.
+// syncTail makes everything written to the tail durable, if the policy allows nobody to see it
+// earlier.
 func (l *Log) syncTail() error {
 	if !l.Always {
 		return nil

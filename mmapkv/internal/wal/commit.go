@@ -10,11 +10,11 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// groupBytes is how much one group writes at most, in one pwrite.
+// groupBytes is the maximum size of what one group writes, in one pwrite.
 const groupBytes = 4 << 20
 
-// do commits a write together with others that come at the same time.
-func (l *Log) do(w *Write) error {
+// commit commits a write, together with others that arrive at the same time.
+func (l *Log) commit(w *Write) error {
 	stalled, err := l.catalog.Syncer.Throttle()
 	if stalled > 0 {
 		l.Events.Stalled(stalled)
@@ -26,9 +26,9 @@ func (l *Log) do(w *Write) error {
 		l.space.AwaitRoom()
 	}
 	w.Err = errUncommitted
-	keys := l.catalog.Set().Keys // Close waits for this write
-	for _, print := range w.Prints[:min(prefetch.Ahead, len(w.Prints))] {
-		keys.Prefetch(print.Hash)
+	keys := l.catalog.Set().Keys // the set is there: Close waits for this write
+	for _, fp := range w.Fps[:min(prefetch.Ahead, len(w.Fps))] {
+		keys.Prefetch(fp.Hash)
 	}
 	members, lead := l.group.Enter(w)
 	if lead {
@@ -40,17 +40,17 @@ func (l *Log) do(w *Write) error {
 	return w.Err
 }
 
-// errUncommitted is the error of a write whose leader did not come to it.
+// errUncommitted is the error of a write that its leader did not get to.
 var errUncommitted = errors.New("mmapkv: the write was not committed")
 
-// CommitSome writes as many of the members, in order, as go into the file
-// together, at least one, and returns how many it has dealt with. That is none where it
-// has ended the tail instead, at the limit for the size of files: the next call begins
-// another file.
+// CommitSome commits the first members, as many as go into the tail together, and returns how
+// many are done; their Err says how each ended. It returns at least one, except that it returns
+// none after it ended the tail at the process's file size limit: the next call then starts
+// another file. The leader calls it; it is exported for tests.
 func (l *Log) CommitSome(members []*Write) int {
 	first := members[0]
 	if err := l.BeforeWrite(first.deletes); err != nil {
-		return fail(members[:1], err) // there may be room for a delete
+		return fail(members[:1], err) // the next may be a delete, which has more room
 	}
 	if first.long != nil {
 		first.Err = l.commitLong(first)
@@ -61,11 +61,11 @@ func (l *Log) CommitSome(members []*Write) int {
 	}
 	n, size := l.fit(members)
 	for _, w := range members[:n] {
-		w.arrived(l.space) // what is reserved counts from here on
+		w.arrived(l.space) // from here on the reserved blocks count instead
 	}
 	err := l.reserveTail(size, first.deletes && n == 1)
 	if err != nil && n > 1 {
-		// Not enough for all of them; perhaps for one.
+		// There is not enough space for all of them, but perhaps for one.
 		n, size = 1, first.Draft.EncodedSize(true, l.Tail.empty)
 		err = l.reserveTail(size, first.deletes)
 	}
@@ -87,10 +87,10 @@ func (l *Log) CommitSome(members []*Write) int {
 	return n
 }
 
-// endAtLimit ends the tail, which may have ended by now, if the error of a write is that
-// the file may not become so long: there is a limit for the process, in front of where
-// the write ends. The log goes on in another file, where the write has all the room below
-// the limit. It had that already if the tail was empty.
+// endAtLimit ends the tail if a write failed because the file would exceed the process's limit on
+// file sizes, and reports whether it did. The write is then retried in a new file, where all the
+// room below the limit is free. If the tail was empty, the write already had all that room, and
+// fails. The write may have ended the tail already.
 func (l *Log) endAtLimit(err error, empty bool) bool {
 	if !errors.Is(err, errno.EFBIG) || errors.Is(err, failure.ErrFailed) || empty {
 		return false
@@ -101,6 +101,7 @@ func (l *Log) endAtLimit(err error, empty bool) bool {
 	return true
 }
 
+// fail fails all members, and returns how many there are.
 func fail(members []*Write, err error) int {
 	for _, w := range members {
 		w.Err = err
@@ -108,8 +109,9 @@ func fail(members []*Write, err error) int {
 	return len(members)
 }
 
-// BeforeWrite checks that writing may go on, and takes back the manifest's word
-// that the store was closed cleanly before the first record makes it a lie.
+// BeforeWrite checks that the log takes writes. Before the first record, it also takes back the
+// manifest's mark of a clean close. mayReserve lets that edit use the reserve. The leader calls
+// it; it is exported for tests.
 func (l *Log) BeforeWrite(mayReserve bool) error {
 	if l.shut {
 		return failure.ErrClosed
@@ -120,12 +122,12 @@ func (l *Log) BeforeWrite(mayReserve bool) error {
 	if l.Tail.seq > catalog.MaxWritableSeq {
 		return catalog.ErrUsedUp
 	}
-	if !l.Tail.clean {
+	if !l.Tail.markedClean {
 		return nil
 	}
 	err := l.catalog.Edit(mayReserve, func(m *segment.Manifest) error { m.Clean = false; return nil })
 	if err == nil {
-		l.Tail.clean = false
+		l.Tail.markedClean = false
 	}
 	return err
 }

@@ -8,17 +8,19 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
 )
 
-// SealTail ends the tail if that is worth it, which the leader asks, and seals what
-// has ended. The log goes on in another file meanwhile: a writer that had to make one
-// would wait for the sync and the hint of this one. It goes again if nobody has come.
+// SealTail ends the tail if worthIt says so, and seals all files that have ended. The leader
+// calls worthIt. SealTail first prepares the file in which the log continues. Otherwise a writer
+// would have to create it, and wait for the old file's sync and hint. If nobody writes to the new
+// file, it is removed again. An error of the context means that nothing is lost.
 func (l *Log) SealTail(ctx context.Context, worthIt func() bool) error {
 	var ends bool
 	l.AsLeader(func() { ends = worthIt() })
 	if err := l.SealEnded(ctx); err != nil || !ends {
 		return err
 	}
+	// Any other error is left to the next writer, which has to create the file.
 	if _, err := l.Prepare(); errors.Is(err, failure.ErrFailed) {
-		return err // otherwise the next writer has to
+		return err
 	}
 	var err error
 	l.AsLeader(func() {
@@ -33,15 +35,14 @@ func (l *Log) SealTail(ctx context.Context, worthIt func() bool) error {
 	return l.SealEnded(ctx)
 }
 
-// TailHasGarbage says whether a record of the tail is not needed. It is called by
-// the leader.
+// TailHasGarbage reports whether any record of the tail is dead. The leader calls it.
 func (l *Log) TailHasGarbage() bool {
 	f := l.Tail.File
 	return f != nil && l.Tail.End.Offset > f.DataStart && f.RecordBytes() > f.LiveBytes.Load()
 }
 
-// EndGarbage ends the tail, and starts the next file if there is one. It is called
-// by the leader.
+// EndGarbage ends the tail, and makes the prepared file, if there is one, the new tail. The
+// leader calls it; it is exported for tests.
 func (l *Log) EndGarbage() error {
 	if err := l.BeforeWrite(true); err != nil {
 		return err
@@ -56,16 +57,16 @@ func (l *Log) EndGarbage() error {
 	return nil
 }
 
-// endUnused ends the tail if nothing was written to it, so that it goes. It is
-// called by the leader.
+// endUnused ends the tail if nothing was written to it, so that its file is removed. The leader
+// calls it.
 func (l *Log) endUnused() {
 	if t := &l.Tail; t.File != nil && t.End.Offset == t.File.DataStart {
 		l.EndTail()
 	}
 }
 
-// SealEnded seals the files that get no more records. It does not hurry: whoever
-// wants a compaction waits for one that steps aside.
+// SealEnded seals all files that have ended. It gives way to reads and writes, since nobody in a
+// hurry waits for it. It is exported for tests.
 func (l *Log) SealEnded(ctx context.Context) error {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -78,8 +79,8 @@ func (l *Log) SealEnded(ctx context.Context) error {
 	}
 }
 
-// EndExpired ends the tail and seals it, if most of it has expired: only then can
-// compaction give its room back.
+// EndExpired ends and seals the tail if most of it has expired, because compaction reclaims only
+// sealed files. The sweep calls it.
 func (l *Log) EndExpired() error {
 	if !l.Compacts || l.catalog.Latch.Err() != nil {
 		return nil
@@ -92,8 +93,8 @@ func (l *Log) EndExpired() error {
 	return l.SealTail(context.Background(), l.tailHasExpired)
 }
 
-// tailHasExpired says whether at least half of the tail has expired, and as much as is
-// worth a file. It is called by the leader.
+// tailHasExpired reports whether at least half of the tail has expired, and enough of it to be
+// worth a file. The leader calls it.
 func (l *Log) tailHasExpired() bool {
 	f := l.Tail.File
 	if f == nil {

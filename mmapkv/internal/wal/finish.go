@@ -7,8 +7,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Close ends the log as its last leader: it calls before, and then brings everything to
-// the disk.
+// Close ends the log. As the last leader it calls before, and then makes everything durable.
+// Later writes fail with ErrClosed. The error is that of the sync, or of an earlier failure.
 func (l *Log) Close(before func()) (err error) {
 	l.AsLeader(func() {
 		l.shut = true
@@ -18,19 +18,19 @@ func (l *Log) Close(before func()) (err error) {
 	return err
 }
 
-// Drop forgets the files of a log that is closed, or that never began, and returns the one
-// that no list has, if there is one.
+// Drop forgets the files of a log that is closed, or that never started. It returns the spare,
+// which is in no list; nil if there is none.
 func (l *Log) Drop() (spare *catalog.File) {
 	l.Tail.File = nil
-	l.Maintenance.Lock() // a Compact that comes too late may be looking
+	l.Maintenance.Lock() // a late Compact may still be looking
 	defer l.Maintenance.Unlock()
 	spare = l.spare
 	l.Prepared, l.spare = nil, nil
 	return spare
 }
 
-// finish brings everything to the disk and says in the manifest that it did, so
-// that the next Open has nothing to scan. It runs as the last leader.
+// finish makes everything durable, and marks the manifest clean so that the next Open scans
+// nothing. The last leader calls it.
 func (l *Log) finish() error {
 	l.Maintenance.Lock()
 	defer l.Maintenance.Unlock()
@@ -40,7 +40,7 @@ func (l *Log) finish() error {
 	if err := l.catalog.Syncer.SyncTo(l.Acknowledged.Load()); err != nil {
 		return l.catalog.Latch.SyncError(err)
 	}
-	if l.Tail.clean && l.Prepared == nil && l.spare == nil {
+	if l.Tail.markedClean && l.Prepared == nil && l.spare == nil {
 		return nil // nothing was written
 	}
 	l.dropSpareLocked()
@@ -75,8 +75,8 @@ func (l *Log) finish() error {
 	return err
 }
 
-// finishTail trims the tail and writes its hint. Should a power loss bring the
-// old length back, the next Open leaves the file alone and goes on in another.
+// finishTail trims the tail and writes its hint. If a power loss restores the old length, the
+// next Open leaves the file alone and continues in another.
 func (l *Log) finishTail() error {
 	f := l.Tail.File
 	if f == nil {

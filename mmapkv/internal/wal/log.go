@@ -1,20 +1,20 @@
-// Package wal is the tail of the log: it commits writes, makes the log go on in a new file,
-// and seals the old one.
+// Package wal answers where the next record goes: it commits writes to the tail of the log,
+// rotates the log to a new file, and seals the old one.
 //
-// A file's life: created and synced with nothing but its header, listed in the manifest,
-// then the tail of the log, then ended, then sealed. At most two files are unsealed: the
-// tail and either the one before it, until it is sealed, or the next, prepared ahead.
+// A file starts with only its header, synced, and is then listed in the manifest. It becomes the
+// tail of the log, then ends, and then is sealed. At most two files are unsealed: the tail, and
+// either the previous one until it is sealed, or the next one, prepared ahead of time.
 //
 // What must hold:
 //
-//   - One writer at a time, the leader of the group, gives sequence numbers, writes, and
-//     publishes. Within a file numbers have no gaps.
-//   - Under fsync.Always nobody sees a write before it is on disk. Under every policy the
-//     index moves only after the bytes are written.
-//   - On an error nothing of a write is visible, and what it left behind the log's end is
-//     cut off, durably, before its writer hears of it.
-//   - A file is listed before its first record, and synced, hinted and listed as sealed in
-//     this order.
+//   - One writer at a time, the leader of the group, assigns sequence numbers, writes, and
+//     publishes. Within a file the numbers have no gaps.
+//   - Under fsync.Always nobody sees a write before it is on disk. Under every policy the index
+//     moves only after the bytes are written.
+//   - After an error nothing of a write is visible. Whatever it left past the end of the log is
+//     cut off, durably, before the writer hears of the error.
+//   - A file is listed before its first record. Sealing syncs it, writes its hint, and lists it
+//     as sealed, in this order.
 package wal
 
 import (
@@ -32,33 +32,45 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/sweep"
 )
 
-// Options says what a log needs of its store.
+// Options is what a log needs from its store.
 type Options struct {
-	Always bool // nobody sees a write before it is on disk
+	// Always makes every write durable before anyone can see it.
+	Always bool
+	// Hasher computes the fingerprints of keys.
 	Hasher index.Hasher
-	Stop   <-chan struct{} // closed to stop Maintain
-	Closed func() bool     // Close has begun
-	Busy   func() bool     // calls are writing
-	// MakeRoom finds room on a full disk for a delete, and says whether to try again. It
-	// is called under leadership, and may compact.
+	// Stop is closed to stop Maintain.
+	Stop <-chan struct{}
+	// Closed reports whether Close has begun.
+	Closed func() bool
+	// Busy reports whether any calls are writing.
+	Busy func() bool
+	// MakeRoom frees space on a full disk for a delete, and reports whether to try again. The
+	// leader calls it, and it may compact.
 	MakeRoom func() bool
-	// WakeCompactor makes the compactor look for something to do; nil where nothing
-	// compacts in the background. It does not wait.
+	// WakeCompactor makes the compactor look for work. It does not wait.
 	WakeCompactor func()
-	Compacts      bool // what has expired is compacted in the background
-	Events        Events
+	// Compacts says that compaction runs in the background and reclaims what has expired.
+	Compacts bool
+	// Events is told what happens to the log.
+	Events Events
 }
 
 // Events is told what happens to the log. Its methods may be called under any lock.
 type Events interface {
+	// Rotated reports the name of the file in which the log continues.
 	Rotated(file string)
+	// Stalled reports how long a writer waited because syncs fell behind.
 	Stalled(time.Duration)
+	// SpaceLow reports that the disk is full, with the error that said so.
 	SpaceLow(error)
+	// SpaceBack reports that the disk had space. It is called often, so it must be cheap.
 	SpaceBack()
+	// Failed reports that a sync failed. No write follows.
 	Failed(error)
 }
 
-// Log is the tail of a store's log.
+// Log is the tail of a store's log. All methods may be called concurrently, except where they say
+// that the leader calls them.
 type Log struct {
 	Options
 	catalog   *catalog.Catalog
@@ -68,22 +80,29 @@ type Log struct {
 	sweeper   *sweep.Sweeper
 
 	group *fsync.Group[*Write]
-	Tail  tail // guarded by leadership of group
-	shut  bool // guarded by leadership of group: no write follows
+	// Tail is where the log continues. It is guarded by leadership of group, and exported for
+	// tests.
+	Tail tail
+	shut bool // no write follows; guarded by leadership of group
 
-	Acknowledged atomic.Uint64 // the highest number that is written, and may be acknowledged
-	Published    atomic.Uint64 // the highest one that the index knows, with all below
+	// Acknowledged is the highest sequence number that is written, so that it may be synced and
+	// acknowledged.
+	Acknowledged atomic.Uint64
+	// Published is the highest sequence number in the index. All lower ones are there too.
+	Published atomic.Uint64
 
-	// maintenance guards prepared, spare and sealing.
+	// Maintenance is held while files are sealed or prepared. It guards sealing, Prepared and
+	// spare, and is exported for tests.
 	Maintenance rank.Mutex[rank.Maintenance]
-	sealing     pace.Pacer    // what sealing keeps pace with
-	sealWaiters atomic.Int32  // writers who wait for sealing to end
-	Prepared    *catalog.File // listed, and the next tail
-	spare       *catalog.File // prepared once, then displaced by a long value's file
-	wake        chan struct{} // holds one token when Maintain has something to do
+	sealing     pace.Pacer   // what sealing keeps pace with
+	sealWaiters atomic.Int32 // writers that wait for sealing to finish
+	// Prepared is the next tail, already listed; nil if there is none. It is exported for tests.
+	Prepared *catalog.File
+	spare    *catalog.File // was prepared once; then a long value's file took its place
+	wake     chan struct{} // holds one token when Maintain has something to do
 }
 
-// New makes the log of a catalog. Continue says where it goes on.
+// New makes the log of a catalog. Call Continue once the files are open.
 func New(c *catalog.Catalog, h *hints.Hints, r *residency.Residency, p *space.Space, w *sweep.Sweeper, o Options) *Log {
 	l := &Log{Options: o, catalog: c, hints: h, residency: r, space: p, sweeper: w, wake: make(chan struct{}, 1)}
 	l.group = fsync.NewGroup[*Write]()
@@ -91,11 +110,12 @@ func New(c *catalog.Catalog, h *hints.Hints, r *residency.Residency, p *space.Sp
 	return l
 }
 
-// Continue makes the tail go on where the files end.
+// Continue makes the log continue where the files end. Open calls it once, before the first
+// write.
 func (l *Log) Continue() {
 	t := &l.Tail
 	t.seq = l.catalog.LastGiven.Load()
-	t.clean = l.catalog.Manifest.Current.Clean
+	t.markedClean = l.catalog.Manifest.Current.Clean
 	order := l.catalog.Files.Order
 	if n := len(order); n > 0 {
 		last := order[n-1]
@@ -108,21 +128,21 @@ func (l *Log) Continue() {
 			}
 		}
 	}
-	// The file where the log ended may be gone, since nothing of it was needed.
+	// The file in which the log ended may be gone, because none of its records were needed.
 	t.End.Seq = max(t.End.Seq, l.catalog.Manifest.Current.SealedSeq)
 	l.Acknowledged.Store(t.End.Seq)
 	l.Published.Store(t.End.Seq)
 	l.catalog.Syncer.MarkDurable(t.End.Seq)
 }
 
-// AsLeader runs fn as the leader of the group: no write is committed meanwhile.
+// AsLeader runs fn as the leader of the group. No write is committed while fn runs.
 func (l *Log) AsLeader(fn func()) {
 	l.group.EnterAlone()
 	defer l.group.Leave()
 	fn()
 }
 
-// Sync makes durable what was acknowledged.
+// Sync returns once everything that was acknowledged before is durable. Its error latches.
 func (l *Log) Sync() error {
 	if err := l.catalog.Syncer.SyncTo(l.Acknowledged.Load()); err != nil {
 		return l.catalog.Latch.SyncError(err)
@@ -130,14 +150,15 @@ func (l *Log) Sync() error {
 	return nil
 }
 
-// SyncFiles makes everything written so far durable, oldest file first. It is the
-// syncer's sync: one call at a time.
+// SyncFiles makes everything written so far durable, oldest file first, and returns the last
+// sequence number that this covers. Only the syncer calls it, one call at a time. =
+// l.Events.Failed(err)
 func (l *Log) SyncFiles() (upTo uint64, err error) {
 	defer pace.Region("sync").End()
 	upTo = l.Acknowledged.Load()
 	for _, f := range l.catalog.Files.Unsealed() {
 		if err := f.Sync(); err != nil {
-			l.Events.Failed(err) // nobody may be waiting for it
+			l.Events.Failed(err) // perhaps nobody is waiting for this sync
 			return 0, err
 		}
 	}

@@ -7,25 +7,25 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// longMin is the size in bytes below which no record gets a file of its own,
-// however small the segments are.
+// longMin is the size in bytes below which no record gets a file of its own, however small the
+// segments are.
 const longMin = 4 << 10
 
 // longChunk is how many bytes of a long value are copied and written at a time.
 const longChunk = 1 << 20
 
-// longWrite is a value that is written, in chunks, to a file of its own before
-// its writer joins the group. There only its header is written, last, which
-// makes the value exist.
+// longWrite is a value that its writer writes, in chunks, to a file of its own before it joins
+// the group. The group then writes only the record's header, last, which makes the value exist.
 type longWrite struct {
-	file     *catalog.File
-	key      []byte
-	size     int64 // of the value
-	sum      uint32
-	expiry   int64
-	recorded int64 // bytes of the whole record
+	file       *catalog.File
+	key        []byte
+	size       int64  // of the value, in bytes
+	sum        uint32 // the checksum of the value
+	expiry     int64  // Unix milliseconds; 0 is never
+	recordSize int64  // of the whole record, in bytes
 }
 
+// putLong is Put for a value with a file of its own.
 func (l *Log) putLong(key, value []byte, expiry int64) error {
 	flags := segment.HasWatermark | segment.HasPrevious
 	if expiry != 0 {
@@ -43,7 +43,7 @@ func (l *Log) putLong(key, value []byte, expiry int64) error {
 	if err != nil {
 		return l.catalog.Latch.WriteError(err)
 	}
-	done := false // not so when the value faults, either
+	done := false // stays false if reading the value panics
 	defer func() {
 		if !done {
 			l.catalog.DropUnlisted(f)
@@ -60,15 +60,14 @@ func (l *Log) putLong(key, value []byte, expiry int64) error {
 	if err := l.catalog.SyncNewFile(f); err != nil {
 		return err
 	}
-	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recorded: size}
-	w.Prints = append(w.Prints, l.Hasher.Fingerprint(key))
-	err = l.do(w)
+	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recordSize: size}
+	w.Fps = append(w.Fps, l.Hasher.Fingerprint(key))
+	err = l.commit(w)
 	done = err == nil
 	return err
 }
 
-// commitLong makes a long value's file the next of the log and writes the
-// record's header.
+// commitLong makes a long value's file the next of the log, and writes the record's header.
 func (l *Log) commitLong(w *Write) error {
 	t, long := &l.Tail, w.long
 	if err := l.enlist(long.file, false); err != nil {
@@ -85,8 +84,8 @@ func (l *Log) commitLong(w *Write) error {
 	if _, err := vfs.WriteFull(long.file.Handle(), header, start.Offset); err != nil {
 		return l.catalog.Latch.WriteError(l.cutTail(err))
 	}
-	long.file.Active.Advance(long.recorded)
-	t.End = segment.End{Offset: start.Offset + long.recorded, Seq: t.seq}
+	long.file.Active.Advance(long.recordSize)
+	t.End = segment.End{Offset: start.Offset + long.recordSize, Seq: t.seq}
 	t.empty = false
 	if err := l.syncTail(); err != nil {
 		return err
@@ -94,20 +93,20 @@ func (l *Log) commitLong(w *Write) error {
 	l.acknowledge()
 	l.space.CheckRoom()
 	long.file.SetLimit(t.End.Offset)
-	long.file.AddLive(long.recorded, len(long.key), 1)
+	long.file.AddLive(long.recordSize, len(long.key), 1)
 	long.file.HintDue.Store(segment.HintEntrySize(len(long.key)))
 	if long.expiry != 0 {
 		long.file.MayShadow.Store(true)
 	}
-	old := l.catalog.Set().Keys.Put(w.Prints[0], index.MakeLocation(long.file.Slot, start.Offset, long.recorded))
+	old := l.catalog.Set().Keys.Put(w.Fps[0], index.MakeLocation(long.file.Slot, start.Offset, long.recordSize))
 	l.Published.Store(t.End.Seq)
 	l.markDead(old, len(long.key))
 	if long.expiry != 0 {
 		l.sweeper.Expires(long.file, start.Offset, long.file.Capacity, long.expiry)
 		l.sweeper.Start()
 	}
-	// Not before the index has the record: a file that has ended may be sealed, and
-	// compaction drops what the index does not have.
+	// The file ends only after the index has the record. An ended file may be sealed, and
+	// compaction drops records that the index does not have.
 	l.EndTail()
 	l.WakeMaintenance()
 	return nil

@@ -7,10 +7,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 )
 
-// The background seals files that have ended, and prepares the next one.
-
-// Maintain is the goroutine that seals and prepares files, so that writers find
-// that done. Open starts it, Close stops it by closing s.stop.
+// Maintain is the goroutine that seals ended files and prepares the next one, so that writers
+// need not. Open starts it, and Close stops it by closing Stop.
 func (l *Log) Maintain() {
 	defer l.paceSealing()()
 	for {
@@ -35,22 +33,24 @@ func (l *Log) Maintain() {
 	}
 }
 
-// WakeMaintenance has the background goroutine look for something to do.
+// WakeMaintenance makes Maintain look for work. It does not wait. It is exported for tests.
 func (l *Log) WakeMaintenance() {
 	pace.Wake(l.wake)
 }
 
-// StepSeal seals one ended file.
+// StepSeal seals the oldest file that has ended, if there is one, and reports whether there was.
+// After a failed sync it does nothing.
 func (l *Log) StepSeal() (did bool, err error) {
 	l.Maintenance.Lock()
 	defer l.Maintenance.Unlock()
 	if l.catalog.Syncer.Err() != nil {
 		return false, nil
 	}
-	return l.sealOldestLocked(0, true) // compaction needs it, and gives back more
+	// It may use the reserve: compaction needs sealed files, and gives back more.
+	return l.sealOldestLocked(0, true)
 }
 
-// StepPrepare creates the next file once the tail is half full.
+// StepPrepare creates the next file once the tail is half full, and reports whether it did.
 func (l *Log) StepPrepare() (did bool, err error) {
 	unsealed := l.catalog.Files.Unsealed()
 	if len(unsealed) != 1 {
@@ -63,8 +63,8 @@ func (l *Log) StepPrepare() (did bool, err error) {
 	return l.Prepare()
 }
 
-// Prepare creates the file in which the log goes on, unless there is one, or two
-// unsealed files already.
+// Prepare creates the file in which the log continues, unless it exists or two files are unsealed
+// already. It reports whether it did. It is exported for tests.
 func (l *Log) Prepare() (did bool, err error) {
 	l.lockInHurry()
 	defer l.unlockInHurry()
@@ -77,8 +77,8 @@ func (l *Log) Prepare() (did bool, err error) {
 	return true, l.prepareLocked(l.catalog.SegmentSize, false)
 }
 
-// paceSealing makes sealing step aside, unless somebody waits for it, until the
-// function that it returns is called.
+// paceSealing makes sealing give way to reads and writes, unless a writer waits for it, until
+// stop is called.
 func (l *Log) paceSealing() (stop func()) {
 	napper := nap.New()
 	set := func(n *nap.Napper) {
@@ -91,7 +91,7 @@ func (l *Log) paceSealing() (stop func()) {
 	return func() { set(nil) }
 }
 
-// restSealing gives back the descriptor that sealing has stepped aside with.
+// restSealing closes the descriptor with which sealing gave way.
 func (l *Log) restSealing() {
 	l.Maintenance.Lock()
 	defer l.Maintenance.Unlock()
@@ -100,16 +100,18 @@ func (l *Log) restSealing() {
 	}
 }
 
+// SealInHurry reports whether writers or Close wait for sealing. It is exported for tests.
 func (l *Log) SealInHurry() bool {
 	return l.sealWaiters.Load() > 0 || l.space.IsFull() || l.Closed()
 }
 
-// lockInHurry locks maintenance for a writer, for whom sealing hurries.
+// lockInHurry locks Maintenance for a writer. Sealing does not give way until unlockInHurry.
 func (l *Log) lockInHurry() {
 	l.sealWaiters.Add(1)
 	l.Maintenance.Lock()
 }
 
+// unlockInHurry ends what lockInHurry began.
 func (l *Log) unlockInHurry() {
 	l.Maintenance.Unlock()
 	l.sealWaiters.Add(-1)

@@ -6,8 +6,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// publish lets the readers see the members, in order, whose records start at the
-// offset in the tail file.
+// publish makes the members visible to readers, in order. Their records start at an offset of the
+// tail's file.
 func (l *Log) publish(members []*Write, start int64) {
 	t := &l.Tail
 	l.acknowledge()
@@ -15,9 +15,9 @@ func (l *Log) publish(members []*Write, start int64) {
 	keys := l.catalog.Set().Keys
 	hints := int64(0)
 	for _, w := range members {
-		for i, print := range w.Prints {
-			if next := i + prefetch.Ahead; next < len(w.Prints) {
-				keys.Prefetch(w.Prints[next].Hash)
+		for i, fp := range w.Fps {
+			if next := i + prefetch.Ahead; next < len(w.Fps) {
+				keys.Prefetch(w.Fps[next].Hash)
 			}
 			offset, size := w.Draft.Position(i, start)
 			keySize := len(w.Draft.Key(i))
@@ -25,11 +25,11 @@ func (l *Log) publish(members []*Write, start int64) {
 			var old index.Location
 			if w.Draft.IsDelete(i) {
 				t.File.MayShadow.Store(true)
-				if w.revived[print] <= i {
-					old = keys.Delete(print)
+				if w.revived[fp] <= i {
+					old = keys.Delete(fp)
 				}
 			} else {
-				old = keys.Put(print, index.MakeLocation(t.File.Slot, offset, size))
+				old = keys.Put(fp, index.MakeLocation(t.File.Slot, offset, size))
 				t.File.AddLive(size, keySize, 1)
 				if expiry := w.Draft.Expiry(i); expiry != 0 {
 					t.File.MayShadow.Store(true)
@@ -38,8 +38,8 @@ func (l *Log) publish(members []*Write, start int64) {
 				}
 			}
 			l.markDead(old, keySize)
-			if i == len(w.Prints)-1 {
-				start = offset + size // where the next member begins
+			if i == len(w.Fps)-1 {
+				start = offset + size // where the next member's records begin
 			}
 		}
 		w.Err = nil
@@ -47,15 +47,15 @@ func (l *Log) publish(members []*Write, start int64) {
 	l.Published.Store(t.End.Seq)
 	t.File.HintDue.Add(hints)
 	l.residency.Grown(t.File, t.End.Offset)
-	if !t.half && t.End.Offset > t.File.Capacity/2 {
-		t.half = true
-		l.WakeMaintenance() // the next file is prepared now
+	if !t.halfFull && t.End.Offset > t.File.Capacity/2 {
+		t.halfFull = true
+		l.WakeMaintenance() // it prepares the next file now
 	}
 }
 
-// acknowledge says that all that was given a number is written and may be synced.
-// It comes before the index: what compaction sees there to have made a record dead
-// it must be able to sync.
+// acknowledge marks everything that has a sequence number as written, so that it may be synced.
+// The index changes only afterwards: compaction syncs the log as far as any record that it finds
+// dead because of the index.
 func (l *Log) acknowledge() {
 	l.Acknowledged.Store(l.Tail.seq)
 	if !l.Always {
@@ -63,8 +63,8 @@ func (l *Log) acknowledge() {
 	}
 }
 
-// markDead counts the record at a location that the index no longer points to,
-// unless compaction has taken its file out meanwhile.
+// markDead counts as dead the record at a location that the index no longer points to, unless
+// compaction has removed its file.
 func (l *Log) markDead(old index.Location, keySize int) {
 	if old == index.NoLocation {
 		return

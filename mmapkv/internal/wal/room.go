@@ -6,7 +6,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 )
 
-// findRoom makes the tail a file that can take the write.
+// findRoom makes sure that the tail has a file with room for the write.
 func (l *Log) findRoom(w *Write) error {
 	t := &l.Tail
 	if t.File != nil && l.fitsTail(w.Draft.EncodedSize(true, t.empty)) {
@@ -20,12 +20,13 @@ func (l *Log) findRoom(w *Write) error {
 	return err
 }
 
+// fitsTail reports whether size more bytes fit into the tail's file.
 func (l *Log) fitsTail(size int64) bool {
 	return size <= l.Tail.File.Capacity-l.Tail.End.Offset
 }
 
-// fit says how many members go into the tail file in one write, and how many
-// bytes they take together.
+// fit returns how many members fit into the tail's file in one write, at least one, and their
+// total size.
 func (l *Log) fit(members []*Write) (n int, size int64) {
 	size = members[0].Draft.EncodedSize(true, l.Tail.empty)
 	for n = 1; n < len(members); n++ {
@@ -42,8 +43,8 @@ func (l *Log) fit(members []*Write) (n int, size int64) {
 	return n, size
 }
 
-// reserveTail makes sure that the disk has room for size more bytes of the tail.
-// The reserve comes first. Where that leaves too little, what may use it takes the
+// reserveTail makes sure that the disk has room for size more bytes of the tail. The reserve is
+// filled up first. If the disk then lacks space, a write that may use the reserve takes the
 // blocks that it needs, and no more.
 func (l *Log) reserveTail(size int64, mayReserve bool) error {
 	t := &l.Tail
@@ -68,16 +69,16 @@ func (l *Log) reserveTail(size int64, mayReserve bool) error {
 	return err
 }
 
-// reserveBlocks has the disk, which is full, grant the tail the blocks up to end.
+// reserveBlocks gets the tail the blocks up to end from a full disk.
 func (l *Log) reserveBlocks(end int64) error {
 	f := l.Tail.File
-	most := min(vfs.OnDisk(end), f.Capacity)
+	maxEnd := min(vfs.OnDisk(end), f.Capacity)
 	for {
-		err := f.Active.Reserve(end, vfs.BlockSize, most)
+		err := f.Active.Reserve(end, vfs.BlockSize, maxEnd)
 		if !errno.OutOfSpace(err) {
 			return err
 		}
-		if !l.catalog.Reserve.Give(most-f.Active.Allocated(), l.catalog.Reserve.ManifestRoom()) && !(errno.DiskFull(err) && l.MakeRoom()) {
+		if !l.catalog.Reserve.Give(maxEnd-f.Active.Allocated(), l.catalog.Reserve.ManifestRoom()) && !(errno.DiskFull(err) && l.MakeRoom()) {
 			return err
 		}
 	}

@@ -9,17 +9,18 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// enlist makes a file, durably, the youngest of the log, behind the tail. A
-// prepared file gives way and comes later.
+// enlist lists a file, durably, as the newest of the log, after the tail. A prepared file gives
+// up its place and is kept as a spare.
 func (l *Log) enlist(f *catalog.File, mayReserve bool) error {
 	l.lockInHurry()
 	defer l.unlockInHurry()
 	return l.enlistLocked(f, mayReserve)
 }
 
+// enlistLocked is enlist for a caller that holds Maintenance.
 func (l *Log) enlistLocked(f *catalog.File, mayReserve bool) error {
 	for {
-		// The tail may stay unsealed, nothing before it.
+		// The tail may stay unsealed, but nothing before it.
 		sealed, err := l.sealOldestLocked(1, mayReserve)
 		if err != nil {
 			return err
@@ -50,7 +51,7 @@ func (l *Log) enlistLocked(f *catalog.File, mayReserve bool) error {
 	return nil
 }
 
-// dropSpareLocked removes the file that was prepared and is not listed any more.
+// dropSpareLocked removes the spare, which is no longer listed.
 func (l *Log) dropSpareLocked() {
 	if l.spare != nil {
 		l.catalog.RemoveFile(l.spare)
@@ -64,11 +65,12 @@ func (l *Log) startFile(f *catalog.File) {
 	if t.File != nil {
 		l.EndTail()
 	}
-	t.File, t.previous, t.empty, t.half = f, t.End, true, false
+	t.File, t.previous, t.empty, t.halfFull = f, t.End, true, false
 	t.End = segment.End{Offset: f.DataStart, Seq: t.End.Seq}
 }
 
-// Rotate makes a new file with room for size bytes of records the tail.
+// Rotate makes a new file the tail, with room for size bytes of records. mayReserve lets it use
+// the reserve. The leader calls it; it is exported for tests.
 func (l *Log) Rotate(size int64, mayReserve bool) error {
 	defer pace.Region("rotate").End()
 	l.lockInHurry()
@@ -92,7 +94,7 @@ func (l *Log) startPreparedLocked() {
 	l.Events.Rotated(segment.FileName(f.ID))
 }
 
-// prepareLocked creates and lists the file in which the log goes on.
+// prepareLocked creates and lists the file in which the log continues.
 func (l *Log) prepareLocked(capacity int64, mayReserve bool) error {
 	f := l.spare
 	if f != nil && f.Capacity >= capacity {

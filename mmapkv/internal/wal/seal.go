@@ -8,14 +8,14 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// sealOldestLocked seals the oldest unsealed file, if it has ended and more than
-// `most` files in front of the prepared one are unsealed.
-func (l *Log) sealOldestLocked(most int, mayReserve bool) (did bool, err error) {
+// sealOldestLocked seals the oldest unsealed file if it has ended and more than maxUnsealed files
+// before the prepared one are unsealed. It reports whether it did.
+func (l *Log) sealOldestLocked(maxUnsealed int, mayReserve bool) (did bool, err error) {
 	unsealed := l.catalog.Files.Unsealed()
 	if l.Prepared != nil {
 		unsealed = slices.DeleteFunc(unsealed, func(f *catalog.File) bool { return f == l.Prepared })
 	}
-	if len(unsealed) <= most {
+	if len(unsealed) <= maxUnsealed {
 		return false, nil
 	}
 	f := unsealed[0]
@@ -58,7 +58,7 @@ func (l *Log) sealLocked(f *catalog.File, end segment.End, mayReserve bool) erro
 	return nil
 }
 
-// dropEmptyLocked takes out an ended file that has no records.
+// dropEmptyLocked removes an ended file that has no records.
 func (l *Log) dropEmptyLocked(f *catalog.File, mayReserve bool) error {
 	err := l.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
 		m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == f.ID })
@@ -67,7 +67,7 @@ func (l *Log) dropEmptyLocked(f *catalog.File, mayReserve bool) error {
 	if err != nil {
 		return err
 	}
-	l.catalog.Files.Remove(f) // it was never sealed: compaction must not see it so
+	l.catalog.Files.Remove(f) // it was never sealed, so compaction must not see it as sealed
 	l.catalog.RemoveFile(f)
 	return nil
 }
