@@ -37,7 +37,7 @@ var usingMutants = []mutant{
 	{"a refused walk leaves the key out", "mmapkv/keys.go",
 		"		if err == errRetired {\n			continue // there is another set by now\n		}\n", ""},
 	{"a walk uses only the set that it loaded", "mmapkv/walk.go",
-		"	return kept != nil && int(f.Slot) < len(kept.Files) && kept.Files[f.Slot] == f\n", "	return left != nil && w.store.catalog.Set() == kept && f.Slot < 1\n"},
+		"	return kept != nil && int(f.Slot) < len(kept.Files) && kept.Files[f.Slot] == f\n", "	return kept != nil && w.store.catalog.Set() == kept && f.Slot < 1\n"},
 	{"an ended walk keeps the files that Close left it", "mmapkv/walk.go",
 		"		for _, f := range kept.Order {\n			f.Release()\n		}\n", ""},
 	{"a parked Range holds no file", "mmapkv/walk.go",
