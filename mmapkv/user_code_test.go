@@ -240,7 +240,7 @@ func TestOnlyTheNotifierLogs(t *testing.T) {
 			return true
 		})
 	}
-	for _, may := range []string{"options.go", "store.go", "events.go"} { // which declare, pass and use it
+	for _, may := range []string{"options.go", "store.go", "notifier.go"} { // which declare, pass and use it
 		if uses[may] == 0 {
 			t.Errorf("%s does not mention the logger: this test looks for the wrong thing", may)
 		}
