@@ -1,8 +1,6 @@
 package mmapkv
 
-import (
-	"time"
-)
+import "time"
 
 // Events are callbacks for what an operator wants to know. A nil one is not called.
 //

@@ -60,15 +60,15 @@ func (o *Options) every(fn func()) (end func()) {
 	return tick.Every(fn)
 }
 
+// manual reports whether a test takes the background's steps.
+func (s *Store) manual() bool { return s.options.seams != nil && s.options.seams.Manual }
+
 // between lets a test run code between two steps of a compaction.
 func (o *Options) between(phase string) {
 	if o.seams != nil && o.seams.Between != nil {
 		o.seams.Between(phase)
 	}
 }
-
-// manual reports whether a test takes the background's steps.
-func (s *Store) manual() bool { return s.options.seams != nil && s.options.seams.Manual }
 
 // steps returns what the goroutines do, for a test that does it in their place.
 func (s *Store) steps() []inject.Step {

@@ -89,7 +89,7 @@ func newSegmented(t *testing.T, dir string) *segmented {
 	t.Helper()
 	m := &segmented{t: t, dir: dir}
 	s := m.open()
-	for len(s.Stats().Segments) < letGoSegments {
+	for len(s.Stats().Segments) <= letGoSegments { // Close removes the last one if it is empty
 		key := fmt.Appendf(nil, "key-%d", len(m.keys))
 		value := bytes.Repeat(key, letGoValue/len(key))
 		if err := s.Put(key, value); err != nil {
