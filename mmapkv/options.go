@@ -85,9 +85,9 @@ type Compaction struct {
 	// when the whole store comes near MaxSpaceRatio.
 	GarbageRatio float64
 	// MaxSpaceRatio bounds the space that the store takes on disk: this many times the live bytes
-	// (Stats.LiveBytes), plus two segments or 2 MiB. It is more than 1; 0 means 2. Writers wait
-	// rather than exceed it, see Stats.WriteStall, unless compaction can do nothing about it.
-	// Deleted segments that reads still use do not count, see Stats.HeldBytes.
+	// (Stats.LiveBytes), plus two segments or 2 MiB, whichever is more. It is more than 1; 0
+	// means 2. Writers wait rather than exceed it, see Stats.WriteStall, unless compaction can do
+	// nothing about it. Deleted segments that reads still use do not count, see Stats.HeldBytes.
 	MaxSpaceRatio float64
 	// BytesPerSecond limits what compaction reads and writes together; 0 means as fast as it can
 	// beside reads and writes. With a low limit writers wait longer.

@@ -63,17 +63,17 @@ type DamageKind string
 
 // The kinds of damage.
 const (
-	DamagedManifest DamageKind = "manifest"      // no copy of it can be read, or it is missing
-	DamagedCopy     DamageKind = "manifest copy" // one of its two copies cannot be read
-	MissingSegment  DamageKind = "missing segment"
-	DamagedSegment  DamageKind = "segment header"
-	DamagedRange    DamageKind = "range"  // no record can be read here
-	DamagedRecord   DamageKind = "record" // a record in such a range, whose key the hint knows
-	DamagedValue    DamageKind = "value"  // the value alone; its key can be read
-	DamagedOrder    DamageKind = "order"  // sequence numbers do not follow each other as they should
-	DamagedHint     DamageKind = "hint"   // it cannot be read
-	WrongHint       DamageKind = "hint entry"
-	NewerData       DamageKind = "newer data" // the manifest is an older one that was put back
+	DamagedManifest DamageKind = "manifest"        // no copy of it can be read, or it is missing
+	DamagedCopy     DamageKind = "manifest copy"   // one of its two copies cannot be read
+	MissingSegment  DamageKind = "missing segment" // the manifest names it
+	DamagedSegment  DamageKind = "segment header"  // it cannot be read, or is of another file
+	DamagedRange    DamageKind = "range"           // no record can be read here
+	DamagedRecord   DamageKind = "record"          // a record in such a range, whose key the hint knows
+	DamagedValue    DamageKind = "value"           // the value alone; its key can be read
+	DamagedOrder    DamageKind = "order"           // sequence numbers do not follow each other as they should
+	DamagedHint     DamageKind = "hint"            // it cannot be read
+	WrongHint       DamageKind = "hint entry"      // it does not say what is in the segment
+	NewerData       DamageKind = "newer data"      // the manifest is an older one that was put back
 )
 
 var meanings = map[DamageKind]string{
