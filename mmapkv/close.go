@@ -34,7 +34,7 @@ func (s *Store) Close() error {
 // released, and a closed Store that a variable still holds keeps neither files nor the index.
 func (s *Store) release() error {
 	s.walks.handOver(s.catalog.Set())
-	s.catalog.Current.Store(nil)
+	s.catalog.Publish(nil)
 	files := s.catalog.Files.Drop()
 	if spare := s.log.Drop(); spare != nil {
 		files = append(files, spare)

@@ -152,8 +152,8 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	if err != nil || m.Output == nil {
 		t.Fatalf("compacting all but the oldest: %v", err)
 	}
-	if len(m.Output.Pins) != 1 {
-		t.Errorf("the tombstone is pinned by %v", m.Output.Pins)
+	if len(m.Output.NeededBy) != 1 {
+		t.Errorf("the tombstone is needed by %v", m.Output.NeededBy)
 	}
 	checkAccounts(t, s)
 	closeStore(t, s)

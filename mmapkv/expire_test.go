@@ -103,7 +103,7 @@ func (e *expiring) wantKeys(want int) {
 		e.t.Errorf("%d keys; want %d", n, want)
 	}
 	checkAccounts(e.t, e.Store)
-	for _, f := range e.catalog.Current.Load().Order {
+	for _, f := range e.catalog.Set().Order {
 		checkExpiries(e.t, e.Store, f)
 	}
 }
@@ -448,7 +448,7 @@ func TestSweepGoesOnBehindDamage(t *testing.T) {
 		e.putFor(time.Second, fmt.Sprintf("session%03d", i), "value")
 	}
 	e.endForTest(t)
-	f := e.catalog.Current.Load().Order[0]
+	f := e.catalog.Set().Order[0]
 	loc := e.catalog.Files.Keys.Get(e.hasher.Fingerprint([]byte("session200")))
 	e.now.Add(1000)
 	damage := func() {

@@ -79,7 +79,7 @@ func TestReadBeginsAgainWhenItsFileIsRetired(t *testing.T) {
 		for range 100_000 { // until the read has been refused, if it is not in a hurry
 			runtime.Gosched()
 		}
-		s.catalog.Current.Store(next)
+		s.catalog.Publish(next)
 		if err := <-ended; err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

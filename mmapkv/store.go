@@ -103,8 +103,8 @@ func (s *Store) makeFiles() {
 func (s *Store) makeLog() {
 	s.sweeper = sweep.New(&s.catalog, sweep.Options{
 		Hasher: s.hasher, Now: s.now, Manual: s.manual(), Stop: s.stop, Background: s.background,
-		NewPacer: func(ctx context.Context) (*pace.Pacer, func()) { return s.newQuietPacer(ctx, 0) },
-		EndTail:  func() error { return s.log.EndExpired() },
+		NewPacer:   func(ctx context.Context) (*pace.Pacer, func()) { return s.newQuietPacer(ctx, 0) },
+		EndExpired: func() error { return s.log.EndExpired() },
 	})
 	s.log = wal.New(&s.catalog, &s.hints, s.residency, s.space, s.sweeper, wal.Options{
 		Always: s.options.Sync == fsync.Always, Hasher: s.hasher, Stop: s.stop, Events: s.events,

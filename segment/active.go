@@ -53,12 +53,12 @@ func Create(dir vfs.Dir, h Header, mapSize int64) (_ *Active, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return Reopen(s, int64(len(header))), nil
+	return NewActive(s, int64(len(header))), nil
 }
 
-// Reopen continues a cleanly closed file whose last record ends at end, and publishes the bytes
-// before end.
-func Reopen(s *Segment, end int64) *Active {
+// NewActive makes a segment's file one that is being written, from end on, and publishes the bytes
+// before end. Nothing after end counts.
+func NewActive(s *Segment, end int64) *Active {
 	a := &Active{Segment: s}
 	a.end.Store(end)
 	a.allocated.Store(end)
@@ -72,11 +72,11 @@ func (a *Active) End() int64 { return a.end.Load() }
 // Allocated is the file size up to which the file system has allocated room.
 func (a *Active) Allocated() int64 { return a.allocated.Load() }
 
-// Reserve allocates room in the file system up to end, so that a write there cannot find the
+// Preallocate allocates room in the file system up to end, so that a write there cannot find the
 // disk full. The file grows to step bytes, then twice that, and so on up to maxSize. If that
-// does not fit, Reserve allocates only what end needs. An error means that not even that fits;
+// does not fit, Preallocate allocates only what end needs. An error means that not even that fits;
 // nothing has changed then.
-func (a *Active) Reserve(end, step, maxSize int64) error {
+func (a *Active) Preallocate(end, step, maxSize int64) error {
 	allocated := a.allocated.Load()
 	if end <= allocated {
 		return nil

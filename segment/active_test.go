@@ -68,8 +68,8 @@ func TestReserveGrowsInSteps(t *testing.T) {
 		{maxSize, maxSize},
 		{maxSize + 1, maxSize + 1}, // one record larger than the maximum
 	} {
-		if err := a.Reserve(test.end, step, maxSize); err != nil || a.Allocated() != test.want {
-			t.Errorf("Reserve(%d): %v, %d allocated, want %d", test.end, err, a.Allocated(), test.want)
+		if err := a.Preallocate(test.end, step, maxSize); err != nil || a.Allocated() != test.want {
+			t.Errorf("Preallocate(%d): %v, %d allocated, want %d", test.end, err, a.Allocated(), test.want)
 		}
 		if size, err := a.Handle().Size(); err != nil || size != test.want {
 			t.Errorf("the file has %d bytes, %v", size, err)
@@ -88,14 +88,14 @@ func TestReserveTakesLessFromAFullDisk(t *testing.T) {
 		a := newTestActive(t, dir, testMapSize)
 		dir.calls = nil
 		dir.refuse["allocate 65536"] = full
-		if err := a.Reserve(5000, step, maxSize); err != nil || a.Allocated() != 8192 {
-			t.Errorf("%v: Reserve: %v, %d allocated", full, err, a.Allocated())
+		if err := a.Preallocate(5000, step, maxSize); err != nil || a.Allocated() != 8192 {
+			t.Errorf("%v: Preallocate: %v, %d allocated", full, err, a.Allocated())
 		}
 		dir.refuse["allocate"] = full
-		if err := a.Reserve(8193, step, maxSize); !errors.Is(err, full) || a.Allocated() != 8192 {
-			t.Errorf("%v: Reserve: %v, %d allocated", full, err, a.Allocated())
+		if err := a.Preallocate(8193, step, maxSize); !errors.Is(err, full) || a.Allocated() != 8192 {
+			t.Errorf("%v: Preallocate: %v, %d allocated", full, err, a.Allocated())
 		}
-		if err := a.Reserve(8192, step, maxSize); err != nil {
+		if err := a.Preallocate(8192, step, maxSize); err != nil {
 			t.Errorf("%v: the reserved room is gone: %v", full, err)
 		}
 		want := []string{"allocate 65536", "allocate 8192", "allocate 65536", "allocate 12288"}
@@ -110,8 +110,8 @@ func TestReserveDoesNotInsistAfterAnError(t *testing.T) {
 	a := newTestActive(t, dir, testMapSize)
 	dir.calls = nil
 	dir.refuse["allocate"] = syscall.EIO
-	if err := a.Reserve(5000, 64<<10, 1<<20); !errors.Is(err, syscall.EIO) || len(dir.calls) != 1 {
-		t.Errorf("Reserve: %v after %q", err, dir.calls)
+	if err := a.Preallocate(5000, 64<<10, 1<<20); !errors.Is(err, syscall.EIO) || len(dir.calls) != 1 {
+		t.Errorf("Preallocate: %v after %q", err, dir.calls)
 	}
 }
 
@@ -126,7 +126,7 @@ func TestFailedAppendLeavesNothingThatValidates(t *testing.T) {
 		var d Draft
 		d.Put(key, value, 0)
 		record := d.Finish(Placement{Salt: a.Salt, Offset: end, Seq: 2})
-		if err := a.Reserve(end+int64(len(record)), 64<<10, testMapSize); err != nil {
+		if err := a.Preallocate(end+int64(len(record)), 64<<10, testMapSize); err != nil {
 			t.Fatal(err)
 		}
 		dir.refuse["write"], dir.short = syscall.ENOSPC, short
@@ -144,7 +144,7 @@ func TestFailedAppendLeavesNothingThatValidates(t *testing.T) {
 		if size, err := a.Handle().Size(); err != nil || size != end {
 			t.Errorf("the file has %d bytes, %v, but its records end at %d", size, err, end)
 		}
-		if err := a.Reserve(end+int64(len(record)), 64<<10, testMapSize); err != nil {
+		if err := a.Preallocate(end+int64(len(record)), 64<<10, testMapSize); err != nil {
 			t.Fatal(err)
 		}
 		if offset, size := put(t, a, 3, key, value); offset != end {
@@ -188,7 +188,7 @@ func TestErrorsNameTheFile(t *testing.T) {
 	}
 	_, appendErr := a.Append(make([]byte, 8))
 	for name, err := range map[string]error{
-		"Reserve": a.Reserve(1<<18, 64<<10, 1<<20), "Append": appendErr, "Sync": a.Sync(), "Trim": a.Trim(),
+		"Preallocate": a.Preallocate(1<<18, 64<<10, 1<<20), "Append": appendErr, "Sync": a.Sync(), "Trim": a.Trim(),
 	} {
 		if !errors.Is(err, syscall.EIO) || !bytes.Contains([]byte(err.Error()), []byte(FileName(a.ID))) {
 			t.Errorf("%s: %v", name, err)
@@ -218,7 +218,7 @@ func TestTrimmedFileIsReopened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := Reopen(s, a.End())
+	b := NewActive(s, a.End())
 	second, _ := put(t, b, 2, []byte("b"), []byte("two"))
 	if second != first+size {
 		t.Errorf("the second record is at %d, the first ends at %d", second, first+size)
@@ -239,7 +239,7 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 	a := newTestActive(t, dir, 5*step)
 	reserve := func(to int64) {
 		t.Helper()
-		if err := a.Reserve(to, 4<<10, to); err != nil {
+		if err := a.Preallocate(to, 4<<10, to); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -328,7 +328,7 @@ func TestFillWritesZerosBehindTheLog(t *testing.T) {
 func TestFillWritesNothingWhereFirstWritesAreFast(t *testing.T) {
 	dir := newTestDir(t)
 	a := newTestActive(t, dir, 1<<20)
-	if err := a.Reserve(1<<20, 1<<20, 1<<20); err != nil {
+	if err := a.Preallocate(1<<20, 1<<20, 1<<20); err != nil {
 		t.Fatal(err)
 	}
 	dir.writes = nil

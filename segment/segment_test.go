@@ -149,7 +149,7 @@ func put(t testing.TB, a *Active, seq uint64, key, value []byte) (offset, size i
 	d.Put(key, value, 0)
 	offset = a.End()
 	record := d.Finish(Placement{Salt: a.Salt, Offset: offset, Seq: seq})
-	if err := a.Reserve(offset+int64(len(record)), 64<<10, testMapSize); err != nil {
+	if err := a.Preallocate(offset+int64(len(record)), 64<<10, testMapSize); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := a.Append(record); err != nil || n != len(record) {

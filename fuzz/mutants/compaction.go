@@ -78,7 +78,7 @@ var sweepMutants = []mutant{
 		"			c.Expires(f, r.location.Offset(), max(f.Capacity, f.End.Offset), r.expiry)\n", ""},
 	{"all blocks are read", "mmapkv/internal/sweep/sweep.go",
 		"		if err != nil || due > w.now {", "		if err != nil || due == expiry.Never {"},
-	{"an expired tail stays", "mmapkv/internal/wal/endtail.go",
+	{"an expired tail stays", "mmapkv/internal/wal/sealtail.go",
 		"	return expired >= records-expired && ", "	return expired > records && "},
 }
 

@@ -31,7 +31,7 @@ var editMutants = []mutant{
 	{"an edit that cannot be undone is not a failure", "mmapkv/internal/catalog/manifest.go",
 		"Step: \"taking back an edit\", Tried: true,", "Step: \"taking back an edit\","},
 	{"Open trusts an edit that it found", "mmapkv/internal/catalog/unlisted.go",
-		"	if err := c.Manifest.settle(c.Edit); err != nil {\n		return err\n	}\n	for", "	for"},
+		"	if err := c.Manifest.commitOwn(c.Edit); err != nil {\n		return err\n	}\n	for", "	for"},
 }
 
 // manifestMutants read edits that are not there, or not those that are.

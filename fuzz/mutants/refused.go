@@ -12,5 +12,5 @@ var refusedMutants = []mutant{
 		"	t.End.Seq = max(t.End.Seq, l.catalog.Manifest.Current.SealedSeq)\n", ""},
 	{"recovery trusts all numbers", "mmapkv/internal/replay/scan.go",
 		"		if !Credible(&e, lastSeq) {\n", "		if false {\n"},
-	{"tombstones that did not fit are garbage", "mmapkv/internal/compact/rewrite.go", "		rw.leavePins(n)\n", ""},
+	{"tombstones that did not fit are garbage", "mmapkv/internal/compact/rewrite.go", "		rw.noteNeeded(n)\n", ""},
 }

@@ -35,10 +35,10 @@ type Catalog struct {
 	Reserve  *reserve.Reserve // the disk blocks held back for a full disk
 	LockName nameIdentity     // which file LOCK is, unless ReadOnly
 
-	Current  atomic.Pointer[FileSet] // what readers use; nil after Close
-	Files    FileList                // all listed files
-	Manifest manifestLog             // the current manifest
-	Retired  retired                 // unlinked files that may still be in use
+	published atomic.Pointer[FileSet] // what Set returns
+	Files     FileList                // all listed files
+	Manifest  manifestLog             // the current manifest
+	Retired   retired                 // unlinked files that may still be in use
 
 	LastGiven atomic.Uint64 // the highest sequence number that may be on disk
 
@@ -67,11 +67,15 @@ type Options struct {
 // separately.
 func (c *Catalog) Init(o Options, keys *index.KeyDir) {
 	c.Options = o
-	c.Files.Keys, c.Files.current = keys, &c.Current
+	c.Files.Keys, c.Files.published = keys, &c.published
 }
 
 // Set returns the set of files that readers use, nil after Close.
-func (c *Catalog) Set() *FileSet { return c.Current.Load() }
+func (c *Catalog) Set() *FileSet { return c.published.Load() }
+
+// Publish makes Set return a set, or nil when the store closes. While it is open, Files publishes
+// the sets.
+func (c *Catalog) Publish(set *FileSet) { c.published.Store(set) }
 
 // LongSize returns the size in bytes above which a record gets a file of its own, so that it
 // neither holds up the group nor leaves a segment half empty.

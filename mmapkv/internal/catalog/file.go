@@ -43,9 +43,10 @@ type File struct {
 	Expired  atomic.Int64                 // what the records take that the sweep or Open found expired
 	Swept    atomic.Pointer[expiry.Swept] // what the sweep takes out while a compaction reads the file; else nil
 
-	// Pins says what tombstones take that a compaction kept, or found it would have to
-	// keep, by the older file that needs them. FileList.Mu guards it once the file is listed.
-	Pins map[segment.ID]int64
+	// NeededBy says how many bytes of tombstones each older file needs, as far as a compaction
+	// has kept them or found that it would have to. FileList.Mu guards it once the file is
+	// listed.
+	NeededBy map[segment.ID]int64
 
 	Damaged    atomic.Bool // Open found damage: compactions leave the file alone
 	Unreadable atomic.Bool // a compaction could not read it: others leave it alone until Compact is called

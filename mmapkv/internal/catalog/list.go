@@ -44,14 +44,14 @@ func (l *FileSet) put(f *File) {
 
 // FileList is the list of files, and publishes it to readers.
 type FileList struct {
-	// Mu guards Order, beside and nextSlot, and each file's End, Ended, Active and Pins.
+	// Mu guards Order, beside and nextSlot, and each file's End, Ended, Active and NeededBy.
 	Mu       rank.Mutex[rank.Files]
 	Order    []*File // by age, oldest first
 	beside   *File   // what compaction has made and not yet put into Order
 	nextSlot uint32  // where the search for a free slot goes on
 
-	Keys    *index.KeyDir            // the index of all files; Open may set it before it is published
-	current *atomic.Pointer[FileSet] // where sets are published
+	Keys      *index.KeyDir            // the index of all files; Open may set it before it is published
+	published *atomic.Pointer[FileSet] // where sets are published
 }
 
 // Add appends a file as the youngest, and publishes the set.
@@ -133,7 +133,7 @@ func (s *FileList) publishLocked() {
 	if s.beside != nil {
 		set.put(s.beside)
 	}
-	s.current.Store(set)
+	s.published.Store(set)
 }
 
 // SealedSeqLocked returns the sequence number that the log had reached at the end of the

@@ -77,10 +77,10 @@ func (c *Catalog) Edit(mayReserve bool, change func(m *segment.Manifest) error) 
 	return nil
 }
 
-// settle makes sure that no power loss brings back an earlier manifest. The name of the
-// manifest that Open found, or its last edit, may be in memory only; so settle replaces it,
-// unless this process already has.
-func (m *manifestLog) settle(edit func(mayReserve bool, change func(*segment.Manifest) error) error) error {
+// commitOwn commits a manifest of this process, unless this process already has. So no power loss
+// brings back an earlier manifest: the name of the one that Open found, or its last edit, may be
+// in memory only.
+func (m *manifestLog) commitOwn(edit func(mayReserve bool, change func(*segment.Manifest) error) error) error {
 	m.Mu.Lock()
 	own := m.Edits != (segment.EditLog{})
 	m.Mu.Unlock()

@@ -150,7 +150,7 @@ func (c *Catalog) OpenFile(info segment.SegmentInfo, known bool) (*File, error) 
 	f.SetLimit(f.End.Offset)
 	if !info.Sealed {
 		f.name = NameOf(c.Dir, name)
-		f.Active = segment.Reopen(f.Segment, max(f.End.Offset, f.DataStart))
+		f.Active = segment.NewActive(f.Segment, max(f.End.Offset, f.DataStart))
 		// The log goes on only in a file that is exactly what the last close left.
 		f.Ended = !known || size != info.End.Offset || info.End.Seq != c.LastGiven.Load()
 	}

@@ -93,7 +93,8 @@ func (c *Catalog) Unlink(name string) error {
 //
 // The manifest's process may have been killed just after it gave MANIFEST its name, or wrote
 // the last edit, so that either is in memory only. A power loss would bring back an earlier
-// manifest, which may list these files. So RemoveOrphans first settles the manifest.
+// manifest, which may list these files. So RemoveOrphans first commits a
+// manifest of its own.
 func (c *Catalog) RemoveOrphans() error {
 	names, err := c.Dir.Names()
 	if err != nil {
@@ -117,7 +118,7 @@ func (c *Catalog) RemoveOrphans() error {
 	if len(orphans) == 0 {
 		return nil
 	}
-	if err := c.Manifest.settle(c.Edit); err != nil {
+	if err := c.Manifest.commitOwn(c.Edit); err != nil {
 		return err
 	}
 	for _, name := range orphans {

@@ -71,7 +71,7 @@ func (rw *rewrite) create() error {
 	}
 	rw.buffer = rw.header.Append(rw.buffer)
 	rw.end.Offset = rw.header.Size()
-	rw.Output = &catalog.File{Pins: map[segment.ID]int64{}}
+	rw.Output = &catalog.File{NeededBy: map[segment.ID]int64{}}
 	rw.hint = segment.NewHintBuilder()
 	rw.hint.Pause = rw.pacer.Pause
 	return nil

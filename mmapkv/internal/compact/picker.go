@@ -21,7 +21,7 @@ const (
 type Candidate struct {
 	*catalog.File
 	size, live, garbage int64 // garbage is an estimate of what a compaction reclaims
-	maxLive             int64 // what the index points to, or older files pin
+	maxLive             int64 // what the index points to, or older files need
 	dead                bool  // nothing of it is needed, for certain
 	// Sealed files get no more records. Eligible ones are sealed and not known to be damaged.
 	Sealed, Eligible bool
@@ -34,12 +34,12 @@ func (c *Compactor) Candidates() []Candidate {
 	listed := make(map[segment.ID]bool, len(c.catalog.Files.Order))
 	list := make([]Candidate, 0, len(c.catalog.Files.Order))
 	for _, f := range c.catalog.Files.Order {
-		// An older file that pins something here has been listed by now, if it still exists.
+		// An older file that needs something here has been listed by now, if it still exists.
 		one := Candidate{File: f, size: f.RecordBytes(), Sealed: f.Active == nil}
 		one.Eligible = one.Sealed && !f.Damaged.Load() && !f.Unreadable.Load()
 		one.maxLive = f.LiveBytes.Load()
 		one.live, one.dead = one.maxLive, one.maxLive == 0
-		for by, bytes := range f.Pins {
+		for by, bytes := range f.NeededBy {
 			if listed[by] {
 				one.live = min(one.live+bytes, one.size)
 				one.maxLive += bytes

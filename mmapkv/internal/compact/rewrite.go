@@ -108,30 +108,30 @@ func (rw *rewrite) prepare() error {
 		if n == len(rw.Run) {
 			return nil
 		}
-		rw.leavePins(n)
+		rw.noteNeeded(n)
 		rw.Run = rw.Run[:n]
 	}
 }
 
-// leavePins tells the files from the n-th on, which are left out of the run, how much of their
-// tombstones is needed. Otherwise the picker would take these for garbage, and pick the same run
+// noteNeeded notes, in the files from the n-th on, which are left out of the run, how much of
+// their tombstones is needed. Otherwise the picker would take these for garbage, and pick the same run
 // forever.
-func (rw *rewrite) leavePins(n int) {
-	pins := make([]map[segment.ID]int64, len(rw.Run))
+func (rw *rewrite) noteNeeded(n int) {
+	needed := make([]map[segment.ID]int64, len(rw.Run))
 	for at, one := range rw.Shadows {
 		if one.By == 0 {
 			continue
 		}
-		if pins[at.file] == nil {
-			pins[at.file] = map[segment.ID]int64{}
+		if needed[at.file] == nil {
+			needed[at.file] = map[segment.ID]int64{}
 		}
-		pins[at.file][one.By] += segment.RecordSize(len(one.Key), 0, segment.Tombstone)
+		needed[at.file][one.By] += segment.RecordSize(len(one.Key), 0, segment.Tombstone)
 	}
 	files := &rw.compactor.catalog.Files
 	files.Mu.Lock()
 	defer files.Mu.Unlock()
 	for i, f := range rw.Run[n:] {
-		f.Pins = pins[n+i]
+		f.NeededBy = needed[n+i]
 	}
 }
 
@@ -211,7 +211,7 @@ func (rw *rewrite) copyFile(i int, f *catalog.File) error {
 		case shadow != nil && shadow.By != 0:
 			wrote, err = rw.write(&r, true)
 			if err == nil {
-				rw.Output.Pins[shadow.By] += wrote
+				rw.Output.NeededBy[shadow.By] += wrote
 			}
 		case shadow == nil && r.Flags&segment.Expires != 0 && len(rw.older) > 0 && swept.Has(offset):
 			wrote, err = rw.write(&r, true) // the next compaction finds out whether an older file needs it

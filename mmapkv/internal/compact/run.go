@@ -69,7 +69,7 @@ func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (rw *rewr
 		}
 		return rw, err
 	}
-	pacer.Patient = true
+	pacer.Committed = true
 	c.between("edited")
 	c.switchTo(rw, f)
 	c.discard(rw.Run)

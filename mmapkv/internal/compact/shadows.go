@@ -43,7 +43,7 @@ func (rw *rewrite) FindShadows() error {
 	all = slices.CompactFunc(all, func(x, y *shadow) bool { return bytes.Equal(x.Key, y.Key) })
 	for i := len(rw.older) - 1; i >= 0 && len(all) > 0; i-- {
 		var err error
-		if all, err = rw.pin(all, rw.older[i]); err != nil {
+		if all, err = rw.markNeeded(all, rw.older[i]); err != nil {
 			return err
 		}
 	}
@@ -78,9 +78,9 @@ func (rw *rewrite) shadowsOf(i int, f *catalog.File, now int64) (found []*shadow
 	return found, err
 }
 
-// pin marks the shadows that the older file needs, and returns the others. Both lists are sorted
-// by key. A file with damaged ranges may hold any key, so it needs all of them.
-func (rw *rewrite) pin(shadows []*shadow, f *catalog.File) (rest []*shadow, err error) {
+// markNeeded marks the shadows that the older file needs, and returns the others. Both lists are
+// sorted by key. A file with damaged ranges may hold any key, so it needs all of them.
+func (rw *rewrite) markNeeded(shadows []*shadow, f *catalog.File) (rest []*shadow, err error) {
 	damaged := false
 	err = rw.compactor.hints.With(f, rw.pacer.Pause, func(hint *hints.Hint) error {
 		rest, damaged = nil, len(hint.Damages()) > 0

@@ -35,9 +35,9 @@ type Pacer struct {
 	Lift   <-chan struct{} // a token removes the budget; nil: none comes
 	Began  time.Time       // when the work began, for the budget
 
-	Patient bool  // the work is past the point where it can be given up
-	Looked  int64 // bytes since the last look at the clock
-	done    int64 // bytes since Began
+	Committed bool  // the work is past the point where it can be given up
+	Looked    int64 // bytes since the last look at the clock
+	done      int64 // bytes since Began
 }
 
 // OwnContext returns a context that ends when the user's does. Its methods are the standard
@@ -59,7 +59,7 @@ func (p *Pacer) Work(bytes int64) error {
 		return nil
 	}
 	p.Looked = 0
-	if !p.Patient {
+	if !p.Committed {
 		if err := p.Cancelled(); err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (p *Pacer) Work(bytes int64) error {
 }
 
 // Cancelled returns why the work must be given up, nil if it need not be: failure.ErrClosed or the
-// error of Ctx. It ignores Patient.
+// error of Ctx. It ignores Committed.
 func (p *Pacer) Cancelled() error {
 	select {
 	case <-p.Stop:
@@ -91,7 +91,7 @@ func (p *Pacer) Pause() {
 // KeepBudget waits until the bytes counted by Work are within the budget. An error means that the
 // work must be given up.
 func (p *Pacer) KeepBudget() error {
-	if p.Budget == 0 || p.Napper == nil || p.Patient {
+	if p.Budget == 0 || p.Napper == nil || p.Committed {
 		return nil
 	}
 	due := p.Began.Add(time.Duration(float64(p.done) / float64(p.Budget) * float64(time.Second)))

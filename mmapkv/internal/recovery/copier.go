@@ -111,7 +111,7 @@ func (c *copier) write() error {
 		return nil
 	}
 	f := c.files[len(c.files)-1]
-	if err := f.Active.Reserve(c.end.Offset, catalog.GrowthStep, f.Capacity); err != nil {
+	if err := f.Active.Preallocate(c.end.Offset, catalog.GrowthStep, f.Capacity); err != nil {
 		return c.catalog.Latch.WriteError(err)
 	}
 	if _, err := f.Active.Append(c.pending); err != nil {

@@ -62,8 +62,8 @@ type Options struct {
 	Background func(name string, fn func())
 	// NewPacer makes the pacer of one sweep. The sweep calls done when it ends.
 	NewPacer func(context.Context) (p *pace.Pacer, done func())
-	// EndTail ends the tail of the log if most of it has expired.
-	EndTail func() error
+	// EndExpired ends the tail of the log if most of it has expired.
+	EndExpired func() error
 }
 
 // Sweeper takes expired records out of the index. All methods may be called concurrently.
@@ -153,7 +153,7 @@ func (s *Sweeper) run() {
 func (s *Sweeper) Step() (did bool, err error) {
 	did, err = s.SweepAll(context.Background())
 	if did && err == nil {
-		err = s.EndTail()
+		err = s.EndExpired()
 	}
 	return did, err
 }

@@ -49,7 +49,7 @@ func (l *Log) putLong(key, value []byte, expiry int64) error {
 			l.catalog.DropUnlisted(f)
 		}
 	}()
-	if err := f.Active.Reserve(f.Capacity, f.Capacity, f.Capacity); err != nil {
+	if err := f.Active.Preallocate(f.Capacity, f.Capacity, f.Capacity); err != nil {
 		return l.catalog.Latch.WriteError(err)
 	}
 	body := segment.HeaderSize + segment.LongLayout(len(key), flags)

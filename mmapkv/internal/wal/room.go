@@ -54,7 +54,7 @@ func (l *Log) reserveTail(size int64, mayReserve bool) error {
 	}
 	err := l.catalog.Reserve.Hold()
 	if !errno.OutOfSpace(err) {
-		err = t.File.Active.Reserve(end, catalog.GrowthStep, t.File.Capacity)
+		err = t.File.Active.Preallocate(end, catalog.GrowthStep, t.File.Capacity)
 	}
 	if mayReserve && errno.OutOfSpace(err) {
 		err = l.reserveBlocks(end)
@@ -74,7 +74,7 @@ func (l *Log) reserveBlocks(end int64) error {
 	f := l.Tail.File
 	maxEnd := min(vfs.OnDisk(end), f.Capacity)
 	for {
-		err := f.Active.Reserve(end, vfs.BlockSize, maxEnd)
+		err := f.Active.Preallocate(end, vfs.BlockSize, maxEnd)
 		if !errno.OutOfSpace(err) {
 			return err
 		}
