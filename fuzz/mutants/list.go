@@ -30,7 +30,7 @@ var mutants = []mutant{
 	{"no sync of what recovery copies", "mmapkv/internal/recovery/copier.go",
 		"		if err := f.Active.Sync(); err != nil {\n			return nil", "		if err := error(nil); f == nil {\n			return nil"},
 	{"recovery copies nothing", "mmapkv/internal/replay/log.go",
-		"	if f.unsynced.count > 0 {", "	if f.Synced = f.Records; false {"},
+		"	if f.unsynced.count > 0 {", "	if f.part.Synced = f.part.Records; false {"},
 	{"no header checksum in the scan", "segment/scan.go",
 		"binary.LittleEndian.Uint32(head[headerSumAt:]) != seal(crc32.Update(0, castagnoli, head[valueSumAt:]), s.salt, at, roleHeader)", "false"},
 	{"no value checksum in the scan", "segment/scan.go",

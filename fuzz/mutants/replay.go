@@ -7,7 +7,7 @@ var replayMutants = []mutant{
 		"		if r.Seq > l.watermark {\n			l.stopped, l.torn = true, true\n			return false, lost\n		}\n", ""},
 	{"a torn end is taken for damage", "mmapkv/internal/replay/log.go",
 		"		if l.endsHere(f) || r.Seq-1 > l.watermark {", "		if l.endsHere(f) {"},
-	{"a later file counts although the one before is short", "mmapkv/internal/replay/log.go", "		l.ended = next.HasFirst\n", ""},
+	{"a later file counts although the one before is short", "mmapkv/internal/replay/log.go", "		l.ended = next.file.HasFirst\n", ""},
 }
 
 // openBatchMutants count half a batch. Verify's tests cannot catch them: Verify counts the
@@ -22,5 +22,5 @@ var replayDamageMutants = []mutant{
 		"		if l.endsHere(f) || r.Seq-1 > l.watermark {", "		if true {"},
 	{"the log ends before a damaged value", "mmapkv/internal/replay/log.go", "		if r.Seq > l.watermark {\n			l.stopped", "		if true {\n			l.stopped"},
 	{"the next file's record of this one's end is ignored", "mmapkv/internal/replay/log.go",
-		"	return next != nil && next.HasFirst && next.Previous == f.End\n", "	return next != nil && false\n"},
+		"	return next != nil && next.file.HasFirst && next.file.Previous == f.part.End\n", "	return next != nil && false\n"},
 }

@@ -18,7 +18,7 @@ func (r *recoverer) commitRecovery(files []*unsealedFile, start segment.End) err
 	reached := start
 	var kept []*unsealedFile
 	for _, u := range files {
-		if u.counts.Keep.Offset > u.DataStart {
+		if u.counts.Keep.Offset > u.file.DataStart {
 			reached = u.counts.Keep
 			kept = append(kept, u)
 		}
@@ -99,7 +99,7 @@ func (r *recoverer) copyUnsynced(files []*unsealedFile, reached segment.End) (_ 
 		}
 	}()
 	for _, u := range files {
-		u.SetLimit(u.counts.End.Offset)
+		u.file.SetLimit(u.counts.End.Offset)
 		if err := c.copyRecords(u); err != nil {
 			return nil, err
 		}
@@ -122,7 +122,7 @@ func (r *recoverer) sealRecovered(files, kept []*unsealedFile, copies []*catalog
 	}
 	var infos []segment.SegmentInfo
 	for _, u := range kept {
-		f := u.File
+		f := u.file
 		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End})
 	}
 	for i, f := range copies {
@@ -152,16 +152,16 @@ func (r *recoverer) sealRecovered(files, kept []*unsealedFile, copies []*catalog
 // entries are at hand, unless the file is damaged.
 func (r *recoverer) writeRecoveredHint(u *unsealedFile) error {
 	if u.counts.Damaged {
-		return r.hints.Write(u.File, u.counts.Keep, nil) // Write finds the damaged ranges
+		return r.hints.Write(u.file, u.counts.Keep, nil) // Write finds the damaged ranges
 	}
-	return r.hints.Publish(u.File, u.hint, u.counts.Keep, nil)
+	return r.hints.Publish(u.file, u.hint, u.counts.Keep, nil)
 }
 
 // adopt makes the files what the manifest now says.
 func (r *recoverer) adopt(files, kept []*unsealedFile, copies []*catalog.File) error {
 	order := slices.Clone(r.catalog.Files.Order[:len(r.catalog.Files.Order)-len(files)])
 	for _, u := range kept {
-		f := u.File
+		f := u.file
 		mapped := f.Segment
 		if n := int64(len(f.Memory())); n > 0 && n < f.End.Offset {
 			// The file had been cut, and is not mapped as far as its records go.
@@ -183,8 +183,8 @@ func (r *recoverer) adopt(files, kept []*unsealedFile, copies []*catalog.File) e
 		order = append(order, f)
 	}
 	for _, u := range files {
-		if !slices.Contains(order, u.File) {
-			u.Retire()
+		if !slices.Contains(order, u.file) {
+			u.file.Retire()
 		}
 	}
 	r.catalog.Files.Order = order

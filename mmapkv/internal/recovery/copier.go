@@ -29,7 +29,7 @@ func (c *copier) copyRecords(u *unsealedFile) error {
 	for i := u.counts.Synced; i < u.counts.Records; i++ {
 		r := u.found.At(i)
 		if i == u.counts.Synced || c.walker.Offset() != r.Offset {
-			c.walker = segment.NewWalker(u.Handle(), u.Salt, r.Offset, u.counts.End.Offset)
+			c.walker = segment.NewWalker(u.file.Handle(), u.file.Salt, r.Offset, u.counts.End.Offset)
 		}
 		if err := c.take(u, r); err != nil {
 			return err
@@ -53,10 +53,10 @@ func (c *copier) take(u *unsealedFile, r replay.Record) error {
 		err = c.walker.Load(&record)
 	}
 	if err != nil {
-		return u.Corrupt(r.Offset, err.Error())
+		return u.file.Corrupt(r.Offset, err.Error())
 	}
 	if !record.ValueOK() {
-		return u.Corrupt(r.Offset, failure.BadValue)
+		return u.file.Corrupt(r.Offset, failure.BadValue)
 	}
 	if c.draft.Len() == 0 {
 		c.first = r.Seq

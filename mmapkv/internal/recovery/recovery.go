@@ -48,7 +48,7 @@ func Run(c *catalog.Catalog, h *hints.Hints) (Stats, error) {
 
 // unsealedFile is an unsealed file with what the scan found in it, and what of that counts.
 type unsealedFile struct {
-	*catalog.File
+	file   *catalog.File
 	found  *replay.Scanned
 	hint   *segment.HintBuilder // of the records found
 	counts replay.Part
@@ -80,7 +80,7 @@ func (r *recoverer) run() error {
 		for _, u := range files {
 			r.settle(u, u.counts.End)
 			if !u.counts.Damaged {
-				u.Built = u.hint
+				u.file.Built = u.hint
 			}
 		}
 		return nil
@@ -95,7 +95,7 @@ func (r *recoverer) scanUnsealed(f *catalog.File) (*unsealedFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &unsealedFile{File: f, hint: segment.NewHintBuilder()}
+	u := &unsealedFile{file: f, hint: segment.NewHintBuilder()}
 	known := replay.File{DataStart: f.DataStart, Size: size}
 	u.found, err = replay.ScanFile(f.Handle(), f.Salt, known, r.catalog.Manifest.Current.LastSeq, func(e segment.Entry) {
 		r.catalog.LastGiven.Store(max(r.catalog.LastGiven.Load(), e.Seq))
@@ -116,7 +116,7 @@ func (r *recoverer) decide(files []*unsealedFile, sealedSeq uint64) {
 		found[i] = u.found
 	}
 	parts := replay.Decide(found, sealedSeq, r.catalog.Syncer.Durable(), func(i int, one replay.Record) {
-		r.catalog.NoteDamage(failure.Damage{File: segment.FileName(files[i].ID), Offset: one.Offset, Reason: failure.BadValue})
+		r.catalog.NoteDamage(failure.Damage{File: segment.FileName(files[i].file.ID), Offset: one.Offset, Reason: failure.BadValue})
 	})
 	for i, part := range parts {
 		files[i].counts = part
@@ -127,6 +127,6 @@ func (r *recoverer) decide(files []*unsealedFile, sealedSeq uint64) {
 
 // settle makes a file end where recovery says.
 func (r *recoverer) settle(u *unsealedFile, end segment.End) {
-	u.File.End, u.File.Ended = end, true
-	u.SetLimit(end.Offset)
+	u.file.End, u.file.Ended = end, true
+	u.file.SetLimit(end.Offset)
 }

@@ -18,9 +18,9 @@ type Log struct {
 	// Of the current file:
 	stopped bool // the log goes no further in it
 	torn    bool // the log ends in it, and does not go on in the next one
-	// unlinked says that nothing shows that the file before reaches the end that this file's
-	// first record would name, since that record could not be read.
-	unlinked bool
+	// unconfirmed says that this file's first record, which would name the end of the file
+	// before, could not be read. So nothing confirms that the log goes on here.
+	unconfirmed bool
 }
 
 // File is what is known of an unsealed file before its records are replayed. Offsets and sizes are
@@ -51,8 +51,8 @@ type Lost struct {
 
 // state is what Log knows of a file.
 type state struct {
-	File
-	Part
+	file     File
+	part     Part
 	found    int   // records, which may not all count
 	foundEnd int64 // where the last of them ends
 	open     run   // of an unfinished batch, after the watermark
@@ -64,7 +64,7 @@ type state struct {
 func New(files []File, sealedSeq, watermark uint64) *Log {
 	l := &Log{watermark: watermark, files: make([]state, len(files))}
 	for i, f := range files {
-		l.files[i].File = f
+		l.files[i].file = f
 	}
 	l.enter(sealedSeq)
 	return l
@@ -75,7 +75,7 @@ func (l *Log) enter(seq uint64) {
 	l.stopped, l.torn, l.reached = false, false, seq
 	if l.at < len(l.files) {
 		f := &l.files[l.at]
-		f.End = segment.End{Offset: f.DataStart, Seq: seq}
+		f.part.End = segment.End{Offset: f.file.DataStart, Seq: seq}
 	}
 }
 
@@ -92,7 +92,7 @@ func (l *Log) next() *state {
 // not OK, the value is damaged. lost, if not nil, is damage before the record.
 func (l *Log) Add(r Record) (counts bool, lost *Lost) {
 	f := &l.files[l.at]
-	if f.found == 0 && l.unlinked && r.Offset != f.DataStart && l.watermark <= f.End.Seq {
+	if f.found == 0 && l.unconfirmed && r.Offset != f.file.DataStart && l.watermark <= f.part.End.Seq {
 		l.ended = true // the log ended in the file before
 	}
 	f.found++
@@ -112,10 +112,10 @@ func (l *Log) Add(r Record) (counts bool, lost *Lost) {
 			l.stopped, l.torn = true, true
 			return false, lost
 		}
-		f.Damaged = true
+		f.part.Damaged = true
 	}
-	f.Records++
-	f.End = r.end()
+	f.part.Records++
+	f.part.End = r.end()
 	f.unsynced.add(r, r.Seq > l.watermark)
 	f.open.add(r, r.Seq > l.watermark && r.BatchGoesOn)
 	return true, lost
@@ -124,24 +124,24 @@ func (l *Log) Add(r Record) (counts bool, lost *Lost) {
 // follows reports whether nothing is missing before a record. The first record of a file may have
 // any number: the log may have passed over some.
 func (l *Log) follows(f *state, r Record) bool {
-	return r.Offset == f.End.Offset && (f.Records == 0 || r.Seq == f.End.Seq+1)
+	return r.Offset == f.part.End.Offset && (f.part.Records == 0 || r.Seq == f.part.End.Seq+1)
 }
 
 // endsHere reports whether the next file's first record names the place that the log has reached as
 // the end of this file.
 func (l *Log) endsHere(f *state) bool {
 	next := l.next()
-	return next != nil && next.HasFirst && next.Previous == f.End
+	return next != nil && next.file.HasFirst && next.file.Previous == f.part.End
 }
 
 // lose marks the range from where the log is up to the given place as damage, and moves the log
 // past it. The range is never empty, so that a hint can record it, even if the file was cut where a
 // record ends. It begins and ends where a record can.
 func (f *state) lose(to segment.End) *Lost {
-	lost := &Lost{From: f.End, To: to}
+	lost := &Lost{From: f.part.End, To: to}
 	whole := to.Offset &^ (segment.Alignment - 1)
-	f.End.Offset = max(whole, f.End.Offset+segment.Alignment)
-	f.Damaged = true
+	f.part.End.Offset = max(whole, f.part.End.Offset+segment.Alignment)
+	f.part.Damaged = true
 	return lost
 }
 
@@ -149,12 +149,12 @@ func (f *state) lose(to segment.End) *Lost {
 // the end of the file.
 func (l *Log) EndFile() (lost *Lost) {
 	f := &l.files[l.at]
-	if l.unlinked && f.found == 0 && l.watermark > f.End.Seq {
+	if l.unconfirmed && f.found == 0 && l.watermark > f.part.End.Seq {
 		// This file has no records either: all up to the watermark were lost in the file before.
-		l.files[l.at-1].End.Seq = l.watermark
-		f.End.Seq = l.watermark
+		l.files[l.at-1].part.End.Seq = l.watermark
+		f.part.End.Seq = l.watermark
 	}
-	l.unlinked = false
+	l.unconfirmed = false
 	if l.torn {
 		l.ended = true
 	}
@@ -162,32 +162,33 @@ func (l *Log) EndFile() (lost *Lost) {
 		lost = l.leave(f)
 	}
 	l.at++
-	l.enter(f.End.Seq)
+	l.enter(f.part.End.Seq)
 	return lost
 }
 
-// leave decides whether anything is missing where the current file ends, and whether the log goes
-// on in the next one.
+// leave leaves the current file for the next one. It returns what is missing at the end of the
+// current file, if that was on disk. It sets ended if the log does not go on in the next file, and
+// unconfirmed if only that file's records can tell.
 func (l *Log) leave(f *state) (lost *Lost) {
 	next := l.next()
 	switch {
 	case l.endsHere(f):
 	case next == nil:
-		if l.watermark > f.End.Seq {
-			lost = f.lose(segment.End{Offset: f.Size, Seq: l.watermark})
-			f.End.Seq = l.watermark
+		if l.watermark > f.part.End.Seq {
+			lost = f.lose(segment.End{Offset: f.file.Size, Seq: l.watermark})
+			f.part.End.Seq = l.watermark
 		}
-	case next.HasFirst && next.Previous.Offset > f.End.Offset && next.Previous.Seq <= l.watermark:
+	case next.file.HasFirst && next.file.Previous.Offset > f.part.End.Offset && next.file.Previous.Seq <= l.watermark:
 		// All that the next file says of this one was on disk.
-		lost = f.lose(segment.End{Offset: min(next.Previous.Offset, f.Size), Seq: next.Previous.Seq})
-		f.End = next.Previous
-	case l.watermark > f.End.Seq:
-		lost = f.lose(segment.End{Offset: f.Size, Seq: l.watermark})
-		l.unlinked = !next.HasFirst
-		l.ended = next.HasFirst && next.Previous.Seq > l.watermark
+		lost = f.lose(segment.End{Offset: min(next.file.Previous.Offset, f.file.Size), Seq: next.file.Previous.Seq})
+		f.part.End = next.file.Previous
+	case l.watermark > f.part.End.Seq:
+		lost = f.lose(segment.End{Offset: f.file.Size, Seq: l.watermark})
+		l.unconfirmed = !next.file.HasFirst
+		l.ended = next.file.HasFirst && next.file.Previous.Seq > l.watermark
 	default:
-		l.unlinked = !next.HasFirst
-		l.ended = next.HasFirst
+		l.unconfirmed = !next.file.HasFirst
+		l.ended = next.file.HasFirst
 	}
 	return lost
 }
@@ -202,7 +203,7 @@ func (l *Log) Finish() (parts []Part) {
 	for i := range l.files {
 		f := &l.files[i]
 		f.divide()
-		parts = append(parts, f.Part)
+		parts = append(parts, f.part)
 	}
 	return parts
 }
@@ -212,13 +213,13 @@ func (l *Log) Finish() (parts []Part) {
 func (l *Log) cutOpenBatch() {
 	for i := len(l.files) - 1; i >= 0; i-- {
 		f := &l.files[i]
-		if f.Records == 0 {
+		if f.part.Records == 0 {
 			continue
 		}
 		if f.open.count > 0 {
-			f.Records -= f.open.count
+			f.part.Records -= f.open.count
 			f.unsynced.count -= f.open.count // the unsynced ones end with them
-			f.End = f.open.start
+			f.part.End = f.open.start
 		}
 		return
 	}
@@ -226,12 +227,12 @@ func (l *Log) cutOpenBatch() {
 
 // divide finds how many of the records that count are known to be on disk, and what is discarded.
 func (f *state) divide() {
-	f.Synced, f.Keep = f.Records-f.unsynced.count, f.End
-	invariant.Check(0 <= f.Synced && f.Records <= f.found, "%d records count, %d on disk, of %d", f.Records, f.Synced, f.found)
+	f.part.Synced, f.part.Keep = f.part.Records-f.unsynced.count, f.part.End
+	invariant.Check(0 <= f.part.Synced && f.part.Records <= f.found, "%d records count, %d on disk, of %d", f.part.Records, f.part.Synced, f.found)
 	if f.unsynced.count > 0 {
-		f.Keep = f.unsynced.start
+		f.part.Keep = f.unsynced.start
 	}
-	if f.found > f.Records {
-		f.Discarded = f.foundEnd - f.End.Offset
+	if f.found > f.part.Records {
+		f.part.Discarded = f.foundEnd - f.part.End.Offset
 	}
 }
