@@ -15,5 +15,5 @@ var lateMutants = []mutant{
 // revivedMutants make a key absent for a moment that no commit leaves absent.
 var revivedMutants = []mutant{
 	{"a key is absent while its batch is published", "mmapkv/internal/wal/publish.go",
-		"				if w.revived[fp] <= i {", "				if true {"},
+		"				if last, put := w.revived[fp]; !put || last < i {", "				if true {"},
 }

@@ -27,13 +27,15 @@ type tail struct {
 }
 
 // appendTail assigns sequence numbers to the members, writes their records, and syncs them if the
-// policy requires it. After an error none of the records count.
+// policy requires it. After an error nobody sees any of the records. After ErrFailed the next Open
+// may find them.
 func (l *Log) appendTail(members []*Write) error {
 	t := &l.Tail
 	p := segment.Placement{Salt: t.File.Salt, Offset: t.End.Offset, Seq: t.seq + 1,
 		Watermark: l.catalog.Syncer.Durable()}
 	p.HasWatermark = t.watermarkDue(p.Watermark)
-	first := p
+	// Only the group's first record carries the watermark, and p moves on from member to member.
+	told, watermark := p.HasWatermark, p.Watermark
 	if t.empty && t.previous != (segment.End{}) {
 		p.Previous = &t.previous
 	}
@@ -65,8 +67,8 @@ func (l *Log) appendTail(members []*Write) error {
 		}
 		return err
 	}
-	if first.HasWatermark {
-		t.watermark, t.watermarkAt = first.Watermark, first.Offset
+	if told {
+		t.watermark, t.watermarkAt = watermark, t.End.Offset
 	}
 	t.End = segment.End{Offset: t.End.Offset + int64(len(data)), Seq: t.seq}
 	t.empty = false

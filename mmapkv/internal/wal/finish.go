@@ -21,8 +21,10 @@ func (l *Log) Close(before func()) (err error) {
 // Drop forgets the files of a log that is closed, or that never started. It returns the spare,
 // which is in no list; nil if there is none.
 func (l *Log) Drop() (spare *catalog.File) {
+	// Nobody leads any more, nor prepares a file: Close has waited for all who do, and has led last.
+	// If Open failed, nobody ever did. Only a step of a test may still hold Maintenance.
 	l.Tail.File = nil
-	l.Maintenance.Lock() // a late Compact may still be looking
+	l.Maintenance.Lock()
 	defer l.Maintenance.Unlock()
 	spare = l.spare
 	l.Prepared, l.spare = nil, nil

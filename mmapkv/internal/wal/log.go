@@ -11,10 +11,26 @@
 //     publishes. Within a file the numbers have no gaps.
 //   - Under fsync.Always nobody sees a write before it is on disk. Under every policy the index
 //     moves only after the bytes are written.
-//   - After an error nothing of a write is visible. Whatever it left past the end of the log is
-//     cut off, durably, before the writer hears of the error.
+//   - After an error nothing of a write is visible. If writing failed, what was written past the
+//     end of the log is cut off, durably, before the writer hears of the error. If the cut or a
+//     sync failed, the error is ErrFailed, and the next Open may find the records.
 //   - A file is listed before its first record. Sealing syncs it, writes its hint, and lists it
 //     as sealed, in this order.
+//
+// A file has four ends. They differ because a record is written before it counts, and counts
+// before readers may see it:
+//
+//	name        what it is                     valid              who sets it
+//	Active.End  where the next byte goes       until sealed       the leader, once bytes are written
+//	Tail.End    where the log ends: offset     while it is the    the leader, once they are synced
+//	            and sequence number            tail               too, under fsync.Always
+//	Limit       readers see the bytes before   always             the leader, before the index moves
+//	File.End    where its records end: offset  once Ended is set  EndTail, under FileList.Mu
+//	            and sequence number
+//
+// In the tail, Limit <= Tail.End.Offset <= Active.End. For a file that it did not write, Open or
+// recovery sets all but Tail.End, and Continue sets that. A compaction sets the Limit and the
+// File.End of its output, which has no Active.
 package wal
 
 import (
@@ -83,7 +99,7 @@ type Log struct {
 	// Tail is where the log continues. It is guarded by leadership of group, and exported for
 	// tests.
 	Tail tail
-	shut bool // no write follows; guarded by leadership of group
+	shut bool // Close has led, and no write follows; guarded by leadership of group
 
 	// Acknowledged is the highest sequence number that is written, so that it may be synced and
 	// acknowledged.

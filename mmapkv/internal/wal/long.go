@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
@@ -85,26 +84,17 @@ func (l *Log) commitLong(w *Write) error {
 		return l.catalog.Latch.WriteError(l.cutTail(err))
 	}
 	long.file.Active.Advance(long.recordSize)
-	t.End = segment.End{Offset: start.Offset + long.recordSize, Seq: t.seq}
-	t.empty = false
 	if err := l.syncTail(); err != nil {
 		return err
 	}
+	t.End = segment.End{Offset: start.Offset + long.recordSize, Seq: t.seq}
+	t.empty = false
 	l.acknowledge()
 	l.space.CheckRoom()
 	long.file.SetLimit(t.End.Offset)
-	long.file.AddLive(long.recordSize, len(long.key), 1)
-	long.file.HintDue.Store(segment.HintEntrySize(len(long.key)))
-	if long.expiry != 0 {
-		long.file.MayShadow.Store(true)
-	}
-	old := l.catalog.Set().Keys.Put(w.Fps[0], index.MakeLocation(long.file.Slot, start.Offset, long.recordSize))
+	l.markDead(l.publishPut(w.Fps[0], start.Offset, long.recordSize, len(long.key), long.expiry), len(long.key))
 	l.Published.Store(t.End.Seq)
-	l.markDead(old, len(long.key))
-	if long.expiry != 0 {
-		l.sweeper.Expires(long.file, start.Offset, long.file.Capacity, long.expiry)
-		l.sweeper.Start()
-	}
+	long.file.HintDue.Store(segment.HintEntrySize(len(long.key)))
 	// The file ends only after the index has the record. An ended file may be sealed, and
 	// compaction drops records that the index does not have.
 	l.EndTail()

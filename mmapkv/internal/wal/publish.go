@@ -25,17 +25,11 @@ func (l *Log) publish(members []*Write, start int64) {
 			var old index.Location
 			if w.Draft.IsDelete(i) {
 				t.File.MayShadow.Store(true)
-				if w.revived[fp] <= i {
+				if last, put := w.revived[fp]; !put || last < i {
 					old = keys.Delete(fp)
 				}
 			} else {
-				old = keys.Put(fp, index.MakeLocation(t.File.Slot, offset, size))
-				t.File.AddLive(size, keySize, 1)
-				if expiry := w.Draft.Expiry(i); expiry != 0 {
-					t.File.MayShadow.Store(true)
-					l.sweeper.Expires(t.File, offset, t.File.Capacity, expiry)
-					l.sweeper.Start()
-				}
+				old = l.publishPut(fp, offset, size, keySize, w.Draft.Expiry(i))
 			}
 			l.markDead(old, keySize)
 			if i == len(w.Fps)-1 {
@@ -51,6 +45,20 @@ func (l *Log) publish(members []*Write, start int64) {
 		t.halfFull = true
 		l.WakeMaintenance() // it prepares the next file now
 	}
+}
+
+// publishPut makes the index point to a record of the tail that has a value, and returns where it
+// pointed before.
+func (l *Log) publishPut(fp index.Fingerprint, offset, size int64, keySize int, expiry int64) (old index.Location) {
+	f := l.Tail.File
+	old = l.catalog.Set().Keys.Put(fp, index.MakeLocation(f.Slot, offset, size))
+	f.AddLive(size, keySize, 1)
+	if expiry != 0 {
+		f.MayShadow.Store(true)
+		l.sweeper.Expires(f, offset, f.Capacity, expiry)
+		l.sweeper.Start()
+	}
+	return old
 }
 
 // acknowledge marks everything that has a sequence number as written, so that it may be synced.

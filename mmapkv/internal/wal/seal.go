@@ -8,8 +8,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// sealOldestLocked seals the oldest unsealed file if it has ended and more than maxUnsealed files
-// before the prepared one are unsealed. It reports whether it did.
+// sealOldestLocked seals the oldest unsealed file, if that has ended, and reports whether it did.
+// It does nothing if at most maxUnsealed files are unsealed. The prepared file does not count.
 func (l *Log) sealOldestLocked(maxUnsealed int, mayReserve bool) (did bool, err error) {
 	unsealed := l.catalog.Files.Unsealed()
 	if l.Prepared != nil {

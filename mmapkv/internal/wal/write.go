@@ -62,7 +62,7 @@ func (l *Log) Write(draft *segment.Draft) error {
 		w.expect(l.space, size)
 		defer w.arrived(l.space)
 	}
-	w.Draft, w.deletes = draft, true
+	w.Draft = draft
 	deletes := 0
 	for i := range draft.Len() {
 		w.Fps = append(w.Fps, l.Hasher.Fingerprint(draft.Key(i)))
