@@ -53,7 +53,8 @@ type Options struct {
 	// Writable returns why the store takes no writes; nil if it does.
 	Writable func() error
 	// UnlessEnded calls do, which waits for the disk or for others. It returns when do is done or
-	// when ctx ends, whichever is first. In the second case do runs on until it checks ctx.
+	// when ctx ends, whichever is first. In the second case do runs on until it checks ctx. See
+	// Locks in mmapkv/doc.go for why the holder of the token may wait for it.
 	UnlessEnded func(ctx context.Context, do func() error) error
 	// Between, if set, lets a test run code between two steps of a compaction.
 	Between func(phase string)

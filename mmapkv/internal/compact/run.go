@@ -19,7 +19,8 @@ import (
 //
 // The order of the steps matters, since each relies on the one before:
 //
-//  1. Copy what is needed, verified, to a new file; sync the file and its name.
+//  1. Copy what is needed, verified, to a new file, sync it, and publish its hint. That syncs the
+//     directory, and so the new file's name too.
 //  2. Sync the log as far as any record that made another one dead. A power loss must not take
 //     the newer record when the older one is gone.
 //  3. Commit the manifest. From here on the new file counts, and there is no way back.
@@ -50,18 +51,18 @@ func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (rw *rewr
 	if err != nil {
 		return rw, err
 	}
-	f, err := rw.copy()
+	f, err := rw.copy() // step 1
 	if err != nil {
 		return rw, err
 	}
 	c.between("copied")
-	err = c.UnlessEnded(pacer.Ctx, c.log.Sync)
+	err = c.UnlessEnded(pacer.Ctx, c.log.Sync) // step 2
 	c.between("logged")
 	if err == nil {
 		err = pacer.Cancelled()
 	}
 	if err == nil {
-		err = c.CommitRun(rw.Run, f)
+		err = c.CommitRun(rw.Run, f) // step 3
 	}
 	if err != nil {
 		if f != nil {
@@ -71,8 +72,8 @@ func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (rw *rewr
 	}
 	pacer.Committed = true
 	c.between("edited")
-	c.switchTo(rw, f)
-	c.discard(rw.Run)
+	c.switchTo(rw, f) // steps 4 to 6
+	c.discard(rw.Run) // step 7
 	c.between("retired")
 	return rw, nil
 }
@@ -115,12 +116,12 @@ func (c *Compactor) switchTo(rw *rewrite, f *catalog.File) {
 		old.Dropped.Store(true)
 	}
 	if f != nil {
-		c.catalog.Files.Show(f)
+		c.catalog.Files.Show(f) // step 4
 	}
 	c.between("shown")
-	c.moveAll(rw, f)
+	c.moveAll(rw, f) // step 5
 	c.between("moved")
-	c.catalog.Files.Replace(rw.Run)
+	c.catalog.Files.Replace(rw.Run) // step 6
 	if f != nil {
 		if t := f.Expiring.Load(); t != nil {
 			c.sweeper.ExpiresAt(t.First.Load()) // a sweep has not seen the file before
