@@ -36,12 +36,13 @@ func (f *found) set() *catalog.FileSet {
 	return f.store.catalog.Set()
 }
 
-// load decodes the record at a location. The header's checksum decides whether it is one. load
-// returns errRetired if the set has been replaced, and the file with it.
+// load decodes the record at a location. The header's checksum decides whether it is one. If the
+// set has been replaced since it was loaded, and the file with it, load returns errRetired. It
+// returns errMoved if the file is not in the set.
 func (f *found) load(set *catalog.FileSet, loc index.Location) error {
 	f.file = set.File(loc)
 	if f.file == nil {
-		return &CorruptError{File: "index", Offset: loc.Offset(), Reason: "the segment is gone"}
+		return errMoved
 	}
 	if !f.pin.Take(f.file.Segment) && !f.walk.keeps(f.file) {
 		f.file = nil

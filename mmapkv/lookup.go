@@ -13,9 +13,10 @@ import (
 // endRead.
 //
 // The set of files is loaded after each location. A file is published before the index points
-// into it, so the set has the file, unless the record has moved since. If the slot belongs to
-// another file by then, a record of the key in that file was current after the read began. If the
-// file was retired just now and refuses the read, the read starts again.
+// into it, so the set has the file, unless the record has moved since. By then another file may
+// have the slot. If the read finds a record of the key there, that record is as good: it was
+// current after the read began. If the file was retired just now and refuses the read, the read
+// starts again.
 func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 	f.store = s
 	hash := s.hasher.Hash(key)
@@ -37,6 +38,9 @@ func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 			if err == errExpired {
 				return ErrNotFound
 			}
+			if err == errMoved {
+				err = &CorruptError{File: "index", Offset: f.loc.Offset(), Reason: "the segment is gone"}
+			}
 			s.sawDamage(err)
 			return err
 		}
@@ -46,6 +50,9 @@ func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 var (
 	// errExpired means that the key's record has expired.
 	errExpired = errors.New("mmapkv: the record has expired")
+	// errMoved means that no file has the location's slot. The record has moved since the read
+	// had its location. If the index still has that, it is the index that is wrong.
+	errMoved = errors.New("mmapkv: the record has moved")
 	// errRetired means that the record's file was retired just now. Another set is published.
 	errRetired = errors.New("mmapkv: the segment was retired before the read could use it")
 )
