@@ -38,7 +38,7 @@ type Catalog struct {
 	published atomic.Pointer[FileSet] // what Set returns
 	Files     FileList                // all listed files
 	Manifest  manifestLog             // the current manifest
-	Retired   retired                 // unlinked files that may still be in use
+	Retired   retired                 // files that are no longer listed and may still be in use
 
 	LastGiven atomic.Uint64 // the highest sequence number that may be on disk
 

@@ -7,28 +7,31 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// retired lists unlinked files. They take disk space until no reader uses them.
+// retired lists the files that are no longer listed and may still be in use. Their names are removed
+// just before or after they are retired, but each takes disk space until its last use ends.
 type retired struct {
 	mu   rank.Mutex[rank.Retired] // guards list; a leaf
 	list []*segment.Segment
 }
 
-// Retire retires an unlinked file, and counts its space while a reader uses it.
+// Retire retires a file that is not listed: no use of it begins any more. Held counts its space
+// until the last use ends.
 func (r *retired) Retire(f *File) {
 	f.Retire()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.list = append(r.list, f.Segment)
-	r.heldLocked()
+	r.heldLocked() // so that the list stays short
 }
 
-// Held returns how many bytes unlinked files still take.
+// Held returns how many bytes the retired files still take.
 func (r *retired) Held() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.heldLocked()
 }
 
+// heldLocked is Held, and forgets the files whose last use has ended.
 func (r *retired) heldLocked() (bytes int64) {
 	r.list = slices.DeleteFunc(r.list, (*segment.Segment).Released)
 	for _, one := range r.list {
@@ -37,7 +40,7 @@ func (r *retired) heldLocked() (bytes int64) {
 	return bytes
 }
 
-// AwaitReleases waits until the retired files that no reader uses are unmapped and closed.
+// AwaitReleases waits until the retired files that are no longer in use are unmapped and closed.
 func (r *retired) AwaitReleases() {
 	r.mu.Lock()
 	retired := slices.Clone(r.list)

@@ -10,10 +10,9 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// commitRecovery copies what is not known to be on disk. Then it commits one manifest that seals
-// the old files at the end of what is, and lists the new ones. Before that commit only the
-// numbers and ids that the manifest knows have changed, so a crash during recovery does no more
-// harm than the crash before it.
+// commitRecovery copies what is not known to be on disk. Then it commits a manifest that seals the
+// old files at the end of what is, and lists the new ones. Before that commit the files of the log
+// are as the crash left them, so a crash during recovery does no more harm.
 func (r *recoverer) commitRecovery(files []*unsealedFile, start segment.End) error {
 	reached := start
 	var kept []*unsealedFile
@@ -157,7 +156,9 @@ func (r *recoverer) writeRecoveredHint(u *unsealedFile) error {
 	return r.hints.Publish(u.file, u.hint, u.counts.Keep, nil)
 }
 
-// adopt makes the files what the manifest now says.
+// adopt makes the files what the manifest now says. It may write Files.Order without the mutex: Open
+// is still alone with the list. The workers of package load, which run beside recovery, were given
+// their files before, and do not look at it.
 func (r *recoverer) adopt(files, kept []*unsealedFile, copies []*catalog.File) error {
 	order := slices.Clone(r.catalog.Files.Order[:len(r.catalog.Files.Order)-len(files)])
 	for _, u := range kept {

@@ -3,9 +3,13 @@
 //
 // What must hold:
 //
-//   - Nobody sees a record before it is known to be on disk.
-//   - Until its one commit of the manifest, recovery changes nothing on disk except which numbers
-//     and ids the manifest knows. A crash during recovery leaves the store as recoverable as the
+//   - Nobody sees a record before it is known to be on disk. The exception is a read-only store,
+//     which can write nothing: until a writer has recovered the log, it shows what counts, even
+//     if a power loss could still take it.
+//   - Until it commits the manifest that lists its copies, recovery leaves the files of the log as
+//     they are. Before that it only writes hints and files that are not listed, and commits which
+//     numbers and ids are taken. On a full disk it also removes files that are not listed, and
+//     gives away the reserve. So a crash during recovery leaves the store as recoverable as the
 //     crash before it.
 //   - A record that rotted since the scan never gets a fresh checksum.
 package recovery

@@ -76,7 +76,7 @@ type Sweeper struct {
 	// Started says that the goroutine runs. It is exported for tests.
 	Started  atomic.Bool
 	wake     chan struct{}             // holds one token when Due is no longer expiry.Never
-	sweeping rank.Mutex[rank.Sweeping] // held while records are taken out; guards every file's Swept
+	sweeping rank.Mutex[rank.Sweeping] // guards taking records out, and the setting of each File.Swept
 }
 
 // New makes a sweeper that knows of nothing that expires.
@@ -214,11 +214,11 @@ func (s *Sweeper) Expire(f *catalog.File, r *Record) {
 // Watch makes the sweep note, in File.Swept, what it takes out of the files, until stop is
 // called.
 func (s *Sweeper) Watch(files []*catalog.File) (stop func()) {
-	set := func(make func() *expiry.Swept) {
+	set := func(newSwept func() *expiry.Swept) {
 		s.sweeping.Lock() // waits for a record that is being taken out right now
 		defer s.sweeping.Unlock()
 		for _, f := range files {
-			f.Swept.Store(make())
+			f.Swept.Store(newSwept())
 		}
 	}
 	set(expiry.NewSwept)
