@@ -27,7 +27,8 @@
 // during the sync then running. Under fsync.Never everything is lost that the
 // kernel had not written. What survives is a prefix of the order of commits, and
 // a batch survives whole or not at all. What a reopened store has shown once
-// stays.
+// stays. After a crash, until a writer has recovered the store, a ReadOnly store may
+// show what a power loss can still take.
 //
 // Reads: a read returns a value that was written to that key, whole, or an error.
 // Damage is ErrCorrupt, never data and never ErrNotFound.
@@ -133,9 +134,16 @@
 // tail before it takes the token. With the token it only syncs the log, which
 // needs no leadership.
 //
+// One wait goes against the order. A Compact that holds the token lets another
+// goroutine sync the log (unlessEnded), and waits for it until its context ends.
+// That goroutine takes Store.writing, so that Close waits for it. Nobody waits in a
+// circle: beginWrite never blocks, but fails once Close has begun, and the goroutine
+// then takes only locks after the token.
+//
 // Close sets Store.closed, waits for the calls in flight and for the background,
-// then leads a last time. As that leader it sets Log.shut. Whoever leads later,
-// such as a late Compact, finds it set and does not write.
+// then leads a last time, and sets Log.shut. Nobody leads after that: whoever
+// writes or seals is one of those that Close waited for. Only a test that takes the
+// background's steps can come later. It finds Log.shut set, and does not write.
 //
 // No lock is held while the store calls its user's code: callbacks of View,
 // GetMany and Range, bodies of loops over Keys, Events, the Logger and its

@@ -38,7 +38,8 @@ type Options struct {
 	Sync fsync.Policy
 	// ReadOnly opens the store without changing anything. Many readers may have the store open at
 	// once, but not together with a writer. Writes return ErrReadOnly, and Open returns
-	// fs.ErrNotExist if there is no store.
+	// fs.ErrNotExist if there is no store. After a crash, until a writer has recovered the store,
+	// readers may see what a power loss can still take.
 	ReadOnly bool
 	// LockTimeout is how long Open waits for another opener to close the store; 0 means not at
 	// all.
