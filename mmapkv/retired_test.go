@@ -86,6 +86,27 @@ func TestReadBeginsAgainWhenItsFileIsRetired(t *testing.T) {
 	}
 }
 
+// A location whose file is gone is that of a record which has moved, unless the index still
+// has it: then the index is damaged.
+func TestLocationWithoutItsFileIsDamage(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	put(t, s, "key", "value")
+	loc := s.locationOf([]byte("key"))
+	nowhere := index.MakeLocation(1000, loc.Offset(), 40)
+	if !s.catalog.Set().Keys.CompareAndSwap(s.hasher.Fingerprint([]byte("key")), loc, nowhere) {
+		t.Fatal("the location has changed")
+	}
+	_, err := s.Get([]byte("key"))
+	var damage *CorruptError
+	if !errors.As(err, &damage) || damage.File != "index" || damage.Offset != loc.Offset() {
+		t.Errorf("the read returned %v", err)
+	}
+	if !s.catalog.Set().Keys.CompareAndSwap(s.hasher.Fingerprint([]byte("key")), nowhere, loc) {
+		t.Fatal("the location has changed")
+	}
+	wantValue(t, s, "key", "value")
+}
+
 // hostilePanic looks like a fault, and panics when it is asked where.
 type hostilePanic struct{}
 
