@@ -7,10 +7,10 @@
 //     which can write nothing: until a writer has recovered the log, it shows what counts, even
 //     if a power loss could still take it.
 //   - Until it commits the manifest that lists its copies, recovery leaves the files of the log as
-//     they are. Before that it only writes hints and files that are not listed, and commits which
-//     numbers and ids are taken. On a full disk it also removes files that are not listed, and
-//     gives away the reserve. So a crash during recovery leaves the store as recoverable as the
-//     crash before it.
+//     they are. Before that it only writes hints and files that are not listed, and commits the
+//     watermark and which numbers and ids are taken. On a full disk it also removes files that
+//     are not listed, and gives away the reserve. So a crash during recovery leaves the store as
+//     recoverable as the crash before it.
 //   - A record that rotted since the scan never gets a fresh checksum.
 package recovery
 
