@@ -84,6 +84,7 @@ func (c *Catalog) Unlink(name string) error {
 	if c.Syncer.Err() != nil {
 		return nil
 	}
+	c.checkUnlisted(name)
 	return c.Dir.Remove(name)
 }
 

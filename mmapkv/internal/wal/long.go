@@ -98,6 +98,7 @@ func (l *Log) commitLong(w *Write) error {
 	if long.expiry != 0 {
 		long.file.MayShadow.Store(true)
 	}
+	checkPublished(long.file, start.Offset, long.recordSize)
 	old := l.catalog.Set().Keys.Put(w.Fps[0], index.MakeLocation(long.file.Slot, start.Offset, long.recordSize))
 	l.Published.Store(t.End.Seq)
 	l.markDead(old, len(long.key))

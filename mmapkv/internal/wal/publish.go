@@ -29,6 +29,7 @@ func (l *Log) publish(members []*Write, start int64) {
 					old = keys.Delete(fp)
 				}
 			} else {
+				checkPublished(t.File, offset, size)
 				old = keys.Put(fp, index.MakeLocation(t.File.Slot, offset, size))
 				t.File.AddLive(size, keySize, 1)
 				if expiry := w.Draft.Expiry(i); expiry != 0 {
