@@ -59,6 +59,7 @@ func (c *Catalog) Edit(mayReserve bool, change func(m *segment.Manifest) error) 
 	if next.NextID > segment.MaxNextID {
 		return ErrUsedUp
 	}
+	checkEdit(&m.Current, &next)
 	done, left, err := m.appendLocked(c.Dir, &next)
 	if !done && err == nil {
 		next.Salt = c.Random()

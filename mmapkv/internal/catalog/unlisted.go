@@ -84,6 +84,7 @@ func (c *Catalog) Unlink(name string) error {
 	if c.Syncer.Err() != nil {
 		return nil
 	}
+	c.checkUnlisted(name)
 	return c.Dir.Remove(name)
 }
 
@@ -93,8 +94,7 @@ func (c *Catalog) Unlink(name string) error {
 //
 // The manifest's process may have been killed just after it gave MANIFEST its name, or wrote
 // the last edit, so that either is in memory only. A power loss would bring back an earlier
-// manifest, which may list these files. So RemoveOrphans first commits a
-// manifest of its own.
+// manifest, which may list these files. So RemoveOrphans first commits a manifest of its own.
 func (c *Catalog) RemoveOrphans() error {
 	names, err := c.Dir.Names()
 	if err != nil {

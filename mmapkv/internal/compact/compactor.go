@@ -12,6 +12,7 @@
 package compact
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -112,7 +113,11 @@ func New(c *catalog.Catalog, h *hints.Hints, p *space.Space, w *sweep.Sweeper, l
 }
 
 // End waits for the running compaction, and keeps the token so that no other starts.
-func (c *Compactor) End() { c.Compacting <- struct{}{} }
+func (c *Compactor) End() {
+	rank.Acquire[rank.Compacting]()
+	defer rank.Release[rank.Compacting]() // nobody else waits for it any more
+	c.Compacting <- struct{}{}
+}
 
 // All seals the tail if it holds garbage, and rewrites every segment that holds enough garbage to
 // be worth it. It waits for a running compaction. It returns the context's error if that ends
@@ -122,14 +127,9 @@ func (c *Compactor) All(ctx context.Context) error {
 	if err := c.UnlessEnded(ctx, func() error { return c.SealGarbage(ctx) }); err != nil {
 		return err
 	}
-	select {
-	case c.Compacting <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-c.Stop:
-		return failure.ErrClosed
+	if !c.begin(ctx.Done()) {
+		return cmp.Or(ctx.Err(), failure.ErrClosed)
 	}
-	rank.Acquire[rank.Compacting]()
 	defer c.endCompacting()
 	if err := c.Writable(); err != nil {
 		return err
@@ -167,6 +167,19 @@ func (c *Compactor) All(ctx context.Context) error {
 			after = rw.Output.ID
 		}
 	}
+}
+
+// begin waits for the token, and reports false if done or Stop is closed first.
+func (c *Compactor) begin(done <-chan struct{}) bool {
+	rank.Acquire[rank.Compacting]()
+	select {
+	case c.Compacting <- struct{}{}:
+		return true
+	case <-done:
+	case <-c.Stop:
+	}
+	rank.Release[rank.Compacting]()
+	return false
 }
 
 // endCompacting gives back the token.

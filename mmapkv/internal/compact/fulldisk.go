@@ -24,18 +24,16 @@ func (c *Compactor) MakeRoom() bool {
 func (c *Compactor) DropDead(wait bool) bool {
 	select {
 	case c.Compacting <- struct{}{}:
+		rank.Acquire[rank.Compacting]()
 	default:
 		if !wait || c.Manual {
 			return false
 		}
 		pace.Wake(c.liftBudget)
-		select {
-		case c.Compacting <- struct{}{}:
-		case <-c.Stop:
+		if !c.begin(nil) {
 			return false
 		}
 	}
-	rank.Acquire[rank.Compacting]()
 	defer c.endCompacting()
 	run := c.deadRun()
 	if run == nil {

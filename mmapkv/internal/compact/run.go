@@ -56,12 +56,14 @@ func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (rw *rewr
 		return rw, err
 	}
 	c.between("copied")
+	needed := c.log.Acknowledged.Load()
 	err = c.UnlessEnded(pacer.Ctx, c.log.Sync) // step 2
 	c.between("logged")
 	if err == nil {
 		err = pacer.Cancelled()
 	}
 	if err == nil {
+		c.checkSynced(needed)
 		err = c.CommitRun(rw.Run, f) // step 3
 	}
 	if err != nil {
@@ -112,6 +114,9 @@ var ErrNotListed = errors.New("mmapkv: the manifest does not list the compacted 
 
 // switchTo moves the readers from the run to the new file.
 func (c *Compactor) switchTo(rw *rewrite, f *catalog.File) {
+	if f != nil {
+		c.catalog.CheckListed(f, true)
+	}
 	for _, old := range rw.Run {
 		old.Dropped.Store(true)
 	}
@@ -139,6 +144,7 @@ func (c *Compactor) moveAll(rw *rewrite, f *catalog.File) {
 			}
 			for _, move := range moves {
 				c.move(move, f)
+				c.checkMoved(move)
 				_ = rw.pacer.Work(64) // it can no longer be cancelled
 			}
 		}
@@ -160,6 +166,7 @@ func (c *Compactor) move(move move, f *catalog.File) {
 // reader uses them.
 func (c *Compactor) discard(run []*catalog.File) {
 	for _, f := range run {
+		c.checkHidden(f)
 		c.catalog.Remove(segment.FileName(f.ID))
 		c.catalog.RemoveHint(f.ID)
 		c.catalog.Retired.Retire(f)

@@ -90,6 +90,7 @@ func (t *tail) watermarkDue(watermark uint64) bool {
 // writeTail appends the bytes to the tail's file, and syncs them under fsync.Always.
 func (l *Log) writeTail(data []byte) (written int, err error) {
 	active := l.Tail.File.Active
+	l.checkTail()
 	if l.Always {
 		if err := active.Fill(int64(len(data))); err != nil {
 			return 0, l.catalog.Latch.WriteError(err)

@@ -51,6 +51,7 @@ func (l *Log) publish(members []*Write, start int64) {
 // pointed before.
 func (l *Log) publishPut(fp index.Fingerprint, offset, size int64, keySize int, expiry int64) (old index.Location) {
 	f := l.Tail.File
+	checkPublished(f, offset, size)
 	old = l.catalog.Set().Keys.Put(fp, index.MakeLocation(f.Slot, offset, size))
 	f.AddLive(size, keySize, 1)
 	if expiry != 0 {

@@ -65,6 +65,7 @@ func (l *Log) startFile(f *catalog.File) {
 	if t.File != nil {
 		l.EndTail()
 	}
+	l.catalog.CheckListed(f, false)
 	t.File, t.previous, t.empty, t.halfFull = f, t.End, true, false
 	t.End = segment.End{Offset: f.DataStart, Seq: t.End.Seq}
 }

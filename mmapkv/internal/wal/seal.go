@@ -35,6 +35,7 @@ func (l *Log) sealLocked(f *catalog.File, end segment.End, mayReserve bool) erro
 	if err := l.catalog.Syncer.SyncTo(end.Seq); err != nil {
 		return l.catalog.Latch.SyncError(err)
 	}
+	checkSeal(f, end)
 	if err := f.Active.Trim(); err != nil {
 		return l.catalog.Latch.WriteError(err)
 	}
