@@ -84,7 +84,7 @@ func (s *Syncer) Written(seq uint64) {
 }
 
 // MarkDurable notes that everything up to seq has been made durable by somebody
-// else: recovery, a leader under Always, sealing.
+// else: Open, which believes the manifest, recovery, or a leader under Always.
 func (s *Syncer) MarkDurable(seq uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,8 +27,9 @@ func (s *Store) Compact(ctx context.Context) error {
 }
 
 // unlessEnded calls do, which waits for the disk or for others. It returns when do is done, or
-// when the context ends. What cannot be interrupted then continues, until do checks the context,
-// and Close waits for it as for a write.
+// when the context ends. Only a Compact has such a context: do then runs in a goroutine of its own
+// and continues until it checks the context, and Close waits for it as for a write. For the
+// background and for a delete on a full disk do runs here, and Close waits for these.
 func (s *Store) unlessEnded(ctx context.Context, do func() error) error {
 	if ctx.Done() == nil || s.manual() {
 		return do()

@@ -79,7 +79,7 @@
 // Close is in close.go, and what a store does once a second in watch.go.
 //
 // The read path takes no mutex and writes no memory that other reads use at the
-// same time. It loads the published set (catalog.FileSet), hashes the key, walks
+// same time, unless 256 reads are in flight already. It loads the published set (catalog.FileSet), hashes the key, walks
 // the index (loads only), reads the segment's published end (a load), and decodes
 // the record from mapped memory. The set, the index pages and the segments are Go
 // objects. A segment's mapping and descriptor are released once it is retired and
@@ -96,6 +96,16 @@
 // read becomes an error if, and only if, it lies in the segment being read and
 // cannot be read a second time. A callback's own panic passes through unchanged.
 // A value that a callback hands to another goroutine is outside the guard.
+//
+// # Words
+//
+// A segment is one file of the log. The tail is the segment being written; it has ended when it
+// gets no more records, and is sealed once it is synced, hinted and listed as such. A run is
+// segments next to each other that are compacted together. A record's sequence number (Seq) says
+// which is newer, a segment's ID which file it is, and a file's slot which file a location of the
+// index points into. What has a number at most the watermark is known to be on disk. Written is
+// not yet acknowledged: a write is acknowledged when its call returns nil. A shadow is a tombstone,
+// or an expired record, that an older record of its key makes necessary.
 //
 // # Locks
 //

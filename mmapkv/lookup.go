@@ -15,8 +15,9 @@ import (
 // The set of files is loaded after each location. A file is published before the index points
 // into it, so the set has the file, unless the record has moved since. By then another file may
 // have the slot. If the read finds a record of the key there, that record is as good: it was
-// current after the read began. If the file was retired just now and refuses the read, the read
-// starts again.
+// current after the read began. That another key's file gets the slot in that moment is
+// practically impossible, since slots go round by thousands of files (catalog.FileList). If the
+// file was retired just now and refuses the read, the read starts again.
 func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 	f.store = s
 	hash := s.hasher.Hash(key)

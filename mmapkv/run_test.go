@@ -327,7 +327,7 @@ func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
 	disk, o := &movingFS{FS: vfs.OS()}, tiny()
 	inject.Into(o, &inject.Seams{FS: disk})
 	s := open(t, t.TempDir(), o)
-	before := s.log.Acknowledged.Load()
+	before := s.log.Written.Load()
 	key, writes := bytes.Repeat([]byte("k"), minSegmentSize), 0
 	locked, looked := make(chan struct{}), make(chan struct{})
 	hold := func() {
@@ -344,7 +344,7 @@ func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
 	}
 	wrote := make(chan error, 1)
 	go func() { wrote <- s.Put(key, make([]byte, 10_000)) }()
-	waitFor(t, "the value to be written", func() bool { return s.log.Acknowledged.Load() > before })
+	waitFor(t, "the value to be written", func() bool { return s.log.Written.Load() > before })
 	for range 20 {
 		time.Sleep(time.Millisecond)
 		for _, f := range s.catalog.Files.Unsealed() {

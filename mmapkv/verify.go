@@ -78,7 +78,7 @@ func (s *Store) Verify(ctx context.Context) (Report, error) {
 	}
 	pacer, ended := s.newQuietPacer(ctx, 0)
 	defer ended()
-	r, err := check.Verify(s.catalog.Dir, check.Options{Pacer: pacer, Known: s.log.Acknowledged.Load()})
+	r, err := check.Verify(s.catalog.Dir, check.Options{Pacer: pacer, Known: s.log.Written.Load()})
 	return newReport(r), err
 }
 

@@ -59,7 +59,7 @@ func TestRangeBesideAWriteThatTheIndexDoesNotHave(t *testing.T) {
 	err := s.Range(func(_, value []byte) error {
 		shown = append(shown, string(value))
 		keys.Put(print, written)
-		s.log.Published.Store(s.log.Acknowledged.Load())
+		s.log.Published.Store(s.log.Written.Load())
 		return nil
 	})
 	if err != nil || len(shown) != 1 || shown[0] != "before" {

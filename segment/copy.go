@@ -9,7 +9,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/bulk"
 )
 
-// Walker reads the records of a sealed file one after the other through a window. It uses ReadAt
+// Walker reads records that are known to be there, one after the other through a window. It uses ReadAt
 // rather than the mapping: a page fault could block other goroutines. Not for concurrent use.
 type Walker struct {
 	r      io.ReaderAt

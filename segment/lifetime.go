@@ -10,10 +10,11 @@ import (
 // A Segment is unmapped and closed as soon as it is retired and unused. Nothing waits for a
 // garbage collection.
 //
-// There are two ways to use a Segment. A short read takes a Pin, which writes the Segment's number
-// into a slot, so it does not touch a cache line that other readers use. A user that stays longer,
-// or runs foreign code in between, calls Acquire and Release, which count users. Both refuse once
-// the Segment is retired.
+// There are two ways to use a Segment. A read takes a Pin, which writes the Segment's number into a
+// slot of its own, a hazard pointer, so it does not touch a cache line that other readers use. It
+// keeps the Pin while its callback runs, however long that takes: there are many slots, and a read
+// that finds none free is counted instead. Users that go through a whole file call Acquire and
+// Release, which count users. Both refuse once the Segment is retired.
 //
 // What must hold, and why it does. All operations below are sequentially consistent.
 //
@@ -56,7 +57,7 @@ const (
 
 var slots [1 << slotBits]slot
 
-// Pin is the use of a Segment by one short read. The zero value uses no Segment. A Pin must not be
+// Pin is the use of a Segment by one read, or by several one after the other. The zero value uses no Segment. A Pin must not be
 // copied while it uses one.
 type Pin struct {
 	segment *Segment // nil: none is used

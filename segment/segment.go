@@ -116,7 +116,7 @@ func (s *Segment) Record(r *Record, offset, size int64) error {
 // records are large, and a second read gets the rest.
 const firstLoad = 4 << 10
 
-// Load is Record for a file that is not mapped: it reads the record at offset into buf and decodes it
+// Load is Record through a system call, for files that are not mapped or not in memory: it reads the record at offset into buf and decodes it
 // there. It returns buf, which it grows if necessary, but never beyond the distance from offset to
 // Limit; r aliases buf. If the file ends too early, Load returns ErrBounds; if the system fails to
 // read, it returns the system's error.

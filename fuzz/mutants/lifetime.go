@@ -50,5 +50,5 @@ var usingMutants = []mutant{
 	{"a sync does not check whether its file is retired", "mmapkv/internal/catalog/file.go",
 		"	if !f.Acquire() {\n		return nil\n	}\n	defer f.Release()\n	return f.Handle().Datasync()", "	return f.Handle().Datasync()"},
 	{"Range ends at the last acknowledged record", "mmapkv/range.go",
-		"upTo: s.log.Published.Load()", "upTo: s.log.Acknowledged.Load()"},
+		"upTo: s.log.Published.Load()", "upTo: s.log.Written.Load()"},
 }

@@ -20,7 +20,7 @@ var mutants = []mutant{
 	{"no sync before sealing", "mmapkv/internal/wal/seal.go",
 		"	if err := l.catalog.Syncer.SyncTo(end.Seq); err != nil {\n		return l.catalog.Latch.SyncError(err)\n	}\n", ""},
 	{"no sync on Close", "mmapkv/internal/wal/finish.go",
-		"	if err := l.catalog.Syncer.SyncTo(l.Acknowledged.Load()); err != nil {\n		return l.catalog.Latch.SyncError(err)\n	}\n", ""},
+		"	if err := l.catalog.Syncer.SyncTo(l.Written.Load()); err != nil {\n		return l.catalog.Latch.SyncError(err)\n	}\n", ""},
 	{"no sync in Publish", "fsync/publish.go", "	if err := f.Datasync(); err != nil {", "	if err := error(nil); err != nil {"},
 	{"no directory sync in Publish", "fsync/publish.go",
 		"	if err := dir.Sync(); err != nil {\n		return &PublishError{Name: name, Step: \"syncing the directory\", Tried: true, SyncFailed: true, Err: err}\n	}\n", ""},
@@ -47,5 +47,5 @@ var mutants = []mutant{
 	{"a tombstone does not shadow", "mmapkv/internal/load/collect.go",
 		"		case e.Flags&segment.Tombstone != 0:\n			size = 0\n", "		case e.Flags&segment.Tombstone != 0:\n			return index.NoLocation\n"},
 	{"published before it is written", "mmapkv/internal/wal/log.go",
-		"	upTo = l.Acknowledged.Load()\n", "	upTo = l.catalog.LastGiven.Load() + 1\n"},
+		"	upTo = l.Written.Load()\n", "	upTo = l.catalog.LastGiven.Load() + 1\n"},
 }

@@ -23,7 +23,8 @@ type File struct {
 	Active *segment.Active
 
 	// End is where the records end, and the sequence number that the log had reached
-	// there. It is final once Ended is set. FileList.Mu guards both.
+	// there. It is final once Ended is set. FileList.Mu guards both. (While Open runs, Ended
+	// may come first: it keeps the log from continuing in a file that recovery has yet to end.)
 	End   segment.End
 	Ended bool // the file gets no more records
 

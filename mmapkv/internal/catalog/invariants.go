@@ -11,7 +11,8 @@ import (
 // invariants.
 
 // checkEdit checks what no edit of the manifest may change: the order of the files that stay is
-// their age, and numbers only grow. The manifest before it may come from a hostile disk, so its
+// their age, and numbers only grow. (Recovery gives ids back in memory, see announceCopies there.)
+// The manifest before it may come from a hostile disk, so its
 // own order is not an invariant.
 func checkEdit(before, next *segment.Manifest) {
 	if !invariant.Enabled {

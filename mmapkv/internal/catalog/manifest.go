@@ -28,6 +28,7 @@ type manifestLog struct {
 
 // Edit applies a change to a copy of the current manifest, and makes that the current one. On
 // a nil return it is durable. If change returns an error, Edit returns it and changes nothing.
+// Every edit also raises the manifest's Watermark, LastSeq and SealedSeq to what they are by then.
 // mayReserve allows Edit to use the reserve on a full disk. Other errors are ErrUsedUp, an
 // error that wraps failure.ErrFailed, and those after which the old manifest still holds, such
 // as a full disk.

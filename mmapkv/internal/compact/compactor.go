@@ -153,7 +153,7 @@ func (c *Compactor) All(ctx context.Context) error {
 		switch {
 		case errors.As(err, &damaged):
 			damage = errors.Join(damage, damaged.err)
-			continue
+			continue // without the damaged file, which CompactRun has marked
 		case err != nil:
 			return err
 		}

@@ -65,7 +65,8 @@ func (c *Compactor) deadRun() []*catalog.File {
 	return FilesOf(run)
 }
 
-// dropHint removes the hint of the oldest sealed file that has one. The next Open rebuilds it.
+// dropHint removes the hint of the oldest sealed file that has one. The next Open rebuilds it. It
+// needs no token: a compaction that has the hint open reads on, and one that misses it rebuilds it.
 func (c *Compactor) dropHint() bool {
 	for _, one := range c.Candidates() {
 		if !one.Eligible || one.HintBytes.Swap(0) == 0 {

@@ -19,15 +19,15 @@ import (
 //
 // The order of the steps matters, since each relies on the one before:
 //
-//  1. Copy what is needed, verified, to a new file, sync it, and publish its hint. That syncs the
+//  1. Copy what is needed, verified, to a new file, sync it, and install its hint. That syncs the
 //     directory, and so the new file's name too.
 //  2. Sync the log as far as any record that made another one dead. A power loss must not take
 //     the newer record when the older one is gone.
 //  3. Commit the manifest. From here on the new file counts, and there is no way back.
-//  4. Publish the new file beside the old ones.
+//  4. Show the new file to readers, beside the old ones.
 //  5. Only then move the index entries to it, each by compare-and-swap. Where a writer was
 //     faster, the copy is dead.
-//  6. Publish the set without the old files.
+//  6. Show readers the set without the old files.
 //  7. Unlink and retire the old files. Their memory stays until the last read of it ends.
 func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (rw *rewrite, err error) {
 	defer pace.Region("compact").End()
@@ -56,7 +56,7 @@ func (c *Compactor) CompactRun(pacer *pace.Pacer, run []*catalog.File) (rw *rewr
 		return rw, err
 	}
 	c.between("copied")
-	needed := c.log.Acknowledged.Load()
+	needed := c.log.Written.Load()
 	err = c.UnlessEnded(pacer.Ctx, c.log.Sync) // step 2
 	c.between("logged")
 	if err == nil {

@@ -60,7 +60,7 @@ func (h *Hints) Rebuild(f *catalog.File, pause func()) (*Hint, error) {
 	}
 	content := builder.Encode(f.ID, f.Salt, f.End, f.End.Seq)
 	if !h.catalog.ReadOnly && f.Active == nil {
-		size, err := h.publishContent(f.ID, content, pause)
+		size, err := h.install(f.ID, content, pause)
 		if err != nil {
 			return nil, err
 		}
@@ -101,20 +101,20 @@ func (h *Hints) Write(f *catalog.File, end segment.End, pause func()) error {
 		h.catalog.Message(slog.LevelWarn, "mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
 		return nil
 	}
-	return h.Publish(f, hint, end, pause)
+	return h.Install(f, hint, end, pause)
 }
 
-// Publish publishes the hint that was built from the records of a file that ends at end. Its error
-// is that of Write. pause is passed to fsync.Publish.
-func (h *Hints) Publish(f *catalog.File, hint *segment.HintBuilder, end segment.End, pause func()) error {
-	size, err := h.publishContent(f.ID, hint.Encode(f.ID, f.Salt, end, h.catalog.Syncer.Durable()), pause)
+// Install publishes the hint that was built from the records of a file that ends at end. Its error
+// is that of Write. pause is passed to fsync.Install.
+func (h *Hints) Install(f *catalog.File, hint *segment.HintBuilder, end segment.End, pause func()) error {
+	size, err := h.install(f.ID, hint.Encode(f.ID, f.Salt, end, h.catalog.Syncer.Durable()), pause)
 	f.HintBytes.Store(size)
 	return err
 }
 
-// publishContent publishes an encoded hint, and returns what its entries take as segment.HintSize
+// install publishes an encoded hint, and returns what its entries take as segment.HintSize
 // estimates, 0 if the hint was left out.
-func (h *Hints) publishContent(id segment.ID, content []byte, pause func()) (size int64, err error) {
+func (h *Hints) install(id segment.ID, content []byte, pause func()) (size int64, err error) {
 	if err = fsync.Publish(h.catalog.Dir, segment.HintName(id), content, pause); err == nil {
 		return segment.HintSize(content), nil
 	}

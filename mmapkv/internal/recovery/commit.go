@@ -55,8 +55,8 @@ func (r *recoverer) commitRecovery(files []*unsealedFile, start segment.End) err
 }
 
 // announceCopies commits, before recovery writes the first copy, that the numbers of all records
-// found are taken, and which ids the copies may get. If a crash then leaves some of the copies,
-// the next Open knows them: they count only once they are listed.
+// found are taken, as every edit does, and which ids the copies may get. If a crash then leaves
+// some of the copies, the next Open knows them: they count only once they are listed.
 func (r *recoverer) announceCopies(files []*unsealedFile) error {
 	if !slices.ContainsFunc(files, func(u *unsealedFile) bool { return u.counts.Synced < u.counts.Records }) {
 		return nil // there is nothing to copy
@@ -78,7 +78,8 @@ func (r *recoverer) announceCopies(files []*unsealedFile) error {
 	if err != nil {
 		return err
 	}
-	// The copies get the next ids. Those that they do not use stay free.
+	// The copies get the next ids. Those that they do not use stay free: the next edit takes
+	// NextID back on disk too, when the copies are listed or gone.
 	r.catalog.Manifest.Mu.Lock()
 	defer r.catalog.Manifest.Mu.Unlock()
 	r.catalog.Manifest.Current.NextID = first
@@ -153,7 +154,7 @@ func (r *recoverer) writeRecoveredHint(u *unsealedFile) error {
 	if u.counts.Damaged {
 		return r.hints.Write(u.file, u.counts.Keep, nil) // Write finds the damaged ranges
 	}
-	return r.hints.Publish(u.file, u.hint, u.counts.Keep, nil)
+	return r.hints.Install(u.file, u.hint, u.counts.Keep, nil)
 }
 
 // adopt makes the files what the manifest now says. It may write Files.Order without the mutex: Open

@@ -61,7 +61,7 @@ func (l *Log) CommitSome(members []*Write) int {
 	}
 	n, size := l.fit(members)
 	for _, w := range members[:n] {
-		w.arrived(l.space) // from here on the reserved blocks count instead
+		w.arrived(l.space) // the blocks that are reserved now count instead
 	}
 	err := l.reserveTail(size, first.deletes && n == 1)
 	if err != nil && n > 1 {

@@ -39,7 +39,7 @@ func (l *Log) finish() error {
 	if err := l.catalog.Latch.Err(); err != nil {
 		return err
 	}
-	if err := l.catalog.Syncer.SyncTo(l.Acknowledged.Load()); err != nil {
+	if err := l.catalog.Syncer.SyncTo(l.Written.Load()); err != nil {
 		return l.catalog.Latch.SyncError(err)
 	}
 	if l.Tail.markedClean && l.Prepared == nil && l.spare == nil {

@@ -101,9 +101,9 @@ type Log struct {
 	Tail tail
 	shut bool // Close has led, and no write follows; guarded by leadership of group
 
-	// Acknowledged is the highest sequence number that is written, so that it may be synced and
+	// Written is the highest sequence number that is written, so that it may be synced and
 	// acknowledged.
-	Acknowledged atomic.Uint64
+	Written atomic.Uint64
 	// Published is the highest sequence number in the index. All lower ones are there too.
 	Published atomic.Uint64
 
@@ -146,7 +146,7 @@ func (l *Log) Continue() {
 	}
 	// The file in which the log ended may be gone, because none of its records were needed.
 	t.End.Seq = max(t.End.Seq, l.catalog.Manifest.Current.SealedSeq)
-	l.Acknowledged.Store(t.End.Seq)
+	l.Written.Store(t.End.Seq)
 	l.Published.Store(t.End.Seq)
 	l.catalog.Syncer.MarkDurable(t.End.Seq)
 }
@@ -160,7 +160,7 @@ func (l *Log) AsLeader(fn func()) {
 
 // Sync returns once everything that was acknowledged before is durable. Its error latches.
 func (l *Log) Sync() error {
-	if err := l.catalog.Syncer.SyncTo(l.Acknowledged.Load()); err != nil {
+	if err := l.catalog.Syncer.SyncTo(l.Written.Load()); err != nil {
 		return l.catalog.Latch.SyncError(err)
 	}
 	return nil
@@ -170,7 +170,7 @@ func (l *Log) Sync() error {
 // sequence number that this covers. Only the syncer calls it, one call at a time.
 func (l *Log) SyncFiles() (upTo uint64, err error) {
 	defer pace.Region("sync").End()
-	upTo = l.Acknowledged.Load()
+	upTo = l.Written.Load()
 	for _, f := range l.catalog.Files.Unsealed() {
 		if err := f.Sync(); err != nil {
 			l.Events.Failed(err) // perhaps nobody is waiting for this sync

@@ -89,7 +89,7 @@ func (l *Log) commitLong(w *Write) error {
 	}
 	t.End = segment.End{Offset: start.Offset + long.recordSize, Seq: t.seq}
 	t.empty = false
-	l.acknowledge()
+	l.markWritten()
 	l.space.CheckRoom()
 	long.file.SetLimit(t.End.Offset)
 	l.markDead(l.publishPut(w.Fps[0], start.Offset, long.recordSize, len(long.key), long.expiry), len(long.key))

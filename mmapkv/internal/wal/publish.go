@@ -10,7 +10,7 @@ import (
 // tail's file.
 func (l *Log) publish(members []*Write, start int64) {
 	t := &l.Tail
-	l.acknowledge()
+	l.markWritten()
 	t.File.SetLimit(t.End.Offset)
 	keys := l.catalog.Set().Keys
 	hints := int64(0)
@@ -62,11 +62,11 @@ func (l *Log) publishPut(fp index.Fingerprint, offset, size int64, keySize int, 
 	return old
 }
 
-// acknowledge marks everything that has a sequence number as written, so that it may be synced.
+// markWritten marks everything that has a sequence number as written, so that it may be synced.
 // The index changes only afterwards: compaction syncs the log as far as any record that it finds
 // dead because of the index.
-func (l *Log) acknowledge() {
-	l.Acknowledged.Store(l.Tail.seq)
+func (l *Log) markWritten() {
+	l.Written.Store(l.Tail.seq)
 	if !l.Always {
 		l.catalog.Syncer.Written(l.Tail.seq)
 	}
