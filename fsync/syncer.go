@@ -120,10 +120,10 @@ func (s *Syncer) SyncTo(seq uint64) error {
 	return nil
 }
 
-// Throttle is called before a write, with no lock held. It returns the failure,
+// Throttle is called before a write, with no lock held that a sync needs. It returns the failure,
 // if there is one, and otherwise waits while syncs are late: while the oldest
 // write that is not durable is older than two intervals and a second. waited is
-// how long that took. The waiting is done by syncing, or by waiting for him who
+// how long that took. The waiting is done by syncing, or by waiting for whoever
 // does.
 func (s *Syncer) Throttle() (waited time.Duration, err error) {
 	if err := s.Err(); err != nil {

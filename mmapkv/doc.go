@@ -79,7 +79,7 @@
 // Close is in close.go, and what a store does once a second in watch.go.
 //
 // The read path takes no mutex and writes no memory that other reads use at the
-// same time, unless 256 reads are in flight already. It loads the published set (catalog.FileSet), hashes the key, walks
+// same time, unless other reads have taken the eight slots that it tries. It loads the published set (catalog.FileSet), hashes the key, walks
 // the index (loads only), reads the segment's published end (a load), and decodes
 // the record from mapped memory. The set, the index pages and the segments are Go
 // objects. A segment's mapping and descriptor are released once it is retired and
@@ -93,8 +93,8 @@
 // holder of the maintenance lock for empty ones, since only they retire these.
 //
 // Every read of mapped memory runs under the fault guard. A page that cannot be
-// read becomes an error if, and only if, it lies in the segment being read and
-// cannot be read a second time. A callback's own panic passes through unchanged.
+// read becomes an error if, and only if, it lies in the segment being read; while
+// a callback has the value, it must also fail to be read a second time. A callback's own panic passes through unchanged.
 // A value that a callback hands to another goroutine is outside the guard.
 //
 // # Words

@@ -13,7 +13,7 @@ import (
 // There are two ways to use a Segment. A read takes a Pin, which writes the Segment's number into a
 // slot of its own, a hazard pointer, so it does not touch a cache line that other readers use. It
 // keeps the Pin while its callback runs, however long that takes: there are many slots, and a read
-// that finds none free is counted instead. Users that go through a whole file call Acquire and
+// that finds the eight that it tries taken is counted instead. Users that go through a whole file call Acquire and
 // Release, which count users. Both refuse once the Segment is retired.
 //
 // What must hold, and why it does. All operations below are sequentially consistent.

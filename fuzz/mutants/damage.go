@@ -6,7 +6,7 @@ var damageMutants = []mutant{
 		"	if stored == 0 || stored != seal(crc32.Update(0, castagnoli, data[valueSumAt:head]), salt, offset, roleHeader) {", "	if stored == 0 {"},
 	{"no value checksum in reads", "mmapkv/lookup.go",
 		"		if checkValue && !f.record.ValueOK() {", "		if false {"},
-	{"no value checksum in compaction", "segment/copy.go",
+	{"no value checksum in compaction", "segment/walker.go",
 		"	if r.valueSum != seal(sum, r.salt, r.offset, roleValue) {", "	if false {"},
 	{"compaction passes over damage", "mmapkv/internal/compact/rewrite.go",
 		"			return unreadable(f, offset, err)\n		}\n		rw.bytesIn +=", "			return nil\n		}\n		rw.bytesIn +="},

@@ -50,7 +50,9 @@ type FileList struct {
 	beside   *File   // what compaction has made and not yet put into Order
 	nextSlot uint32  // where the search for a free slot goes on
 
-	Keys      *index.KeyDir            // the index of all files; Open may set it before it is published
+	// Keys is the index of all files. Open may replace it before it is published, and Drop
+	// forgets it when Close has waited for everybody who uses it without Mu.
+	Keys      *index.KeyDir
 	published *atomic.Pointer[FileSet] // where sets are published
 }
 

@@ -105,7 +105,7 @@ func (h *Hints) Write(f *catalog.File, end segment.End, pause func()) error {
 }
 
 // Install publishes the hint that was built from the records of a file that ends at end. Its error
-// is that of Write. pause is passed to fsync.Install.
+// is that of Write. pause is passed to fsync.Publish.
 func (h *Hints) Install(f *catalog.File, hint *segment.HintBuilder, end segment.End, pause func()) error {
 	size, err := h.install(f.ID, hint.Encode(f.ID, f.Salt, end, h.catalog.Syncer.Durable()), pause)
 	f.HintBytes.Store(size)

@@ -132,7 +132,8 @@ func (l *Log) EndTail() {
 }
 
 // syncTail makes everything written to the tail durable, if the policy allows nobody to see it
-// earlier.
+// earlier. The leader needs no token of the Syncer for that, nor in cutTail: whichever sync fails
+// latches, so no later one is believed.
 func (l *Log) syncTail() error {
 	if !l.Always {
 		return nil
