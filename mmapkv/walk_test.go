@@ -1,6 +1,7 @@
 package mmapkv
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"testing"
@@ -230,4 +231,32 @@ func TestSparseFilesAreNotThoseBeingCompacted(t *testing.T) {
 	if len(shown) < 5 {
 		t.Errorf("only the phases %v were seen", shown)
 	}
+}
+
+// A Range holds the file that it is in, even if nobody else does, and lets it go afterwards.
+func TestWalkHoldsTheFileThatItIsIn(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	fillWithChurn(t, s, smallSize)
+	parked := false
+	err := s.Range(func(key, value []byte) error {
+		if parked {
+			return nil
+		}
+		parked = true
+		wantKey, want := bytes.Clone(key), bytes.Clone(value)
+		before := fileOf(s, key)
+		churn(t, s, 2)
+		compactAll(t, s)
+		if fileOf(s, wantKey) == before {
+			t.Error("compaction did not move the pair")
+		}
+		if held := segment.Held() - int64(len(s.Stats().Segments)); held != 1 {
+			t.Errorf("%d files are held beside those that are listed; want the one that Range is in", held)
+		}
+		return errors.Join(unchanged(key, wantKey), unchanged(value, want))
+	})
+	if err != nil || !parked {
+		t.Errorf("parked %v: %v", parked, err)
+	}
+	wantNothingHeld(t, s)
 }
