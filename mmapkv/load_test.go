@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -100,7 +101,7 @@ func TestLoadingInPieces(t *testing.T) {
 	}
 }
 
-// A hint that was whole when it was checked and cannot be read behind that is made
+// A hint that can be opened, and of which some cannot be read behind that, is made
 // anew, however much of it is in the index; what is counted is counted once.
 func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 	const keys = 200_000
@@ -111,42 +112,65 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 	var batch Batch
 	for i := range keys {
 		batch.Put(fmt.Append(nil, "key", i%(keys*3/4)), fmt.Append(nil, "value", i))
-		if batch.Len() == 1000 {
+		if batch.Len() >= 1000 {
 			if err := s.Write(&batch); err != nil {
 				t.Fatal(err)
 			}
 			batch.Reset()
 		}
 	}
+	if err := s.Write(&batch); err != nil {
+		t.Fatal(err)
+	}
 	closeStore(t, s)
 	hints, err := filepath.Glob(filepath.Join(dir, "*.hint"))
+	hints = slices.DeleteFunc(hints, func(path string) bool { // those of one piece
+		info, err := os.Stat(path)
+		return err != nil || info.Size() < 400_000
+	})
 	if err != nil || len(hints) < 2 {
 		t.Fatalf("%d hints, %v", len(hints), err)
 	}
-	for _, manual := range []bool{true, false} {
-		disk := errorfs.New(vfs.OS())
-		inject.Into(o, &inject.Seams{FS: disk, Manual: manual})
-		seen, failed := map[errorfs.Op]bool{}, map[string]bool{}
-		disk.Fail(errorfs.Rule{Forever: true, Err: syscall.EIO, Match: func(op errorfs.Op) bool {
-			if op.Kind != errorfs.Read || filepath.Ext(op.Name) != ".hint" || op.Offset < 300_000 || failed[op.Name] {
-				return false
-			}
-			failed[op.Name] = seen[op]
-			seen[op] = true
-			return failed[op.Name]
-		}})
+	check := func(what string, rebuilt int) {
+		t.Helper()
 		s = open(t, dir, o)
-		if n := disk.Fired(); n < 2 || s.Stats().Recovery.HintsRebuilt != n || len(s.Stats().Recovery.Damages) > 0 {
-			t.Errorf("%d reads failed, and %+v", n, s.Stats().Recovery)
+		defer closeStore(t, s)
+		if stats := s.Stats(); stats.Recovery.HintsRebuilt != rebuilt || rebuilt < 2 || len(stats.Recovery.Damages) > 0 {
+			t.Errorf("%s: %+v", what, stats.Recovery)
 		}
 		if s.Len() != keys*3/4 {
-			t.Errorf("%d keys", s.Len())
+			t.Errorf("%s: %d keys", what, s.Len())
 		}
 		for i := keys / 4; i < keys; i += 7 {
 			wantValue(t, s, fmt.Sprint("key", i%(keys*3/4)), fmt.Sprint("value", i))
 		}
 		checkAccounts(t, s)
-		closeStore(t, s)
+	}
+	for _, manual := range []bool{true, false} {
+		disk := errorfs.New(vfs.OS())
+		inject.Into(o, &inject.Seams{FS: disk, Manual: manual})
+		opened, failed := map[string]bool{}, map[string]bool{}
+		disk.Fail(errorfs.Rule{Forever: true, Err: syscall.EIO, Match: func(op errorfs.Op) bool {
+			if op.Kind != errorfs.Read || filepath.Ext(op.Name) != ".hint" {
+				return false
+			}
+			const checksum = 8 // is read last when a hint is opened
+			opened[op.Name] = opened[op.Name] || op.Length == checksum
+			if !opened[op.Name] || op.Length == checksum || op.Offset < 300_000 || failed[op.Name] {
+				return false
+			}
+			failed[op.Name] = true
+			return true
+		}})
+		check("a read that fails", len(hints))
+		if n := disk.Fired(); n != len(hints) {
+			t.Errorf("%d reads failed", n)
+		}
+		disk.Heal()
+		for _, hint := range hints {
+			flipAt(t, dir, filepath.Base(hint), 300_000)
+		}
+		check("a part that is damaged", len(hints))
 	}
 }
 

@@ -213,6 +213,9 @@ func listed(damages []Damage) string {
 	return b.String()
 }
 
+// firstPart is where the first part of a hint begins.
+const firstPart = 80
+
 func TestVerifyNamesDamage(t *testing.T) {
 	whole := t.TempDir()
 	s := open(t, whole, &Options{SegmentSize: 32 << 10})
@@ -250,7 +253,7 @@ func TestVerifyNamesDamage(t *testing.T) {
 			flipAt(t, dir, segment.FileName(info.ID), e.Offset+9)
 			flipAt(t, dir, segment.HintName(info.ID), 100)
 			return []Damage{
-				{Kind: DamagedHint, File: segment.HintName(info.ID)},
+				{Kind: DamagedHint, File: segment.HintName(info.ID), Offset: firstPart},
 				{Kind: DamagedRange, File: segment.FileName(info.ID), Offset: e.Offset, Size: e.Size},
 			}
 		},
@@ -281,7 +284,13 @@ func TestVerifyNamesDamage(t *testing.T) {
 		"a byte of a hint": func(t *testing.T, dir string) []Damage {
 			info, _ := middle(t, dir)
 			flipAt(t, dir, segment.HintName(info.ID), 300)
-			return []Damage{{Kind: DamagedHint, File: segment.HintName(info.ID)}}
+			return []Damage{{Kind: DamagedHint, File: segment.HintName(info.ID), Offset: firstPart}}
+		},
+		"a byte of a hint's directory": func(t *testing.T, dir string) []Damage {
+			info, _ := middle(t, dir)
+			name := segment.HintName(info.ID)
+			flipAt(t, dir, name, int64(len(bytesOf(t, dir, name)))-20)
+			return []Damage{{Kind: DamagedHint, File: name}}
 		},
 		"the version of a hint": func(t *testing.T, dir string) []Damage {
 			info, _ := middle(t, dir)
@@ -354,7 +363,7 @@ func TestVerifyNamesDamage(t *testing.T) {
 			replaceBytes(t, dir, name, bytesOf(t, dir, name)[:e.Offset])
 			flipAt(t, dir, segment.HintName(info.ID), 300)
 			return []Damage{
-				{Kind: DamagedHint, File: segment.HintName(info.ID)},
+				{Kind: DamagedHint, File: segment.HintName(info.ID), Offset: firstPart},
 				{Kind: DamagedRange, File: name, Offset: e.Offset, Size: info.End.Offset - e.Offset},
 			}
 		},

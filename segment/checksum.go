@@ -15,6 +15,7 @@ const (
 	roleHeader role = 0x9ae16a3b2f90404f
 	roleValue  role = 0xc3a5c85c97cb3127
 	roleHint   role = 0xb492b66fbe98f273 // with the id as offset
+	rolePart   role = 0x8ebc6af09c88c6e3 // of a hint
 	roleBody   role = 0x9ddfea08eb382d69
 	roleEdit   role = 0xd6e8feb86659fd93
 	roleChange role = 0xa0761d6478bd642f

@@ -115,31 +115,50 @@
 // # A hint
 //
 // A hint lists the newest record of each key of one file, sorted by key, so that opening a
-// store need not read the records. It has a header, the entries, a directory of where each
-// entry begins (for binary search), the damaged ranges, and a checksum of all of these. There
-// is one entry per key, so entries are compact: their numbers are unsigned varints as in Go's
-// encoding/binary, in as few bytes as possible.
+// store need not read the records, and so that keys can be visited in order. It is a table that
+// is read where it lies, and in part, see [Table]. It has a header, the entries in parts of at
+// most 32, a directory of the parts, and the damaged ranges. What must hold:
+//
+//   - No entry is decoded before the checksum of its part was checked. That checksum ties the
+//     part to its place, to the segment's salt and id, and to how much of the segment the hint
+//     covers. So a part that validates is what was written there.
+//   - Opening a hint checks everything but the parts, and reads nothing else. One part that is
+//     damaged says nothing about the others.
+//   - Decoding goes on to check what it reads, in case a checksum was forged, or mapped memory
+//     changed after its checksum was checked. Then reading ends with an error, or finds a wrong
+//     entry, but it never reads beyond the part.
+//   - A part that is longer than 4 KiB has only one entry. So whatever the keys, finding one takes
+//     little memory.
+//   - An entry is found without reading others: its part has the place of each of its entries,
+//     and the directory has the first entry, the place and the beginning of the first key of each
+//     part.
+//
+// The file:
 //
 //	       0       1       2       3       4       5       6       7
 //	   +-------+-------+-------+-------+-------+-------+-------+-------+
 //	 0 |  M       M       K       V       H       N       T       0    |
-//	 8 |         version, 2            |   number of damaged ranges    |
+//	 8 |         version, 3            |   number of damaged ranges    |
 //	16 |                       id of the segment                       |
 //	24 |   end of its records when the hint was written: offset        |
 //	32 |                                        sequence number        |
 //	40 |         watermark: all up to it was on disk by then           |
 //	48 |                      number of entries                        |
 //	56 |                 size of all keys together                     |
+//	64 |      base: no entry has a lower sequence number               |
+//	72 |       number of parts         |  size of the common prefix    |
 //	   +---------------------------------------------------------------+
-//	   |  entries:       flags, 1 byte                                 |
-//	   |                 key's size, varint                            |
-//	   |                 key                                           |
-//	   |                 offset of the record in its segment / 8,      |
-//	   |                 size of the record / 8, varints               |
-//	   |                 sequence number, varint                       |
-//	   |                 expiry, 8 bytes                  if Expires   |
+//	   |  parts:         place of each entry in the part, 2 bytes each |
+//	   |                 prefix of the part's keys                     |
+//	   |                 entries                                       |
+//	   |                 zeros up to a multiple of 8                   |
 //	   +---------------------------------------------------------------+
-//	   |  directory:     place of each entry in this file, 4 bytes     |
+//	   |  directory,     fence: 8 bytes of the part's first key        |
+//	   |  for each part: number of its first entry, 4 bytes            |
+//	   |                 place of the part in this file / 8, 4 bytes   |
+//	   |                 checksum of the part                          |
+//	   +---------------------------------------------------------------+
+//	   |  common prefix: what all keys begin with                      |
 //	   +---------------------------------------------------------------+
 //	   |  damaged        offset in the segment                         |
 //	   |  ranges:        length                                        |
@@ -147,27 +166,56 @@
 //	   |       checksum                |             zeros             |
 //	   +---------------------------------------------------------------+
 //
-// A damaged range was once written and synced, and can no longer be read. Of the flags, a hint
-// keeps only Tombstone and Expires. A hint whose end differs from the one in the manifest is
-// ignored. The hint of segment 7, which holds the record above and then 32 damaged bytes:
+// There is one entry per key, so entries are compact: their numbers are unsigned varints as in
+// Go's encoding/binary, in as few bytes as possible. An entry:
+//
+//	size of the rest of the key * 4 + flags
+//	rest of the key, after the prefix of the part
+//	offset of the record in its segment / 8
+//	size of the record / 8
+//	sequence number - base
+//	expiry, 8 bytes                                      if Expires
+//
+// Of the flags, a hint keeps only Tombstone and Expires. The prefix of a part is what all its
+// keys begin with; a part with one entry has none. It begins where the places end, and ends where
+// the first place points. A fence is taken from the key after the common prefix of the whole
+// hint, with zeros where the key ends. So the fences sort like the keys, except that several may
+// be equal: they lead a search to a part in memory, and hardly ever to more than one.
+//
+// The checksum of a part covers the bytes 8 to 48 of the header and then the part. It is sealed
+// with the salt of the segment and the place of the part. The checksum at the end covers the
+// header and everything from the directory on. It is sealed with the salt and the id.
+//
+// A damaged range was once written and synced, and can no longer be read. A hint whose end
+// differs from the one in the manifest is ignored. The hint of segment 7, which holds the record
+// above and then 32 damaged bytes:
 //
 //	0000  4d 4d 4b 56 48 4e 54 00  "MMKVHNT", 0
-//	0008  02 00 00 00 01 00 00 00  version 2, 1 damaged range
+//	0008  03 00 00 00 01 00 00 00  version 3, 1 damaged range
 //	0010  07 00 00 00 00 00 00 00  segment 7
 //	0018  80 00 00 00 00 00 00 00  its records ended at 128
 //	0020  02 00 00 00 00 00 00 00  and at sequence number 2
 //	0028  01 00 00 00 00 00 00 00  watermark 1
 //	0030  01 00 00 00 00 00 00 00  1 entry
 //	0038  03 00 00 00 00 00 00 00  3 bytes of keys
-//	0040  00                       no flags
-//	0041  03 6b 65 79              key of 3 bytes, "key"
-//	0045  08                       the record is at 64
-//	0046  04                       and has 32 bytes
-//	0047  01                       and sequence number 1
-//	0048  40 00 00 00              the entry is at 64 of this file
-//	004c  60 00 00 00 00 00 00 00  damaged range at 96
-//	0054  20 00 00 00 00 00 00 00  of 32 bytes
-//	005c  e2 57 7e ea 00 00 00 00  checksum
+//	0040  01 00 00 00 00 00 00 00  no sequence number below 1
+//	0048  01 00 00 00 03 00 00 00  1 part, all keys share 3 bytes
+//	0050  02 00                    the entry is at 2 of the part, no prefix
+//	0052  0c 6b 65 79              3 bytes of key, no flags, "key"
+//	0056  08                       the record is at 64
+//	0057  04                       and has 32 bytes
+//	0058  00                       and sequence number 1
+//	0059  00 00 00 00 00 00 00     padding
+//	0060  00 00 00 00 00 00 00 00  fence: no key goes on after the common prefix
+//	0068  00 00 00 00 0a 00 00 00  from entry 0 on, at 80 of this file
+//	0070  91 aa 1a 9c              checksum of the part
+//	0074  6b 65 79                 common prefix "key"
+//	0077  60 00 00 00 00 00 00 00  damaged range at 96
+//	007f  20 00 00 00 00 00 00 00  of 32 bytes
+//	0087  4a 59 4e bb 00 00 00 00  checksum
+//
+// Hints of the versions 1 and 2 are no longer read. Like a damaged hint, one of them costs time:
+// it is made anew from the records.
 //
 // # The manifest
 //
@@ -175,6 +223,8 @@
 // with a full copy: a header of 32 bytes and a body of 56 bytes plus 40 for each segment. Edits
 // follow, each of which turns the previous manifest into the next one, and then zeros, which
 // are room for more edits:
+//
+// The file:
 //
 //	       0       1       2       3       4       5       6       7
 //	   +-------+-------+-------+-------+-------+-------+-------+-------+

@@ -24,6 +24,17 @@ var (
 	ErrVersion = errors.New("segment: unknown format version")
 )
 
+// HintError says which part of a hint is damaged. errors.Is reports it as ErrHint.
+type HintError struct {
+	Place int64 // where the part begins in the hint's file
+}
+
+// Error states the place. It does not name the file: the caller does.
+func (e *HintError) Error() string { return fmt.Sprintf("%v at %d", ErrHint, e.Place) }
+
+// Is makes a HintError an ErrHint.
+func (e *HintError) Is(target error) bool { return target == ErrHint }
+
 // formatVersion is the version of segments; see hintVersion and manifestVersion.
 const formatVersion = 1
 

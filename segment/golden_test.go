@@ -64,7 +64,7 @@ func withEdits(file []byte, log *EditLog, states ...*Manifest) []byte {
 func goldenPath(name string) string {
 	version := formatVersion
 	switch name {
-	case "hint":
+	case "hint", "hint-parts":
 		version = hintVersion
 	case "manifest":
 		version = manifestVersion

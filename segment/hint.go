@@ -1,15 +1,14 @@
 package segment
 
 import (
-	"bytes"
 	"encoding/binary"
+	"hash/crc32"
 	"io"
-	"sort"
 )
 
 const (
 	hintMagic      = "MMKVHNT\x00"
-	hintHeaderSize = 64
+	hintHeaderSize = 80
 
 	hintVersionAt   = 8
 	hintDamagesAt   = 12
@@ -19,18 +18,19 @@ const (
 	hintWatermarkAt = 40
 	hintCountAt     = 48
 	hintKeyBytesAt  = 56
+	hintBaseAt      = 64
+	hintPartsAt     = 72
+	hintPrefixAt    = 76
 
-	// hintVersion is the version of this format. Version 1, whose fields took 8 bytes each, was
-	// never released, and nothing reads it.
-	hintVersion = 2
+	// hintVersion is the version of this format. Nothing reads an older one: a hint of an older
+	// version is rebuilt from the records.
+	hintVersion = 3
 
 	// HintFlags are the flags of a record that its hint stores. The others concern only recovery.
 	HintFlags = Tombstone | Expires
 
-	minEntrySize  = 5 // flags, and four numbers of one byte
-	directorySize = 4 // per entry: its place
-	damageSize    = 16
-	hintSumSize   = 8
+	damageSize  = 16
+	hintSumSize = 8
 )
 
 // Damage is a range of a file that cannot be read, although the log says that it was written and
@@ -42,9 +42,9 @@ type Damage struct {
 
 // MaxHintSize bounds the size of a hint that covers the given number of bytes. An entry takes at
 // most twice the size of its record, and a damaged range at most twice its length, except for one
-// range that is shorter than Alignment.
+// range that is shorter than Alignment, one part that is not full, and the common prefix.
 func MaxHintSize(covered int64) int64 {
-	return hintHeaderSize + hintSumSize + damageSize + 2*max(covered, 0)
+	return hintHeaderSize + hintSumSize + damageSize + maxPartOverhead + 2*max(covered, 0)
 }
 
 // HintSize estimates what the entries of an encoded hint take, in terms of HintEntrySize.
@@ -62,8 +62,16 @@ func ReadHintCount(r io.ReaderAt, size int64) (int, error) {
 	if n, err := r.ReadAt(header[:], 0); n < len(header) {
 		return 0, err
 	}
-	fitting := uint64(size-hintHeaderSize) / (minEntrySize + directorySize)
+	fitting := uint64(size-hintHeaderSize) / (minEntrySize + placeSize)
 	return int(min(binary.LittleEndian.Uint64(header[hintCountAt:]), fitting)), nil
+}
+
+// IsOlderHint reports whether data is a whole hint of version 2, which nothing reads any more. Its
+// last 8 bytes were a checksum of all bytes before them.
+func IsOlderHint(data []byte, id ID, salt uint64) bool {
+	end := len(data) - hintSumSize
+	return end >= hintDamagesAt && binary.LittleEndian.Uint32(data[hintVersionAt:]) == 2 &&
+		binary.LittleEndian.Uint64(data[end:]) == uint64(hintSeal(crc32.Checksum(data[:end], castagnoli), id, salt))
 }
 
 // checkHintHeader says what is wrong with the header of a hint.
@@ -79,73 +87,3 @@ func checkHintHeader(header []byte, id ID) error {
 	}
 	return nil
 }
-
-// Hint is a parsed hint whose lengths were all checked.
-type Hint struct {
-	ID        ID     // of the segment
-	Covers    End    // where the file's records ended when the hint was written
-	Watermark uint64 // all records up to it were on disk then
-
-	entries   []byte // preceded by the header, so that places are offsets into it
-	directory []byte
-	damages   []Damage
-}
-
-// ParseHint checks that a hint belongs to the segment and is what was written, checks every length
-// in it, and decodes it.
-func ParseHint(data []byte, id ID, salt uint64) (*Hint, error) {
-	checked, err := OpenHint(bytes.NewReader(data), int64(len(data)), id, salt, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &Hint{
-		ID:        id,
-		Covers:    checked.Covers,
-		Watermark: checked.Watermark,
-		entries:   data[:checked.entriesEnd],
-		directory: data[checked.entriesEnd:checked.directoryEnd],
-		damages:   checked.damages,
-	}, nil
-}
-
-// Len is the number of keys.
-func (h *Hint) Len() int { return len(h.directory) / directorySize }
-
-// At is the i-th entry in key order.
-func (h *Hint) At(i int) HintEntry {
-	e, _, _ := cutEntry(h.entries[h.Place(i):])
-	return e
-}
-
-// Key is the i-th key in order.
-func (h *Hint) Key(i int) []byte {
-	key, _, _ := entryKey(h.entries[h.Place(i):])
-	return key
-}
-
-// Place is the offset in the hint's file at which the i-th entry begins.
-func (h *Hint) Place(i int) int64 {
-	return int64(binary.LittleEndian.Uint32(h.directory[i*directorySize:]))
-}
-
-// Find looks a key up.
-func (h *Hint) Find(key []byte) (HintEntry, bool) {
-	i, found := sort.Find(h.Len(), func(i int) int { return bytes.Compare(key, h.Key(i)) })
-	if !found {
-		return HintEntry{}, false
-	}
-	return h.At(i), true
-}
-
-// Entries yields all entries in key order.
-func (h *Hint) Entries(yield func(HintEntry) bool) {
-	for rest := h.entries[hintHeaderSize:]; len(rest) > 0; {
-		var e HintEntry
-		if e, rest, _ = cutEntry(rest); !yield(e) {
-			return
-		}
-	}
-}
-
-// Damages lists the ranges of the file that cannot be read. The caller must not change the list.
-func (h *Hint) Damages() []Damage { return h.damages }

@@ -7,7 +7,7 @@ import (
 
 // HintEntry is the newest record of a key in one file.
 type HintEntry struct {
-	Key    []byte // aliases the hint
+	Key    []byte // valid until the next entry is read from the same place
 	Offset int64  // in the file, in bytes: where the record begins
 	Size   int64  // of the record in the file, in bytes, with padding
 	Seq    uint64 // the record's sequence number
@@ -15,10 +15,15 @@ type HintEntry struct {
 	Expiry int64  // Unix milliseconds, with Expires
 }
 
-// appendEntry encodes a record for a hint.
+const (
+	flagBits     = 2 // below the size of the key; they hold HintFlags
+	minEntrySize = 4 // four numbers of one byte
+)
+
+// appendEntry encodes a record for a hint, with its whole key and its whole sequence number. This
+// is how a HintBuilder keeps it.
 func appendEntry(out []byte, e Entry) []byte {
-	out = append(out, byte(e.Flags&HintFlags))
-	out = binary.AppendUvarint(out, uint64(len(e.Key)))
+	out = binary.AppendUvarint(out, uint64(len(e.Key))<<flagBits|uint64(e.Flags&HintFlags))
 	out = append(out, e.Key...)
 	out = binary.AppendUvarint(out, uint64(e.Offset)/Alignment)
 	out = binary.AppendUvarint(out, uint64(e.Size)/Alignment)
@@ -29,28 +34,59 @@ func appendEntry(out []byte, e Entry) []byte {
 	return out
 }
 
+// appendShort appends what appendEntry has encoded, without the first bytes of the key, and with a
+// sequence number that counts from base. It also returns the size of the whole key.
+func appendShort(out, entry []byte, prefix int, base uint64) (longer []byte, keySize int) {
+	head, rest, _ := cutUvarint(entry)
+	keySize = int(head >> flagBits)
+	out = binary.AppendUvarint(out, head-uint64(prefix)<<flagBits)
+	numbers := keySize // of rest: the offset and the size follow the key, and stay as they are
+	for left := 2; left > 0; numbers++ {
+		if rest[numbers] < 0x80 {
+			left--
+		}
+	}
+	out = append(out, rest[prefix:numbers]...)
+	seq, rest, _ := cutUvarint(rest[numbers:])
+	out = binary.AppendUvarint(out, seq-base)
+	return append(out, rest...), keySize
+}
+
+// entrySize is the size of the entry that b starts with, which appendEntry has encoded.
+func entrySize(b []byte) int {
+	head, rest, _ := cutUvarint(b)
+	size := len(b) - len(rest) + int(head>>flagBits)
+	for left := 3; left > 0; size++ { // offset, size and sequence number
+		if b[size] < 0x80 {
+			left--
+		}
+	}
+	if Flags(head)&Expires != 0 {
+		size += expirySize
+	}
+	return size
+}
+
 // maxEntrySize bounds what appendEntry appends.
 func maxEntrySize(keySize int) int {
-	return 1 + 3 + keySize + 3*binary.MaxVarintLen64 + 8
+	return 3 + keySize + 3*binary.MaxVarintLen64 + expirySize
 }
 
-// entryKey returns the key of the entry that b starts with, and the bytes after the key. It
-// returns false if b does not start with a valid key.
-func entryKey(b []byte) (key, rest []byte, ok bool) {
-	if len(b) == 0 {
-		return nil, nil, false
-	}
-	keySize, rest, ok := cutUvarint(b[1:])
+// entryKey returns the key of the entry that b starts with, the entry's flags, and the bytes after
+// the key. It returns false if b does not start with a valid key.
+func entryKey(b []byte) (key []byte, flags Flags, rest []byte, ok bool) {
+	head, rest, ok := cutUvarint(b)
+	keySize := head >> flagBits
 	if !ok || keySize > MaxKeySize || keySize > uint64(len(rest)) {
-		return nil, nil, false
+		return nil, 0, nil, false
 	}
-	return rest[:keySize:keySize], rest[keySize:], true
+	return rest[:keySize:keySize], Flags(head) & HintFlags, rest[keySize:], true
 }
 
-// cutEntry cuts the first entry off b. It returns false for bytes that appendEntry cannot have
-// written.
-func cutEntry(b []byte) (e HintEntry, rest []byte, ok bool) {
-	key, rest, ok := entryKey(b)
+// cutEntry cuts the first entry off b. Its key lacks the prefix of its part, and its sequence
+// number counts from base. It returns false for bytes that no builder writes.
+func cutEntry(b []byte, base uint64) (e HintEntry, rest []byte, ok bool) {
+	key, flags, rest, ok := entryKey(b)
 	if !ok {
 		return e, nil, false
 	}
@@ -63,18 +99,15 @@ func cutEntry(b []byte) (e HintEntry, rest []byte, ok bool) {
 		return e, nil, false
 	}
 	seq, rest, ok := cutUvarint(rest)
-	if !ok {
+	if !ok || seq > math.MaxUint64-base {
 		return e, nil, false
 	}
-	e = HintEntry{Key: key, Offset: int64(offset) * Alignment, Size: int64(size) * Alignment, Seq: seq, Flags: Flags(b[0])}
-	if e.Flags&^HintFlags != 0 {
-		return e, nil, false
-	}
+	e = HintEntry{Key: key, Offset: int64(offset) * Alignment, Size: int64(size) * Alignment, Seq: base + seq, Flags: flags}
 	if e.Flags&Expires != 0 {
-		if len(rest) < 8 {
+		if len(rest) < expirySize {
 			return e, nil, false
 		}
-		e.Expiry, rest = int64(binary.LittleEndian.Uint64(rest)), rest[8:]
+		e.Expiry, rest = int64(binary.LittleEndian.Uint64(rest)), rest[expirySize:]
 	}
 	return e, rest, true
 }
@@ -92,10 +125,16 @@ func cutUvarint(b []byte) (n uint64, rest []byte, ok bool) {
 	return n, b[size:], true
 }
 
-// HintEntrySize estimates what a record with a key of keySize bytes takes in a hint. It does not
-// look at the size of the numbers.
-func HintEntrySize(keySize int) int64 { return int64(keySize) + typicalNumbersSize + directorySize }
+// isWithin reports whether the record of an entry lies between a file's header and the given end of
+// its records.
+func (e *HintEntry) isWithin(end int64) bool {
+	return e.Offset >= HeaderSize && e.Offset <= end && e.Size >= RecordHeaderSize && e.Size <= end-e.Offset
+}
 
-// typicalNumbersSize is what an entry typically takes beside its key: a byte of flags, and numbers
-// of 1, 4, 1 and 5 bytes.
+// HintEntrySize estimates what a record with a key of keySize bytes takes in a hint. It does not
+// look at the size of the numbers, or at what the key has in common with its neighbours.
+func HintEntrySize(keySize int) int64 { return int64(keySize) + typicalNumbersSize }
+
+// typicalNumbersSize is what an entry typically takes beside its key: numbers of 1, 4, 1 and 3
+// bytes, a place of 2, and a byte for its share of the part.
 const typicalNumbersSize = 12

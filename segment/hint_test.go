@@ -22,16 +22,57 @@ import (
 
 const testHintID = 7
 
+// parsedHint is a hint in memory that was checked as a whole.
+type parsedHint struct {
+	*Table
+	entries []HintEntry
+}
+
+func parseHint(data []byte, id ID, salt uint64) (*parsedHint, error) {
+	t, err := OpenTableIn(data, id, salt, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Check(); err != nil {
+		return nil, err
+	}
+	h := &parsedHint{Table: t}
+	for e, err := range t.Entries() {
+		if err != nil {
+			return nil, err
+		}
+		e.Key = bytes.Clone(e.Key)
+		h.entries = append(h.entries, e)
+	}
+	return h, nil
+}
+
+// at is the i-th entry, as a cursor finds it.
+func (h *parsedHint) at(i int) HintEntry {
+	c := h.Cursor()
+	c.At(i)
+	return c.Entry()
+}
+
+// find looks a key up.
+func (h *parsedHint) find(key []byte) (HintEntry, bool) {
+	c := h.Cursor()
+	if !c.Seek(key) || !bytes.Equal(c.Entry().Key, key) {
+		return HintEntry{}, false
+	}
+	return c.Entry(), true
+}
+
 func TestHintGolden(t *testing.T) {
 	golden(t, "hint", exampleHint())
-	h, err := ParseHint(readGolden(t, "hint"), testHintID, testSalt)
+	h, err := parseHint(readGolden(t, "hint"), testHintID, testSalt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := HintEntry{Key: []byte("key"), Offset: 64, Size: 32, Seq: 1}
-	if h.Covers != (End{128, 2}) || h.Watermark != 1 || h.Len() != 1 || !reflect.DeepEqual(h.At(0), want) ||
+	if h.Covers != (End{128, 2}) || h.Watermark != 1 || h.Len() != 1 || !reflect.DeepEqual(h.at(0), want) ||
 		!slices.Equal(h.Damages(), []Damage{{96, 32}}) {
-		t.Errorf("%+v, %+v, %v", h, h.At(0), h.Damages())
+		t.Errorf("%+v, %+v, %v", h, h.at(0), h.Damages())
 	}
 }
 
@@ -57,23 +98,21 @@ func TestHintKeepsTheNewestOfEachKey(t *testing.T) {
 				newest[key] = want
 			}
 		}
-		h, err := ParseHint(b.Encode(testHintID, testSalt, End{1 << 20, 9}, 0), testHintID, testSalt)
+		h, err := parseHint(b.Encode(testHintID, testSalt, End{1 << 20, 9}, 0), testHintID, testSalt)
 		if err != nil || h.Len() != len(newest) {
 			t.Fatalf("%v, want %d keys", err, len(newest))
 		}
-		i := 0
-		for e := range h.Entries {
-			if !sameEntry(e, newest[string(e.Key)]) || !sameEntry(e, h.At(i)) {
+		if len(h.entries) != h.Len() {
+			t.Fatalf("got %d entries, want %d", len(h.entries), h.Len())
+		}
+		for i, e := range h.entries {
+			if !sameEntry(e, newest[string(e.Key)]) || !sameEntry(e, h.at(i)) {
 				t.Fatalf("%+v, want %+v", e, newest[string(e.Key)])
 			}
-			i++
-		}
-		if i != h.Len() {
-			t.Fatalf("got %d entries, want %d", i, h.Len())
 		}
 		for _, key := range append(keys, "c", "aaaaaaaaaaaaaaaaa") {
 			want, wanted := newest[key]
-			if e, ok := h.Find([]byte(key)); ok != wanted || ok && !sameEntry(e, want) {
+			if e, ok := h.find([]byte(key)); ok != wanted || ok && !sameEntry(e, want) {
 				t.Fatalf("Find(%q): %+v, %v", key, e, ok)
 			}
 		}
@@ -90,23 +129,23 @@ func TestHintRefusesEveryFlippedBitAndTruncation(t *testing.T) {
 	data := exampleHint()
 	for bit := range 8 * len(data) {
 		data[bit/8] ^= 1 << (bit % 8)
-		if _, err := ParseHint(data, testHintID, testSalt); !errors.Is(err, ErrHint) && !errors.Is(err, ErrVersion) {
+		if _, err := parseHint(data, testHintID, testSalt); !errors.Is(err, ErrHint) && !errors.Is(err, ErrVersion) {
 			t.Errorf("bit %d flipped: %v", bit, err)
 		}
 		data[bit/8] ^= 1 << (bit % 8)
 	}
 	for n := range data {
-		if _, err := ParseHint(data[:n], testHintID, testSalt); !errors.Is(err, ErrHint) {
+		if _, err := parseHint(data[:n], testHintID, testSalt); !errors.Is(err, ErrHint) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
 }
 
 func TestHintBelongsToItsSegment(t *testing.T) {
-	if _, err := ParseHint(exampleHint(), testHintID+1, testSalt); !errors.Is(err, ErrHint) {
+	if _, err := parseHint(exampleHint(), testHintID+1, testSalt); !errors.Is(err, ErrHint) {
 		t.Error(err)
 	}
-	if _, err := ParseHint(exampleHint(), testHintID, testSalt+1); !errors.Is(err, ErrHint) {
+	if _, err := parseHint(exampleHint(), testHintID, testSalt+1); !errors.Is(err, ErrHint) {
 		t.Error(err)
 	}
 }
@@ -114,14 +153,18 @@ func TestHintBelongsToItsSegment(t *testing.T) {
 func TestHintOfAnotherVersion(t *testing.T) {
 	newer := exampleHint()
 	newer[hintVersionAt]++
-	older, err := os.ReadFile(filepath.Join("testdata", "v1", "hint"))
-	if err != nil {
-		t.Fatal(err)
+	files := map[uint32][]byte{4: newer}
+	for version := uint32(1); version < hintVersion; version++ {
+		older, err := os.ReadFile(filepath.Join("testdata", fmt.Sprint("v", version), "hint"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[version] = older
 	}
-	for version, data := range map[uint32][]byte{1: older, 3: newer} {
-		_, err := ParseHint(data, testHintID, testSalt)
+	for version, data := range files {
+		_, err := parseHint(data, testHintID, testSalt)
 		var which *VersionError
-		if !errors.As(err, &which) || which.Version != version || which.Known != 2 {
+		if !errors.As(err, &which) || which.Version != version || which.Known != 3 {
 			t.Errorf("version %d: %v", version, err)
 		}
 	}
@@ -134,7 +177,7 @@ func TestHostileHintIsRefusedInLittleMemory(t *testing.T) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		for range runs {
-			if _, err := ParseHint(data, testHintID, testSalt); !errors.Is(err, ErrHint) {
+			if _, err := parseHint(data, testHintID, testSalt); !errors.Is(err, ErrHint) {
 				t.Fatalf("%s: %v", what, err)
 			}
 		}
@@ -144,27 +187,27 @@ func TestHostileHintIsRefusedInLittleMemory(t *testing.T) {
 		}
 	}
 	for _, n := range []uint64{math.MaxUint64, math.MaxUint64 / 8, 1 << 63, 1<<61 + 1, 1 << 32, 1<<16 - 1} {
-		for _, at := range []int{hintCountAt, hintKeyBytesAt} {
-			refused(fmt.Sprintf("%#x at %d", n, at), resealedHint(func(b []byte) { binary.LittleEndian.PutUint64(b[at:], n) }))
+		for _, at := range []int{hintCountAt, hintKeyBytesAt, hintPartsAt, hintPrefixAt} {
+			refused(fmt.Sprintf("%#x at %d", n, at), resealedHint(func(b []byte) { copy(b[at:at+8], binary.LittleEndian.AppendUint64(nil, n)) }))
 		}
 		number := binary.AppendUvarint(nil, n)
-		for _, which := range []string{"key's size", "offset", "size"} {
+		for _, which := range []string{"head", "offset", "size"} {
 			refused(fmt.Sprintf("%#x as %s", n, which), hintWith(exampleEntry.with(which, number)))
 		}
 	}
 }
 
 // entryParts are the encoded parts of an entry.
-type entryParts struct{ flags, keySize, key, offset, size, seq, expiry []byte }
+type entryParts struct{ head, key, offset, size, seq, expiry []byte }
 
-var exampleEntry = entryParts{[]byte{0}, []byte{3}, []byte("key"), []byte{8}, []byte{4}, []byte{1}, nil}
+var exampleEntry = entryParts{[]byte{3 << flagBits}, []byte("key"), []byte{8}, []byte{4}, []byte{1}, nil}
 
 func (e entryParts) with(part string, encoded []byte) []byte {
 	switch part {
-	case "flags":
-		e.flags = encoded
-	case "key's size":
-		e.keySize = encoded
+	case "head":
+		e.head = encoded
+	case "key":
+		e.key = encoded
 	case "offset":
 		e.offset = encoded
 	case "size":
@@ -176,27 +219,65 @@ func (e entryParts) with(part string, encoded []byte) []byte {
 	default:
 		panic(part)
 	}
-	return slices.Concat(e.flags, e.keySize, e.key, e.offset, e.size, e.seq, e.expiry)
+	return slices.Concat(e.head, e.key, e.offset, e.size, e.seq, e.expiry)
 }
 
-// hintWith is the example with other entries and a valid checksum.
+// hintWith is the example with other entries, all in one part without a prefix, and with valid
+// checksums.
 func hintWith(entries ...[]byte) []byte {
-	example := exampleHint()
-	data := bytes.Clone(example[:hintHeaderSize])
-	place, keyBytes := len(data), 0
-	var directory []byte
+	data := bytes.Clone(exampleHint()[:hintHeaderSize])
+	place, keyBytes := placeSize*len(entries), 0
+	var part, directory []byte
 	for _, e := range entries {
-		data = append(data, e...)
-		directory = binary.LittleEndian.AppendUint32(directory, uint32(place))
+		part = binary.LittleEndian.AppendUint16(part, uint16(place))
 		place += len(e)
-		key, _, _ := entryKey(e)
+		key, _, _, _ := entryKey(e)
 		keyBytes += len(key)
 	}
+	part = slices.Concat(append([][]byte{part}, entries...)...)
+	part = append(part, make([]byte, -len(part)&(Alignment-1))...)
 	binary.LittleEndian.PutUint64(data[hintCountAt:], uint64(len(entries)))
 	binary.LittleEndian.PutUint64(data[hintKeyBytesAt:], uint64(keyBytes))
-	data = append(data, directory...)
-	data = append(data, example[len(example)-hintSumSize-damageSize:len(example)-hintSumSize]...)
-	return binary.LittleEndian.AppendUint64(data, uint64(hintSum(data, testHintID, testSalt)))
+	binary.LittleEndian.PutUint64(data[hintBaseAt:], 0)
+	binary.LittleEndian.PutUint32(data[hintPrefixAt:], 0)
+	first, _, _, _ := entryKey(entries[0])
+	directory = binary.BigEndian.AppendUint64(directory, keyPrefix(first))
+	directory = binary.LittleEndian.AppendUint32(directory, 0)
+	directory = binary.LittleEndian.AppendUint32(directory, hintHeaderSize/Alignment)
+	directory = append(directory, 0, 0, 0, 0)
+	data = slices.Concat(data, part, directory, exampleHint()[exampleDamage:])
+	return reseal(data)
+}
+
+// exampleDamage is where the damaged range of the example is.
+var exampleDamage = len(exampleHint()) - hintSumSize - damageSize
+
+// reseal gives a hint valid checksums, as far as its header makes sense.
+func reseal(data []byte) []byte {
+	le, id := binary.LittleEndian, ID(binary.LittleEndian.Uint64(data[hintIDAt:]))
+	sections := int64(len(data)) - hintSumSize - int64(le.Uint32(data[hintDamagesAt:]))*damageSize - int64(le.Uint32(data[hintPrefixAt:]))
+	parts := int64(le.Uint32(data[hintPartsAt:]))
+	from := sections - parts*directorySize
+	if from < hintHeaderSize {
+		from = hintHeaderSize
+	}
+	for i := range parts {
+		line := from + i*directorySize
+		if line+directorySize > int64(len(data)) {
+			break
+		}
+		place, end := int64(le.Uint32(data[line+prefixSize+4:]))*Alignment, from
+		if next := line + directorySize; i+1 < parts && next+directorySize <= int64(len(data)) {
+			end = int64(le.Uint32(data[next+prefixSize+4:])) * Alignment
+		}
+		if place <= end && end <= int64(len(data)) {
+			le.PutUint32(data[line+prefixSize+8:], partSeal(boundSum(data), data[place:end], place, testSalt))
+		}
+	}
+	end := len(data) - hintSumSize
+	sum := crc32.Update(crc32.Checksum(data[:hintHeaderSize], castagnoli), castagnoli, data[from:end])
+	le.PutUint64(data[end:], uint64(hintSeal(sum, id, testSalt)))
+	return data
 }
 
 func TestBuildHintTellsDamage(t *testing.T) {
@@ -221,7 +302,7 @@ func TestBuildHintTellsDamage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := ParseHint(b.Encode(testHintID, testSalt, End{end, 4}, 0), testHintID, testSalt)
+		h, err := parseHint(b.Encode(testHintID, testSalt, End{end, 4}, 0), testHintID, testSalt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -270,7 +351,7 @@ func TestHintOfManyChunks(t *testing.T) {
 	}
 	paused := 0
 	b.Pause = func() { paused++ }
-	h, err := ParseHint(b.Encode(testHintID, testSalt, End{1 << 30, 20_000}, 0), testHintID, testSalt)
+	h, err := parseHint(b.Encode(testHintID, testSalt, End{1 << 30, 20_000}, 0), testHintID, testSalt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +359,7 @@ func TestHintOfManyChunks(t *testing.T) {
 		t.Errorf("%d keys, want %d", h.Len(), len(want))
 	}
 	for key, seq := range want {
-		if e, ok := h.Find([]byte(key)); !ok || e.Seq != seq || e.Offset != HeaderSize+32*int64(seq) {
+		if e, ok := h.find([]byte(key)); !ok || e.Seq != seq || e.Offset != HeaderSize+32*int64(seq) {
 			t.Errorf("a key of %d bytes: record %d at %d, %v; want %d", len(key), e.Seq, e.Offset, ok, seq)
 		}
 	}
@@ -314,50 +395,58 @@ func BenchmarkHintEncode1M(b *testing.B) {
 	}
 }
 
-func BenchmarkParseHint1M(b *testing.B) {
+func BenchmarkReadTable1M(b *testing.B) {
 	data := hintOf(1<<20).Encode(testHintID, testSalt, End{1 << 30, 1}, 0)
 	for b.Loop() {
-		h, err := ParseHint(data, testHintID, testSalt)
+		h, err := OpenTableIn(data, testHintID, testSalt, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
-		for e := range h.Entries {
-			if e.Seq == 0 {
-				b.Fatal("an entry without a sequence number")
+		for e, err := range h.Entries() {
+			if err != nil || e.Seq == 0 {
+				b.Fatal(err)
 			}
 		}
 	}
 	b.ReportMetric(float64(b.N)*float64(1<<20)/b.Elapsed().Seconds(), "keys/s")
 }
 
-func hintSum(content []byte, id ID, salt uint64) uint32 {
-	return hintSeal(crc32.Checksum(content, castagnoli), id, salt)
-}
-
-// resealedHint is the example with a change and a valid checksum.
+// resealedHint is the example with a change and valid checksums.
 func resealedHint(change func(data []byte)) []byte {
 	data := exampleHint()
 	change(data)
-	body := data[:len(data)-hintSumSize]
-	binary.LittleEndian.PutUint64(data[len(body):], uint64(hintSum(body, testHintID, testSalt)))
-	return data
+	return reseal(data)
 }
 
 func TestHintRefusesWhatNoStoreWrites(t *testing.T) {
-	const damage = hintHeaderSize + 8 + directorySize
+	damage, part := exampleDamage, hintHeaderSize
+	line := damage - len("key") - directorySize
 	for name, change := range map[string]func([]byte){
-		"zeros":                    func(b []byte) { clear(b) },
-		"ones":                     func(b []byte) { copy(b, bytes.Repeat([]byte{0xff}, len(b))) },
-		"wrong size of the keys":   func(b []byte) { b[hintKeyBytesAt]++ },
-		"another id":               func(b []byte) { b[hintIDAt]++ },
-		"covers nothing":           func(b []byte) { b[hintCoversAt] = 0 },
-		"covers a negative length": func(b []byte) { b[hintCoversAt+7] = 0x80 },
-		"directory":                func(b []byte) { b[damage-directorySize] = 72 },
-		"damage past the end":      func(b []byte) { b[damage] = 136 },
-		"damage across the end":    func(b []byte) { b[damage+8] = 33 },
-		"empty damage":             func(b []byte) { b[damage+8] = 0 },
+		"zeros":                       func(b []byte) { clear(b) },
+		"ones":                        func(b []byte) { copy(b, bytes.Repeat([]byte{0xff}, len(b))) },
+		"wrong size of the keys":      func(b []byte) { b[hintKeyBytesAt]++ },
+		"another id":                  func(b []byte) { b[hintIDAt]++ },
+		"covers nothing":              func(b []byte) { b[hintCoversAt] = 0 },
+		"covers a negative length":    func(b []byte) { b[hintCoversAt+7] = 0x80 },
+		"too many entries":            func(b []byte) { b[hintCountAt] = 2 },
+		"no entries":                  func(b []byte) { b[hintCountAt] = 0 },
+		"a number beyond all numbers": func(b []byte) { copy(b[hintBaseAt:], bytes.Repeat([]byte{0xff}, 8)); b[part+8] = 1 },
+		"no parts":                    func(b []byte) { b[hintPartsAt] = 0 },
+		"two parts":                   func(b []byte) { b[hintPartsAt] = 2 },
+		"another common prefix":       func(b []byte) { b[damage-1]++ },
+		"no common prefix":            func(b []byte) { b[hintPrefixAt] = 0 },
+		"a fence":                     func(b []byte) { b[line]++ },
+		"a first entry that is not 0": func(b []byte) { b[line+prefixSize]++ },
+		"a part that begins later":    func(b []byte) { b[line+prefixSize+4]++ },
+		"a place in the places":       func(b []byte) { b[part] = 1 },
+		"a place before the entry":    func(b []byte) { b[part] = 3 },
+		"a place past the end":        func(b []byte) { b[part+1] = 1 },
+		"padding":                     func(b []byte) { b[part+10] = 1 },
+		"damage past the end":         func(b []byte) { b[damage] = 136 },
+		"damage across the end":       func(b []byte) { b[damage+8] = 33 },
+		"empty damage":                func(b []byte) { b[damage+8] = 0 },
 	} {
-		if _, err := ParseHint(resealedHint(change), testHintID, testSalt); !errors.Is(err, ErrHint) {
+		if _, err := parseHint(resealedHint(change), testHintID, testSalt); !errors.Is(err, ErrHint) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -372,48 +461,49 @@ func TestHintRefusesWhatNoStoreWrites(t *testing.T) {
 		for _, d := range damages {
 			b.AddDamage(d)
 		}
-		if _, err := ParseHint(b.Encode(testHintID, testSalt, End{128, 2}, 0), testHintID, testSalt); !errors.Is(err, ErrHint) {
+		if _, err := parseHint(b.Encode(testHintID, testSalt, End{128, 2}, 0), testHintID, testSalt); !errors.Is(err, ErrHint) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := ParseHint(resealedHint(func([]byte) {}), testHintID, testSalt); err != nil {
+	if _, err := parseHint(resealedHint(func([]byte) {}), testHintID, testSalt); err != nil {
 		t.Errorf("nothing changed: %v", err)
 	}
+}
+
+func TestHintRefusesEntriesThatNoStoreWrites(t *testing.T) {
 	expiring := exampleEntry
-	expiring.flags, expiring.expiry = []byte{byte(Expires)}, make([]byte, 8)
+	expiring.head, expiring.expiry = []byte{3<<flagBits | byte(Expires)}, make([]byte, expirySize)
 	for name, entry := range map[string][]byte{
 		"record in the header":     exampleEntry.with("offset", []byte{7}),
 		"record past the end":      exampleEntry.with("offset", []byte{16}),
 		"size too small":           exampleEntry.with("size", []byte{2}),
 		"size past the end":        exampleEntry.with("size", []byte{9}),
-		"flag":                     exampleEntry.with("flags", []byte{byte(BatchGoesOn)}),
-		"unknown flag":             exampleEntry.with("flags", []byte{128}),
-		"key's size in two bytes":  exampleEntry.with("key's size", []byte{0x83, 0}),
+		"head in two bytes":        exampleEntry.with("head", []byte{0x8c, 0}),
 		"offset in two bytes":      exampleEntry.with("offset", []byte{0x88, 0}),
 		"size in two bytes":        exampleEntry.with("size", []byte{0x84, 0}),
 		"number in two bytes":      exampleEntry.with("seq", []byte{0x81, 0}),
 		"endless number":           exampleEntry.with("seq", bytes.Repeat([]byte{0x81}, 20)),
-		"key past the end":         exampleEntry.with("key's size", []byte{7}),
-		"expiry without a flag":    exampleEntry.with("expiry", make([]byte, 8)),
-		"flag without an expiry":   exampleEntry.with("flags", []byte{byte(Expires)}),
+		"key past the end":         exampleEntry.with("head", []byte{30 << flagBits}),
+		"expiry without a flag":    exampleEntry.with("expiry", make([]byte, expirySize)),
+		"flag without an expiry":   exampleEntry.with("head", expiring.head),
 		"flag with half an expiry": expiring.with("expiry", make([]byte, 4)),
-		"a byte after the entry":   exampleEntry.with("expiry", []byte{0}),
+		"a byte after the entry":   exampleEntry.with("expiry", []byte{1}),
 		"no bytes":                 {},
 	} {
-		if _, err := ParseHint(hintWith(entry), testHintID, testSalt); !errors.Is(err, ErrHint) {
+		if _, err := parseHint(hintWith(entry), testHintID, testSalt); !errors.Is(err, ErrHint) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	whole := exampleEntry.with("flags", []byte{0})
+	whole := exampleEntry.with("seq", []byte{0xff, 1})
 	for n := range whole {
-		if _, err := ParseHint(hintWith(whole[:n]), testHintID, testSalt); !errors.Is(err, ErrHint) {
+		if _, err := parseHint(hintWith(whole[:n]), testHintID, testSalt); !errors.Is(err, ErrHint) {
 			t.Errorf("%d bytes of an entry: %v", n, err)
 		}
 	}
-	if _, err := ParseHint(hintWith(whole), testHintID, testSalt); err != nil {
+	if _, err := parseHint(hintWith(whole), testHintID, testSalt); err != nil {
 		t.Errorf("a whole entry: %v", err)
 	}
-	if _, err := ParseHint(hintWith(expiring.with("expiry", make([]byte, 8))), testHintID, testSalt); err != nil {
+	if _, err := parseHint(hintWith(expiring.with("expiry", make([]byte, expirySize))), testHintID, testSalt); err != nil {
 		t.Errorf("an entry that expires: %v", err)
 	}
 }
@@ -422,16 +512,21 @@ func TestHintRefusesKeysOutOfOrder(t *testing.T) {
 	entry := func(key string) []byte {
 		e := exampleEntry
 		e.key = []byte(key)
-		return e.with("key's size", []byte{byte(len(key))})
+		return e.with("head", []byte{byte(len(key)) << flagBits})
 	}
 	for _, c := range []struct {
 		keys [2]string
 		fine bool
 	}{{[2]string{"b", "a"}, false}, {[2]string{"a", "a"}, false}, {[2]string{"", ""}, false}, {[2]string{"", "a"}, true}, {[2]string{"a", "b"}, true}} {
-		_, err := ParseHint(hintWith(entry(c.keys[0]), entry(c.keys[1])), testHintID, testSalt)
+		_, err := parseHint(hintWith(entry(c.keys[0]), entry(c.keys[1])), testHintID, testSalt)
 		if fine := err == nil; fine != c.fine || !fine && !errors.Is(err, ErrHint) {
 			t.Errorf("%q: %v", c.keys, err)
 		}
+	}
+	data := hintWith(entry("a"), entry("b"))
+	data[hintHeaderSize+placeSize]++
+	if _, err := parseHint(reseal(data), testHintID, testSalt); !errors.Is(err, ErrHint) {
+		t.Errorf("an entry that is not where its place says: %v", err)
 	}
 }
 
@@ -440,7 +535,7 @@ func TestHintCanBeEncodedTwice(t *testing.T) {
 	first := b.Encode(testHintID, testSalt, End{1 << 20, 1}, 0)
 	b.Add(Entry{Offset: 64, Size: 32, Seq: 101, Key: []byte("another")})
 	second := b.Encode(testHintID, testSalt, End{1 << 20, 1}, 0)
-	if h, err := ParseHint(second, testHintID, testSalt); err != nil || h.Len() != 101 || len(second) <= len(first) {
+	if h, err := parseHint(second, testHintID, testSalt); err != nil || h.Len() != 101 || len(second) <= len(first) {
 		t.Errorf("%v", err)
 	}
 }
@@ -452,12 +547,12 @@ func TestHintLeavesOutWhatIsBehindItsEnd(t *testing.T) {
 	}
 	for kept, want := range []string{"", "a1 ", "a1 b2 ", "a3 b2 ", "a3 b2 c4 "} {
 		end := End{64 + 32*int64(kept), uint64(kept)}
-		h, err := ParseHint(b.Encode(testHintID, testSalt, end, 0), testHintID, testSalt)
+		h, err := parseHint(b.Encode(testHintID, testSalt, end, 0), testHintID, testSalt)
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := ""
-		for e := range h.Entries {
+		for _, e := range h.entries {
 			got += fmt.Sprint(string(e.Key), e.Seq, " ")
 		}
 		if got != want {
@@ -475,11 +570,11 @@ func TestHintOfAnyBytesWithACommonPrefix(t *testing.T) {
 			want[string(key)] = true
 			b.Add(Entry{Offset: 64 + 32*int64(i), Size: 32, Seq: uint64(i + 1), Key: key})
 		}
-		h, err := ParseHint(b.Encode(testHintID, testSalt, End{1 << 20, 99}, 0), testHintID, testSalt)
+		h, err := parseHint(b.Encode(testHintID, testSalt, End{1 << 20, 99}, 0), testHintID, testSalt)
 		if err != nil || h.Len() != len(want) {
 			t.Fatalf("%v, want %d keys", err, len(want))
 		}
-		for e := range h.Entries {
+		for _, e := range h.entries {
 			if !want[string(e.Key)] {
 				t.Fatalf("%q", e.Key)
 			}
@@ -493,7 +588,7 @@ func TestHintKeepsWhatIsDamaged(t *testing.T) {
 		b.Add(Entry{Offset: 64 + 32*int64(i), Size: 32, Seq: uint64(i + 1), Key: []byte(key)})
 	}
 	data := b.Encode(testHintID, testSalt, End{192, 4}, 0)
-	older, err := OpenHint(bytes.NewReader(data), int64(len(data)), testHintID, testSalt, nil)
+	older, err := OpenTable(bytes.NewReader(data), int64(len(data)), testHintID, testSalt, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -510,12 +605,12 @@ func TestHintKeepsWhatIsDamaged(t *testing.T) {
 	if err := b.AddLost(older, 184); err != nil {
 		t.Fatal(err)
 	}
-	h, err := ParseHint(b.Encode(testHintID, testSalt, End{184, 4}, 0), testHintID, testSalt)
+	h, err := parseHint(b.Encode(testHintID, testSalt, End{184, 4}, 0), testHintID, testSalt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := ""
-	for e := range h.Entries {
+	for _, e := range h.entries {
 		got += fmt.Sprint(string(e.Key), e.Offset, e.Size, e.Seq, " ")
 	}
 	if got != "behind128 32 3 damaged96 32 2 whole64 32 1 " {

@@ -221,46 +221,6 @@ func (d *dumper) isUnused(bad segment.Damage) bool {
 	}
 }
 
-func (d *dumper) dumpHint() error {
-	id, _, ok := segment.ParseFileName(filepath.Base(d.path))
-	if !ok {
-		return fmt.Errorf("%w: the name of %s does not say which segment the hint belongs to", errUsage, d.path)
-	}
-	salt, covered, err := d.segmentOf(id)
-	if err != nil {
-		return err
-	}
-	content, err := d.content(max(segment.MaxHintSize(covered), minHintLimit))
-	if err != nil {
-		return err
-	}
-	hint, err := segment.ParseHint(content, id, salt)
-	if err != nil {
-		d.damaged(0, err)
-		return nil
-	}
-	note := fmt.Sprintf("%d keys, covers the first %d bytes, up to #%d, synced up to #%d", hint.Len(), hint.Covers.Offset, hint.Covers.Seq, hint.Watermark)
-	if err := d.print(part{What: "hint", File: segment.FileName(id), Size: d.size, Note: note}); err != nil {
-		return err
-	}
-	for e := range hint.Entries {
-		p := part{What: "value", Offset: e.Offset, Size: e.Size, Seq: e.Seq, Expires: e.Expiry}
-		if e.Flags&segment.Tombstone != 0 {
-			p.What = "tombstone"
-		}
-		d.setKey(&p, e.Key)
-		if err := d.print(p); err != nil {
-			return err
-		}
-	}
-	for _, bad := range hint.Damages() {
-		if err := d.print(part{What: "unreadable", Offset: bad.Offset, Size: bad.Length, Note: "in the segment"}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (d *dumper) dumpManifest() error {
 	content, err := d.content(segment.MaxManifestSize)
 	if err != nil {

@@ -60,13 +60,17 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// flip DIR [BYTES] changes the byte that many bytes before the end of a store's only
-// segment. The default, 8, is in the last value.
+// flip DIR [BYTES [hint]] changes the byte that many bytes before the end of a store's only
+// segment, or of its hint. The default, 8, is in the last value.
 func flip(ts *testscript.TestScript, neg bool, args []string) {
-	names, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*.seg"))
+	kind := "seg"
+	if len(args) > 2 {
+		kind = args[2]
+	}
+	names, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*."+kind))
 	ts.Check(err)
 	if len(names) != 1 {
-		ts.Fatalf("there are %d segments", len(names))
+		ts.Fatalf("there are %d files of kind %s", len(names), kind)
 	}
 	content, err := os.ReadFile(names[0])
 	ts.Check(err)

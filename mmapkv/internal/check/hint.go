@@ -14,7 +14,7 @@ const minHintRead = 256 << 20
 
 // readHint reads the hint of a file, of which size bytes are there. It returns nil if
 // there is no hint to compare with.
-func (v *verifier) readHint(info segment.SegmentInfo, size int64) (*segment.Hint, error) {
+func (v *verifier) readHint(info segment.SegmentInfo, size int64) (*segment.Table, error) {
 	name := segment.HintName(info.ID)
 	content, err := v.readFile(name, max(segment.MaxHintSize(size), minHintRead))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -24,15 +24,30 @@ func (v *verifier) readHint(info segment.SegmentInfo, size int64) (*segment.Hint
 		return nil, err
 	}
 	v.hints++
-	hint, err := segment.ParseHint(content, info.ID, info.Salt)
+	hint, err := segment.OpenTableIn(content, info.ID, info.Salt, nil)
+	if err == nil {
+		err = hint.Check()
+	}
+	if errors.Is(err, segment.ErrVersion) && segment.IsOlderHint(content, info.ID, info.Salt) {
+		return nil, v.remarkHint(info, err.Error()+"; the next open makes it anew")
+	}
 	if err != nil {
-		v.damage(Damage{Kind: DamagedHint, File: name, Reason: err.Error()})
+		v.damage(damagedHint(name, err))
 		return nil, nil
 	}
 	if hint.Covers != info.End {
 		return nil, v.remarkHint(info, fmt.Sprintf("it is of an earlier time, when the segment ended at %d; the next open makes it anew", hint.Covers.Offset))
 	}
 	return hint, nil
+}
+
+// damagedHint reports a hint, and where in it the first damaged part begins, if it is only a part.
+func damagedHint(name string, err error) Damage {
+	d := Damage{Kind: DamagedHint, File: name, Reason: err.Error()}
+	if part := (*segment.HintError)(nil); errors.As(err, &part) {
+		d.Offset = part.Place
+	}
+	return d
 }
 
 // remarkHint remarks on the hint of a file, if the manifest still lists that file.

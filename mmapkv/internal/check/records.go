@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"sort"
 
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
@@ -27,12 +26,13 @@ type recordCheck struct {
 	name      string
 	info      segment.SegmentInfo
 	dataStart int64
-	size      int64         // of the file
-	after     uint64        // the number that the log had reached before the file
-	hint      *segment.Hint // nil if there is none to compare with
-	found     func(Damage)  // called for each damage
+	size      int64          // of the file
+	after     uint64         // the number that the log had reached before the file
+	hint      *segment.Table // nil if there is none to compare with
+	found     func(Damage)   // called for each damage
 
 	records int
+	at      *segment.Cursor  // of the hint
 	last    uint64           // the number of the previous record
 	follows bool             // nothing is lost since the previous record
 	lost    []segment.Damage // ranges that cannot be read, in order of offset
@@ -53,7 +53,7 @@ func (c *recordCheck) run() error {
 func (c *recordCheck) check() error {
 	c.last, c.follows = c.after, false
 	if c.hint != nil {
-		c.seen = make([]uint64, c.hint.Len()/64+1)
+		c.seen, c.at = make([]uint64, c.hint.Len()/64+1), c.hint.Cursor()
 	}
 	end := c.info.End
 	err := segment.Scan(c.reader, c.info.Salt, c.dataStart, end.Offset, c.record, c.damage)
@@ -126,44 +126,39 @@ func (c *recordCheck) record(e segment.Entry) {
 
 // compare looks a record up in the hint, which has the newest record of each key.
 func (c *recordCheck) compare(e *segment.Entry) {
-	i, found := sort.Find(c.hint.Len(), func(i int) int { return bytes.Compare(e.Key, c.hint.Key(i)) })
-	if !found {
-		c.badHint(-1, e.Key, fmt.Sprintf("it has no entry for the record at %d", e.Offset))
+	if !c.at.Seek(e.Key) || !bytes.Equal(c.at.Entry().Key, e.Key) {
+		c.badHint(0, e.Key, fmt.Sprintf("it has no entry for the record at %d", e.Offset))
 		return
 	}
-	entry := c.hint.At(i)
+	entry, i := c.at.Entry(), c.at.Index()
 	switch {
 	case entry.Seq > e.Seq:
 		return // the record is an older one of its key
 	case entry.Seq < e.Seq:
-		c.badHint(i, e.Key, fmt.Sprintf("the entry is of record %d, but there is a newer one, %d, at %d", entry.Seq, e.Seq, e.Offset))
+		c.badHint(c.at.Place(), e.Key, fmt.Sprintf("the entry is of record %d, but there is a newer one, %d, at %d", entry.Seq, e.Seq, e.Offset))
 	case entry.Offset != e.Offset || entry.Size != e.Size || entry.Flags != e.Flags&segment.HintFlags || entry.Expiry != e.Expiry:
-		c.badHint(i, e.Key, fmt.Sprintf("the entry is not that of the record at %d", e.Offset))
+		c.badHint(c.at.Place(), e.Key, fmt.Sprintf("the entry is not that of the record at %d", e.Offset))
 	}
 	c.seen[i/64] |= 1 << (i % 64)
 }
 
-// badHint reports the i-th entry of the hint, or the whole hint if i is -1.
-func (c *recordCheck) badHint(i int, key []byte, reason string) {
-	place := int64(0)
-	if i >= 0 {
-		place = c.hint.Place(i)
-	}
+// badHint reports the entry at a place in the hint, or the whole hint if the place is 0.
+func (c *recordCheck) badHint(place int64, key []byte, reason string) {
 	c.found(Damage{Kind: WrongHint, File: segment.HintName(c.info.ID), Offset: place, Key: cloneKey(key), Reason: reason})
 }
 
 // compareRest looks at the entries of the hint whose records were not found. Where no
 // record can be read, the entry still knows the key.
 func (c *recordCheck) compareRest() {
-	for i := range c.hint.Len() {
-		if c.seen[i/64]&(1<<(i%64)) != 0 {
+	for more := c.at.First(); more; more = c.at.Next() {
+		if i := c.at.Index(); c.seen[i/64]&(1<<(i%64)) != 0 {
 			continue
 		}
-		e := c.hint.At(i)
+		e := c.at.Entry()
 		if c.isLost(e.Offset) {
 			c.found(Damage{Kind: DamagedRecord, File: c.name, Offset: e.Offset, Size: e.Size, Key: cloneKey(e.Key), Reason: badRecord})
 		} else {
-			c.badHint(i, e.Key, fmt.Sprintf("there is no record %d at %d", e.Seq, e.Offset))
+			c.badHint(c.at.Place(), e.Key, fmt.Sprintf("there is no record %d at %d", e.Seq, e.Offset))
 		}
 	}
 	for _, d := range c.hint.Damages() {

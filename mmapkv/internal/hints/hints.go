@@ -3,13 +3,13 @@
 //
 // What must hold:
 //
-//   - A hint is used only if it is whole and covers exactly the records of its segment that
-//     count.
-//   - A lost or damaged hint costs time, never a key: it is rebuilt from the records.
+//   - A hint is used only if it covers exactly the records of its segment that count. Each part of
+//     it is checked before it is used.
+//   - A lost or damaged hint, or one of an older version, costs time, never a key: it is rebuilt
+//     from the records.
 package hints
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -30,13 +30,13 @@ type Hints struct{ catalog *catalog.Catalog }
 func New(c *catalog.Catalog) Hints { return Hints{c} }
 
 // Open opens the hint of a file that has ended. The error says why the hint cannot be used. The
-// caller closes the Hint. pause is passed to segment.OpenHint.
+// caller closes the Hint. pause is passed to segment.OpenTable.
 func (h *Hints) Open(f *catalog.File, pause func()) (*Hint, error) {
 	from, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(f.End.Offset))
 	if err != nil {
 		return nil, err
 	}
-	hint, err := segment.OpenHint(from, size, f.ID, f.Salt, pause)
+	hint, err := segment.OpenTable(from, size, f.ID, f.Salt, pause)
 	if err == nil && hint.Covers != f.End {
 		err = fmt.Errorf("mmapkv: the hint covers %d bytes of %d", hint.Covers.Offset, f.End.Offset)
 	}
@@ -49,7 +49,7 @@ func (h *Hints) Open(f *catalog.File, pause func()) (*Hint, error) {
 
 // Rebuild makes the hint of a file that has ended from its records, and checks each of them. If
 // the file is sealed and the store is not read-only, Rebuild also publishes the hint for the next
-// Open. pause is passed to segment.BuildHint and segment.OpenHint.
+// Open. pause is passed to segment.BuildHint.
 func (h *Hints) Rebuild(f *catalog.File, pause func()) (*Hint, error) {
 	builder := f.Built
 	if f.Built = nil; builder == nil {
@@ -66,8 +66,8 @@ func (h *Hints) Rebuild(f *catalog.File, pause func()) (*Hint, error) {
 		}
 		f.HintBytes.Store(size)
 	}
-	hint, err := segment.OpenHint(bytes.NewReader(content), int64(len(content)), f.ID, f.Salt, pause)
-	return &Hint{HintReader: hint}, err
+	hint, err := segment.OpenTableIn(content, f.ID, f.Salt, pause)
+	return &Hint{Table: hint}, err
 }
 
 // build makes the hint of a file that ends at end from its records. If some cannot be read, build
@@ -86,8 +86,8 @@ func (h *Hints) build(f *catalog.File, end segment.End, pause func()) (*segment.
 		return hint, nil
 	}
 	defer file.Close()
-	if older, err := segment.OpenHint(file, size, f.ID, f.Salt, pause); err == nil {
-		_ = hint.AddLost(older, end.Offset) // on an error, the part that can be read
+	if older, err := segment.OpenTable(file, size, f.ID, f.Salt, pause); err == nil {
+		_ = hint.AddLost(older, end.Offset) // on an error, the parts that can be read
 	}
 	return hint, nil
 }
@@ -157,7 +157,7 @@ func (h *Hints) Count(f *catalog.File) int {
 
 // Hint is an open hint.
 type Hint struct {
-	*segment.HintReader
+	*segment.Table
 	from io.Closer // what it is read from; nil: memory
 }
 

@@ -15,7 +15,7 @@ type collector struct {
 	now     int64                    // Unix milliseconds
 	records []loaded                 // capacity places for each part of the index
 	counts  []int                    // of the records of each part
-	piece   []byte                   // the last piece, whose memory the next one reuses
+	entries segment.HintEntries      // of the last piece, whose memory the next one reuses
 	tallies map[*catalog.File]*tally // of the records that this worker put into the index
 }
 
@@ -49,13 +49,14 @@ func (l *Loading) newCollector() *collector {
 
 // collect collects the records of the i-th piece of a hint.
 func (c *collector) collect(f *catalog.File, hint *hints.Hint, i int) error {
-	entries, err := hint.Piece(i, c.piece)
-	if err != nil {
+	if err := hint.Piece(i, &c.entries); err != nil {
 		return err
 	}
-	c.piece = entries
-	for len(entries) > 0 {
-		e := entries.Next()
+	for {
+		e, ok := c.entries.Next()
+		if !ok {
+			return c.entries.Err()
+		}
 		fp := c.Hasher.Fingerprint(e.Key)
 		part := index.Part(fp.Hash, c.parts)
 		count := &c.counts[part]
@@ -64,7 +65,6 @@ func (c *collector) collect(f *catalog.File, hint *hints.Hint, i int) error {
 			c.put(part)
 		}
 	}
-	return nil
 }
 
 // locate returns the location of a hint's record. For a tombstone or an expired record it is one

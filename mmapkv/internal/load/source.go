@@ -20,7 +20,7 @@ type source struct {
 	rebuilt bool        // the hint was rebuilt
 	next    int         // the first piece that no worker has taken
 	busy    int         // workers that read a piece
-	failed  bool        // a piece could not be read, or changed since the hint was checked
+	failed  bool        // a piece could not be read, or a part of it is damaged
 
 	// What the hint says of the file, once all of it was read.
 	due     int64            // what its entries take, for File.HintDue
@@ -83,8 +83,8 @@ func (l *Loading) putOff(from *source) {
 	}
 }
 
-// readPieces collects the records in some pieces of a source's hint. If a piece changed since it
-// was checked, the hint is rebuilt from the records, and all of it is loaded again. The caller
+// readPieces collects the records in some pieces of a source's hint. If a part of one is damaged,
+// the hint is rebuilt from the records, and all of it is loaded again. The caller
 // holds the lock; readPieces releases it while it works.
 func (l *Loading) readPieces(from *source, c *collector) {
 	hint := from.hint

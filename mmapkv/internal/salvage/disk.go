@@ -46,13 +46,13 @@ func refusesUs(err error) bool {
 	return false
 }
 
-// readHint reads the hint of a source, if it is whole. It leaves a hint alone that is too
-// long for a segment of this size: that one has holes. Where a segment was cut, the
+// readHint reads the hint of a source, if its header and directory are whole: then it was
+// finished, and the parts that are whole count. It leaves a hint alone that is too long for a segment of this size: that one has holes. Where a segment was cut, the
 // manifest knows its size.
 func (s *salvage) readHint(in *source) {
 	content, err := s.content(segment.HintName(in.id), segment.MaxHintSize(max(in.size, in.end)))
 	if err == nil {
-		in.hint, _ = segment.ParseHint(content, in.id, in.salt)
+		in.hint, _ = segment.OpenTableIn(content, in.id, in.salt, nil)
 	}
 }
 

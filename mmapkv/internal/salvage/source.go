@@ -1,6 +1,7 @@
 package salvage
 
 import (
+	"bytes"
 	"io"
 	"sort"
 
@@ -22,7 +23,7 @@ type source struct {
 	size       int64 // of the file
 	start, end int64 // of its records
 	known      bool  // the records are known to end at end and not before it
-	hint       *segment.Hint
+	hint       *segment.Table
 	missing    bool // there is no file
 	headless   bool // its header is damaged
 
@@ -135,7 +136,10 @@ func (s *salvage) askHint(in *source) {
 	if in.hint == nil || len(in.bad) == 0 {
 		return
 	}
-	for e := range in.hint.Entries {
+	for e, err := range in.hint.Entries() {
+		if err != nil {
+			continue // the entries of one part cannot be read; the others can
+		}
 		if e.Offset >= in.end || !in.isBad(e.Offset) || s.inGap(in, e.Seq) {
 			continue
 		}
@@ -143,7 +147,7 @@ func (s *salvage) askHint(in *source) {
 		if s.isGone(e.Flags, e.Expiry) {
 			h.file = noFile
 		} else {
-			h.damaged, h.key = true, e.Key
+			h.damaged, h.key = true, bytes.Clone(e.Key)
 		}
 		s.count(h)
 	}
