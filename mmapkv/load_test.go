@@ -111,6 +111,9 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 	s := open(t, dir, o)
 	var batch Batch
 	for i := range keys {
+		if i%100 == 0 && i < keys/4 { // expires, and is not overwritten before that
+			batch.PutWithTTL(fmt.Append(nil, "expires", i), nil, time.Hour)
+		}
 		batch.Put(fmt.Append(nil, "key", i%(keys*3/4)), fmt.Append(nil, "value", i))
 		if batch.Len() >= 1000 {
 			if err := s.Write(&batch); err != nil {
@@ -131,6 +134,20 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 	if err != nil || len(hints) < 2 {
 		t.Fatalf("%d hints, %v", len(hints), err)
 	}
+	expired := func() (bytes int64) {
+		for _, f := range s.catalog.Set().Order {
+			bytes += f.Expired.Load()
+		}
+		return bytes
+	}
+	later := func() time.Time { return time.Now().Add(2 * time.Hour) }
+	inject.Into(o, &inject.Seams{Now: later, Manual: true})
+	s = open(t, dir, o)
+	want := expired()
+	closeStore(t, s)
+	if want == 0 {
+		t.Fatal("nothing has expired")
+	}
 	check := func(what string, rebuilt int) {
 		t.Helper()
 		s = open(t, dir, o)
@@ -144,11 +161,14 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 		for i := keys / 4; i < keys; i += 7 {
 			wantValue(t, s, fmt.Sprint("key", i%(keys*3/4)), fmt.Sprint("value", i))
 		}
+		if got := expired(); got != want {
+			t.Errorf("%s: %d bytes have expired, %d by counting once", what, got, want)
+		}
 		checkAccounts(t, s)
 	}
 	for _, manual := range []bool{true, false} {
 		disk := errorfs.New(vfs.OS())
-		inject.Into(o, &inject.Seams{FS: disk, Manual: manual})
+		inject.Into(o, &inject.Seams{FS: disk, Manual: manual, Now: later})
 		opened, failed := map[string]bool{}, map[string]bool{}
 		disk.Fail(errorfs.Rule{Forever: true, Err: syscall.EIO, Match: func(op errorfs.Op) bool {
 			if op.Kind != errorfs.Read || filepath.Ext(op.Name) != ".hint" {

@@ -34,4 +34,5 @@ var tableUseMutants = []mutant{
 	{"verify does not read a hint's parts", "mmapkv/internal/check/hint.go", "		err = hint.Check()\n", "		err = nil\n"},
 	{"a part that cannot be loaded counts as empty", "mmapkv/internal/load/collect.go",
 		"			return c.entries.Err()\n", "			return nil\n"},
+	{"what has expired is counted twice", "mmapkv/internal/load/source.go", "		from.file.Expired.Store(0)", "		from.file.Expired.Add(0)"},
 }

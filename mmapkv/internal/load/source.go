@@ -108,6 +108,7 @@ func (l *Loading) readPieces(from *source, c *collector) {
 	case from.busy > 0:
 	case from.failed:
 		from.close()
+		from.file.Expired.Store(0) // its records will be counted again
 		l.putOff(from)
 		l.changed.Broadcast()
 	case from.next == hint.Pieces():
