@@ -148,7 +148,7 @@ func (b *HintBuilder) key(s sortItem) []byte {
 	return key
 }
 
-func (b *HintBuilder) decode(s sortItem) HintEntry {
-	e, _, _ := cutEntry(b.entry(s), 0)
+func (b *HintBuilder) decode(s sortItem) (e HintEntry) {
+	cutEntry(&e, b.entry(s), 0)
 	return e
 }

@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 )
 
 // HintEntry is the newest record of a key in one file.
@@ -83,33 +84,33 @@ func entryKey(b []byte) (key []byte, flags Flags, rest []byte, ok bool) {
 	return rest[:keySize:keySize], Flags(head) & HintFlags, rest[keySize:], true
 }
 
-// cutEntry cuts the first entry off b. Its key lacks the prefix of its part, and its sequence
-// number counts from base. It returns false for bytes that no builder writes.
-func cutEntry(b []byte, base uint64) (e HintEntry, rest []byte, ok bool) {
+// cutEntry cuts the first entry off b and sets e to it. Its key lacks the prefix of its part, and
+// its sequence number counts from base in b. It returns false for bytes that no builder writes.
+func cutEntry(e *HintEntry, b []byte, base uint64) (rest []byte, ok bool) {
 	key, flags, rest, ok := entryKey(b)
 	if !ok {
-		return e, nil, false
+		return nil, false
 	}
 	offset, rest, ok := cutUvarint(rest)
 	if !ok || offset > MaxOffset/Alignment {
-		return e, nil, false
+		return nil, false
 	}
 	size, rest, ok := cutUvarint(rest)
 	if !ok || size > math.MaxInt64/Alignment {
-		return e, nil, false
+		return nil, false
 	}
 	seq, rest, ok := cutUvarint(rest)
 	if !ok || seq > math.MaxUint64-base {
-		return e, nil, false
+		return nil, false
 	}
-	e = HintEntry{Key: key, Offset: int64(offset) * Alignment, Size: int64(size) * Alignment, Seq: base + seq, Flags: flags}
+	*e = HintEntry{Key: key, Offset: int64(offset) * Alignment, Size: int64(size) * Alignment, Seq: base + seq, Flags: flags}
 	if e.Flags&Expires != 0 {
 		if len(rest) < expirySize {
-			return e, nil, false
+			return nil, false
 		}
 		e.Expiry, rest = int64(binary.LittleEndian.Uint64(rest)), rest[expirySize:]
 	}
-	return e, rest, true
+	return rest, true
 }
 
 // cutUvarint cuts a number off b. It accepts only the encoding that binary.AppendUvarint writes,
@@ -117,6 +118,15 @@ func cutEntry(b []byte, base uint64) (e HintEntry, rest []byte, ok bool) {
 func cutUvarint(b []byte) (n uint64, rest []byte, ok bool) {
 	if len(b) > 0 && b[0] < 0x80 {
 		return uint64(b[0]), b[1:], true
+	}
+	if len(b) >= 4 { // most numbers have 2 to 4 bytes; nobody can predict how many
+		x := binary.LittleEndian.Uint32(b)
+		if ends := ^x & 0x80808080; ends != 0 {
+			size := bits.TrailingZeros32(ends)/8 + 1
+			x &= ends ^ (ends - 1) // the bytes up to the first one that ends a number
+			x = x&0x7f | x>>1&(0x7f<<7) | x>>2&(0x7f<<14) | x>>3&(0x7f<<21)
+			return uint64(x), b[size:], b[size-1] != 0
+		}
 	}
 	n, size := binary.Uvarint(b)
 	if size <= 0 || b[size-1] == 0 {

@@ -83,18 +83,26 @@ func (p *Part) suffix(i int) ([]byte, bool) {
 
 // At is the i-th entry. Its key is valid until the next call. At returns false for an entry that no
 // builder writes: the checksum was forged, or memory changed since it was checked.
-func (p *Part) At(i int) (HintEntry, bool) {
+func (p *Part) At(i int) (e HintEntry, ok bool) {
+	ok = p.read(i, &e)
+	return e, ok
+}
+
+func (p *Part) read(i int, e *HintEntry) bool {
 	place := p.entryPlace(i)
 	if place < p.start || place > len(p.data) {
-		return HintEntry{}, false
+		return false
 	}
-	e, _, ok := cutEntry(p.data[place:], p.base)
-	if !ok || !e.isWithin(p.covers) || len(p.prefix())+len(e.Key) > MaxKeySize {
-		return HintEntry{}, false
+	if _, ok := cutEntry(e, p.data[place:], p.base); !ok || !e.isWithin(p.covers) {
+		return false
 	}
-	p.key = append(p.key[:len(p.prefix())], e.Key...)
+	prefix := p.start - placeSize*p.count
+	if prefix+len(e.Key) > MaxKeySize {
+		return false
+	}
+	p.key = append(p.key[:prefix], e.Key...)
 	e.Key = p.key
-	return e, true
+	return true
 }
 
 // Seek is the number of the first entry whose key is not below the given one, Len if there is none.

@@ -28,11 +28,10 @@ type Table struct {
 	common  []byte // what all keys begin with
 	damages []Damage
 
-	fences     []uint64   // of each part: 8 bytes of its first key after common
-	parts      []partLine // and where it is
-	partsEnd   int64      // where the directory begins
-	pieces     []int      // the first part of each piece
-	sectionEnd int64      // while the table is opened: where its checksum begins
+	fences   []uint64   // of each part: 8 bytes of its first key after common
+	parts    []partLine // and where it is
+	partsEnd int64      // where the directory begins
+	pieces   []int      // the first part of each piece
 }
 
 // partLine is a part's line in the directory, but for its fence.
@@ -86,8 +85,7 @@ func (t *Table) readDirectory(header []byte, size int64) error {
 	count, keys := le.Uint64(header[hintCountAt:]), le.Uint64(header[hintKeyBytesAt:])
 	parts, prefix, damages := int64(le.Uint32(header[hintPartsAt:])), int64(le.Uint32(header[hintPrefixAt:])), int64(le.Uint32(header[hintDamagesAt:]))
 	// None of these sums can overflow: each number has 32 bits.
-	t.sectionEnd = size - hintSumSize
-	t.partsEnd = t.sectionEnd - parts*directorySize - prefix - damages*damageSize
+	t.partsEnd = size - hintSumSize - parts*directorySize - prefix - damages*damageSize
 	if t.Covers.Offset < 0 || prefix > MaxKeySize || t.partsEnd < hintHeaderSize+parts*minPartSize ||
 		count > uint64(parts)*partEntries || keys > count*MaxKeySize {
 		return ErrHint
@@ -104,7 +102,7 @@ func (t *Table) readDirectory(header []byte, size int64) error {
 		return err
 	}
 	var sum [hintSumSize]byte
-	if err := readHintAt(t.r, sum[:], t.sectionEnd); err != nil {
+	if err := readHintAt(t.r, sum[:], s.at); err != nil {
 		return err
 	}
 	if le.Uint64(sum[:]) != uint64(hintSeal(s.sum, t.ID, t.salt)) || !t.isWhole(count) {

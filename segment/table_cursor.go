@@ -39,7 +39,7 @@ func (c *Cursor) At(i int) bool {
 // Next moves to the next entry.
 func (c *Cursor) Next() bool {
 	if !c.valid || c.i+1 < c.part.Len() {
-		return c.valid && c.move(c.of, c.i+1)
+		return c.valid && c.stand(c.i+1)
 	}
 	return c.move(c.of+1, 0)
 }
@@ -47,12 +47,13 @@ func (c *Cursor) Next() bool {
 // Prev moves to the entry before.
 func (c *Cursor) Prev() bool {
 	if !c.valid || c.i > 0 {
-		return c.valid && c.move(c.of, c.i-1)
+		return c.valid && c.stand(c.i-1)
 	}
 	return c.move(c.of-1, lastEntry)
 }
 
-// Seek moves to the first entry whose key is not below the given one.
+// Seek moves to the first entry whose key is not below the given one. The key must not lie in memory
+// that Entry returned.
 func (c *Cursor) Seek(key []byte) bool {
 	c.valid = false
 	from, to := c.t.candidates(key)
@@ -104,13 +105,15 @@ func (c *Cursor) move(part, i int) bool {
 	if i == lastEntry {
 		i = c.part.Len() - 1
 	}
-	entry, ok := c.part.At(i)
-	if !ok {
-		c.err = &HintError{c.t.partPlace(part)}
-		return false
+	return c.stand(i)
+}
+
+// stand moves to an entry of the present part.
+func (c *Cursor) stand(i int) bool {
+	if c.i, c.valid = i, c.part.read(i, &c.entry); !c.valid {
+		c.err = &HintError{c.t.partPlace(c.of)}
 	}
-	c.entry, c.i, c.valid = entry, i, true
-	return true
+	return c.valid
 }
 
 // load reads and checks a part, unless it is the present one.

@@ -2,6 +2,8 @@ package segment
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -227,6 +229,62 @@ func TestPartThatChangesAfterItWasChecked(t *testing.T) {
 				t.Fatalf("%+v", e)
 			}
 			p.Seek([]byte("user:00000022"))
+		}
+	}
+}
+
+func BenchmarkTableSeek1M(b *testing.B) {
+	data := hintOf(1<<20).Encode(testHintID, testSalt, End{1 << 30, 1}, 0)
+	for name, open := range map[string]func() (*Table, error){
+		"in memory": func() (*Table, error) { return OpenTableIn(data, testHintID, testSalt, nil) },
+		"read": func() (*Table, error) {
+			return OpenTable(bytes.NewReader(data), int64(len(data)), testHintID, testSalt, nil)
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			table, err := open()
+			if err != nil {
+				b.Fatal(err)
+			}
+			c := table.Cursor()
+			key := []byte("user:0123456789abcdef")
+			state := uint64(1)
+			for b.Loop() {
+				state = state*0x5851f42d4c957f2d + 1
+				hex.Encode(key[5:], binary.BigEndian.AppendUint64(nil, state))
+				c.Seek(key)
+			}
+			if c.Err() != nil {
+				b.Fatal(c.Err())
+			}
+		})
+	}
+}
+
+func BenchmarkTableMove1M(b *testing.B) {
+	data := hintOf(1<<20).Encode(testHintID, testSalt, End{1 << 30, 1}, 0)
+	table, err := OpenTableIn(data, testHintID, testSalt, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, move := range map[string]func(c *Cursor) bool{"Next": (*Cursor).Next, "Prev": (*Cursor).Prev} {
+		b.Run(name, func(b *testing.B) {
+			c := table.Cursor()
+			for b.Loop() {
+				if !move(c) {
+					c.At(table.Len() / 2)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkTableOpen1M(b *testing.B) {
+	data := hintOf(1<<20).Encode(testHintID, testSalt, End{1 << 30, 1}, 0)
+	b.ReportMetric(float64(len(data))/(1<<20), "B/key")
+	for b.Loop() {
+		if _, err := OpenTable(bytes.NewReader(data), int64(len(data)), testHintID, testSalt, nil); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

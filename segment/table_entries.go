@@ -66,12 +66,14 @@ func (e *HintEntries) Next() (HintEntry, bool) {
 	}
 	p := &e.open
 	place := len(p.data) - len(e.rest)
-	entry, rest, ok := cutEntry(e.rest, p.base)
-	if !ok || p.entryPlace(e.next) != place || !entry.isWithin(p.covers) || p.start-placeSize*p.count+len(entry.Key) > MaxKeySize {
+	var entry HintEntry
+	rest, ok := cutEntry(&entry, e.rest, p.base)
+	prefix := p.start - placeSize*p.count
+	if !ok || p.entryPlace(e.next) != place || !entry.isWithin(p.covers) || prefix+len(entry.Key) > MaxKeySize {
 		return e.fail()
 	}
 	suffix := entry.Key
-	p.key = append(p.key[:p.start-placeSize*p.count], suffix...)
+	p.key = append(p.key[:prefix], suffix...)
 	entry.Key = p.key
 	if e.next == 0 && !e.isInPlace(entry.Key) || e.next > 0 && bytes.Compare(e.previous, suffix) >= 0 {
 		return e.fail()
