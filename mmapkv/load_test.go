@@ -1,6 +1,8 @@
 package mmapkv
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/segment"
 )
 
 // Hints that are not there, or cannot be, cost time and nothing else.
@@ -191,6 +194,61 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 			flipAt(t, dir, filepath.Base(hint), 300_000)
 		}
 		check("a part that is damaged", len(hints))
+	}
+}
+
+// halfAHint is a store whose second file has two damaged records, the newest of a key that
+// is deleted and of one that is overwritten. A part of that file's hint is damaged too, but
+// not those that tell of the two.
+func halfAHint(t *testing.T) (dir string, o *Options) {
+	t.Helper()
+	dir, o = t.TempDir(), byHand()
+	o.SegmentSize = 256 << 10
+	s := open(t, dir, o)
+	put(t, s, "deleted", "an old value")
+	put(t, s, "overwritten", "an old value")
+	s.endForTest(t)
+	fill(t, s, 0, 300, 8)
+	if err := s.Delete([]byte("deleted")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "overwritten", "a new value")
+	s.endForTest(t)
+	closeStore(t, s)
+	info := manifestOf(t, dir).Segments[1]
+	content := bytesOf(t, dir, segment.FileName(info.ID))
+	for _, key := range []string{"deleted", "overwritten"} {
+		flipAt(t, dir, segment.FileName(info.ID), int64(bytes.LastIndex(content, []byte(key))))
+	}
+	hint := segment.HintName(info.ID)
+	flipAt(t, dir, hint, int64(len(bytesOf(t, dir, hint))/2))
+	return dir, o
+}
+
+// What is left of a hint tells of damaged records: a deleted key stays deleted, and no old
+// value takes the place of a damaged one, also once the hint is made anew.
+func TestLoadingAsksWhatIsLeftOfAHint(t *testing.T) {
+	dir, o := halfAHint(t)
+	for _, rebuilt := range []int{1, 0} {
+		s := open(t, dir, o)
+		wantAbsent(t, s, "deleted")
+		if got, err := s.Get([]byte("overwritten")); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("the damaged record: %q, %v", got, err)
+		}
+		if n := s.Stats().Recovery.HintsRebuilt; n != rebuilt {
+			t.Errorf("%d hints were made anew, want %d", n, rebuilt)
+		}
+		closeStore(t, s)
+	}
+}
+
+func TestSalvageAsksWhatIsLeftOfAHint(t *testing.T) {
+	dir, _ := halfAHint(t)
+	s, report := salvaged(t, dir, nil)
+	wantAbsent(t, s, "deleted")
+	wantAbsent(t, s, "overwritten")
+	if report.KeysLost != 1 || string(report.LostKeys[0].Key) != "overwritten" {
+		t.Errorf("%+v", report)
 	}
 }
 

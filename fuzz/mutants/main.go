@@ -55,7 +55,7 @@ var suites = []suite{
 	{"mmapkv", "TestSyncAndEdit|TestLogGoesOn|TestOpenWithout", lateMutants},
 	{"segment", "TestSegment|TestPin|TestRefusedPin", lifetimeMutants},
 	{"segment", "TestTable|TestPart|TestCursor|TestSeek|TestHint", tableMutants},
-	{"mmapkv", "TestVerifyNames|TestLoadingA", tableUseMutants},
+	{"mmapkv", "TestVerifyNames|TestLoadingA|TestSalvageAsks", tableUseMutants},
 	{"mmapkv", "TestReaders|TestReadsLetGo|TestReadBegins|TestWalks?|TestCloseWaits|TestSyncOf|TestRangeBeside", usingMutants},
 	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
 	{"mmapkv", "TestLoggerMayCallTheStore|TestContextMayCallTheStore", userCodeMutants},

@@ -34,5 +34,9 @@ var tableUseMutants = []mutant{
 	{"verify does not read a hint's parts", "mmapkv/internal/check/hint.go", "		err = hint.Check()\n", "		err = nil\n"},
 	{"a part that cannot be loaded counts as empty", "mmapkv/internal/load/collect.go",
 		"			return c.entries.Err()\n", "			return nil\n"},
+	{"a damaged part hides what other parts know of lost records", "segment/hint_builder.go",
+		"			failed = cmp.Or(failed, err)\n			continue\n", "			return err\n"},
+	{"salvage reads a hint up to a damaged part", "mmapkv/internal/salvage/source.go",
+		"			continue // the entries of one part", "			break // the entries of one part"},
 	{"what has expired is counted twice", "mmapkv/internal/load/source.go", "		from.file.Expired.Store(0)", "		from.file.Expired.Add(0)"},
 }
