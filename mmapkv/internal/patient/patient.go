@@ -101,13 +101,30 @@ func (r *Reader) readPieces(p []byte, offset int64) (n int, err error) {
 	return n, err
 }
 
-// Content reads the whole file, or its first max bytes if it is longer.
+// Content reads a file, but not more than max bytes of it.
 func (r *Reader) Content(max int64) ([]byte, error) {
 	size, err := r.Size()
 	if err != nil {
 		return nil, err
 	}
-	content := make([]byte, min(size, max))
+	return r.read(min(size, max))
+}
+
+// Whole reads a file of at most max bytes. It reads nothing of a longer one, and returns
+// ErrTooLong.
+func (r *Reader) Whole(max int64) ([]byte, error) {
+	size, err := r.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size > max {
+		return nil, ErrTooLong
+	}
+	return r.read(size)
+}
+
+func (r *Reader) read(size int64) ([]byte, error) {
+	content := make([]byte, size)
 	n, err := r.ReadAt(content, 0)
 	if errors.Is(err, io.EOF) {
 		err = nil

@@ -28,11 +28,7 @@ func (s *salvage) content(name string, max int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	content, err := f.Content(max + 1)
-	if int64(len(content)) > max {
-		return nil, patient.ErrTooLong
-	}
-	return content, err
+	return f.Whole(max)
 }
 
 // refusesUs says whether an error is the fault of neither disk nor store, so that the user
@@ -47,8 +43,8 @@ func refusesUs(err error) bool {
 }
 
 // readHint reads the hint of a source, if its header and directory are whole: then it was
-// finished, and the parts that are whole count. It leaves a hint alone that is too long for a segment of this size: that one has holes. Where a segment was cut, the
-// manifest knows its size.
+// finished, and the parts that are whole count. A hint that is too long for a segment of this
+// size has holes, and is left alone. If a segment was cut, the manifest knows its size.
 func (s *salvage) readHint(in *source) {
 	content, err := s.content(segment.HintName(in.id), segment.MaxHintSize(max(in.size, in.end)))
 	if err == nil {
