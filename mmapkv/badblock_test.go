@@ -54,8 +54,8 @@ func (f *badBlockFile) ReadAt(p []byte, offset int64) (int, error) {
 	return f.File.ReadAt(p, offset)
 }
 
-// The halves of the manifest lie in different blocks, so that a disk which cannot read
-// one of them keeps nobody from the store.
+// The halves of the manifest lie in different blocks, so the store opens when the disk
+// cannot read one of them.
 func TestOpenWithABadBlockInTheManifest(t *testing.T) {
 	const block = 4096
 	dir := t.TempDir()
@@ -81,8 +81,8 @@ func TestOpenWithABadBlockInTheManifest(t *testing.T) {
 	}
 }
 
-// What the disk refuses to read of the log's end may have been acknowledged: Open refuses,
-// and says what to do.
+// An unreadable block at the end of the log may hold acknowledged writes, so Open refuses
+// the store and says what to do.
 func TestOpenWithABadBlockInTheTail(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, nil)

@@ -8,8 +8,8 @@ import (
 	"github.com/mmapkv/mmapkv/fsync"
 )
 
-// benchKeys is how many keys the stores of the benchmarks have, each with a
-// value of benchValue bytes.
+// The stores of the benchmarks have benchKeys keys, each with a value of
+// benchValue bytes.
 const (
 	benchKeys  = 1_000_000
 	benchValue = 128

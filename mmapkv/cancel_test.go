@@ -14,7 +14,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// slowFS is a disk whose calls of one kind take until release, once armed.
+// slowFS is a disk. Once armed, it blocks one call of a kind until release.
 type slowFS struct {
 	vfs.FS
 	call    func(kind, name string) bool
@@ -65,12 +65,12 @@ func (f *slowFile) Datasync() error {
 	return f.File.Datasync()
 }
 
-// A Compact whose context ends returns, whatever of sealing it waits for; nothing is
-// lost, and the store goes on.
+// Compact returns when its context ends, whichever step of sealing it waits for. Nothing
+// is lost, and the store works on.
 func TestCancelledCompactReturnsWhileItSeals(t *testing.T) {
 	for what, c := range map[string]struct {
 		call  func(kind, name string) bool
-		phase string // of the compaction, from which on it is slow; "": from the start
+		phase string // of the compaction, at which the disk turns slow; "": at the start
 	}{
 		"sync of the log":              {func(kind, name string) bool { return kind == "sync" && strings.HasSuffix(name, ".seg") }, ""},
 		"hint":                         {func(kind, name string) bool { return kind == "create" && strings.Contains(name, ".hint") }, ""},
@@ -126,8 +126,8 @@ func TestCancelledCompactReturnsWhileItSeals(t *testing.T) {
 	}
 }
 
-// A Compact whose context ends between two runs gives up the rest: what it has rewritten
-// stays rewritten, nothing is lost, and the next Compact does the rest.
+// When its context ends between two runs, Compact skips the other runs. Finished runs stay
+// rewritten, nothing is lost, and the next Compact does the rest.
 func TestCompactIsCancelledBetweenTwoRuns(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -141,7 +141,7 @@ func TestCompactIsCancelledBetweenTwoRuns(t *testing.T) {
 	}})
 	s := open(t, dir, o)
 	fill(t, s, 0, 400, 100)
-	fill(t, s, 0, 100, 100) // so that one run is in front of what nothing has overwritten
+	fill(t, s, 0, 100, 100) // puts one run before the keys that stay
 	fill(t, s, 300, 400, 100)
 	before := s.Stats().DeadBytes
 	if err := s.Compact(ctx); !errors.Is(err, context.Canceled) || runs != 1 {
@@ -161,8 +161,8 @@ func TestCompactIsCancelledBetweenTwoRuns(t *testing.T) {
 	wantFilled(t, open(t, dir, byHand()), 0, 400, 100)
 }
 
-// A Compact whose context ends before it begins, or while it sweeps what has expired,
-// leaves the log as it is. What was not swept is swept later.
+// When its context ends before it begins, or while it sweeps expired records, Compact
+// leaves the log as it is. The next Compact sweeps the remaining records.
 func TestCompactIsCancelledWhileItSweeps(t *testing.T) {
 	disk, o := errorfs.New(vfs.OS()), byHand()
 	now := time.UnixMilli(1_000_000)

@@ -23,7 +23,7 @@ import (
 func TestCloseFinishesWritesThatWaitForRoom(t *testing.T) {
 	dir := t.TempDir()
 	o := tiny()
-	o.Compaction.Disabled = true // nobody else lets writers go
+	o.Compaction.Disabled = true // only Close lets the writers go
 	s := open(t, dir, o)
 	s.space.HoldBack()
 	const writers = 64
@@ -46,13 +46,13 @@ func TestCloseFinishesWritesThatWaitForRoom(t *testing.T) {
 	}
 }
 
-// goroutinesIn counts the goroutines that are in a function.
+// goroutinesIn counts the goroutines that are inside a function.
 func goroutinesIn(function string) int {
 	stacks := make([]byte, 1<<20)
 	return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte(function))
 }
 
-// Close finishes a long value whose body is just being written.
+// Close waits for a long value that is being written.
 func TestCloseFinishesALongWrite(t *testing.T) {
 	dir := t.TempDir()
 	began, goOn := make(chan struct{}), make(chan struct{})
@@ -82,7 +82,7 @@ func TestCloseFinishesALongWrite(t *testing.T) {
 	wantValue(t, open(t, dir, nil), "long", string(make([]byte, 5000)))
 }
 
-// Those who go on asking a store that is closed do not keep Close waiting.
+// Calls that start after Close do not keep Close waiting.
 func TestCloseDoesNotWaitForThoseWhoComeLater(t *testing.T) {
 	s := open(t, t.TempDir(), nil)
 	var end atomic.Bool
@@ -111,7 +111,7 @@ func TestCloseDoesNotWaitForThoseWhoComeLater(t *testing.T) {
 	group.Wait()
 }
 
-// A write that began before Close is done, one that begins later is ErrClosed.
+// A write that begins before Close succeeds; one that begins later returns ErrClosed.
 func TestCloseAmongWriters(t *testing.T) {
 	for round := range 100 {
 		dir := t.TempDir()
@@ -125,7 +125,7 @@ func TestCloseAmongWriters(t *testing.T) {
 				for i := 1; ; i++ {
 					size := 10
 					if i%7 == 3 {
-						size = 6000 // one with a file of its own
+						size = 6000 // gets a file of its own
 					}
 					began := s.closed.Load()
 					err := s.Put(fmt.Append(nil, w), fmt.Appendf(make([]byte, size), "%d", i))
@@ -165,20 +165,20 @@ func trimZeros(b []byte) []byte {
 	return b
 }
 
-// A ratio beyond all numbers is no bound, and not a negative one.
+// A ratio too large for an integer means no bound, not a negative one.
 func TestNoBoundOnSpace(t *testing.T) {
 	for _, ratio := range []float64{math.Inf(1), 1e300} {
 		o := &Options{SegmentSize: 64 << 10, Sync: fsync.Never}
 		o.Compaction.MaxSpaceRatio = ratio
 		s := open(t, t.TempDir(), o)
-		fill(t, s, 0, 5000, 500) // no garbage at all
+		fill(t, s, 0, 5000, 500) // no garbage
 		if wait := s.Stats().WriteStall; wait > 0 || s.space.Pressed() {
 			t.Errorf("MaxSpaceRatio %v: writers waited %v", ratio, wait)
 		}
 	}
 }
 
-// A file with the highest number of all does not use the numbers up.
+// A stray file with the highest possible number does not use up the numbers.
 func TestStrayNameDoesNotUseUpIDs(t *testing.T) {
 	for _, stray := range []segment.ID{math.MaxUint64, math.MaxUint64 - 2, 1 << 40} {
 		dir := t.TempDir()
@@ -204,7 +204,7 @@ func TestStrayNameDoesNotUseUpIDs(t *testing.T) {
 	}
 }
 
-// A closed store says that it is closed, whatever else is wrong with the call.
+// A closed store returns ErrClosed, whatever else is wrong with the call.
 func TestBadTTLAfterClose(t *testing.T) {
 	s := open(t, t.TempDir(), nil)
 	closeStore(t, s)

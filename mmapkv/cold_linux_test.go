@@ -15,7 +15,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 )
 
-// mappedPages is how many bytes of a file's mapping this process has touched.
+// mappedPages returns how much of a file's mapping this process has touched.
 func mappedPages(t *testing.T, f *catalog.File) (kilobytes int64) {
 	t.Helper()
 	maps, err := os.ReadFile("/proc/self/smaps")
@@ -33,8 +33,8 @@ func mappedPages(t *testing.T, f *catalog.File) (kilobytes int64) {
 	return kilobytes
 }
 
-// Get of what is not in memory reads it by a system call, and touches no page that
-// would have to come from the disk.
+// Get reads a value that is not in memory with a system call. It touches no page that
+// would have to come from disk.
 func TestColdGetTouchesNoPage(t *testing.T) {
 	s := evicted(t, coldFixture(t), unwatched())
 	key, value := numbered(504, 700_000)
@@ -55,7 +55,7 @@ func TestColdGetTouchesNoPage(t *testing.T) {
 	}
 }
 
-// lockedBytes is how much of this process's memory is locked.
+// lockedBytes returns how much of this process's memory is locked.
 func lockedBytes(t *testing.T) (bytes_ int64) {
 	t.Helper()
 	status, err := os.ReadFile("/proc/self/status")
@@ -89,8 +89,8 @@ func TestLockMemory(t *testing.T) {
 	}
 }
 
-// Pages of what was written, and of what is in memory when a store is opened, are in
-// the page tables before anybody reads them.
+// Pages that were written, or that are in memory when a store opens, are in the page
+// tables before the first read.
 func TestPagesArePopulatedAhead(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, &Options{Compaction: Compaction{Disabled: true}})
@@ -99,7 +99,7 @@ func TestPagesArePopulatedAhead(t *testing.T) {
 		t.Helper()
 		f := s.catalog.Set().Order[0]
 		if f.Memory() == nil {
-			return // a race build
+			return // not mapped
 		}
 		waitFor(t, "the pages to be populated", func() bool { return mappedPages(t, f) >= 7_000 })
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
 )
 
-// evicted is a store of whose segments nothing is in memory, where the system lets
-// go of it.
+// evicted opens a store whose segments are not in memory, if the system agrees to
+// evict them.
 func evicted(t *testing.T, dir string, o *Options) *Store {
 	t.Helper()
 	d, err := vfs.OS().OpenDir(dir)
@@ -33,7 +33,7 @@ func evicted(t *testing.T, dir string, o *Options) *Store {
 	return open(t, dir, o)
 }
 
-// unwatched is byHand without the goroutine that asks the system what is in memory.
+// unwatched is byHand without the goroutine that asks the system which pages are in memory.
 func unwatched() *Options {
 	o := byHand()
 	inject.Into(o, &inject.Seams{Manual: true})
@@ -45,12 +45,12 @@ func coldFixture(t *testing.T) (dir string) {
 	dir = t.TempDir()
 	s := open(t, dir, byHand())
 	fill(t, s, 0, 500, 300)
-	fill(t, s, 500, 505, 700_000) // too long for their size to be in the index
+	fill(t, s, 500, 505, 700_000) // too long for the index to hold their size
 	closeStore(t, s)
 	return dir
 }
 
-// What is not in memory reads like the rest, on every path.
+// Every kind of read returns the same whether or not the data is in memory.
 func TestColdReads(t *testing.T) {
 	dir := coldFixture(t)
 	paths := map[string]func(t *testing.T, s *Store){
@@ -119,15 +119,14 @@ func TestColdReads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := evicted(t, dir, byHand())
 			for _, f := range s.catalog.Set().Order {
-				f.Cold.Store(true) // also where the system has not let go
+				f.Cold.Store(true) // even if the system has not evicted it
 			}
 			read(t, s)
 		})
 	}
 }
 
-// Which files are cold is what the system says of them; reads and Preload bring
-// them back.
+// The system decides which files are cold; reads and Preload bring them back.
 func TestColdIsWhatTheSystemSays(t *testing.T) {
 	dir := coldFixture(t)
 	s := evicted(t, dir, unwatched())
@@ -155,7 +154,7 @@ func TestColdIsWhatTheSystemSays(t *testing.T) {
 	}
 }
 
-// A system that cannot lock memory is an error, not a promise broken in silence.
+// If the system cannot lock memory, Open returns an error.
 func TestLockMemoryThatIsNotToBeHad(t *testing.T) {
 	disk := crashfs.New()
 	o := byHand()
@@ -171,7 +170,7 @@ func TestLockMemoryThatIsNotToBeHad(t *testing.T) {
 	wantValue(t, open(t, "/store", o), "a", "value")
 }
 
-// Who needs no value does not fail with it, cold or not.
+// Reads that need no value do not fail if the value is damaged, cold or not.
 func TestColdReadsOfADamagedValue(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())

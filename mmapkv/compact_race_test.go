@@ -19,16 +19,15 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// Writers, readers and compactions on the same few keys. A key's versions count
-// up, and what a version is, its value, a delete or a record that expires, follows
-// from its number: so that a reader, who knows which versions there can be, knows
-// whether what it sees is one of them.
+// Writers, readers and compactions race on the same few keys. A key's versions count
+// up. A version's number determines what it is: a value, a delete or a record that
+// expires. So a reader, which knows the possible versions, can check what it sees.
 
 // racedKey is a key with one writer.
 type racedKey struct {
 	number      uint64
 	key         []byte
-	begun, done atomic.Uint64 // versions that were begun, and that were acknowledged
+	begun, done atomic.Uint64 // the latest version begun, and the latest acknowledged
 }
 
 type versionKind int
@@ -41,7 +40,7 @@ const (
 	deleted
 )
 
-// draw is a random number that belongs to a version.
+// draw returns the random numbers of a version.
 func (k *racedKey) draw(version uint64) *rand.Rand { return rand.New(rand.NewPCG(k.number, version)) }
 
 func (k *racedKey) kind(version uint64) versionKind {
@@ -74,20 +73,20 @@ func (k *racedKey) value(version uint64) []byte {
 	return append(value, bytes.Repeat([]byte{byte(version)}, size)...)
 }
 
-// contest is one store and all that happens to it.
+// contest is one store with its writers and readers.
 type contest struct {
 	t       *testing.T
 	options Options
-	disk    *crashfs.Disk // nil: a real one
+	disk    *crashfs.Disk // nil: the real file system
 	store   *Store
 	clock   atomic.Int64 // Unix milliseconds
 	keys    []*racedKey
 	writers [][]*racedKey // each writer's own
 	readers []*racingReader
 
-	puts, raced atomic.Int64 // all, and those that a compaction ran beside
+	puts, raced atomic.Int64 // all, and those during a compaction
 	writing     atomic.Bool
-	cancel      atomic.Pointer[context.CancelFunc] // of a Compact that is to be cancelled in the middle
+	cancel      atomic.Pointer[context.CancelFunc] // of a Compact to cancel in the middle
 	phases      *rand.Rand
 }
 
@@ -126,7 +125,7 @@ func (c *contest) open(dir string, disk *crashfs.Disk, between func(string)) *St
 		PageSlots: 8,
 		Now:       func() time.Time { return time.UnixMilli(c.clock.Load()) },
 		Between:   between,
-		// Without goroutines of its own a store compacts without pauses.
+		// A store without background goroutines compacts without pauses.
 		Manual: o.Compaction.Disabled,
 	}
 	seams.FS = vfs.OS()
@@ -137,7 +136,7 @@ func (c *contest) open(dir string, disk *crashfs.Disk, between func(string)) *St
 	return open(c.t, dir, &o)
 }
 
-// between has writers write a little at each step of a compaction, if they can.
+// between lets writers write a little at each step of a compaction, if they can.
 func (c *contest) between(phase string) {
 	if cancel := c.cancel.Load(); cancel != nil && phase == "copied" {
 		(*cancel)()
@@ -151,12 +150,12 @@ func (c *contest) between(phase string) {
 	}
 }
 
-// inCompaction says whether a compaction has something of the store in hand.
+// inCompaction reports whether a compaction is at work on the store.
 func (c *contest) inCompaction() bool {
 	return c.store.space.Promised() > 0
 }
 
-// writeSome has a writer make new versions of its keys.
+// writeSome writes new versions of a writer's own keys.
 func (c *contest) writeSome(own []*racedKey, rng *rand.Rand, rounds int) {
 	for range rounds {
 		keys := []*racedKey{own[rng.IntN(len(own))]}
@@ -178,7 +177,7 @@ func (c *contest) writeSome(own []*racedKey, rng *rand.Rand, rounds int) {
 		if rng.IntN(10) == 0 {
 			c.clock.Add(1)
 		}
-		runtime.Gosched() // or a compaction waits for a time slice at each of its steps
+		runtime.Gosched() // otherwise each step of a compaction waits for a time slice
 	}
 }
 
@@ -221,18 +220,18 @@ func (c *contest) write(keys []*racedKey) error {
 type racingReader struct {
 	contest *contest
 	rng     *rand.Rand
-	last    map[*racedKey]uint64 // no older version may come any more
-	gone    map[*racedKey]uint64 // nor this one
+	last    map[*racedKey]uint64 // no older version may be seen any more
+	gone    map[*racedKey]uint64 // nor may this one
 	buffer  []byte
 }
 
-// span is which versions a read may see.
+// span is the versions that a read may see.
 type span struct{ oldest, newest uint64 }
 
-// before is the oldest version that a read which begins now may see.
+// before returns the oldest version that a read beginning now may see.
 func (r *racingReader) before(k *racedKey) uint64 { return max(k.done.Load(), r.last[k]) }
 
-// isSeen judges a value that a read has shown.
+// isSeen checks a value that a read returned.
 func (r *racingReader) isSeen(what string, k *racedKey, oldest uint64, value []byte) {
 	number, _, _ := bytes.Cut(value, []byte(" "))
 	version, err := strconv.ParseUint(string(number), 10, 64)
@@ -248,7 +247,7 @@ func (r *racingReader) isSeen(what string, k *racedKey, oldest uint64, value []b
 	}
 }
 
-// isAbsent judges a read that found nothing.
+// isAbsent checks a read that found nothing.
 func (r *racingReader) isAbsent(what string, k *racedKey, oldest uint64) {
 	newest := k.begun.Load()
 	for version := max(oldest, r.last[k]); version <= newest; version++ {
@@ -260,7 +259,7 @@ func (r *racingReader) isAbsent(what string, k *racedKey, oldest uint64) {
 	r.contest.t.Errorf("%s does not find %s, which had versions %d to %d", what, k.key, oldest, newest)
 }
 
-// readSome reads in a random way.
+// readSome does a random kind of read.
 func (r *racingReader) readSome() {
 	c, s := r.contest, r.contest.store
 	k := c.keys[r.rng.IntN(len(c.keys))]
@@ -301,14 +300,14 @@ func (r *racingReader) readSome() {
 	}
 }
 
-// isSeenAgain checks that a value which a View shows is still what it was.
+// isSeenAgain checks that the value in a View has not changed.
 func (r *racingReader) isSeenAgain(k *racedKey, value []byte) {
 	if version := r.last[k]; !bytes.Equal(value, k.value(version)) {
 		r.contest.t.Errorf("View shows %.60q of %s, and at first showed version %d", value, k.key, version)
 	}
 }
 
-// readKept reads a key that nobody writes.
+// readKept reads a key that no writer changes.
 func (r *racingReader) readKept() {
 	key, want := numbered(r.rng.IntN(staying), smallSize)
 	if got, err := r.contest.store.Get(key); err != nil || !bytes.Equal(got, want) {
@@ -329,8 +328,8 @@ func (r *racingReader) hasOrNot(k *racedKey, oldest uint64, has bool) {
 	r.contest.t.Errorf("Has finds %s, which was deleted in version %d", k.key, oldest)
 }
 
-// spans is what an iteration that begins now may show of each key; its end is
-// filled in by end.
+// spans returns what an iteration beginning now may show of each key. The caller
+// fills in newest at the end.
 func (r *racingReader) spans() map[string]*span {
 	spans := map[string]*span{}
 	for _, k := range r.contest.keys {
@@ -384,7 +383,7 @@ func (r *racingReader) ranges() error {
 	return err
 }
 
-// keptOnce checks an iteration for the keys that nobody writes.
+// keptOnce checks that an iteration shows each unchanged key once.
 func (r *racingReader) keptOnce(what string, times map[string]int) {
 	for i := range staying {
 		if key, _ := numbered(i, 0); times[string(key)] != 1 {
@@ -410,7 +409,7 @@ func (c *contest) compactOn() {
 	}
 }
 
-// batch races once and checks what has come of it.
+// batch runs one race and checks its outcome.
 func (c *contest) batch(number, rounds int) {
 	var writing, others sync.WaitGroup
 	c.writing.Store(true)
@@ -439,10 +438,10 @@ func (c *contest) batch(number, rounds int) {
 	}
 }
 
-// check compares all of a store at rest with the last versions.
+// check compares a whole store at rest with the last versions.
 func (c *contest) check(s *Store) {
 	c.t.Helper()
-	s.compactor.Compacting <- struct{}{} // the background lies still
+	s.compactor.Compacting <- struct{}{} // keeps the background still
 	defer func() { <-s.compactor.Compacting }()
 	wantFilled(c.t, s, 0, staying, smallSize)
 	there := staying
@@ -471,16 +470,16 @@ func (c *contest) check(s *Store) {
 	if err != nil || there != 0 || listed != staying+len(want) {
 		c.t.Errorf("Range shows %d pairs too few, %v; Keys yields %d of %d", there, err, listed, staying+len(want))
 	}
-	// The accounts count what has expired and was not yet swept out.
+	// The accounts still count expired records that were not swept.
 	now := c.clock.Swap(0)
 	checkAccounts(c.t, s)
 	c.clock.Store(now)
 }
 
-// TestWritersRaceCompactions goes on until 100,000 puts and deletes in all have had
-// a compaction beside them.
+// TestWritersRaceCompactions runs until 100,000 puts and deletes in all have raced with
+// a compaction.
 func TestWritersRaceCompactions(t *testing.T) {
-	// Writers are to race with compactions, not to wait for them.
+	// Writers must race with compactions, not wait for them.
 	background := Compaction{GarbageRatio: 0.1, MaxSpaceRatio: 100}
 	for _, test := range []struct {
 		name       string

@@ -98,8 +98,8 @@ func TestCompactOfDeletedKeysLeavesNothing(t *testing.T) {
 	}
 }
 
-// A store that compaction has emptied and that a crash then leaves with an empty
-// tail has lost nothing.
+// Compaction empties a store, and a crash then leaves the tail empty. Recovery reports
+// no damage.
 func TestEmptiedStoreIsNotDamagedByACrash(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
@@ -128,7 +128,7 @@ func TestEmptiedStoreIsNotDamagedByACrash(t *testing.T) {
 func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
-	// An old file that is not worth a rewrite, with the key.
+	// An old file has the key and is not worth a rewrite.
 	put(t, s, "victim", "old")
 	for i := range 40 {
 		put(t, s, fmt.Sprint("stays", i), string(bytes.Repeat([]byte("x"), 60)))
@@ -168,8 +168,8 @@ func TestTombstoneStaysWhileAnOlderFileHasItsKey(t *testing.T) {
 	}
 }
 
-// Tombstones that all are needed do not fit into one file with others. They are not
-// garbage, though nobody has copied them, and compactions come to an end.
+// The tombstones are all needed, and do not fit into one file with other records. They
+// are not garbage although no compaction copies them, and compactions come to an end.
 func TestCompactionEndsWhereTombstonesDoNotFit(t *testing.T) {
 	o := tiny()
 	inject.Into(o, &inject.Seams{Manual: true})
@@ -219,8 +219,8 @@ func (s *Store) endForTest(t testing.TB) {
 	}
 }
 
-// While Compact seals the tail a writer has a file to go on in: this one would wait
-// for ever for the seal in whose midst it comes. If none comes the file goes.
+// While Compact seals the tail, writers can use another file. Otherwise this writer, in
+// the middle of the seal, would wait for it forever. Without a write the file is removed.
 func TestCompactLeavesWritersAFile(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		disk, o := crashfs.New(), byHand()
@@ -246,7 +246,7 @@ func TestCompactLeavesWritersAFile(t *testing.T) {
 	}
 }
 
-// Close takes away a file that nothing was written to.
+// Close removes a file that nothing was written to.
 func TestCloseTakesAwayAnUnusedFile(t *testing.T) {
 	disk, o := crashfs.New(), byHand()
 	inject.Into(o, &inject.Seams{FS: disk, Manual: true})
@@ -269,7 +269,7 @@ func TestCloseTakesAwayAnUnusedFile(t *testing.T) {
 	}
 }
 
-// sealedForTest are the sealed files; the background may have prepared another.
+// sealedForTest returns the sealed files; the background may have prepared another.
 func (s *Store) sealedForTest() []compact.Candidate {
 	return slices.DeleteFunc(s.compactor.Candidates(), func(c compact.Candidate) bool { return !c.Sealed })
 }
@@ -306,7 +306,7 @@ func TestExpiredRecordsGoAndStayAway(t *testing.T) {
 		t.Errorf("%d keys after it", s.Len())
 	}
 	checkAccounts(t, s)
-	now = now.Add(-2 * time.Second) // a clock that jumps brings nothing back
+	now = now.Add(-2 * time.Second) // a clock that is set back revives nothing
 	wantAbsent(t, s, "a")
 	closeStore(t, s)
 	s = open(t, dir, o)
@@ -322,8 +322,8 @@ func TestExpiredRecordsGoAndStayAway(t *testing.T) {
 	}
 }
 
-// A record that had expired when the store was opened is not in the index, and a
-// clock that is then set back does not make it a record that may be dropped.
+// A record that has expired when the store opens is not in the index. If the clock is
+// then set back, compaction still may not drop the record.
 func TestExpiredAtOpenStaysAwayWhenTheClockIsSetBack(t *testing.T) {
 	now := time.UnixMilli(1_000_000)
 	o := byHand()
@@ -431,7 +431,7 @@ func TestBackgroundCompactionKeepsTheBound(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.compactor.Compacting <- struct{}{} // for a moment what it gives up and what takes its place count both
+		s.compactor.Compacting <- struct{}{} // while it runs, both its inputs and its output count
 		used, live := s.space.Use()
 		<-s.compactor.Compacting
 		if bound := 2*live + 2*space.MinSlack; used > bound {
@@ -448,7 +448,7 @@ func TestBackgroundCompactionKeepsTheBound(t *testing.T) {
 	checkAccounts(t, s)
 }
 
-// A large write waits for its room before it is written, not with its file on the disk.
+// A large write waits for room before it creates its file, not after.
 func TestLargeWritesKeepTheBound(t *testing.T) {
 	const size = 4 << 20
 	for name, write := range map[string]func(s *Store, value []byte) error{
@@ -488,8 +488,8 @@ func TestLargeWritesKeepTheBound(t *testing.T) {
 	}
 }
 
-// A compaction that has a file sealed first does not have it hurry, since that holds
-// up readers and writers who share the processors with it.
+// A compaction that seals a file first does not hurry: that would slow down readers and
+// writers on the same processors.
 func TestCompactSealsWithoutHurry(t *testing.T) {
 	o := byHand()
 	o.SegmentSize = 1 << 20

@@ -8,8 +8,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/salvage"
 )
 
-// TestReportsAreConvertedWhole: no field of what a room reports is forgotten on the way
-// to the user.
+// TestReportsAreConvertedWhole checks that the public reports have every field of the
+// internal ones.
 func TestReportsAreConvertedWhole(t *testing.T) {
 	checked, salvaged := new(check.Report), new(salvage.Report)
 	fillIn(reflect.ValueOf(checked).Elem())
@@ -21,7 +21,7 @@ func TestReportsAreConvertedWhole(t *testing.T) {
 	}
 }
 
-// fillIn sets everything in a value that can be set to something else than zero.
+// fillIn sets every part of a value to something other than zero.
 func fillIn(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
@@ -40,7 +40,7 @@ func fillIn(v reflect.Value) {
 	}
 }
 
-// emptyIn names the first part of a value that is zero, "" if none is.
+// emptyIn returns the name of the first part of a value that is zero, or "".
 func emptyIn(v reflect.Value) string {
 	switch {
 	case v.IsZero():

@@ -11,10 +11,9 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// A record can have the right checksums and tell of the log what no store writes.
-// Recovery must not build on it: what is acknowledged afterwards has to be on disk
-// when it says so, and be there when the store is opened again. Verify must not miss
-// what was never written.
+// A record can have valid checksums and yet say about the log what no store writes.
+// Recovery must not rely on it: later writes must be on disk when the store says so, and
+// be there after a reopen. Verify must not miss records that were never written.
 func TestRecoveryBelievesNoRecordThatNoStoreWrites(t *testing.T) {
 	dir := t.TempDir()
 	o := byHand()
@@ -73,8 +72,8 @@ func TestRecoveryBelievesNoRecordThatNoStoreWrites(t *testing.T) {
 	}
 }
 
-// A manifest can have the right checksums and numbers behind which there is hardly
-// another one. A store does not go on until nobody can read what it says.
+// A manifest can have valid checksums and numbers that are almost used up. The store
+// stops writing before it produces a log that cannot be read.
 func TestNumbersThatAreUsedUp(t *testing.T) {
 	for name, change := range map[string]func(m *segment.Manifest){
 		"sequence numbers": func(m *segment.Manifest) { m.LastSeq = segment.MaxSeq },

@@ -20,8 +20,8 @@ import (
 
 var silent *slog.Logger
 
-// inBubble runs a test that may wait, with synctest.Wait, until every event is
-// delivered. It fails when a delivering goroutine does not end.
+// inBubble runs a test that can wait, with synctest.Wait, until every event is
+// delivered. The test fails if a delivering goroutine does not end.
 func inBubble(t *testing.T, name string, test func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
 }
@@ -32,7 +32,7 @@ func isIdle(n *notifier) bool {
 	return !n.delivering && len(n.waiting) == 0
 }
 
-// recordAll has every callback add its payload to a list.
+// recordAll returns callbacks that add their payloads to a list.
 func recordAll(seen *[]any) Events {
 	return Events{
 		CompactionStarted: func(e CompactionStarted) { *seen = append(*seen, e) },
@@ -46,8 +46,8 @@ func recordAll(seen *[]any) Events {
 	}
 }
 
-// oneOfEach tells of one event of every kind and returns the payloads. It spoils
-// what it passed, which the notifier therefore has to copy.
+// oneOfEach sends one event of every kind and returns the payloads. It then changes
+// what it passed, so the notifier must copy it.
 func oneOfEach(n *notifier) []any {
 	files := []string{"a", "b"}
 	recovery := RecoveryStats{RecordsScanned: 5, Damages: []CorruptError{{File: "a", Offset: 8}}}
@@ -92,7 +92,7 @@ func TestEventsArriveInOrderAndUnchanged(t *testing.T) {
 
 func TestEventsOfOneCallerStayInOrderAndNeverOverlap(t *testing.T) {
 	inBubble(t, "concurrent", func(t *testing.T) {
-		const callers, each = 8, 100 // fewer than may wait
+		const callers, each = 8, 100 // fewer than maxWaitingEvents
 		var inside atomic.Int32
 		last := map[string]time.Duration{}
 		n := newNotifier(Events{SlowThreshold: 1, SlowOperation: func(e SlowOperation) {
@@ -136,7 +136,7 @@ func TestEventsOldestWaitingAreDroppedAndCounted(t *testing.T) {
 			seen = append(seen, e.Duration)
 		}}, silent)
 		n.Stalled(0)
-		synctest.Wait() // 0 is in the callback, and waits no longer
+		synctest.Wait() // event 0 is in the callback and no longer waits
 		for i := range maxWaitingEvents + surplus {
 			n.Stalled(time.Duration(i + 1))
 		}
@@ -239,7 +239,7 @@ func TestEventsCorruptionIsToldOnceForEachPlace(t *testing.T) {
 		seen = nil
 		n.corruption(&CorruptError{File: "c", Offset: 2*maxToldPlaces - 1})
 		n.corruption(&CorruptError{File: "c", Offset: maxToldPlaces})
-		n.corruption(&first) // forgotten meanwhile
+		n.corruption(&first) // was forgotten
 		synctest.Wait()
 		if want := []CorruptError{first}; !reflect.DeepEqual(seen, want) {
 			t.Errorf("told again %v, want %v", seen, want)
@@ -369,7 +369,7 @@ func TestEventsGoOnAfterACallbackEndsItsGoroutine(t *testing.T) {
 
 func TestEventsPanicOfACallbackIsNotSwallowed(t *testing.T) {
 	n := newNotifier(Events{Rotated: func(Rotated) { panic("the user's") }}, silent)
-	n.delivering = true // this goroutine is to deliver
+	n.delivering = true // this goroutine delivers
 	n.Rotated("a")
 	defer func() {
 		if got := recover(); got != "the user's" {

@@ -14,7 +14,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
-// example opens a store in a fresh directory, and what closes and removes it.
+// example opens a store in a fresh directory. done closes and removes it.
 func example(o *mmapkv.Options) (store *mmapkv.Store, done func()) {
 	dir, err := os.MkdirTemp("", "mmapkv-example")
 	check(err)
@@ -102,7 +102,7 @@ func ExampleStore_AppendGet() {
 	defer done()
 	check(store.Put([]byte("name"), []byte("alice")))
 
-	buffer := make([]byte, 0, 64) // used again for every read
+	buffer := make([]byte, 0, 64) // reused by every read
 	buffer, err := store.AppendGet(append(buffer, "hello, "...), []byte("name"))
 	check(err)
 	fmt.Printf("%s\n", buffer)
@@ -114,7 +114,7 @@ func ExampleStore_View() {
 	defer done()
 	check(store.Put([]byte("list"), []byte("a,b,c")))
 
-	// The value is not copied, and is not to be used after the function returns.
+	// The value is not copied. Do not use it after the function returns.
 	err := store.View([]byte("list"), func(value []byte) error {
 		fmt.Println(len(value), "bytes, starting with", string(value[:1]))
 		return nil
@@ -201,7 +201,7 @@ func ExampleStore_Delete() {
 	defer done()
 	check(store.Put([]byte("a"), []byte("1")))
 	check(store.Delete([]byte("a")))
-	check(store.Delete([]byte("a"))) // is no error
+	check(store.Delete([]byte("a"))) // not an error
 	fmt.Println(store.Len())
 	// Output: 0
 }
@@ -211,7 +211,7 @@ func ExampleStore_Write() {
 	defer done()
 	check(store.Put([]byte("account:1"), []byte("100")))
 
-	// All of it is there after a crash, or nothing.
+	// After a crash, either all of the batch is there or nothing.
 	var batch mmapkv.Batch
 	batch.Put([]byte("account:1"), []byte("70"))
 	batch.Put([]byte("account:2"), []byte("30"))
@@ -255,7 +255,7 @@ func ExampleStore_Sync() {
 	store, done := example(&mmapkv.Options{Sync: fsync.Never})
 	defer done()
 	check(store.Put([]byte("a"), []byte("1")))
-	check(store.Sync()) // from here on a power loss does not take it
+	check(store.Sync()) // now it survives a power loss
 	fmt.Println(store.Stats().LastSync.IsZero())
 	// Output: false
 }
@@ -291,7 +291,7 @@ func ExampleStore_Close() {
 }
 
 func ExampleCorruptError() {
-	// What reads, Open and Compact return for damage says where it is.
+	// The error that reads, Open and Compact return for damage says where it is.
 	var err error = &mmapkv.CorruptError{File: "0000000000000001.seg", Offset: 4096, Reason: "the checksum does not match"}
 	var corrupt *mmapkv.CorruptError
 	if errors.Is(err, mmapkv.ErrCorrupt) && errors.As(err, &corrupt) {

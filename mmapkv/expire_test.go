@@ -27,7 +27,7 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// expiring is a store whose steps and clock are the test's.
+// expiring is a store whose steps and clock the test controls.
 type expiring struct {
 	*Store
 	t       *testing.T
@@ -77,14 +77,14 @@ func (e *expiring) delete(key string) {
 	}
 }
 
-// pass lets time go by, and sweeps.
+// pass advances the clock and sweeps.
 func (e *expiring) pass(ttl time.Duration) {
 	e.t.Helper()
 	e.now.Add(ttl.Milliseconds())
 	e.step("expire")
 }
 
-// step takes steps of a name until there are no more.
+// step runs the step with a name until it has nothing to do.
 func (e *expiring) step(name string) {
 	e.t.Helper()
 	for _, step := range e.steps() {
@@ -134,8 +134,8 @@ func checkExpiries(t testing.TB, s *Store, f *catalog.File) {
 	}
 }
 
-// 100,000 keys in the file that is being written are gone a moment after they have
-// expired, without a rotation; they cost no more than to read them once.
+// 100,000 keys in the file being written leave the index soon after they expire, without
+// a rotation. The sweep reads them no more than once.
 func TestExpiredKeysLeaveTheIndexWithoutRotation(t *testing.T) {
 	e := newExpiring(t, 64<<20)
 	var b Batch
@@ -178,8 +178,8 @@ func TestExpiredKeysLeaveTheIndexWithoutRotation(t *testing.T) {
 	e.wantKeys(1000)
 }
 
-// What expires is read, and what has to be to find it in its block, and nothing
-// else.
+// A sweep reads only the expired records, and what it takes to find them in their
+// blocks.
 func TestSweepReadsOnlyWhereSomethingExpires(t *testing.T) {
 	e := newExpiring(t, 1<<20)
 	const keys, every = 40_000, 4000
@@ -196,7 +196,7 @@ func TestSweepReadsOnlyWhereSomethingExpires(t *testing.T) {
 		case 1:
 			e.reopen()
 		case 2:
-			e.delete("key1") // so that there is something to do
+			e.delete("key1") // gives Compact something to do
 			e.step("expire")
 			compactAll(t, e.Store)
 		}
@@ -223,7 +223,7 @@ func TestSweepReadsOnlyWhereSomethingExpires(t *testing.T) {
 	}
 }
 
-// Keys of one block expire one after the other, in every kind of file.
+// Keys of one block expire one after another, in every kind of file.
 func TestEachKeyExpiresInItsTime(t *testing.T) {
 	for _, where := range []string{"being written", "sealed", "unsealed", "reopened", "merged", "of their own"} {
 		t.Run(where, func(t *testing.T) {
@@ -267,7 +267,7 @@ func TestEachKeyExpiresInItsTime(t *testing.T) {
 	}
 }
 
-// Only the value that has expired goes, not one that has overwritten it.
+// A sweep removes only the expired value, not one that has overwritten it.
 func TestSweepTakesNothingNewer(t *testing.T) {
 	e := newExpiring(t, 64<<10)
 	for _, key := range []string{"for ever", "longer", "deleted", "gone"} {
@@ -289,8 +289,8 @@ func TestSweepTakesNothingNewer(t *testing.T) {
 	e.wantKeys(0)
 }
 
-// A Delete of a key that was swept is written down: its record is on disk, and would
-// be there again where the clock is set back.
+// Delete of a swept key writes a tombstone. The expired record is still on disk, and would
+// be live again if the clock were set back.
 func TestSweptKeyIsDeleted(t *testing.T) {
 	e := newExpiring(t, 64<<10)
 	put(t, e.Store, "deleted", "older")
@@ -306,7 +306,7 @@ func TestSweptKeyIsDeleted(t *testing.T) {
 	e.wantKeys(1)
 }
 
-// A swept record still hides what is older, whatever the clock says then.
+// A swept record still hides older ones, whatever the clock says later.
 func TestSweptRecordsStayTombstones(t *testing.T) {
 	e := newExpiring(t, 64<<10)
 	put(t, e.Store, "a", "older")
@@ -334,7 +334,7 @@ func TestSweptRecordsStayTombstones(t *testing.T) {
 	e.wantKeys(20)
 }
 
-// A crash behind a sweep is one in front of it: nothing was written.
+// A crash after a sweep is like one before it: a sweep writes nothing.
 func TestCrashBehindASweep(t *testing.T) {
 	e := newExpiring(t, 64<<10)
 	put(t, e.Store, "a", "older")
@@ -361,8 +361,8 @@ func TestCrashBehindASweep(t *testing.T) {
 	}
 }
 
-// A record that is swept while its file is being compacted hides what is older
-// behind that, whatever the compaction has seen of it.
+// A record that is swept during a compaction of its file still hides older ones
+// afterwards, whatever the compaction has seen of it.
 func TestSweepInTheMidstOfACompaction(t *testing.T) {
 	for _, phase := range []string{"chosen", "copied", "logged", "edited", "shown", "moved", "retired"} {
 		t.Run(phase, func(t *testing.T) {
@@ -381,7 +381,7 @@ func TestSweepInTheMidstOfACompaction(t *testing.T) {
 			e.between = func(now string) {
 				if now == phase {
 					e.pass(time.Second)
-					if n := e.Len(); n != 11 && phase != "moved" { // the next one comes to the new file
+					if n := e.Len(); n != 11 && phase != "moved" { // the next sweep gets to the new file
 						t.Errorf("%d keys behind the sweep", n)
 					}
 				}
@@ -409,7 +409,7 @@ func TestSweepInTheMidstOfACompaction(t *testing.T) {
 	}
 }
 
-// A tail that has mostly expired is ended, so that its room comes back.
+// A sweep ends a tail that has mostly expired, so that its room can be freed.
 func TestExpiredTailIsGivenBack(t *testing.T) {
 	for _, reopened := range []bool{false, true} {
 		t.Run(fmt.Sprint("reopened ", reopened), func(t *testing.T) {
@@ -430,7 +430,7 @@ func TestExpiredTailIsGivenBack(t *testing.T) {
 			if stats.LiveBytes+stats.DeadBytes > 1000 {
 				t.Errorf("%d bytes are alive, %d dead", stats.LiveBytes, stats.DeadBytes)
 			}
-			// A little that expires is not worth a file.
+			// A few expired bytes are not worth a new file.
 			e.putFor(time.Second, "session", "value")
 			before := len(e.Stats().Segments)
 			e.pass(time.Second)
@@ -441,7 +441,7 @@ func TestExpiredTailIsGivenBack(t *testing.T) {
 	}
 }
 
-// What is behind damage in its block waits; what is in other blocks does not.
+// Records after damage in the same block wait; records in other blocks do not.
 func TestSweepGoesOnBehindDamage(t *testing.T) {
 	e := newExpiring(t, 64<<10)
 	for i := range 500 {
@@ -492,7 +492,7 @@ func flipOnDisk(t *testing.T, path string, at int64) {
 	}
 }
 
-// A store in which nothing expires has neither a table nor a goroutine for it.
+// A store in which nothing expires has no expiry table and no sweeping goroutine.
 func TestNothingExpiresForNothing(t *testing.T) {
 	s := open(t, t.TempDir(), tiny())
 	fill(t, s, 0, 300, 100)
@@ -544,7 +544,7 @@ func TestBackgroundSweepsWithinTenSeconds(t *testing.T) {
 					ends = []time.Duration{time.Minute, 30 * time.Minute, time.Hour}
 				}
 				for i, end := range ends {
-					left := len(ends) - i // and the one that stays
+					left := len(ends) - i // includes the key that stays
 					time.Sleep(time.Until(began.Add(end - time.Millisecond)))
 					if n := s.Len(); n != left+1 {
 						t.Errorf("%d keys after %v; want %d", n, end, left+1)
@@ -560,8 +560,8 @@ func TestBackgroundSweepsWithinTenSeconds(t *testing.T) {
 	}
 }
 
-// Where the tail has mostly expired and cannot be sealed, the background says so, and
-// goes on: reads and writes are as before, and the room comes back once the disk has some.
+// If a mostly expired tail cannot be sealed, the background logs that and goes on. Reads
+// and writes still work, and the room is freed once the disk has space again.
 func TestBackgroundSaysThatAnExpiredTailCannotEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := errorfs.New(crashfs.New())
@@ -580,7 +580,7 @@ func TestBackgroundSaysThatAnExpiredTailCannotEnd(t *testing.T) {
 		}
 		put(t, s, "stays", "value")
 		disk.Fail(errorfs.Rule{Err: syscall.ENOSPC, Forever: true, Match: func(op errorfs.Op) bool {
-			return op.Kind == errorfs.Truncate && strings.HasSuffix(op.Name, ".seg") // btrfs takes room for that
+			return op.Kind == errorfs.Truncate && strings.HasSuffix(op.Name, ".seg") // needs room on btrfs
 		}})
 		time.Sleep(time.Minute + 10*time.Second)
 		synctest.Wait()
@@ -596,7 +596,7 @@ func TestBackgroundSaysThatAnExpiredTailCannotEnd(t *testing.T) {
 		put(t, s, "later", "value")
 		before := s.Stats().DeadBytes
 		disk.Heal()
-		for i := range 2 { // of which the first goes in the end
+		for i := range 2 { // the first becomes garbage
 			put(t, s, "overwritten", fmt.Sprint(i, string(make([]byte, 12<<10))))
 		}
 		if err := s.Compact(t.Context()); err != nil {
@@ -618,8 +618,8 @@ func TestBackgroundSaysThatAnExpiredTailCannotEnd(t *testing.T) {
 	})
 }
 
-// Sweeps beside writers and compactions: what is alive in the end is what was
-// written last and has not expired.
+// Sweeps run beside writers and compactions. In the end the live records are those that
+// were written last and have not expired.
 func TestSweepsRaceWritersAndCompactions(t *testing.T) {
 	e := newExpiring(t, 16<<10)
 	stop := make(chan struct{})
@@ -693,7 +693,7 @@ func TestSweepsRaceWritersAndCompactions(t *testing.T) {
 	}
 }
 
-// readingFS counts the bytes that are read of segments.
+// readingFS counts the bytes that are read from segments.
 type readingFS struct {
 	vfs.FS
 	read   atomic.Int64

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// cutSegments opens a store of several segments and cuts all of their files
-// behind the header, so that every record faults.
+// cutSegments opens a store of several segments and truncates all of their files
+// after the header, so that every record faults.
 func cutSegments(t *testing.T) *Store {
 	t.Helper()
 	dir := t.TempDir()

@@ -11,9 +11,9 @@ import (
 	"github.com/mmapkv/mmapkv/internal/errorfs"
 )
 
-// Under Always zeros are written first where the log goes on. When that fails nothing was
-// written, and an I/O error ends writing, as it does where a record is written. Where there
-// is no room for zeros there may be for the record.
+// Under Always, the log writes zeros ahead of its records. If that fails, no record was
+// written. An I/O error ends writing, as it does for a record. A lack of room does not:
+// there may be room for the record.
 func TestZerosThatCannotBeWritten(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
 		t.Run(errno.Error(), func(t *testing.T) {
@@ -21,7 +21,7 @@ func TestZerosThatCannotBeWritten(t *testing.T) {
 			disk := errorfs.New(power)
 			s := openOnDisk(t, disk, fsync.Always)
 			disk.Fail(errorfs.Rule{Err: errno, Match: func(op errorfs.Op) bool {
-				return op.Kind == errorfs.Write && op.Offset > 0 && op.Length > 300 // no record is so long
+				return op.Kind == errorfs.Write && op.Offset > 0 && op.Length > 300 // longer than any record
 			}})
 			var written, refused []string
 			for i := range 10 {

@@ -12,8 +12,8 @@ import (
 	"github.com/mmapkv/mmapkv/internal/guard"
 )
 
-// An I/O error need not last: the page that faulted may be there when the fault is
-// looked at. Nobody has been given the memory, so nobody can have written to it.
+// An I/O error may be transient: the page that faulted may be readable again when isFault
+// looks at it. No caller was given the memory, so none can have written to it.
 func TestFaultThatHealsAtOnceIsAnError(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, tiny())

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	// What a store leaves to others, such as the last events, may come late.
+	// A store's background work, such as its last events, may end late.
 	var leak error
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if leak = goleak.Find(); leak == nil && segment.Held() != 0 {
@@ -79,7 +79,7 @@ func closeStore(t testing.TB, s *Store) {
 	}
 }
 
-// numbered is the i-th key and its value of size bytes.
+// numbered returns the i-th key and its value of size bytes.
 func numbered(i, size int) (key, value []byte) {
 	key = fmt.Appendf(nil, "key-%07d", i)
 	value = bytes.Repeat(fmt.Appendf(nil, "%07d ", i), size/8+1)[:size]
@@ -115,7 +115,7 @@ func diskUse(t testing.TB, dir string) (bytes int64, files int) {
 	for _, e := range entries {
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // it has been renamed or removed meanwhile
+			continue // it was renamed or removed after ReadDir
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -135,7 +135,7 @@ func segmentFiles(t testing.TB, dir string) []string {
 	return names
 }
 
-// checkAccounts compares the live bytes that are kept with those counted anew.
+// checkAccounts compares each segment's account of live bytes with a recount.
 func checkAccounts(t testing.TB, s *Store) {
 	t.Helper()
 	type account struct{ records, hints int64 }
@@ -154,8 +154,8 @@ func checkAccounts(t testing.TB, s *Store) {
 	}
 }
 
-// killed copies a store that is open as SIGKILL would leave it: at one moment of
-// its manifest, however busy the background is.
+// killed copies an open store as SIGKILL would leave it. The manifest does not change
+// during the copy, however busy the background is.
 func killed(t testing.TB, s *Store, dir string) string {
 	t.Helper()
 	s.catalog.Manifest.Mu.Lock()
@@ -172,7 +172,7 @@ func copyDir(t testing.TB, dir string) string {
 		if err == nil {
 			return to
 		}
-		if !errors.Is(err, fs.ErrNotExist) { // something was renamed or removed meanwhile
+		if !errors.Is(err, fs.ErrNotExist) { // a file was renamed or removed: again
 			t.Fatal(err)
 		}
 	}

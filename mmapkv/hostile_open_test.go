@@ -17,8 +17,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// openWithin opens a directory read-only, and fails if that allocates much more
-// than there is in its files.
+// openWithin opens a directory read-only. It fails if that allocates much more than the
+// files hold.
 func openWithin(t *testing.T, dir string, o Options) *Store {
 	t.Helper()
 	size, _ := diskUse(t, dir)
@@ -50,7 +50,7 @@ func TestManyUnsealedFilesTakeLittleMemory(t *testing.T) {
 	}
 }
 
-// cutStore is a store of ten keys, and the only file that it says is much longer
+// cutStore makes a store of ten keys. Its manifest says that its only file is much longer
 // than it is.
 func cutStore(t *testing.T, end int64) (dir string, info segment.SegmentInfo) {
 	t.Helper()
@@ -80,7 +80,7 @@ func TestHintOfTooManyKeysTakesLittleMemory(t *testing.T) {
 	}
 }
 
-// A hint says of every other word of its segment that it cannot be read.
+// A hint says that every other word of its segment is unreadable.
 func TestHintOfManyDamagesTakesLittleMemory(t *testing.T) {
 	const end = 16 << 20
 	dir, info := cutStore(t, end)
@@ -99,8 +99,8 @@ func TestHintOfManyDamagesTakesLittleMemory(t *testing.T) {
 	}
 }
 
-// Nothing is overwritten, deleted or expires: nothing is garbage, and nobody waits for
-// its collection, however little there may be.
+// Nothing is overwritten or deleted, and nothing expires. So there is no garbage, and no
+// writer waits for compaction, however low the bound on space is.
 func TestWithoutGarbageNobodyWaits(t *testing.T) {
 	s := open(t, t.TempDir(), &Options{SegmentSize: 256 << 10, Sync: fsync.Never, Compaction: Compaction{MaxSpaceRatio: 1.05}})
 	var key [4]byte
@@ -115,7 +115,7 @@ func TestWithoutGarbageNobodyWaits(t *testing.T) {
 	}
 }
 
-// A hint is nothing but a hole.
+// The whole hint is a hole.
 func TestHintThatIsAHoleTakesNoMemory(t *testing.T) {
 	const end = 128 << 20
 	dir, info := cutStore(t, end)

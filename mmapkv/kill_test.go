@@ -16,14 +16,14 @@ import (
 	"github.com/mmapkv/mmapkv/fsync"
 )
 
-// childVariable makes the test binary a writer to be killed: its value is the
-// policy and the directory.
+// childVariable turns the test binary into the writer to kill. Its value is the
+// policy, the directory and the first number.
 const childVariable = "MMAPKV_TEST_CHILD"
 
-// killBatch is how many pairs each batch of the child has.
+// killBatch is the number of pairs in each batch of the child.
 const killBatch = 5
 
-// runChild writes round after round and says on stdout what is acknowledged:
+// runChild writes until it is killed and prints each acknowledged write:
 // "p N" for a put, "b N" for a batch. Each number is written once.
 func runChild() {
 	name, rest, _ := strings.Cut(os.Getenv(childVariable), " ")
@@ -53,8 +53,8 @@ func runChild() {
 	}
 }
 
-// TestSIGKILL kills a writing process again and again: what it acknowledged is
-// there, and batches are whole.
+// TestSIGKILL kills a writing process again and again. Its acknowledged writes are
+// there, and its batches are whole.
 func TestSIGKILL(t *testing.T) {
 	rounds := 100
 	if testing.Short() {
@@ -113,7 +113,7 @@ func killOnce(t *testing.T, dir string, policy fsync.Policy, first int) (next in
 		}
 		n, err := strconv.Atoi(strings.TrimSpace(line[2:]))
 		if err != nil {
-			break // cut in the middle
+			break // a line cut short
 		}
 		if line[0] == 'p' {
 			putAcked = n
@@ -125,7 +125,7 @@ func killOnce(t *testing.T, dir string, policy fsync.Policy, first int) (next in
 		t.Fatalf("the child ended by itself: %v", err)
 	}
 	checkKilled(t, dir, first, putAcked, batchAcked)
-	return putAcked + 2 // the one in flight may be there
+	return putAcked + 2 // the write in flight may be there
 }
 
 func checkKilled(t *testing.T, dir string, first, putAcked, batchAcked int) {

@@ -12,11 +12,11 @@ import (
 	"testing"
 )
 
-// footprint is what the kernel has of a store's directory in this process, beside
-// what each listed file is due: one mapping and one descriptor.
+// footprint counts this process's mappings and descriptors of files in a store's
+// directory. Each listed file may have one of both, which is subtracted.
 type footprint struct {
 	mapped, open int // files of the directory, less the listed ones
-	deleted      int // of both, unlinked files
+	deleted      int // mappings and descriptors of unlinked files
 }
 
 func footprintOf(t *testing.T, s *Store, dir string) footprint {
@@ -69,7 +69,7 @@ func descriptors(t *testing.T) int {
 	return len(names)
 }
 
-// runtimeMappings is by how many mappings the Go runtime may grow in a test.
+// runtimeMappings is how many mappings the Go runtime may add during a test.
 const runtimeMappings = 16
 
 func TestCompactionsLeaveNothingInTheProcess(t *testing.T) {
@@ -108,7 +108,7 @@ func TestCompactionsLeaveNothingInTheProcess(t *testing.T) {
 	if after := len(mappings(t)); after > mapped+runtimeMappings {
 		t.Errorf("%d mappings before, %d after %d compactions", mapped, after, s.Stats().Compaction.Runs)
 	}
-	// A goroutine that has just stepped aside gives its timer back when it comes to rest.
+	// A goroutine that has just stepped aside closes its timer when it goes idle.
 	waitFor(t, fmt.Sprintf("%d descriptors, as before", opened), func() bool {
 		return descriptors(t)-len(s.Stats().Segments) <= opened
 	})

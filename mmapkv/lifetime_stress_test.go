@@ -19,15 +19,15 @@ var (
 	lifetimeSeed = flag.Uint64("lifetime.seed", 1, "seed of those readers")
 )
 
-// lifetimeKeys are there throughout; value i of a round is numbered for both, so that a
-// reader knows a wrong byte.
+// lifetimeKeys is the number of keys, which are all there throughout. A value has the
+// numbers of its key and its round, so a reader notices a wrong byte.
 const lifetimeKeys = 60
 
 func lifetimeValue(i, round int) []byte {
 	return bytes.Repeat(fmt.Appendf(nil, "%03d %07d ", i, round), 5+i%40)
 }
 
-// lifetimeCheck says what is wrong with a value of a key.
+// lifetimeCheck returns what is wrong with a value of a key.
 func lifetimeCheck(key, value []byte) error {
 	var i, shown, round int
 	if _, err := fmt.Sscanf(string(key), "key-%d", &i); err != nil {
@@ -36,7 +36,7 @@ func lifetimeCheck(key, value []byte) error {
 	if _, err := fmt.Sscanf(string(value), "%d %d", &shown, &round); err != nil {
 		return fmt.Errorf("%s: %.20q: %w", key, value, err)
 	}
-	runtime.Gosched() // while files go
+	runtime.Gosched() // gives compactions time to remove files
 	if !bytes.Equal(value, lifetimeValue(i, round)) {
 		return fmt.Errorf("%s has the value %.40q", key, value)
 	}
@@ -86,10 +86,9 @@ var lifetimeReads = map[string]func(s *Store, key []byte) error{
 	},
 }
 
-// All kinds of reads beside compactions of tiny segments: what they read is whole, no
-// read is told of damage, and in the end nothing is held. Race builds poison what is
-// unmapped; in others a read that comes too late faults, which Get and View would report
-// as damage.
+// All kinds of reads run beside compactions of tiny segments. What they read is whole, no
+// read returns damage, and in the end nothing is held. Race builds poison unmapped memory.
+// In other builds a read after the unmapping faults, and Get and View would return damage.
 func TestReadsBesideCompactions(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	write := func(round int) {

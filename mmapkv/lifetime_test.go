@@ -16,20 +16,20 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// What a reader holds stays as it is while compaction takes the files away under
-// it, and once nobody holds them they are gone.
+// What a reader holds does not change while compaction removes the files under it. Once
+// no reader holds the files, they are gone.
 
 const (
 	staying  = 30 // keys that are written once
-	changing = 30 // keys that churn overwrites, and never deletes
+	changing = 30 // keys that churn overwrites and never deletes
 
-	// With small values all that stays fits into half a segment, so that every
-	// compaction moves it; with large ones it has several files.
+	// All small values that stay fit into half a segment, so every compaction moves
+	// them. Large ones take several files.
 	smallSize, largeSize = 20, 300
 )
 
-// churn overwrites every changing key, and has others come and go, so that every
-// file has garbage.
+// churn overwrites every changing key, and adds and deletes others, so that every file
+// has garbage.
 func churn(t testing.TB, s *Store, round int) {
 	t.Helper()
 	for i := range changing {
@@ -41,7 +41,7 @@ func churn(t testing.TB, s *Store, round int) {
 	}
 }
 
-// fillWithChurn writes staying and changing keys by turns, so that they share files.
+// fillWithChurn alternates staying and changing keys, so that they share files.
 func fillWithChurn(t testing.TB, s *Store, size int) {
 	t.Helper()
 	for i := range staying {
@@ -54,7 +54,7 @@ func fillWithChurn(t testing.TB, s *Store, size int) {
 // iteration collects what one Range or Keys yields.
 type iteration struct {
 	size   int               // of the values that stay
-	values map[string]string // the latest value shown; "" of Keys
+	values map[string]string // the latest value shown; "" from Keys
 	times  map[string]int
 	errs   []error
 }
@@ -72,7 +72,7 @@ func (n *iteration) add(key, value []byte) {
 	n.values[k] = v
 }
 
-// check says whether all that was there throughout came exactly once.
+// check fails unless every key that was there throughout came exactly once.
 func (n *iteration) check(t *testing.T, what string, isRange bool) {
 	t.Helper()
 	for _, err := range n.errs {
@@ -94,9 +94,9 @@ func (n *iteration) check(t *testing.T, what string, isRange bool) {
 
 // sitter is a reader that stays inside its callback.
 type sitter struct {
-	inside chan struct{} // closed when it is
-	looks  chan struct{} // it looks once for each, and leaves when it is closed
-	seen   chan error    // what it saw
+	inside chan struct{} // closed when the reader is inside
+	looks  chan struct{} // the reader looks once for each, and leaves when it is closed
+	seen   chan error    // the result of each look
 	ended  chan error
 }
 
@@ -192,8 +192,8 @@ func standUp(t *testing.T, readers map[string]*sitter) {
 	}
 }
 
-// wantNothingHeld waits until every file that is not listed is released. A reader that
-// is the last one leaves that to a goroutine of its own.
+// wantNothingHeld waits until every unlisted file is released. The last reader of a file
+// leaves its release to a separate goroutine.
 func wantNothingHeld(t testing.TB, s *Store) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); runtime.Gosched() {
@@ -205,7 +205,7 @@ func wantNothingHeld(t testing.TB, s *Store) {
 		s.Stats().HeldBytes, segment.Held(), len(s.Stats().Segments))
 }
 
-// fileOf is where the index has a key.
+// fileOf returns the segment of a key, by the index.
 func fileOf(s *Store, key []byte) segment.ID {
 	l := s.catalog.Set()
 	return l.File(l.Keys.Get(s.hasher.Fingerprint(key))).ID
@@ -238,14 +238,14 @@ func TestReadersSitThroughTenCompactionsOfTheirSegment(t *testing.T) {
 	wantFilled(t, s, 0, staying, smallSize)
 }
 
-// manualInMemory is byHand on a disk in memory, on tiny pages of the index.
+// manualInMemory is byHand with a disk in memory and tiny index pages.
 func manualInMemory(between func(phase string)) *Options {
 	o := byHand()
 	inject.Into(o, &inject.Seams{FS: crashfs.New(), PageSlots: 8, Manual: true, Between: between})
 	return o
 }
 
-// iterate runs Range or Keys to the end, and calls pause behind every k-th pair.
+// iterate runs Range or Keys to the end, and calls pause after every k-th pair.
 func iterate(t *testing.T, s *Store, size int, isRange bool, k int, pause func()) *iteration {
 	t.Helper()
 	n, pairs := newIteration(size), 0
@@ -280,7 +280,7 @@ func TestIterationWithCompactionsAtEveryKthPair(t *testing.T) {
 			fillWithChurn(t, s, size)
 			round := 2
 			n := iterate(t, s, size, isRange, k, func() {
-				// Range goes on in the file that is being written, but not for ever.
+				// Range also reads the file being written; churn must end some time.
 				if overwriting && round < 40 {
 					churn(t, s, round)
 					round++
@@ -296,7 +296,7 @@ func TestIterationWithCompactionsAtEveryKthPair(t *testing.T) {
 	}
 }
 
-// pulled is an iteration that goes on when it is told to.
+// pulled is an iteration that the test advances.
 type pulled struct {
 	*iteration
 	isRange bool
@@ -305,7 +305,7 @@ type pulled struct {
 	stop    func()
 }
 
-// pull starts Range or Keys; the first pair is taken at once.
+// pull starts Range or Keys and takes the first pair at once.
 func pull(t *testing.T, s *Store, size int, isRange bool, began string) *pulled {
 	t.Helper()
 	errStopped := errors.New("stopped")
@@ -333,7 +333,7 @@ func pull(t *testing.T, s *Store, size int, isRange bool, began string) *pulled 
 	return p
 }
 
-// goOn takes some more pairs and says whether there were so many.
+// goOn takes more pairs and reports whether there were enough.
 func (p *pulled) goOn(pairs int) bool {
 	for range pairs {
 		key, value, ok := p.next()
@@ -345,8 +345,8 @@ func (p *pulled) goOn(pairs int) bool {
 	return true
 }
 
-// Iterations begin at every phase of a compaction and go on by so many pairs at
-// every later one.
+// Iterations begin at every phase of a compaction. At each later phase they take a fixed
+// number of pairs.
 func TestIterationThroughThePhasesOfCompactions(t *testing.T) {
 	for step := range 24 {
 		size := []int{smallSize, largeSize}[step%2]
@@ -381,7 +381,7 @@ func TestIterationThroughThePhasesOfCompactions(t *testing.T) {
 	}
 }
 
-// skipQuarantine lets the address ranges of what was unmapped go.
+// skipQuarantine releases the address ranges of unmapped files.
 func skipQuarantine(t testing.TB) {
 	t.Helper()
 	defer vfs.SetQuarantineClock(func() time.Time { return time.Now().Add(time.Hour) })()
@@ -390,8 +390,8 @@ func skipQuarantine(t testing.TB) {
 	}
 }
 
-// However many compactions there were, of the mappings that a process may have
-// those of the listed files are taken and no others.
+// However many compactions have run, only the listed files count against the process's
+// limit of mappings.
 func TestHundredCompactionsUseUpNoMappings(t *testing.T) {
 	o := byHand()
 	inject.Into(o, &inject.Seams{Manual: true}) // no file is prepared ahead

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A delete on a full disk takes the rate away from the compaction that it has to wait
-// for: at one byte a second it would wait for a day.
+// A delete on a full disk lifts the rate limit of the compaction that it waits for. At one
+// byte a second it would wait for a day.
 func TestDeleteDoesNotWaitForTheRateOfACompaction(t *testing.T) {
 	o := byHand()
 	o.SegmentSize = 64 << 10

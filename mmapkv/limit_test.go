@@ -13,9 +13,9 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// A file may not become as long as the log wants it: by a limit of the process, which
-// shows before the first byte of a write, in its middle, or where room is reserved. The
-// write goes to another file, whole, and a power loss leaves what it would otherwise.
+// A limit of the process keeps a file shorter than the log wants it. The limit shows
+// before the first byte of a write, in its middle, or when room is reserved. The whole
+// write goes to another file, and a power loss leaves what it would without the limit.
 func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
 	limits := map[string]errorfs.Rule{
 		"the first byte":      {Match: errorfs.Only(errorfs.Write)},
@@ -31,10 +31,10 @@ func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
 				put(t, s, "before", "value")
 				first := s.log.Tail.File
 				limit.Err = syscall.EFBIG
-				if limit.Forever { // of this file alone
+				if limit.Forever { // for this file only
 					name := "/store/" + segment.FileName(first.ID)
 					limit.Match = func(op errorfs.Op) bool { return op.Kind == errorfs.Allocate && op.Name == name }
-					if err := first.Active.Trim(); err != nil { // so that it has to take room
+					if err := first.Active.Trim(); err != nil { // so that the next write must reserve room
 						t.Fatal(err)
 					}
 				}
@@ -81,8 +81,7 @@ func TestLogGoesOnInAnotherFileAtTheLimit(t *testing.T) {
 	}
 }
 
-// A file that has no record yet is not given up for another one that would have no more
-// room.
+// The log does not replace a file without records: another one would have no more room.
 func TestLimitBelowARecordMakesNoFiles(t *testing.T) {
 	disk := errorfs.New(crashfs.New())
 	s := openOnDisk(t, disk, fsync.Never)

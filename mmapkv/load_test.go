@@ -19,7 +19,7 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Hints that are not there, or cannot be, cost time and nothing else.
+// Missing or impossible hints cost only time.
 func TestLoadingWithoutSomeHints(t *testing.T) {
 	dir := t.TempDir()
 	o := byHand()
@@ -41,8 +41,8 @@ func TestLoadingWithoutSomeHints(t *testing.T) {
 	}
 }
 
-// Several workers load hints of several pieces, of files that overwrite each other:
-// the outcome and the accounts are those of one.
+// Several workers load hints of several pieces, from files that overwrite each other. The
+// outcome and the accounts are those of a single worker.
 func TestLoadingInPieces(t *testing.T) {
 	const keys = 100_000
 	dir := t.TempDir()
@@ -104,8 +104,8 @@ func TestLoadingInPieces(t *testing.T) {
 	}
 }
 
-// A hint that can be opened, and of which some cannot be read behind that, is made
-// anew, however much of it is in the index; what is counted is counted once.
+// A hint opens, and then a part of it cannot be read. It is rebuilt, however much of it
+// is in the index by then. Nothing is counted twice.
 func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 	const keys = 200_000
 	dir := t.TempDir()
@@ -114,7 +114,7 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 	s := open(t, dir, o)
 	var batch Batch
 	for i := range keys {
-		if i%100 == 0 && i < keys/4 { // expires, and is not overwritten before that
+		if i%100 == 0 && i < keys/4 { // expires and is never overwritten
 			batch.PutWithTTL(fmt.Append(nil, "expires", i), nil, time.Hour)
 		}
 		batch.Put(fmt.Append(nil, "key", i%(keys*3/4)), fmt.Append(nil, "value", i))
@@ -130,7 +130,7 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 	}
 	closeStore(t, s)
 	hints, err := filepath.Glob(filepath.Join(dir, "*.hint"))
-	hints = slices.DeleteFunc(hints, func(path string) bool { // those of one piece
+	hints = slices.DeleteFunc(hints, func(path string) bool { // those of a single piece
 		info, err := os.Stat(path)
 		return err != nil || info.Size() < 400_000
 	})
@@ -177,7 +177,7 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 			if op.Kind != errorfs.Read || filepath.Ext(op.Name) != ".hint" {
 				return false
 			}
-			const checksum = 8 // is read last when a hint is opened
+			const checksum = 8 // opening a hint reads it last
 			opened[op.Name] = opened[op.Name] || op.Length == checksum
 			if !opened[op.Name] || op.Length == checksum || op.Offset < 300_000 || failed[op.Name] {
 				return false
@@ -197,9 +197,9 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 	}
 }
 
-// halfAHint is a store whose second file has two damaged records, the newest of a key that
-// is deleted and of one that is overwritten. A part of that file's hint is damaged too, but
-// not those that tell of the two.
+// halfAHint makes a store whose second file has two damaged records: the tombstone of a
+// deleted key and the newest value of an overwritten one. A part of that file's hint is
+// damaged too, but not the parts that list the two.
 func halfAHint(t *testing.T) (dir string, o *Options) {
 	t.Helper()
 	dir, o = t.TempDir(), byHand()
@@ -225,8 +225,8 @@ func halfAHint(t *testing.T) (dir string, o *Options) {
 	return dir, o
 }
 
-// What is left of a hint tells of damaged records: a deleted key stays deleted, and no old
-// value takes the place of a damaged one, also once the hint is made anew.
+// The intact parts of a hint list damaged records. So a deleted key stays deleted, and no
+// old value replaces a damaged one, even after the hint is rebuilt.
 func TestLoadingAsksWhatIsLeftOfAHint(t *testing.T) {
 	dir, o := halfAHint(t)
 	for _, rebuilt := range []int{1, 0} {
@@ -252,7 +252,7 @@ func TestSalvageAsksWhatIsLeftOfAHint(t *testing.T) {
 	}
 }
 
-// No hint stays open once all of it was read: there may be thousands.
+// A hint is closed once all of it was read, as there may be thousands.
 func TestLoadingClosesHints(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
@@ -303,8 +303,8 @@ func (f countedFile) Close() error {
 	return f.File.Close()
 }
 
-// Whatever fails in a recovery while hints load beside it, Open ends, and leaves
-// nothing behind: TestMain looks for goroutines. What it opens is whole.
+// Whatever fails in a recovery while hints load beside it, Open returns and leaks nothing:
+// TestMain looks for goroutines. A store that it opens is whole.
 func TestLoadingBesideARecoveryThatFails(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
@@ -334,8 +334,8 @@ func TestLoadingBesideARecoveryThatFails(t *testing.T) {
 	}
 }
 
-// An index that was made for all that the hints have is given back but for what is
-// expected.
+// Open makes the index large enough for all entries of the hints. It then frees what the
+// keys, or the expected keys, do not need.
 func TestLoadingGivesMemoryBack(t *testing.T) {
 	const keys, rounds = 20_000, 10
 	dir := t.TempDir()
@@ -356,8 +356,8 @@ func TestLoadingGivesMemoryBack(t *testing.T) {
 	}
 }
 
-// Open of a store that was closed reads hints, and of segments nothing but the header,
-// however long a record is.
+// Open of a cleanly closed store reads the hints, and only the headers of the segments,
+// however long the records are.
 func TestOpenReadsNoRecord(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())

@@ -13,8 +13,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// manySegments is a disk with a store that was cleanly closed, and has so many
-// sealed segments of one record each.
+// manySegments makes a disk with a cleanly closed store of count sealed segments,
+// each with one record.
 func manySegments(t *testing.T, count int) *crashfs.Disk {
 	t.Helper()
 	disk := crashfs.New()
@@ -45,7 +45,7 @@ func manySegments(t *testing.T, count int) *crashfs.Disk {
 	return disk
 }
 
-// writtenBytes is how much the calls write, to the manifest and to all files.
+// writtenBytes returns how much the calls write to the manifest and to all files.
 func writtenBytes(calls []errorfs.Op) (manifest, all int64, copies int) {
 	for _, op := range calls {
 		isManifest := strings.HasPrefix(filepath.Base(op.Name), segment.ManifestName)
@@ -65,7 +65,7 @@ func writtenBytes(calls []errorfs.Op) (manifest, all int64, copies int) {
 }
 
 // However many segments there are, a Put of a kilobyte writes little to the
-// manifest, the full copies now and then included.
+// manifest, even with its share of the full copies.
 func TestPutsWriteLittleToTheManifest(t *testing.T) {
 	const mostBytes = 600 // for each put
 	counts := []int{100, 1000, 10_000}
@@ -82,7 +82,7 @@ func TestPutsWriteLittleToTheManifest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		put(t, s, "first", "") // and with it comes a full copy
+		put(t, s, "first", "") // also writes a full copy
 		start := disk.Count()
 		puts, copies := 0, 0
 		var manifest, all int64
@@ -102,7 +102,7 @@ func TestPutsWriteLittleToTheManifest(t *testing.T) {
 			manifest, all, copies = writtenBytes(disk.Calls()[start:])
 		}
 		if copies == 0 {
-			// Until there is one, the edits bear their share of it.
+			// Add the edits' share of the full copy to come.
 			places, half := s.catalog.Manifest.Edits.Places(), int64(len(inner.Bytes("/store/"+segment.ManifestName))/2)
 			room := half - places[0] + manifest/2
 			manifest += manifest * half / room

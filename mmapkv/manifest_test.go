@@ -18,8 +18,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// onForgetful opens the store of a disk, whose calls can be made to fail. Nothing
-// happens in the background, and nothing is synced but by what a test does.
+// onForgetful opens the store of a disk whose calls can be made to fail. Nothing happens
+// in the background, and only the test's own steps sync.
 func onForgetful(t *testing.T, inner *crashfs.Disk) (*Store, *errorfs.Disk) {
 	t.Helper()
 	disk := errorfs.New(inner)
@@ -34,7 +34,7 @@ func openManual(t *testing.T, disk vfs.FS) *Store {
 	return open(t, "/store", o)
 }
 
-// isEdit picks the calls of some kinds on the manifest itself, not on a new one.
+// isEdit matches calls of some kinds on the current manifest, not on a new one.
 func isEdit(kinds ...errorfs.Kind) func(errorfs.Op) bool {
 	only := errorfs.Only(kinds...)
 	return func(op errorfs.Op) bool { return only(op) && op.Name == "/store/"+segment.ManifestName }
@@ -44,7 +44,7 @@ func isCopy(op errorfs.Op) bool {
 	return op.Kind == errorfs.Create && op.Name == "/store/"+segment.ManifestName+".tmp"
 }
 
-// nextFile begins another file, which the manifest has to name.
+// nextFile begins another file, which the manifest must name.
 func (s *Store) nextFile() (err error) {
 	s.log.AsLeader(func() { err = s.log.Rotate(100, false) })
 	return err
@@ -59,7 +59,7 @@ func appended(t *testing.T, disk *crashfs.Disk) int {
 	return state.Edits
 }
 
-// fullCopies is how many full copies were written.
+// fullCopies counts the full copies that were written.
 func fullCopies(disk *errorfs.Disk) (count int) {
 	for _, op := range disk.Calls() {
 		if isCopy(op) {
@@ -69,7 +69,7 @@ func fullCopies(disk *errorfs.Disk) (count int) {
 	return count
 }
 
-// Every edit is on disk, twice, when the store goes by it.
+// Every edit is on disk twice before the store relies on it.
 func TestEveryEditIsOnDiskTwice(t *testing.T) {
 	inner := crashfs.New()
 	s, _ := onForgetful(t, inner)
@@ -88,8 +88,8 @@ func TestEveryEditIsOnDiskTwice(t *testing.T) {
 	closeStore(t, s)
 }
 
-// What is left of an edit that failed is not there: neither for who opens the store
-// later, nor behind further edits.
+// The remains of a failed edit are never read, neither by a later Open nor after further
+// edits.
 func TestFailedEditIsNeverFound(t *testing.T) {
 	for _, nth := range []int{1, 2} { // of the two copies
 		for _, short := range []bool{false, true} {
@@ -126,7 +126,7 @@ func TestFailedEditIsNeverFound(t *testing.T) {
 	}
 }
 
-// Where an edit cannot be appended, a full copy takes its place.
+// If an edit cannot be appended, a full copy replaces it.
 func TestEditThatCannotBeAppended(t *testing.T) {
 	for _, rule := range []errorfs.Rule{
 		{Match: isEdit(errorfs.Open), Err: syscall.EMFILE},
@@ -151,7 +151,7 @@ func TestEditThatCannotBeAppended(t *testing.T) {
 	}
 }
 
-// Where nobody knows any more what the manifest says, the store has failed.
+// Once it is unknown what the manifest on disk says, the store has failed.
 func TestEditOfUnknownOutcomeIsFinal(t *testing.T) {
 	sync := errorfs.Rule{Match: isEdit(errorfs.Datasync), Err: syscall.ENOSPC}
 	write := errorfs.Rule{Match: isEdit(errorfs.Write), Err: syscall.EIO}
@@ -184,9 +184,9 @@ func TestEditOfUnknownOutcomeIsFinal(t *testing.T) {
 	}
 }
 
-// The last edits are in the page cache only, where a failed sync has left them, when
-// a process opens the store again. What that removes on their strength must not be
-// named by what a power loss brings back.
+// A failed sync leaves the last edits only in the page cache, and a process reopens the
+// store. It removes files because of these edits. A power loss must not bring back a
+// manifest that names the removed files.
 func TestOpenSettlesAnEditThatWasNotSynced(t *testing.T) {
 	for _, compacting := range []bool{true, false} {
 		inner := crashfs.New()
@@ -195,7 +195,7 @@ func TestOpenSettlesAnEditThatWasNotSynced(t *testing.T) {
 		fill(t, s, 0, 50, 100)
 		closeStore(t, s)
 		s, disk = onForgetful(t, inner)
-		keys := 100 // and with the first one of them a full copy
+		keys := 100 // the first new put writes a full copy
 		for ; s.log.Prepared == nil; keys++ {
 			fill(t, s, keys, keys+1, 100)
 			for _, step := range []func() (bool, error){s.log.StepSeal, s.log.StepPrepare} {
@@ -218,7 +218,7 @@ func TestOpenSettlesAnEditThatWasNotSynced(t *testing.T) {
 			err = s.Compact(context.Background())
 		} else {
 			disk.Fail(unsynced)
-			err = s.Close() // the prepared file is not listed any more
+			err = s.Close() // with an edit that unlists the prepared file
 		}
 		if !errors.Is(err, ErrFailed) || disk.Fired() != 1 {
 			t.Fatalf("an edit that is not synced: %v, fired %d times", err, disk.Fired())
@@ -235,8 +235,8 @@ func TestOpenSettlesAnEditThatWasNotSynced(t *testing.T) {
 	}
 }
 
-// An edit goes into a file whose every byte this process has synced: not into the
-// one that it found.
+// An edit goes only into a manifest that this process has synced as a whole, not into
+// the one that it found.
 func TestFirstEditIsAFullCopy(t *testing.T) {
 	inner := crashfs.New()
 	s, _ := onForgetful(t, inner)
@@ -258,7 +258,7 @@ func TestFirstEditIsAFullCopy(t *testing.T) {
 	closeStore(t, s)
 }
 
-// A store of the first version of the manifest is opened, and goes on in this one.
+// Open reads a manifest of the first version and goes on in the current one.
 func TestManifestOfTheFirstVersionGoesOn(t *testing.T) {
 	for _, clean := range []bool{true, false} {
 		dir := t.TempDir()
@@ -286,7 +286,7 @@ func TestManifestOfTheFirstVersionGoesOn(t *testing.T) {
 	}
 }
 
-// firstVersion is a manifest as the first version has it.
+// firstVersion encodes a manifest in the first version's format.
 func firstVersion(m *segment.Manifest) []byte {
 	const headerSize, versionAt, sumAt, sizeAt, saltAt, bodyAt = 32, 8, 12, 16, 24, 32
 	const bodySize, infoSize = 56, 40
@@ -295,7 +295,7 @@ func firstVersion(m *segment.Manifest) []byte {
 	binary.LittleEndian.PutUint64(block[sizeAt:], uint64(len(block)-headerSize))
 	binary.LittleEndian.PutUint64(block[saltAt:], 0)
 	sum := crc32.Checksum(block[sizeAt:], crc32.MakeTable(crc32.Castagnoli))
-	// The mask of a body's checksum, as segment/checksum.go has it.
+	// The mask of a body's checksum, as in segment/checksum.go.
 	x := uint64(0x9ddfea08eb382d69)
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
@@ -303,7 +303,7 @@ func firstVersion(m *segment.Manifest) []byte {
 	return bytes.Repeat(block, 2)
 }
 
-// limitedFS is a disk with so many inodes for files in the store.
+// limitedFS is a disk with a limited number of inodes for files in the store.
 type limitedFS struct {
 	vfs.FS
 	most int // 0: no limit
@@ -330,14 +330,14 @@ func (d limitedDir) Create(name string) (vfs.File, error) {
 	return d.Dir.Create(name)
 }
 
-// files is how many there are.
+// files counts the files on the disk.
 func (l *limitedFS) files(t *testing.T) int {
 	t.Helper()
 	return len(l.FS.(*crashfs.Disk).Files())
 }
 
-// Where there is no inode left, Delete, Close and Open work, however often the log
-// goes on in another file; after a kill, too, as far as that has room on a full disk.
+// Delete, Close and Open work when no inode is left, however often the log moves to
+// another file. This holds after a kill too, as far as a full disk has room for recovery.
 func TestNoInodesLeft(t *testing.T) {
 	for _, policy := range []fsync.Policy{fsync.Always, fsync.Never} {
 		inner := crashfs.New()
@@ -368,7 +368,7 @@ func TestNoInodesLeft(t *testing.T) {
 			if i%40 != 20 {
 				continue
 			}
-			for err := error(nil); err == nil && refused == 0; { // until a new file is wanted
+			for err := error(nil); err == nil && refused == 0; { // until the log needs a new file
 				if err = s.Put([]byte("more"), make([]byte, 900)); err != nil {
 					refused++
 					if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrFailed) {
