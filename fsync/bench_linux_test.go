@@ -10,7 +10,7 @@ import (
 )
 
 // BenchmarkDurableWrites appends records to a preallocated file from many
-// goroutines, each of which waits until its own is on disk.
+// goroutines. Each waits until its own record is on disk.
 func BenchmarkDurableWrites(b *testing.B) {
 	for _, linger := range []bool{false, true} {
 		for _, writers := range []int{1, 4, 16, 64} {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// enterAndLeave is what a writer does whose commit takes no time.
+// enterAndLeave is a write whose commit takes no time.
 func enterAndLeave(g *Group[int], m int) {
 	if _, lead := g.Enter(m); lead {
 		defer g.Leave()

@@ -7,7 +7,7 @@ import (
 	"github.com/mmapkv/mmapkv/fsync"
 )
 
-// Writers whose Enter returns without the lead find their line written.
+// If Enter returns without the lead, another writer has written the line.
 func ExampleGroup() {
 	var log []string
 	group := fsync.NewGroup[string]()

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// do has m committed, here or by another caller.
+// do returns when this or another caller has committed m.
 func (g *Group[M]) do(m M, commit func(members []M)) {
 	members, lead := g.Enter(m)
 	if lead {
@@ -28,7 +28,7 @@ func (g *Group[M]) alone(fn func()) {
 	fn()
 }
 
-// gate is a Group whose commits report themselves and then wait to be let on.
+// gate is a Group whose commits report themselves and then wait to be let through.
 type gate struct {
 	*Group[int]
 	entered chan []int
@@ -138,7 +138,7 @@ func TestGroupUnderStress(t *testing.T) {
 				commits        atomic.Int32
 			}
 			var inside atomic.Int32
-			var committed []*member // no lock: the race detector sees two at a time
+			var committed []*member // no lock: the race detector notices two commits at once
 			enter := func() {
 				if inside.Add(1) != 1 {
 					t.Error("two commits at a time")
@@ -195,7 +195,7 @@ func TestGroupUnderStress(t *testing.T) {
 	}
 }
 
-// recovered is what f panics with.
+// recovered is the value that f panics with.
 func recovered(f func()) (r any) {
 	defer func() { r = recover() }()
 	f()
@@ -341,7 +341,7 @@ func TestLingerBacksOffWhenInVain(t *testing.T) {
 	}
 }
 
-// In a bubble the clock stands still while anybody runs.
+// In a synctest bubble the clock stands still while any goroutine runs.
 func TestLingerEndsThoughTheClockStandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGroup[int]()
@@ -352,6 +352,6 @@ func TestLingerEndsThoughTheClockStandsStill(t *testing.T) {
 			all.Go(func() { g.do(1, commit) })
 		}
 		all.Wait()
-		g.do(2, commit) // its company does not come
+		g.do(2, commit) // the company it waits for never comes
 	})
 }

@@ -6,40 +6,40 @@ import (
 )
 
 // linger decides when a leader waits for company. Writers that were committed
-// together come back together a few microseconds later, when the next leader has
-// just begun a sync without them; so they end up in two halves that take turns.
-// A leader that lets them catch up first has them all in one.
+// together write again together a few microseconds later, when the next leader has
+// just begun a sync without them. So they split into two halves that take turns.
+// A leader that lets them catch up commits all of them in one group.
 //
-// Measured by BenchmarkDurableWrites, where writers come back at once, with an
-// fdatasync of 140 µs on ext4, two cores: 16 writers make 52,000 writes a second
-// without and 80,000 with it, after waits of 4 µs on average.
+// BenchmarkDurableWrites, whose writers write again at once, measured this on ext4
+// with an fdatasync of 140 µs and two cores: 16 writers make 52,000 writes a second
+// without lingering and 80,000 with it. The average wait was 4 µs.
 //
-// The wait is made of yields, not of a timer: the runtime's timers are a
-// millisecond late when all Ps are idle. A yield in its turn takes 10 ms when
-// other goroutines keep the Ps busy. So a wait that took too long, for whichever
-// reason, is not repeated for a while, and each time for twice as long.
+// A leader waits by yielding, not with a timer: the runtime's timers are a
+// millisecond late when all Ps are idle. But a yield takes 10 ms when other
+// goroutines keep the Ps busy. So after a wait that took too long, for whatever
+// reason, the next commits do not wait: twice as many of them each time.
 type linger struct {
-	company int           // how many were there at the last hand-over: committed, or in the queue
+	company int           // how many members were committed or queued at the last hand-over
 	began   time.Time     // when the last commit began
-	ended   time.Time     // and ended
-	took    time.Duration // the difference
-	skip    int           // how many times yet not to wait
-	backoff int           // how many times that was the last time
+	ended   time.Time     // when it ended
+	took    time.Duration // ended minus began
+	skip    int           // how many more waits to skip
+	backoff int           // the last value that skip was set to
 }
 
 const (
-	// A wait is limited by this fraction of the last commit's duration,
+	// A wait lasts at most the last commit's duration divided by this,
 	lingerFraction = 4
-	// by this,
+	// at most this long,
 	lingerMost = 100 * time.Microsecond
-	// and, should the clock stand still, by so many yields.
+	// and, in case the clock stands still, at most this many yields.
 	lingerMostYields = 4096
-	// When it was in vain it is not repeated for at most so many commits.
+	// A wait that took too long is followed by at most this many commits without one.
 	lingerMostBackoff = 1024
 )
 
-// limit is how long a leader may wait, 0 for not at all. A lone writer has had no
-// company, and so never waits; and after a pause nobody knows who will come.
+// limit is how long a leader may wait; 0 means not at all. A lone writer has had no
+// company, so it never waits. After a pause nobody can tell who will write next.
 func (l *linger) limit(now time.Time) time.Duration {
 	limit := min(l.took/lingerFraction, lingerMost)
 	if l.company <= 1 || now.Sub(l.ended) > limit {
@@ -62,15 +62,15 @@ func (l *linger) waited(took, limit time.Duration) {
 	l.skip = l.backoff
 }
 
-// committed notes the end of a commit and who was there then.
+// committed notes the end of a commit, its members, and the writers queued by then.
 func (l *linger) committed(members, queued int, now time.Time) {
 	l.company = members + queued
 	l.ended = now
 	l.took = now.Sub(l.began)
 }
 
-// waitForCompanyLocked lets those who were there at the last hand-over queue up,
-// for a short time. The mutex is held before and after, not meanwhile.
+// waitForCompanyLocked gives the members of the last hand-over a short time to queue
+// up again. It unlocks the mutex while it waits.
 func (g *Group[M]) waitForCompanyLocked() {
 	now := time.Now()
 	if g.companyMissing() {
@@ -81,7 +81,7 @@ func (g *Group[M]) waitForCompanyLocked() {
 	g.linger.began = now
 }
 
-// yieldLocked is the wait, for limit at most. It returns the time then.
+// yieldLocked waits for limit at most, and returns the time at the end.
 func (g *Group[M]) yieldLocked(began time.Time, limit time.Duration) time.Time {
 	for range lingerMostYields {
 		g.mu.Unlock()
@@ -97,5 +97,5 @@ func (g *Group[M]) yieldLocked(began time.Time, limit time.Duration) time.Time {
 	return time.Now()
 }
 
-// companyMissing tells whether not all of them are there yet.
+// companyMissing tells whether some of the company has not queued up yet.
 func (g *Group[M]) companyMissing() bool { return len(g.members)+g.queue.length < g.linger.company }

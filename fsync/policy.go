@@ -23,15 +23,15 @@ const (
 )
 
 var (
-	// Always has every write on disk before it is acknowledged.
+	// Always syncs every write before it is acknowledged.
 	Always = Policy{spacingAlways}
-	// Never leaves it to the kernel.
+	// Never leaves syncing to the kernel.
 	Never = Policy{spacingNever}
 )
 
-// Every has the log synced at least once in d while there is something to sync.
-// A power failure costs at most what was acknowledged in the last d and during
-// the sync then running. d <= 0 is Always.
+// Every syncs the log at least once in d while there is something to sync. A power
+// failure loses at most the writes acknowledged in the last d and during the sync
+// that is running at the time. d <= 0 is Always.
 func Every(d time.Duration) Policy {
 	switch {
 	case d <= 0:

@@ -12,18 +12,18 @@ import (
 // pieceSize is how many bytes Publish writes at once.
 const pieceSize = 256 << 10
 
-// temporarySuffix ends the name under which Publish writes a file aside.
+// temporarySuffix ends the name of the file that Publish writes aside.
 const temporarySuffix = ".tmp"
 
-// PublishError says how far Publish came.
+// PublishError says how far Publish got.
 type PublishError struct {
-	// Name is the file that was to be published, Step what failed.
+	// Name is the file to publish, Step the step that failed.
 	Name, Step string
-	// Tried means that the rename was tried: which content a later open finds
-	// under the name is not known. Otherwise the old one is untouched.
+	// Tried means that the rename was tried: a later open may find the old or the
+	// new content under the name. Otherwise the old content is untouched.
 	Tried bool
-	// SyncFailed means that it was a sync that failed, of the file or of the
-	// directory. It is not to be tried again.
+	// SyncFailed means that a sync failed, of the file or of the directory. It
+	// must not be retried.
 	SyncFailed bool
 	// Err is the cause.
 	Err error
@@ -37,14 +37,14 @@ func (e *PublishError) Error() string {
 // Unwrap is the cause.
 func (e *PublishError) Unwrap() error { return e.Err }
 
-// Publish gives the file name the content, all or nothing, and durably when it
-// returns nil: it writes a file aside (name + ".tmp"), syncs it, renames it, and
-// syncs the directory. What an earlier attempt left aside is removed first. An
-// error is a *PublishError; what this attempt wrote aside is removed again,
-// unless the rename was tried. pause, if not nil, is called between two pieces of a
-// long content that are written: it may block.
+// Publish replaces the content of the file name, all or nothing. The new content is
+// durable when Publish returns nil. It writes a file aside (name + ".tmp"), syncs it,
+// renames it, and syncs the directory. It first removes what an earlier attempt left
+// aside. An error is a *PublishError; Publish then removes the file that it wrote
+// aside, unless it tried the rename. It calls pause, if not nil, between two pieces
+// of a long content; pause may block.
 //
-// One caller at a time publishes a name.
+// Only one caller at a time may publish a name.
 func Publish(dir vfs.Dir, name string, content []byte, pause func()) error {
 	aside := name + temporarySuffix
 	if err := dir.Remove(aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -63,7 +63,7 @@ func Publish(dir vfs.Dir, name string, content []byte, pause func()) error {
 	return nil
 }
 
-// writeAside makes the file with the content and syncs it, or leaves nothing.
+// writeAside creates the file with the content and syncs it, or removes it.
 func writeAside(dir vfs.Dir, aside string, content []byte, pause func()) (failure *PublishError) {
 	f, err := dir.Create(aside)
 	if err != nil {
@@ -74,8 +74,8 @@ func writeAside(dir vfs.Dir, aside string, content []byte, pause func()) (failur
 			failure = &PublishError{Step: "closing " + aside, Err: err}
 		}
 		if failure != nil {
-			// A file that stays costs its room until the next attempt or the
-			// next open removes it; the error that counts is the first one.
+			// A file that cannot be removed takes up space until the next attempt
+			// or the next open removes it; the first error is the one to report.
 			_ = dir.Remove(aside)
 		}
 	}()

@@ -13,14 +13,14 @@ import (
 	"github.com/mmapkv/mmapkv/internal/vfs"
 )
 
-// faultyDir is a directory in memory that notes every call and refuses one.
+// faultyDir is a directory in memory that records every call and fails one.
 type faultyDir struct {
-	vfs.Dir // whatever Publish must not call
+	vfs.Dir // nil: Publish must not call its other methods
 	files   map[string][]byte
 	calls   []string
 	fail    string // the call that fails
 	cause   error
-	short   int // what a single write writes at most; 0: everything
+	short   int // how much a single write writes at most; 0: everything
 }
 
 func (d *faultyDir) call(name string) error {
@@ -189,7 +189,7 @@ func TestPublishFailsAtEachStep(t *testing.T) {
 				t.Errorf("created: %v, closed: %v", created, closed)
 			}
 
-			// The next attempt finds its way.
+			// The next attempt succeeds.
 			d.fail = ""
 			if err := Publish(d, "NAME", []byte("newer"), nil); err != nil {
 				t.Fatal(err)

@@ -9,16 +9,16 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
-// Syncer knows what is written and what is safe, has the rest synced as the
-// policy says, and remembers the first failure for ever.
+// Syncer knows what is written and what is durable, syncs the rest as the policy
+// says, and keeps the first failure for ever.
 //
-// What must hold: Durable is never more than a successful sync has said. The
-// sync function runs once at a time, and after it has failed never again. Under
+// What must hold: Durable never exceeds what a successful sync has reported. Only
+// one call of the sync function runs at a time, and none after it has failed. Under
 // Every(d), while Run runs, a sync starts no later than d after the oldest write
 // that is not durable yet.
 //
-// All methods may be called by any number of goroutines at once. The sync
-// function may call those that do not sync themselves.
+// Any number of goroutines may call all methods at once. The sync function may call
+// the methods that do not sync.
 type Syncer struct {
 	policy Policy
 	sync   func() (upTo uint64, err error)
@@ -29,7 +29,7 @@ type Syncer struct {
 	failure atomic.Pointer[failure] // set once
 
 	// syncing holds a token while the sync function runs; taken before mu. It is
-	// no mutex, because testing/synctest takes who waits for one for busy.
+	// no mutex, because testing/synctest counts goroutines that wait for one as busy.
 	syncing chan struct{}
 
 	mu       rank.Mutex[rank.Syncer] // guards what follows; the atomics are read without it
@@ -42,22 +42,22 @@ type Syncer struct {
 
 type failure struct{ err error }
 
-// moment is a time as nanoseconds behind Syncer.origin.
+// moment is a time as nanoseconds after Syncer.origin.
 type moment = int64
 
-// nothingUnsynced is no moment.
+// nothingUnsynced stands for no moment.
 const nothingUnsynced moment = -1 << 63
 
-// lateness is how far syncs may fall behind, on top of two intervals, before
-// writers wait.
+// lateness is how far beyond two intervals syncs may fall behind before writers
+// wait.
 const lateness = time.Second
 
-// errPanicked: a sync that did not return has not said that anything is safe.
+// errPanicked: a sync that panicked may have made nothing durable.
 var errPanicked = errors.New("fsync: the sync panicked")
 
-// NewSyncer makes a Syncer. The sync function makes everything durable that had
-// been written when it was called, and says up to which sequence number that is.
-// now is the clock.
+// NewSyncer makes a Syncer. The sync function makes everything durable that was
+// written before the call, and returns the last sequence number of that. now is the
+// clock.
 func NewSyncer(p Policy, sync func() (upTo uint64, err error), now func() time.Time) *Syncer {
 	s := &Syncer{
 		policy: p, sync: sync, now: now, origin: now(),
@@ -67,8 +67,8 @@ func NewSyncer(p Policy, sync func() (upTo uint64, err error), now func() time.T
 	return s
 }
 
-// Written notes that everything up to seq is written. It is called before the
-// write is acknowledged.
+// Written notes that everything up to seq is written. The caller acknowledges the
+// write only afterwards.
 func (s *Syncer) Written(seq uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,8 +83,8 @@ func (s *Syncer) Written(seq uint64) {
 	}
 }
 
-// MarkDurable notes that everything up to seq has been made durable by somebody
-// else: Open, which believes the manifest, recovery, or a leader under Always.
+// MarkDurable notes that everything up to seq is durable without a sync of this
+// Syncer. Open, recovery, and a leader under Always call it; Open trusts the manifest.
 func (s *Syncer) MarkDurable(seq uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,9 +103,8 @@ func (s *Syncer) markDurableLocked(seq uint64) {
 // Durable is the highest sequence number up to which everything is durable.
 func (s *Syncer) Durable() uint64 { return s.durable.Load() }
 
-// SyncTo returns nil once everything up to seq, which must be written, is
-// durable, and otherwise the failure that prevents it. Concurrent callers share
-// a sync.
+// SyncTo returns nil once everything up to seq is durable, or else the failure that
+// prevents it. seq must be written. Concurrent callers share a sync.
 func (s *Syncer) SyncTo(seq uint64) error {
 	durable := func() bool { return s.durable.Load() >= seq }
 	if durable() {
@@ -120,11 +119,11 @@ func (s *Syncer) SyncTo(seq uint64) error {
 	return nil
 }
 
-// Throttle is called before a write, with no lock held that a sync needs. It returns the failure,
-// if there is one, and otherwise waits while syncs are late: while the oldest
-// write that is not durable is older than two intervals and a second. waited is
-// how long that took. The waiting is done by syncing, or by waiting for whoever
-// does.
+// Throttle is called before a write; the caller holds no lock that a sync needs. It
+// returns the failure, if there is one. Otherwise it waits while syncs are late: while
+// the oldest write that is not durable is older than two intervals and a second. It
+// waits by syncing, or for the sync that is already running. waited is how long it
+// waited.
 func (s *Syncer) Throttle() (waited time.Duration, err error) {
 	if err := s.Err(); err != nil {
 		return 0, err
@@ -137,8 +136,8 @@ func (s *Syncer) Throttle() (waited time.Duration, err error) {
 	return s.now().Sub(began), err
 }
 
-// Step has the log synced when it is time to under Every, and tells whether it
-// did. Under Always and Never it does nothing.
+// Step syncs the log if a sync is due under Every, and tells whether it did. Under
+// Always and Never it does nothing.
 func (s *Syncer) Step() (did bool, err error) {
 	if s.policy.Interval() == 0 {
 		return false, nil
@@ -161,7 +160,7 @@ func (s *Syncer) Run(stop <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		var due <-chan time.Time // never, unless something is unsynced
+		var due <-chan time.Time // nil, so never ready, if nothing is unsynced
 		if wait, unsynced := s.untilDue(); unsynced {
 			timer.Reset(wait)
 			due = timer.C
@@ -172,14 +171,14 @@ func (s *Syncer) Run(stop <-chan struct{}) {
 		case <-s.wake:
 		case <-due:
 			if _, err := s.Step(); err != nil {
-				return // for ever: it is in Err
+				return // for good: Err has the failure
 			}
 		}
 	}
 }
 
-// Fail stops all syncing and throttled writing for good. The first failure
-// stays.
+// Fail stops all syncing and throttled writing for good. Only the first failure
+// counts.
 func (s *Syncer) Fail(err error) {
 	s.failure.CompareAndSwap(nil, &failure{err})
 }
@@ -192,16 +191,16 @@ func (s *Syncer) Err() error {
 	return nil
 }
 
-// LastSync is when the last successful sync ended and how long it took; zero
-// when there was none.
+// LastSync is when the last successful sync ended and how long it took; both are
+// zero when there was none.
 func (s *Syncer) LastSync() (at time.Time, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lastSync, s.lastTook
 }
 
-// syncUnless waits for the sync that is running, if one is, and runs one itself
-// unless it is superfluous then.
+// syncUnless waits for the sync that is running, if any. Then it runs one itself,
+// unless that is superfluous by now.
 func (s *Syncer) syncUnless(superfluous func() bool) (did bool, err error) {
 	rank.Acquire[rank.Syncing]()
 	s.syncing <- struct{}{}
@@ -223,7 +222,7 @@ func (s *Syncer) syncUnless(superfluous func() bool) (did bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lastSync, s.lastTook = ended, ended.Sub(began)
-	// What it did not cover was written after it had begun.
+	// The writes that this sync did not cover came after it had begun.
 	if s.oldest.Load() != nothingUnsynced {
 		s.oldest.Store(beganAt)
 	}
@@ -237,7 +236,7 @@ func (s *Syncer) stopSyncing() {
 	rank.Release[rank.Syncing]()
 }
 
-// callSync calls the sync function; one that panics has failed.
+// callSync calls the sync function. A panic in it counts as a failure.
 func (s *Syncer) callSync() (upTo uint64, err error) {
 	returned := false
 	defer func() {
@@ -256,7 +255,7 @@ func (s *Syncer) late() bool {
 	if oldest == nothingUnsynced {
 		return false
 	}
-	// Halved, since twice an interval may be more than a Duration holds.
+	// The age is halved, since twice an interval may overflow a Duration.
 	return (time.Duration(s.moment()-oldest)-lateness)/2 > s.policy.Interval()
 }
 
@@ -266,7 +265,7 @@ func (s *Syncer) due() bool {
 	return unsynced && wait <= 0
 }
 
-// untilDue is how long the next sync can wait, when there is something to sync.
+// untilDue is how long the next sync can wait, if there is something to sync.
 func (s *Syncer) untilDue() (wait time.Duration, unsynced bool) {
 	oldest := s.oldest.Load()
 	if oldest == nothingUnsynced {
@@ -279,8 +278,8 @@ func (s *Syncer) untilDue() (wait time.Duration, unsynced bool) {
 	return s.policy.Interval() - margin(s.policy.Interval()) - age, true
 }
 
-// margin is how much earlier than at its interval's end a sync is started, so
-// that a timer that is late does not break the promise.
+// margin is how long before the end of its interval a sync starts, so that a late
+// timer does not break the promise.
 func margin(interval time.Duration) time.Duration {
 	return min(interval/8, 25*time.Millisecond)
 }

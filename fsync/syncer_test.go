@@ -15,11 +15,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// log is something to sync: the numbers up to written, of which those up to
-// safe would survive a power failure.
+// log is something to sync: the numbers up to written. Those up to safe would
+// survive a power failure.
 type log struct {
 	written, safe atomic.Uint64
-	syncs         int // only ever one at a time
+	syncs         int // no lock: syncs run one at a time
 	err           error
 	during        func()
 }
@@ -56,7 +56,7 @@ func (b *bench) write() (seq uint64) {
 	return seq
 }
 
-// step takes a step and checks whether it synced.
+// step takes a step and checks whether that synced.
 func (b *bench) step(t *testing.T, want bool) {
 	t.Helper()
 	before := b.syncs
@@ -130,7 +130,7 @@ func TestWhatIsDurableNeedsNoSync(t *testing.T) {
 	b.step(t, false) // its age counts from now
 	b.clock = b.clock.Add(time.Second)
 	b.step(t, true)
-	b.Written(1) // an old one
+	b.Written(1) // an old sequence number
 	b.clock = b.clock.Add(time.Hour)
 	b.step(t, false)
 }
@@ -185,7 +185,7 @@ func TestFirstFailureIsFinal(t *testing.T) {
 			if err := failing(b); err != first {
 				t.Errorf("failed with %v", err)
 			}
-			b.err = nil // the lie
+			b.err = nil // the kernel's lie
 			b.Fail(errors.New("a later one"))
 			for name, call := range calls {
 				if err := call(b); err != first {
@@ -310,8 +310,8 @@ func TestConcurrentCallersShareASync(t *testing.T) {
 	})
 }
 
-// A power failure at any moment costs at most what was acknowledged in the last
-// d, and since the sync then running began, and the one before if it took longer.
+// A power failure at any moment loses at most the writes acknowledged in the last d,
+// or since the running sync began, or the one before it if that took longer.
 func TestRunKeepsThePromise(t *testing.T) {
 	for _, d := range []time.Duration{time.Millisecond, 50 * time.Millisecond, DefaultInterval, 10 * time.Second} {
 		t.Run(d.String(), func(t *testing.T) {
@@ -327,7 +327,7 @@ func testRunKeepsThePromise(t *testing.T, d time.Duration) {
 
 	var mu sync.Mutex // guards what follows
 	var written, safe uint64
-	acknowledged := map[uint64]time.Time{} // of what is not safe
+	acknowledged := map[uint64]time.Time{} // of the writes that are not safe yet
 	lastEnd := time.Now()
 
 	s := NewSyncer(Every(d), func() (uint64, error) {
@@ -427,7 +427,7 @@ func TestSyncerUnderStress(t *testing.T) {
 			stop := make(chan struct{})
 			var running, all sync.WaitGroup
 			running.Go(func() { s.Run(stop) })
-			var log sync.Mutex // a write is noted in order, as by a leader
+			var log sync.Mutex // notes writes in order, as a leader does
 			for range writers {
 				all.Go(func() {
 					for n := range each {
