@@ -11,7 +11,7 @@ import (
 	"github.com/mmapkv/mmapkv/internal/inject"
 )
 
-// GetMany gives for each key what Get does, once.
+// GetMany calls back once for each key, with the result of Get.
 func TestGetManyIsGetForEach(t *testing.T) {
 	now := time.UnixMilli(1_000_000)
 	o := byHand()
@@ -19,7 +19,7 @@ func TestGetManyIsGetForEach(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, o)
 	fill(t, s, 0, 150, 100)
-	fill(t, s, 150, 153, 5000) // with files of their own
+	fill(t, s, 150, 153, 5000) // each in a file of its own
 	if err := s.PutWithTTL([]byte("short"), []byte("lived"), time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestGetManyIsGetForEach(t *testing.T) {
 	s = open(t, dir, o)
 	now = now.Add(time.Minute)
 	var keys [][]byte
-	for i := range 200 { // 47 of them absent
+	for i := range 200 { // 47 of them are absent
 		key, _ := numbered(i, 0)
 		keys = append(keys, key)
 	}
@@ -106,7 +106,7 @@ func TestGetManyEndsWithTheCallbacksError(t *testing.T) {
 	}
 }
 
-// A callback may change the keys that come behind its own.
+// A callback may change the keys that come after its own.
 func TestGetManyOfKeysThatChange(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	fill(t, s, 0, 10, 100)

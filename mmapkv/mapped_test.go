@@ -1,6 +1,6 @@
 //go:build !race && !invariants
 
-// What only holds where a callback sees the mapped memory itself.
+// These tests hold only where a callback sees the mapped memory itself.
 
 package mmapkv
 
@@ -39,7 +39,7 @@ func TestPutOfFaultingLongValueLeavesNoFile(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, &Options{SegmentSize: 1 << 20})
 	put(t, s, "a", string(bytes.Repeat([]byte("v"), 1_000_000)))
-	if err := s.log.SealEnded(t.Context()); err != nil { // which would make a file that was cut as long again
+	if err := s.log.SealEnded(t.Context()); err != nil { // sealing later would extend the truncated file again
 		t.Fatal(err)
 	}
 	files := segmentFiles(t, dir)

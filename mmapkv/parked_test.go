@@ -27,10 +27,10 @@ var (
 
 const parkedValue = 10 << 10
 
-// parkedKeys are two segments full.
+// parkedKeys is how many keys fill two segments.
 func parkedKeys() int { return int(2 * *parkedSegment / parkedValue) }
 
-// park calls work in a callback of a View, in one of a Range, beside a Keys.
+// park calls work in a callback of a View, inside one of a Range, during a Keys.
 func park(t *testing.T, s *Store, work func()) {
 	t.Helper()
 	key, _ := numbered(0, parkedValue)
@@ -55,7 +55,7 @@ func park(t *testing.T, s *Store, work func()) {
 	}
 }
 
-// overwriteParked writes so many bytes over the keys, and calls between now and then.
+// overwriteParked overwrites keys with that many bytes, and calls between now and then.
 func overwriteParked(t *testing.T, s *Store, bytes int64, between func()) {
 	for i := range int(bytes / parkedValue) {
 		fill(t, s, i*11%parkedKeys(), i*11%parkedKeys()+1, parkedValue)
@@ -65,16 +65,16 @@ func overwriteParked(t *testing.T, s *Store, bytes int64, between func()) {
 	}
 }
 
-// What parked reads keep of deleted files holds up no writer: what counts for that, and
-// what compaction does, is step by step the same as without them. They keep the files
-// that they are in: one of the View, one of the Range, none of the Keys.
+// Deleted files that parked reads hold delay no writer: space use and compactions are
+// step by step the same as without parked reads. Each read holds only the file that it
+// is in: the View one, the Range one, the Keys none.
 func TestParkedReadsHoldUpNobody(t *testing.T) {
 	type moment struct{ used, live, runs int64 }
 	run := func(parked bool) (trace []moment) {
 		var steps []inject.Step
 		dir := t.TempDir()
 		o := &Options{SegmentSize: *parkedSegment, Sync: fsync.Never}
-		inject.Into(o, &inject.Seams{Manual: true, OnOpen: func(all []inject.Step) { steps = all[1:] }}) // no sync
+		inject.Into(o, &inject.Seams{Manual: true, OnOpen: func(all []inject.Step) { steps = all[1:] }}) // without the sync
 		s := open(t, dir, o)
 		fill(t, s, 0, parkedKeys(), parkedValue)
 		work := func() {
@@ -118,8 +118,8 @@ func TestParkedReadsHoldUpNobody(t *testing.T) {
 	}
 }
 
-// How fast writers are beside parked reads; on demand, for a machine that does nothing
-// else.
+// This measures how fast writers are beside parked reads. It runs only on demand, on an
+// otherwise idle machine.
 func TestSpeedBesideParkedReads(t *testing.T) {
 	if !*parkedSpeed {
 		return
@@ -138,8 +138,8 @@ func TestSpeedBesideParkedReads(t *testing.T) {
 		return float64(*parkedBytes/parkedValue) / time.Since(began).Seconds(), s.Stats().WriteStall
 	}
 	for round := range 4 {
-		// Each has its turn at being the first, for the disk is still busy with that one's
-		// writes when the second begins.
+		// They take turns to go first, since the disk is still busy with the writes of
+		// the first when the second begins.
 		var with, without float64
 		var stallWith, stall time.Duration
 		for turn := range 2 {
@@ -153,11 +153,11 @@ func TestSpeedBesideParkedReads(t *testing.T) {
 	}
 }
 
-// gcVariable makes the test a host that lets no collection run.
+// gcVariable makes the test a host that never collects garbage.
 const gcVariable = "MMAPKV_TEST_GC"
 
-// A host without collections, whose store is overwritten, compacted, closed and opened
-// beside parked reads, sees none forced, and its descriptors do not run out.
+// A host turns off garbage collection and overwrites, compacts, closes and opens its store
+// beside parked reads. The store forces no collection, and descriptors do not run out.
 func TestNoCollectionIsForced(t *testing.T) {
 	if os.Getenv(gcVariable) == "" {
 		child := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.timeout", "0",

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What has come to the log is on its way to the disk before anybody needs it durable.
+// The kernel starts writing the log to disk before anybody needs it durable.
 func TestLogIsWrittenOutAhead(t *testing.T) {
 	o := byHand()
 	o.SegmentSize, o.Sync = 64<<20, fsync.Never
@@ -30,7 +30,7 @@ func TestLogIsWrittenOutAhead(t *testing.T) {
 		t.Helper()
 		var stat unix.Cachestat_t
 		if err := unix.Cachestat(uint(same.Fd()), &unix.CachestatRange{Len: 4 << 20}, &stat, 0); err != nil {
-			return 0 // an older system
+			return 0 // an older kernel
 		}
 		return stat.Dirty
 	}

@@ -24,8 +24,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// processVariable makes TestProcessChild another opener of a store: its value is
-// what the child does and the directory.
+// processVariable makes TestProcessChild open a store in another process. Its value
+// says what the child does and in which directory.
 const processVariable = "MMAPKV_TEST_PROCESS"
 
 var processChildren = map[string]func(t *testing.T, dir string){
@@ -36,13 +36,13 @@ var processChildren = map[string]func(t *testing.T, dir string){
 }
 
 const (
-	held     = "held"      // what a child says when it has opened, and written what it writes
-	heldKeys = 500         // of 100 bytes: what a writer writes before it says so
-	patience = time.Minute // a LockTimeout for what ends by itself
-	manyKeys = 30_000      // of 1 KiB
+	held     = "held"      // what a child says when it has opened the store and finished its writes
+	heldKeys = 500         // of 100 bytes each: a writer writes them before it says held
+	patience = time.Minute // a LockTimeout for locks that are released without help
+	manyKeys = 30_000      // of 1 KiB each
 )
 
-// TestProcessChild is the child process, and nothing where no test started it.
+// TestProcessChild is the child process. It does nothing unless a test started it.
 func TestProcessChild(t *testing.T) {
 	what, dir, started := strings.Cut(os.Getenv(processVariable), " | ")
 	if started {
@@ -79,7 +79,7 @@ func sayHeldAndWait(t *testing.T) {
 	}
 }
 
-// holdWhileChildRuns gives its input and output to a child of its own.
+// holdWhileChildRuns passes its input and output on to a child of its own.
 func holdWhileChildRuns(t *testing.T, dir string) {
 	asWriter(t, dir)
 	cat := exec.Command("cat")
@@ -99,7 +99,7 @@ func fillManySegments(t *testing.T, dir string) {
 	sayHeldAndWait(t)
 }
 
-// process is another process, which ends when its input does.
+// process is another process. It ends when its input ends.
 type process struct {
 	*exec.Cmd
 	input  io.WriteCloser
@@ -120,7 +120,7 @@ func startProcess(t *testing.T, c *exec.Cmd) *process {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // nothing to do, unless the test has failed
+	t.Cleanup(func() { // does something only if the test has failed
 		input.Close()
 		c.Process.Kill()
 		c.Wait()
@@ -128,7 +128,7 @@ func startProcess(t *testing.T, c *exec.Cmd) *process {
 	return &process{c, input, bufio.NewReader(output)}
 }
 
-// startChild returns when the child has the store.
+// startChild returns once the child has opened the store.
 func startChild(t *testing.T, what, dir string) *process {
 	t.Helper()
 	c := exec.Command(os.Args[0], "-test.run=^TestProcessChild$")
@@ -150,7 +150,7 @@ func (p *process) wantSays(t *testing.T, want string) {
 	}
 }
 
-// wantEcho ensures that a cat still runs.
+// wantEcho checks that a cat still runs.
 func (p *process) wantEcho(t *testing.T) {
 	t.Helper()
 	if _, err := fmt.Fprintln(p.input, "still here"); err != nil {
@@ -182,7 +182,7 @@ func (p *process) wantKilled(t *testing.T) {
 	}
 }
 
-// holder opens a store, as a "writer" or a "reader", until release.
+// holder opens a store, as a "writer" or a "reader", and holds it until release.
 type holder func(t *testing.T, what, dir string) (release func())
 
 func holdInChild(t *testing.T, what, dir string) (release func()) {
@@ -229,7 +229,7 @@ func checkReadersShare(t *testing.T, hold holder) {
 	wantLockedOut(t, dir, false)
 	wantHeldKeys(t, s)
 	closeStore(t, s)
-	wantLockedOut(t, dir, false) // the other reader is left
+	wantLockedOut(t, dir, false) // the other reader still holds it
 	release()
 	wantHeldKeys(t, open(t, dir, nil))
 }
@@ -263,7 +263,7 @@ func checkKilledWriterGivesWay(t *testing.T) {
 	p.wantKilled(t)
 }
 
-// wantLockedOut wants ErrLocked, without and with waiting.
+// wantLockedOut wants ErrLocked, with and without a LockTimeout.
 func wantLockedOut(t *testing.T, dir string, readOnly bool) {
 	t.Helper()
 	for _, timeout := range []time.Duration{0, 50 * time.Millisecond} {
@@ -290,7 +290,7 @@ func wantHeldKeys(t *testing.T, s *Store) {
 	wantFilled(t, s, 0, heldKeys, 100)
 }
 
-// refusalFS calls refused whenever somebody else's lock excludes the wanted one.
+// refusalFS calls refused whenever somebody else's lock excludes the requested one.
 type refusalFS struct {
 	vfs.FS
 	refused func()
@@ -314,8 +314,8 @@ func (d refusalDir) Lock(name string, mode vfs.LockMode) (vfs.Lock, error) {
 	return lock, err
 }
 
-// TestLockOutlivesNothing: whatever was started while the store was open, and
-// still runs, the store can be opened again at once.
+// TestLockOutlivesNothing: a process that was started while the store was open, and
+// still runs, does not keep the store from being opened again at once.
 func TestLockOutlivesNothing(t *testing.T) {
 	t.Run("closed", func(t *testing.T) {
 		dir := t.TempDir()
@@ -326,7 +326,7 @@ func TestLockOutlivesNothing(t *testing.T) {
 		cat.wantEcho(t)
 		cat.end(t)
 	})
-	// Close has to unlock: to close the descriptor is not enough here.
+	// Close has to unlock; closing the descriptor is not enough here.
 	t.Run("closed, descriptor inherited", func(t *testing.T) {
 		dir := t.TempDir()
 		s := asWriter(t, dir)
@@ -355,8 +355,8 @@ func TestLockOutlivesNothing(t *testing.T) {
 	})
 }
 
-// copyOfLock is a copy of the descriptor with which the open store of this
-// process holds its lock.
+// copyOfLock is a copy of the descriptor that holds the lock of this process's open
+// store.
 func copyOfLock(t *testing.T, dir string) *os.File {
 	t.Helper()
 	const descriptors = 1 << 16
@@ -406,7 +406,7 @@ func TestManySegmentsSurviveSIGKILL(t *testing.T) {
 	p.wantKilled(t)
 }
 
-// TestStaleLockFileLocksNobodyOut: what is in the file means nothing.
+// TestStaleLockFileLocksNobodyOut: the content of the file means nothing.
 func TestStaleLockFileLocksNobodyOut(t *testing.T) {
 	for name, content := range map[string][]byte{
 		"empty":           {},
@@ -422,7 +422,7 @@ func TestStaleLockFileLocksNobodyOut(t *testing.T) {
 				}
 			}
 			leaveLock()
-			closeStore(t, asWriter(t, dir)) // there is only the lock file
+			closeStore(t, asWriter(t, dir)) // the directory has only the lock file
 			for _, readOnly := range []bool{false, true} {
 				leaveLock()
 				s := open(t, dir, &Options{ReadOnly: readOnly})

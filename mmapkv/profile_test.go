@@ -12,14 +12,14 @@ import (
 	"github.com/mmapkv/mmapkv/fsync"
 )
 
-// A profile says whose goroutine worked.
+// A profile names the store and the job of each background goroutine.
 func TestBackgroundGoroutinesAreLabelled(t *testing.T) {
 	o := tiny()
 	o.Sync = fsync.Every(time.Hour)
 	s := open(t, t.TempDir(), o)
 	put(t, s, "a", "1")
 	var missing []string
-	for range 60_000 { // they may not have begun
+	for range 60_000 { // they may not have started yet
 		var profile bytes.Buffer
 		if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
 			t.Fatal(err)
@@ -38,7 +38,7 @@ func TestBackgroundGoroutinesAreLabelled(t *testing.T) {
 	t.Errorf("no goroutine has the labels %q", missing)
 }
 
-// A trace says when.
+// A trace shows when the work was done.
 func TestWorkIsMarkedInTraces(t *testing.T) {
 	var recorded bytes.Buffer
 	if err := trace.Start(&recorded); err != nil {

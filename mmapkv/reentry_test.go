@@ -19,20 +19,20 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// reentrant is a slog.Handler that calls the store that logs, from both of its
-// methods, from the message on that the test is about.
+// reentrant is a slog.Handler that calls the store that logs. Both of its methods do
+// so once the message that the test is about has arrived.
 type reentrant struct {
 	call   func(s *Store)
-	opened chan struct{} // closed when there is a store to call
+	opened chan struct{} // closed when the store is open and can be called
 	store  atomic.Pointer[Store]
 	calls  atomic.Int64
 
-	message string        // a part of it
-	arrived chan struct{} // closed when it has come
+	message string        // a part of the message that the test is about
+	arrived chan struct{} // closed when that message has arrived
 	once    sync.Once
 }
 
-// mostReentries is how many calls a handler makes: calls may cause messages.
+// mostReentries limits the calls a handler makes, since calls may cause messages.
 const mostReentries = 30
 
 func (h *reentrant) reenter() {
@@ -70,7 +70,7 @@ func (h *reentrant) hasArrived() bool {
 func (h *reentrant) WithAttrs([]slog.Attr) slog.Handler { return h }
 func (h *reentrant) WithGroup(string) slog.Handler      { return h }
 
-// reentryBed is a store on a disk that fails on demand, whose logger calls it.
+// reentryBed is a store on a disk that fails on demand. Its logger calls the store.
 type reentryBed struct {
 	*testing.T
 	dir  string
@@ -79,7 +79,7 @@ type reentryBed struct {
 	h    *reentrant
 }
 
-// open opens the store; until then the logger has none to call.
+// open opens the store; until then the logger has no store to call.
 func (b *reentryBed) open() *Store {
 	o := b.o
 	inject.Into(&o, &inject.Seams{FS: b.disk})
@@ -98,7 +98,7 @@ func (b *reentryBed) fill(to int) {
 	closeStore(b, s)
 }
 
-// prepared waits until the file is there in which the log goes on.
+// prepared waits until the log's next file exists.
 func (b *reentryBed) prepared(s *Store) {
 	waitFor(b.T, "the next file", func() bool {
 		s.log.Maintenance.Lock()
@@ -107,7 +107,7 @@ func (b *reentryBed) prepared(s *Store) {
 	})
 }
 
-// putSome puts, and takes errors for what they are.
+// putSome puts, and ignores errors.
 func putSome(s *Store, n int) {
 	for i := range n {
 		key, value := numbered(i, 100)
@@ -115,7 +115,7 @@ func putSome(s *Store, n int) {
 	}
 }
 
-// Every situation in which the store has something to log.
+// These are all the situations in which the store logs.
 var reentrySituations = []struct {
 	name    string
 	message string
@@ -227,7 +227,7 @@ var reentrySituations = []struct {
 	}},
 }
 
-// What the logger does meanwhile.
+// These are the calls that the logger makes.
 var reentryCalls = []struct {
 	name string
 	call func(s *Store)
@@ -241,8 +241,8 @@ var reentryCalls = []struct {
 	{"Close", func(s *Store) { _ = s.Close() }},
 }
 
-// TestLoggerMayCallTheStore: whatever there is to log, the handler may call any
-// method of the store, and nothing waits for itself.
+// TestLoggerMayCallTheStore: whatever the store logs, the handler may call any method
+// of the store without a deadlock.
 func TestLoggerMayCallTheStore(t *testing.T) {
 	for _, situation := range reentrySituations {
 		for _, reentry := range reentryCalls {
@@ -253,7 +253,7 @@ func TestLoggerMayCallTheStore(t *testing.T) {
 					call: reentry.call, opened: make(chan struct{}), message: situation.message, arrived: make(chan struct{})}}
 				situation.run(b)
 				s := b.h.store.Load()
-				_ = s.Close() // what the situation left is its error
+				_ = s.Close() // it returns the error that the situation left
 				<-b.h.arrived
 				waitFor(t, "the last message", func() bool { return isIdle(s.events) })
 				if b.h.calls.Load() == 0 {

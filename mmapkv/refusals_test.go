@@ -26,11 +26,11 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Each test here makes one file call fail that random faults hardly ever meet, and
-// sees that the store says so, or does without, and goes on when that is over.
+// Each test here fails one file call that random faults hardly ever hit. It checks that
+// the store reports the failure or does without the call, and goes on once it is over.
 
-// onFaulty opens a store on a real disk that fails on demand. It has goroutines
-// unless it is manual.
+// onFaulty opens a store on a real disk that fails on demand. The store has background
+// goroutines unless it is manual.
 func onFaulty(t *testing.T, o *Options, seams inject.Seams) (*Store, *errorfs.Disk) {
 	t.Helper()
 	disk := errorfs.New(vfs.OS())
@@ -39,7 +39,7 @@ func onFaulty(t *testing.T, o *Options, seams inject.Seams) (*Store, *errorfs.Di
 	return open(t, t.TempDir(), o), disk
 }
 
-// fails picks the calls of some kinds on files whose names end so.
+// fails fails the calls of some kinds on files whose names end with suffix.
 func fails(errno syscall.Errno, suffix string, kinds ...errorfs.Kind) errorfs.Rule {
 	only := errorfs.Only(kinds...)
 	return errorfs.Rule{Err: errno, Forever: true, Match: func(op errorfs.Op) bool {
@@ -83,7 +83,7 @@ func TestSyncThatAWriterWaitsForFails(t *testing.T) {
 func TestWriterInTheGroupOfAFailure(t *testing.T) {
 	s, _ := onFaulty(t, tiny(), inject.Seams{Manual: true})
 	put(t, s, "a", "value")
-	s.syncer.Fail(syscall.EIO) // after the writer had looked, before it leads
+	s.syncer.Fail(syscall.EIO) // as if after the writer's check and before it leads
 	w := s.writeForTest([]byte("b"), nil)
 	s.log.AsLeader(func() { s.log.CommitSome([]*wal.Write{w}) })
 	if !errors.Is(w.Err, ErrFailed) {
@@ -95,7 +95,7 @@ func TestGroupThatDoesNotFitIsTriedOneByOne(t *testing.T) {
 	o := &Options{SegmentSize: 1 << 20, Sync: fsync.Always}
 	s, disk := onFaulty(t, o, inject.Seams{Manual: true})
 	put(t, s, "a", "value")
-	// The tail cannot grow: what has room fits, and no more.
+	// The tail cannot grow, so only what fits into it is written.
 	disk.Fail(fails(syscall.ENOSPC, ".seg", errorfs.Allocate))
 	room := s.log.Tail.File.Active.Allocated() - s.log.Tail.End.Offset
 	var members []*wal.Write
@@ -115,7 +115,7 @@ func TestGroupThatDoesNotFitIsTriedOneByOne(t *testing.T) {
 	wantValue(t, s, "key 1", "value")
 }
 
-// A hint that Open makes anew and cannot write is not damage of its segment.
+// If Open rebuilds a hint and cannot write it, the segment does not count as damaged.
 func TestHintThatOpenCannotWrite(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
@@ -138,7 +138,7 @@ func TestHintThatOpenCannotWrite(t *testing.T) {
 
 func TestSizeOfAnUnreadableRecordIsNotKnown(t *testing.T) {
 	s, disk := onFaulty(t, &Options{SegmentSize: 4 << 20}, inject.Seams{Manual: true})
-	long := strings.Repeat("v", 300_000) // the index does not know how long
+	long := strings.Repeat("v", 300_000) // too long for the index to hold its size
 	put(t, s, "a", long)
 	disk.Fail(fails(syscall.EIO, ".seg", errorfs.Read))
 	put(t, s, "a", "short")
@@ -179,7 +179,7 @@ func TestEmptyFileThatCannotBeTakenOut(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	put(t, s, "long", strings.Repeat("v", 10_000)) // the empty file ends
+	put(t, s, "long", strings.Repeat("v", 10_000)) // this ends the empty file
 	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName, errorfs.Write))
 	disk.Fail(fails(syscall.ENOSPC, segment.ManifestName+".tmp", errorfs.Create))
 	if _, err := s.log.StepSeal(); !errors.Is(err, syscall.ENOSPC) {
@@ -268,7 +268,7 @@ func TestArgumentsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-// A file that cannot be prepared ahead is made when it is needed.
+// A file that cannot be prepared ahead is created when it is needed.
 func TestNextFileThatCannotBePrepared(t *testing.T) {
 	var warned atomic.Int64
 	o := tiny()
@@ -297,7 +297,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 func TestNewSegmentThatCannotBeLocked(t *testing.T) {
 	o := byHand()
 	o.LockMemory = true
-	inject.Into(o, &inject.Seams{FS: crashfs.New(), Manual: true}) // which locks nothing
+	inject.Into(o, &inject.Seams{FS: crashfs.New(), Manual: true}) // its disk cannot lock memory
 	s := open(t, "/store", o)
 	fill(t, s, 0, 100, 100)
 	wantFilled(t, s, 0, 100, 100)
@@ -334,8 +334,8 @@ func TestCompactionIsCancelledWhileItSeeksShadows(t *testing.T) {
 	}
 }
 
-// A hint whose entries cannot be read once it is open is made anew: all tombstones are
-// found, and what they are needed by.
+// Compaction rebuilds an open hint whose entries it cannot read. It still finds all
+// tombstones and the files that need them.
 func TestCompactionThatReadsHalfAHint(t *testing.T) {
 	s, disk := onFaulty(t, &Options{SegmentSize: 256 << 10, Compaction: Compaction{Disabled: true}}, inject.Seams{Manual: true})
 	files := filledAndDeleted(t, s)
@@ -343,7 +343,7 @@ func TestCompactionThatReadsHalfAHint(t *testing.T) {
 		rule := fails(syscall.EIO, segment.HintName(f.ID), errorfs.Read)
 		match, body := rule.Match, 0
 		rule.Match = func(op errorfs.Op) bool {
-			const entries = 80 // where they begin
+			const entries = 80 // where the entries begin
 			if !match(op) || op.Offset != entries {
 				return false
 			}
@@ -369,8 +369,8 @@ func TestCompactionThatReadsHalfAHint(t *testing.T) {
 	}
 }
 
-// What a killed writer left unlisted may be just what makes the disk full. Open
-// needs room for a copy of what was not synced, and takes that of such files.
+// Unlisted files of a killed writer may be what fills the disk. Open needs room to copy
+// what was not synced, and gets it by removing such files.
 func TestOpenOnADiskThatALeftFileFills(t *testing.T) {
 	disk := crashfs.New()
 	o := &Options{SegmentSize: 1 << 20, Sync: fsync.Never}
@@ -388,8 +388,8 @@ func TestOpenOnADiskThatALeftFileFills(t *testing.T) {
 	put(t, s, "new", "value")
 }
 
-// What the disk refuses to write is no damage of the segment that is read, and ends a
-// compaction: nothing is written after it.
+// A failed write ends a compaction, which writes nothing after it. The segment that it
+// was reading does not count as damaged.
 func TestCompactionThatCannotWriteBlamesNoSegment(t *testing.T) {
 	for _, kind := range []errorfs.Kind{errorfs.Create, errorfs.Write} {
 		o := &Options{SegmentSize: 1 << 20, Compaction: Compaction{Disabled: true}}
@@ -419,7 +419,7 @@ func TestCompactionThatCannotWriteBlamesNoSegment(t *testing.T) {
 	}
 }
 
-// A long value is not begun while the disk has no room for the reserve, which comes first.
+// A long value is not written while the disk has no room for the reserve, which comes first.
 func TestLongValueThatTheReserveHasNoRoomBeside(t *testing.T) {
 	dir, disk := t.TempDir(), errorfs.New(vfs.OS())
 	o := byHand()
@@ -440,8 +440,8 @@ func TestLongValueThatTheReserveHasNoRoomBeside(t *testing.T) {
 	wantFilled(t, open(t, dir, byHand()), 0, 2, 10*minSegmentSize)
 }
 
-// Where a long value cannot be synced once its header is written, the store has failed:
-// nobody sees the value, whatever the disk has of it.
+// If a long value cannot be synced after its header is written, the store has failed.
+// Nobody sees the value, whatever part of it is on disk.
 func TestLongValueWhoseHeaderCannotBeSynced(t *testing.T) {
 	power := crashfs.New()
 	disk := errorfs.New(power)
@@ -484,9 +484,9 @@ func TestLongValueWhoseHeaderCannotBeSynced(t *testing.T) {
 	}
 }
 
-// Recovery opens a file again that was cut and has to be mapped as far as its records
-// went. Where the system refuses that, Open says so, keeps nothing, and changes nothing of
-// what the next Open finds.
+// Recovery reopens a truncated file to map it as far as its records went. If the system
+// refuses that, Open reports it, keeps nothing open, and leaves the files as they are for
+// the next Open.
 func TestCutFileThatRecoveryCannotOpenAgain(t *testing.T) {
 	power := crashfs.New()
 	s := open(t, "/store", optionsOn(errorfs.New(power)))

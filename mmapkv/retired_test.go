@@ -16,15 +16,15 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// What reads do about files that are retired between two of their steps, and what is
-// left of files when reads end.
+// These tests retire files between two steps of a read, and check what is left of the
+// files when reads end.
 
 func (s *Store) locationOf(key []byte) index.Location {
 	return s.catalog.Set().Keys.Get(s.hasher.Fingerprint(key))
 }
 
-// Close may publish a set once more before it leaves the walks the last one: a walk that
-// has loaded the set before still reads all that is in both.
+// Close may publish another set before the last one, which it leaves to the walks. A walk
+// that has loaded the earlier set still reads everything that is in both.
 func TestWalkReadsByTheSetBeforeTheLast(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	put(t, s, "key", "value")
@@ -44,8 +44,8 @@ func TestWalkReadsByTheSetBeforeTheLast(t *testing.T) {
 	}
 }
 
-// A read that is refused a file begins again, whatever the index says by then: slots of
-// files come round, and the same location may be that of a younger record.
+// A read whose file is retired starts again, even if the index still has the location.
+// File slots are reused, so the same location may belong to a newer record.
 func TestReadBeginsAgainWhenItsFileIsRetired(t *testing.T) {
 	for name, read := range map[string]func(s *Store, key []byte) error{
 		"Get": func(s *Store, key []byte) error { _, err := s.Get(key); return err },
@@ -76,7 +76,7 @@ func TestReadBeginsAgainWhenItsFileIsRetired(t *testing.T) {
 		old.Retire()
 		ended := make(chan error, 1)
 		go func() { ended <- read(s, key) }()
-		for range 100_000 { // until the read has been refused, if it is not in a hurry
+		for range 100_000 { // usually enough for the read to find its file retired
 			runtime.Gosched()
 		}
 		s.catalog.Publish(next)
@@ -86,8 +86,8 @@ func TestReadBeginsAgainWhenItsFileIsRetired(t *testing.T) {
 	}
 }
 
-// A location whose file is gone is that of a record which has moved, unless the index still
-// has it: then the index is damaged.
+// If the file of a location is gone, the record has moved. If the index still has that
+// location, the index is damaged.
 func TestLocationWithoutItsFileIsDamage(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	put(t, s, "key", "value")
@@ -107,14 +107,14 @@ func TestLocationWithoutItsFileIsDamage(t *testing.T) {
 	wantValue(t, s, "key", "value")
 }
 
-// hostilePanic looks like a fault, and panics when it is asked where.
+// hostilePanic looks like a memory fault, and panics when asked for its address.
 type hostilePanic struct{}
 
 func (hostilePanic) Error() string { return "a fault" }
 func (hostilePanic) RuntimeError() {}
 func (hostilePanic) Addr() uintptr { panic("nowhere") }
 
-// waysOut are how a callback can end.
+// waysOut are the ways a callback can end.
 var waysOut = map[string]func() error{
 	"return":              func() error { return nil },
 	"an error":            func() error { return errors.New("enough") },
@@ -125,7 +125,7 @@ var waysOut = map[string]func() error{
 	"a fault elsewhere":   func() error { var p *[1 << 30]byte; p[1<<29] = 1; return nil },
 }
 
-// However a callback ends, what its read used is let go.
+// However its callback ends, a read releases the file that it used.
 func TestReadsLetGoHoweverTheirCallbacksEnd(t *testing.T) {
 	key, _ := numbered(0, smallSize)
 	reads := map[string]func(s *Store, fn func() error){
@@ -169,15 +169,15 @@ func TestReadsLetGoHoweverTheirCallbacksEnd(t *testing.T) {
 	}
 }
 
-// lateDisk closes one file late: when its directory is closed, and somewhat later.
+// lateDisk closes one file late: some time after the file's directory is closed.
 type lateDisk struct {
 	vfs.FS
 	late      string      // the file's name
-	closing   atomic.Bool // its directory's next Close is that of the store
+	closing   atomic.Bool // the next Close of the directory is the store's
 	dirClosed chan struct{}
-	closed    atomic.Bool // the file is
-	reading   atomic.Bool // the file is
-	early     atomic.Bool // it was closed all the same
+	closed    atomic.Bool // the file has been closed
+	reading   atomic.Bool // the file is being read
+	early     atomic.Bool // the file was closed while it was being read
 }
 
 func (d *lateDisk) OpenDir(path string) (vfs.Dir, error) {
@@ -225,8 +225,8 @@ func (f *lateFile) Close() error {
 	return err
 }
 
-// A read that ends leaves the file that it was the last to use to another goroutine.
-// Close waits for that: when it is back nothing of the store is open.
+// When a read ends that was the last to use a file, another goroutine closes that file.
+// Close waits for that: when it returns, no file of the store is open.
 func TestCloseWaitsForWhatReadsHaveLeft(t *testing.T) {
 	disk := &lateDisk{FS: vfs.OS(), dirClosed: make(chan struct{})}
 	o := byHand()
@@ -255,8 +255,8 @@ func TestCloseWaitsForWhatReadsHaveLeft(t *testing.T) {
 	}
 }
 
-// A sync in the background may come to a file that was sealed, compacted and closed since
-// it was listed: that is no failure of the disk.
+// A background sync may reach a file that was sealed, compacted and closed since the sync
+// listed it. That is no disk failure.
 func TestSyncOfARetiredFileIsNone(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	fill(t, s, 0, 100, 100)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A batch that deletes a key and puts it again replaces its value. The key is there at
-// every commit, so no reader misses it and no walk leaves it out.
+// A batch that deletes a key and puts it again replaces its value. The key exists at
+// every commit, so no read misses it and no walk skips it.
 func TestKeyThatABatchDeletesAndPutsIsNeverAbsent(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	const others = 60

@@ -31,8 +31,8 @@ func wantWithinSegments(t *testing.T, s *Store) {
 	}
 }
 
-// Records that expire, and have been overwritten, are no reason to take more files
-// together than fit into one.
+// Even if records expire and have been overwritten, a run takes no more files than fit
+// into one segment.
 func TestRunFitsIntoASegment(t *testing.T) {
 	now := time.UnixMilli(1_000_000)
 	o := byHand()
@@ -52,14 +52,14 @@ func TestRunFitsIntoASegment(t *testing.T) {
 	}
 }
 
-// Tombstones that an older file needs take room too.
+// A run counts the size of tombstones that an older file needs.
 func TestKeptTombstonesFitIntoASegment(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
 	fill(t, s, 0, 1000, 10)
 	s.endForTest(t)
 	for _, f := range s.catalog.Set().Order {
-		f.Damaged.Store(true) // so that they stay
+		f.Damaged.Store(true) // so that compaction leaves them
 	}
 	old := len(s.catalog.Set().Order)
 	for i := range 1000 {
@@ -87,7 +87,7 @@ func TestKeptTombstonesFitIntoASegment(t *testing.T) {
 	}
 }
 
-// Compaction takes nothing out of the manifest but what it has copied.
+// Compaction removes from the manifest only the files that it has copied.
 func TestOnlyWhatTheManifestListsIsReplaced(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	fill(t, s, 0, 200, 100)
@@ -109,8 +109,8 @@ func TestOnlyWhatTheManifestListsIsReplaced(t *testing.T) {
 	}
 }
 
-// A file that ended without a record is taken out again. Compaction must not see
-// it as a sealed one meanwhile: the manifest does not list it.
+// A file that ended without a record is removed from the manifest. Until it is gone,
+// compaction must not take it for a sealed file.
 func TestEmptyFileIsNeverSealed(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	fill(t, s, 0, 100, 100)
@@ -151,7 +151,7 @@ func TestEmptyFileIsNeverSealed(t *testing.T) {
 	}
 }
 
-// The value that nobody needs any more is not read.
+// Compaction does not read a value that is garbage.
 func TestDeadLongValueTakesNoMemory(t *testing.T) {
 	o := byHand()
 	o.Sync = fsync.Never
@@ -169,7 +169,7 @@ func TestDeadLongValueTakesNoMemory(t *testing.T) {
 	}
 }
 
-// allocatedBy is how many bytes of heap a call takes, all goroutines together.
+// allocatedBy is how many bytes all goroutines allocate on the heap during a call.
 func allocatedBy(fn func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -178,7 +178,7 @@ func allocatedBy(fn func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// Compact says each time that a segment with garbage is left out, and for what.
+// Compact says each time which segment with garbage it leaves out, and why.
 func TestCompactNamesWhatItLeavesOut(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
@@ -193,7 +193,7 @@ func TestCompactNamesWhatItLeavesOut(t *testing.T) {
 	if err := os.WriteFile(first, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, hint := range []bool{true, false} { // without a hint Open finds the damage
+	for _, hint := range []bool{true, false} { // without the hint, Open finds the damage
 		if !hint {
 			if err := os.Remove(strings.TrimSuffix(first, ".seg") + ".hint"); err != nil {
 				t.Fatal(err)
@@ -212,9 +212,8 @@ func TestCompactNamesWhatItLeavesOut(t *testing.T) {
 	}
 }
 
-// movingFS is a disk without mappings. Before the next read of a segment it calls
-// meanwhile, once; what was asked for is gone then. Before each write of as much as
-// a long value it calls long.
+// movingFS is a disk without mappings. The next read of a segment calls meanwhile, once,
+// and then finds only zeros. Each write as large as a long value calls long first.
 type movingFS struct {
 	vfs.FS
 	meanwhile, long func()
@@ -261,8 +260,8 @@ func (f movingFile) WriteAt(p []byte, at int64) (int, error) {
 	return f.File.WriteAt(p, at)
 }
 
-// What a record says against a read does not count when the index has let go of it
-// since: a file that compaction has moved the key out of may be gone.
+// A bad record does not count if the index no longer points to it: compaction may have
+// moved the key and deleted the file.
 func TestReadStartsAgainWhenTheKeyHasMoved(t *testing.T) {
 	disk := &movingFS{FS: vfs.OS()}
 	o := byHand()
@@ -286,8 +285,8 @@ func TestReadStartsAgainWhenTheKeyHasMoved(t *testing.T) {
 	}
 }
 
-// A delete of a key that may lie in a range that cannot be read is written down: the
-// range may be readable again.
+// If a key may lie in an unreadable range, deleting it writes a tombstone: the range may
+// become readable again.
 func TestDeleteOfWhatCannotBeReadStays(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
@@ -321,8 +320,8 @@ func TestDeleteOfWhatCannotBeReadStays(t *testing.T) {
 	}
 }
 
-// A long value's file does not end, so that nobody can seal and compact it, before the
-// index has the value: a compaction in between would drop it as garbage.
+// A long value's file does not end before the index has the value. If it did, it could be
+// sealed and compacted, and compaction would drop the value as garbage.
 func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
 	disk, o := &movingFS{FS: vfs.OS()}, tiny()
 	inject.Into(o, &inject.Seams{FS: disk})
@@ -331,7 +330,7 @@ func TestLongValueIsInTheIndexWhenItsFileEnds(t *testing.T) {
 	key, writes := bytes.Repeat([]byte("k"), minSegmentSize), 0
 	locked, looked := make(chan struct{}), make(chan struct{})
 	hold := func() {
-		s.space.Mu.Lock() // where the writer comes by next
+		s.space.Mu.Lock() // the writer takes it next
 		defer s.space.Mu.Unlock()
 		close(locked)
 		<-looked

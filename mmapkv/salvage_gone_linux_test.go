@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// In a working directory that has been removed, nobody can tell where a relative path leads,
-// so not whether it leads into the store either. Salvage says so, whichever of its paths is
-// one, and does nothing. Absolute ones are as good as ever.
+// In a working directory that has been removed, nobody can tell whether a relative path
+// leads into the store. If either path of Salvage is relative, Salvage says so and does
+// nothing. Absolute paths still work.
 func TestSalvageInADirectoryThatIsGone(t *testing.T) {
 	parent := t.TempDir()
 	from, gone := filepath.Join(parent, "from"), filepath.Join(parent, "gone")

@@ -17,10 +17,10 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Each test here has one call of a Salvage fail, and sees that Salvage says so or does
-// without, leaves what it reads from as it was, and brings all over when that is over.
+// Each test here fails one call of a Salvage. It checks that Salvage reports that or does
+// without the call, leaves its source as it was, and copies all once the fault is over.
 
-// salvageOn salvages a directory with a disk in the way, and sees what that leaves.
+// salvageOn salvages a directory through a disk, and checks what that leaves.
 func salvageOn(t *testing.T, disk vfs.FS, from, to string) (SalvageReport, error) {
 	t.Helper()
 	before := directoryListing(t, from)
@@ -45,7 +45,7 @@ func salvageOn(t *testing.T, disk vfs.FS, from, to string) (SalvageReport, error
 	return report, err
 }
 
-// wantBroughtOver salvages the directory without a fault, to where one failed.
+// wantBroughtOver salvages without a fault into the directory where a Salvage failed.
 func wantBroughtOver(t *testing.T, from, to string, keys int) {
 	t.Helper()
 	report, err := salvageOn(t, vfs.OS(), from, to)
@@ -80,8 +80,8 @@ func TestSalvageWhereTheSizeOfTheLogIsRefused(t *testing.T) {
 	wantBroughtOver(t, from, to, 100)
 }
 
-// A record that was whole when it was found, and that the disk does not give back when it
-// is copied, is lost, and counted, though nothing tells its key any more; the others are not.
+// If a record was whole when it was found, and the disk cannot read it when it is copied,
+// only that record is lost. It is counted, though its key can no longer be told.
 func TestSalvageOfARecordThatIsRefusedLater(t *testing.T) {
 	from, to := t.TempDir(), filepath.Join(t.TempDir(), "to")
 	s := open(t, from, byHand())
@@ -97,7 +97,7 @@ func TestSalvageOfARecordThatIsRefusedLater(t *testing.T) {
 			return false
 		}
 		if !copying {
-			copying = op.Length == segment.RecordHeaderSize // to find how long it is
+			copying = op.Length == segment.RecordHeaderSize // to find its length
 			return false
 		}
 		return true
@@ -134,11 +134,11 @@ func TestSalvageToWhatCannotBeListed(t *testing.T) {
 	wantBroughtOver(t, from, to, 100)
 }
 
-// stuckLockFS gives shared locks that say, in one directory, that they cannot be given back.
+// stuckLockFS makes shared locks of one directory fail to unlock.
 type stuckLockFS struct {
 	vfs.FS
 	path  string
-	stuck atomic.Int64 // how many said so
+	stuck atomic.Int64 // how many unlocks failed
 }
 
 func (d *stuckLockFS) OpenDir(path string) (vfs.Dir, error) {
@@ -172,8 +172,8 @@ func (l stuckLock) Unlock() error {
 	return errors.Join(l.Lock.Unlock(), syscall.ENOLCK)
 }
 
-// Salvage opens what it has written once more, for reading. Where that store cannot be
-// closed nobody is told that it is good.
+// Salvage opens the store that it has written once more, for reading. If that store cannot
+// be closed, Salvage returns an error.
 func TestSalvageWhoseCheckCannotBeClosed(t *testing.T) {
 	from, to := t.TempDir(), filepath.Join(t.TempDir(), "to")
 	s := open(t, from, byHand())
@@ -186,8 +186,8 @@ func TestSalvageWhoseCheckCannotBeClosed(t *testing.T) {
 	wantBroughtOver(t, from, to, 100)
 }
 
-// A file that is longer than the store ever makes it is not read: it may have holes, and take
-// far more memory than it takes on the disk.
+// Salvage does not read a file that is longer than the store ever makes it. Such a file may
+// have holes, and need far more memory than disk space.
 func TestSalvageReadsNoFileThatIsTooLong(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())

@@ -21,7 +21,7 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// salvaged salvages a directory to a new one, without changing it, and opens that.
+// salvaged salvages a directory into a new one, which it opens, and leaves the old as it was.
 func salvaged(t testing.TB, from string, o *SalvageOptions) (*Store, SalvageReport) {
 	t.Helper()
 	before := directoryListing(t, from)
@@ -45,7 +45,7 @@ func salvaged(t testing.TB, from string, o *SalvageOptions) (*Store, SalvageRepo
 	return s, report
 }
 
-// directoryListing is the names of a directory, and when and how long each file was written.
+// directoryListing lists the files of a directory with their sizes and times.
 func directoryListing(t testing.TB, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -124,7 +124,7 @@ func TestSalvageOfOverwrittenBlock(t *testing.T) {
 				name := segmentFiles(t, dir)[2]
 				overwrite(t, name, 100<<10, noise(1, 4<<10))
 
-				// The store opens, and tells damage from absence.
+				// The store opens, and distinguishes damaged keys from absent ones.
 				damaged := map[int]bool{}
 				s := open(t, copyDir(t, dir), byHand())
 				for i := range 10_000 {
@@ -250,8 +250,8 @@ func TestSalvageWithoutSegment(t *testing.T) {
 	}
 }
 
-// TestSalvageOfDamagedHeaders reads files by the manifest's salt, or by the one
-// that is still in the header.
+// TestSalvageOfDamagedHeaders reads files with the salt of the manifest, or with the
+// one that is still in the header.
 func TestSalvageOfDamagedHeaders(t *testing.T) {
 	for _, manifest := range []bool{true, false} {
 		t.Run(fmt.Sprint("manifest=", manifest), func(t *testing.T) {
@@ -278,7 +278,7 @@ func TestSalvageOfDamagedHeaders(t *testing.T) {
 	}
 }
 
-// TestSalvageFindsSwappedFiles has two segments under each other's names.
+// TestSalvageFindsSwappedFiles swaps the names of two segments.
 func TestSalvageFindsSwappedFiles(t *testing.T) {
 	for _, manifest := range []bool{true, false} {
 		dir := salvageStore(t)
@@ -313,7 +313,7 @@ func spot(t testing.TB, dir, value string) (name string, offset int64) {
 	return "", 0
 }
 
-// TestSalvageBringsNothingBack damages what ended a value.
+// TestSalvageBringsNothingBack damages the records that replaced or deleted values.
 func TestSalvageBringsNothingBack(t *testing.T) {
 	for _, manifest := range []bool{true, false} {
 		for _, older := range []bool{true, false} {
@@ -338,7 +338,7 @@ func TestSalvageBringsNothingBack(t *testing.T) {
 				}
 				name, at := spot(t, dir, "the second value")
 				overwrite(t, name, at, []byte("X"))
-				// The last tombstone's header; its hint tells of it all the same.
+				// This damages the last tombstone, which the hint still lists.
 				content, err := os.ReadFile(name)
 				if err != nil {
 					t.Fatal(err)
@@ -400,8 +400,8 @@ func TestSalvageKeepsExpiry(t *testing.T) {
 	}
 }
 
-// TestSalvageCutsOpenBatch takes the end of the last batch away: it does not
-// count at all. One whose middle is damaged was on disk, and the rest of it counts.
+// TestSalvageCutsOpenBatch cuts off the end of the last batch: nothing of it counts. If
+// its middle is damaged instead, it was on disk, and the rest of it counts.
 func TestSalvageCutsOpenBatch(t *testing.T) {
 	for _, manifest := range []bool{true, false} {
 		live := t.TempDir()
@@ -443,7 +443,7 @@ func TestSalvageCutsOpenBatch(t *testing.T) {
 	}
 }
 
-// TestSalvageOfKilledStore salvages what SIGKILL would leave.
+// TestSalvageOfKilledStore salvages what SIGKILL leaves.
 func TestSalvageOfKilledStore(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, tiny())
@@ -472,7 +472,7 @@ func TestSalvageOfKilledStore(t *testing.T) {
 	}
 }
 
-// TestSalvageOfInterruptedCompactions salvages what is there between any two
+// TestSalvageOfInterruptedCompactions salvages the files that exist between any two
 // steps of a compaction, with and without a manifest and hints.
 func TestSalvageOfInterruptedCompactions(t *testing.T) {
 	dir := t.TempDir()
@@ -522,8 +522,8 @@ func TestSalvageOfInterruptedCompactions(t *testing.T) {
 	}
 }
 
-// TestSalvageLeavesReplacedFilesAlone has a value come back with a file that was
-// compacted away together with the tombstone of another one.
+// TestSalvageLeavesReplacedFilesAlone puts back a file with a deleted value. A compaction
+// had replaced that file and the file with the value's tombstone.
 func TestSalvageLeavesReplacedFilesAlone(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
@@ -586,7 +586,7 @@ func TestSalvageDryRunWritesNothing(t *testing.T) {
 	}
 }
 
-// TestSalvageRefuses names what Salvage does not begin with.
+// TestSalvageRefuses checks the arguments that Salvage refuses.
 func TestSalvageRefuses(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
@@ -637,7 +637,7 @@ func TestSalvageRefuses(t *testing.T) {
 	}
 }
 
-// TestSalvageOfReadOnlyDirectory has no LOCK, and nothing that can be written to.
+// TestSalvageOfReadOnlyDirectory salvages a read-only directory without LOCK.
 func TestSalvageOfReadOnlyDirectory(t *testing.T) {
 	dir := salvageStore(t)
 	remove(t, dir, segment.LockName)
@@ -650,8 +650,8 @@ func TestSalvageOfReadOnlyDirectory(t *testing.T) {
 	wantFilled(t, s, 0, 10_000, 100)
 }
 
-// TestSalvageThatFailsLeavesNoStore cancels at every step that it shows. It can
-// be begun again in the same place.
+// TestSalvageThatFailsLeavesNoStore cancels Salvage at many of the steps it reports. A
+// cancelled Salvage can start again in the same place.
 func TestSalvageThatFailsLeavesNoStore(t *testing.T) {
 	dir := salvageStore(t)
 	to := filepath.Join(t.TempDir(), "to")
@@ -670,7 +670,7 @@ func TestSalvageThatFailsLeavesNoStore(t *testing.T) {
 		}})
 		cancel()
 		if left > 0 && err == nil {
-			return // it has come to its end
+			return // it finished before the cancel
 		}
 		if !errors.Is(err, context.Canceled) {
 			t.Fatalf("cancelled at step %d: %v", steps, err)
@@ -688,7 +688,7 @@ func TestSalvageThatFailsLeavesNoStore(t *testing.T) {
 	t.Error("it never ends")
 }
 
-// TestKilledSalvageLeavesNoStore looks at the target in the middle of it.
+// TestKilledSalvageLeavesNoStore looks at the target while Salvage runs.
 func TestKilledSalvageLeavesNoStore(t *testing.T) {
 	dir := salvageStore(t)
 	to := filepath.Join(t.TempDir(), "to")
@@ -713,7 +713,7 @@ func TestKilledSalvageLeavesNoStore(t *testing.T) {
 	}
 }
 
-// TestSalvageOfCutFiles cuts every file of a small store everywhere.
+// TestSalvageOfCutFiles truncates every file of a small store at every length.
 func TestSalvageOfCutFiles(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
@@ -751,7 +751,7 @@ func TestSalvageOfCutFiles(t *testing.T) {
 	}
 }
 
-// TestSalvageOfUnreadableSectors has the disk refuse parts of files.
+// TestSalvageOfUnreadableSectors salvages from a disk that cannot read parts of files.
 func TestSalvageOfUnreadableSectors(t *testing.T) {
 	dir := salvageStore(t)
 	bad := filepath.Base(segmentFiles(t, dir)[2])
@@ -771,7 +771,7 @@ func TestSalvageOfUnreadableSectors(t *testing.T) {
 	}
 }
 
-// badDisk refuses to read a part of the files of one name below every directory.
+// badDisk cannot read a part of the files with one name, whatever their directory.
 type badDisk struct {
 	vfs.FS
 	name     string
@@ -808,7 +808,7 @@ func (f badFile) ReadAt(p []byte, offset int64) (int, error) {
 	return f.File.ReadAt(p, offset)
 }
 
-// TestSalvageOfWhatIsNoFile has something else under a segment's name.
+// TestSalvageOfWhatIsNoFile puts something else under a segment's name.
 func TestSalvageOfWhatIsNoFile(t *testing.T) {
 	for _, manifest := range []bool{true, false} {
 		dir := salvageStore(t)
@@ -843,8 +843,8 @@ func TestSalvageOfAnotherVersion(t *testing.T) {
 	}
 }
 
-// logFile writes a file of the log: records from a number on, each of its number
-// as key and value. It returns where the n-th record begins.
+// logFile writes a file of the log: records numbered from first on, each with its number
+// as key and value. starts[n] is where the n-th record begins.
 func logFile(t testing.TB, dir string, id segment.ID, first uint64, records int, previous *segment.End) (starts []int64) {
 	t.Helper()
 	h := segment.Header{ID: id, Salt: uint64(id) * 0x123456789, Kind: segment.Log}
@@ -862,8 +862,8 @@ func logFile(t testing.TB, dir string, id segment.ID, first uint64, records int,
 	return append(starts, int64(len(content)))
 }
 
-// TestSalvageLeavesOutWhatTheLogPassesOver has records that were written and, as
-// the next file says, never acknowledged.
+// TestSalvageLeavesOutWhatTheLogPassesOver writes records that, according to the next
+// file, were never acknowledged.
 func TestSalvageLeavesOutWhatTheLogPassesOver(t *testing.T) {
 	dir := t.TempDir()
 	starts := logFile(t, dir, 1, 1, 5, nil)
@@ -882,7 +882,7 @@ func TestSalvageLeavesOutWhatTheLogPassesOver(t *testing.T) {
 	}
 }
 
-// TestSalvageListsOnlySoMuch has more damage than is listed.
+// TestSalvageListsOnlySoMuch makes more damage than a report lists.
 func TestSalvageListsOnlySoMuch(t *testing.T) {
 	dir := salvageStore(t)
 	for _, name := range segmentFiles(t, dir) {
@@ -908,7 +908,7 @@ func TestSalvageListsOnlySoMuch(t *testing.T) {
 	}
 }
 
-// A hint that is a hole is not read into memory.
+// Salvage does not read a hint that is mostly a hole into memory.
 func TestSalvageOfAHintWithHoles(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
