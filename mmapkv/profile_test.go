@@ -12,7 +12,7 @@ import (
 	"github.com/mmapkv/mmapkv/fsync"
 )
 
-// A profile names the store and the job of each background goroutine.
+// A profile says what each background goroutine does.
 func TestBackgroundGoroutinesAreLabelled(t *testing.T) {
 	o := tiny()
 	o.Sync = fsync.Every(time.Hour)

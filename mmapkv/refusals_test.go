@@ -39,7 +39,7 @@ func onFaulty(t *testing.T, o *Options, seams inject.Seams) (*Store, *errorfs.Di
 	return open(t, t.TempDir(), o), disk
 }
 
-// fails fails the calls of some kinds on files whose names end with suffix.
+// fails is a rule that fails some kinds of calls on files whose names end with suffix.
 func fails(errno syscall.Errno, suffix string, kinds ...errorfs.Kind) errorfs.Rule {
 	only := errorfs.Only(kinds...)
 	return errorfs.Rule{Err: errno, Forever: true, Match: func(op errorfs.Op) bool {

@@ -713,7 +713,7 @@ func TestKilledSalvageLeavesNoStore(t *testing.T) {
 	}
 }
 
-// TestSalvageOfCutFiles truncates every file of a small store at every length.
+// TestSalvageOfCutFiles truncates every file of a small store to many lengths.
 func TestSalvageOfCutFiles(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())

@@ -13,7 +13,7 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// takesDescriptor matches the calls for which a process needs one to spare.
+// takesDescriptor matches the calls that need a free descriptor.
 var takesDescriptor = errorfs.Only(errorfs.OpenDir, errorfs.Create, errorfs.Open, errorfs.Names, errorfs.Lock)
 
 func optionsOn(disk *errorfs.Disk) *Options {
@@ -23,9 +23,9 @@ func optionsOn(disk *errorfs.Disk) *Options {
 	return o
 }
 
-// scarceFixture is a disk with a store of several segments: one that was closed, or one
-// that was killed, and is damaged. Of a key only a hint knows then that its newest value
-// is lost, and an older file has an older one.
+// scarceFixture is a disk with a store of several segments. The store was closed, or it
+// was killed and is damaged. In the damaged store only a hint tells that one key's newest
+// value is lost; an older file has an older value.
 func scarceFixture(t *testing.T, clean bool) *crashfs.Disk {
 	t.Helper()
 	power := crashfs.New()
@@ -52,10 +52,10 @@ func scarceFixture(t *testing.T, clean bool) *crashfs.Disk {
 	return power
 }
 
-// TestOpenWithoutDescriptors fails each call of an Open that takes a descriptor, once and
-// from then on. Open says so or does what it would otherwise; it keeps nothing, changes
-// nothing of a store that was closed, and takes nothing for damaged that is not. The next
-// Open finds all.
+// TestOpenWithoutDescriptors fails each call of an Open that takes a descriptor, once or
+// from then on. Open returns the error or succeeds as usual. It keeps nothing open, changes
+// nothing in a store that was closed, and takes nothing sound for damaged. The next Open
+// finds everything.
 func TestOpenWithoutDescriptors(t *testing.T) {
 	for _, clean := range []bool{true, false} {
 		for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
@@ -75,7 +75,7 @@ func TestOpenWithoutDescriptors(t *testing.T) {
 	}
 }
 
-// openWithout opens the store while calls fail, and says whether any did.
+// openWithout opens the store while calls fail, and tells whether any failed.
 func openWithout(t *testing.T, fixture *crashfs.Disk, clean bool, rule errorfs.Rule) (fired bool) {
 	t.Helper()
 	power := fixture.Clone()
@@ -129,7 +129,7 @@ func wantAfterScarcity(t *testing.T, s *Store, clean bool, what string) {
 	}
 }
 
-// A compaction that cannot open a hint does not make it anew.
+// A compaction that cannot open a hint does not rebuild it.
 func TestCompactWithoutDescriptors(t *testing.T) {
 	disk := errorfs.New(crashfs.New())
 	o := optionsOn(disk)

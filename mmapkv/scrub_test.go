@@ -19,7 +19,7 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// damageSeen collects what Events.CorruptionFound is told.
+// damageSeen collects what Events.CorruptionFound receives.
 type damageSeen struct {
 	mu   sync.Mutex
 	list []CorruptError
@@ -37,7 +37,7 @@ func (d *damageSeen) get() []CorruptError {
 	return slices.Clone(d.list)
 }
 
-// scrubSteps opens a store whose scrub the test takes step by step.
+// scrubSteps opens a store whose scrub the test runs step by step.
 func scrubSteps(t testing.TB, dir string, seen *damageSeen) (s *Store, pass func() (steps int)) {
 	t.Helper()
 	o := &Options{SegmentSize: 32 << 10, ScrubBytesPerSecond: 1, Events: Events{CorruptionFound: seen.add}}
@@ -110,7 +110,7 @@ func TestScrubFindsDamage(t *testing.T) {
 	closeStore(t, s)
 }
 
-// TestScrubGoesOnBehindAnError: what cannot be read at all is logged, and is no
+// TestScrubGoesOnBehindAnError: a failed read is logged, but it does not count as
 // damage.
 func TestScrubGoesOnBehindAnError(t *testing.T) {
 	dir := t.TempDir()
@@ -149,7 +149,7 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 	return b.Builder.Write(p)
 }
 
-// TestScrubIsDeterministic: two runs of one script read the same.
+// TestScrubIsDeterministic: two runs of one script report the same.
 func TestScrubIsDeterministic(t *testing.T) {
 	var reports []string
 	for range 2 {
@@ -169,7 +169,7 @@ func TestScrubIsDeterministic(t *testing.T) {
 	}
 }
 
-// TestScrubBesideAWriter: what compaction replaces and writers rotate is no damage.
+// TestScrubBesideAWriter: scrub takes no compacted or rotated file for damaged.
 func TestScrubBesideAWriter(t *testing.T) {
 	var seen damageSeen
 	s := open(t, quickDir(t), &Options{SegmentSize: minSegmentSize, ScrubBytesPerSecond: 1 << 40,
@@ -193,7 +193,7 @@ func TestScrubKeepsItsRateAndStops(t *testing.T) {
 	fill(t, s, 0, 5000, 100)
 	closeStore(t, s)
 	for _, c := range []struct {
-		rate, most, least int64 // most in a quarter of a second
+		rate, most, least int64 // most is for a quarter of a second
 	}{{1, 0, 0}, {1_000_000, 350_000, 1}, {1 << 40, 1 << 30, 500_000}} {
 		began := time.Now()
 		s := open(t, dir, &Options{ScrubBytesPerSecond: c.rate, ReadOnly: c.rate == 1<<40, Compaction: Compaction{Disabled: true}})
@@ -214,7 +214,7 @@ func TestScrubKeepsItsRateAndStops(t *testing.T) {
 	}
 }
 
-// A pass ends with what was sealed when it began, however fast files are sealed.
+// A pass reads only the files sealed when it began, however fast files are sealed.
 func TestScrubPassEndsWhereItBeganToEnd(t *testing.T) {
 	s, _ := scrubSteps(t, t.TempDir(), &damageSeen{})
 	fill(t, s, 0, 400, 1000)

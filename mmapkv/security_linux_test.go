@@ -18,8 +18,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// liveFully has a store of tiny segments do everything that makes or changes files.
-// It ends with 50 keys, whose values have 101 bytes, and a long one.
+// liveFully makes a store of tiny segments do everything that creates or changes
+// files. The store then has 50 keys with values of 101 bytes, and one long value.
 func liveFully(s *Store) error {
 	for round := range 2 {
 		for i := range 50 {
@@ -52,7 +52,7 @@ func checkModes(t *testing.T, dir string, umask int) {
 		t.Helper()
 		err := filepath.WalkDir(filepath.Dir(dir), func(path string, e fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
-				return nil // it is gone by now
+				return nil // it has been removed already
 			}
 			if err != nil {
 				return err
@@ -93,8 +93,8 @@ func checkModes(t *testing.T, dir string, umask int) {
 	}
 }
 
-// intruders are what somebody may put where a file of the store belongs. outside is
-// a file that the store must leave alone.
+// intruders are things that somebody may put in the place of a file of the store.
+// outside is a file that the store must leave alone.
 var intruders = map[string]func(path, outside string) error{
 	"a link to a file":      func(path, outside string) error { return os.Symlink(outside, path) },
 	"a link to nothing":     func(path, outside string) error { return os.Symlink(outside+" made", path) },
@@ -130,7 +130,7 @@ func TestOnlyRegularFilesAreUsed(t *testing.T) {
 	}
 }
 
-// storeNames are one file of each kind that the store has or may make.
+// storeNames names one file of each kind that the store has or may create.
 func storeNames(t *testing.T, dir string) []string {
 	t.Helper()
 	segments := segmentFiles(t, dir)
@@ -144,8 +144,8 @@ func storeNames(t *testing.T, dir string) []string {
 	}
 }
 
-// withIntruder opens a store with something else in the place of a file, and uses
-// it. It may refuse, or do without the file, but neither hang nor use what is there.
+// withIntruder opens and uses a store with an intruder in the place of a file. The
+// store may refuse, or do without the file. It must not hang or use the intruder.
 func withIntruder(t *testing.T, from, name, what string, place func(path, outside string) error) {
 	t.Helper()
 	outside := filepath.Join(t.TempDir(), "outside")
@@ -174,7 +174,7 @@ func withIntruder(t *testing.T, from, name, what string, place func(path, outsid
 		}
 		wantFilled(t, s, 0, 50, 101)
 		if !readOnly {
-			// It may fail, as long as it says so.
+			// These calls may fail, but only with an error.
 			for i := range 50 {
 				key, value := numbered(i, 100)
 				_ = s.Put(key, value)
@@ -201,7 +201,7 @@ func TestStoreStaysInItsDirectory(t *testing.T) {
 	s := open(t, dir, tiny())
 	fill(t, s, 0, 100, 100)
 
-	// Another store, so that names are the same, under the name of the first.
+	// Another store, whose files have the same names, takes the first one's place.
 	victim := open(t, other, tiny())
 	fill(t, victim, 1000, 1100, 100)
 	closeStore(t, victim)
@@ -220,7 +220,7 @@ func TestStoreStaysInItsDirectory(t *testing.T) {
 	wantFilled(t, s, 0, 50, 101)
 }
 
-// contents is the names and contents of a directory's files.
+// contents lists the names and contents of a directory's files.
 func contents(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -237,7 +237,7 @@ func contents(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// A file may have holes, and be longer than all the memory there is.
+// A file with holes may be longer than all memory.
 func TestFilesWithHolesAreRefused(t *testing.T) {
 	t.Parallel()
 	from := t.TempDir()

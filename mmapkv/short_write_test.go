@@ -26,12 +26,12 @@ func openOnDisk(t *testing.T, disk vfs.FS, policy fsync.Policy) *Store {
 	return open(t, "/store", o)
 }
 
-// A full disk may take the first part of a write. After a power loss nothing of it
-// counts, and it does not end the log in front of what was acknowledged later.
+// A full disk may write only the first part of a write. After a power loss nothing of
+// that write counts, and the log does not end before later acknowledged writes.
 func TestPowerLossBehindAShortWrite(t *testing.T) {
 	const refusedFirst, refusedSecond = "refused 1", "refused 2"
 	for _, policy := range []fsync.Policy{fsync.Always, fsync.Every(time.Second), fsync.Never} {
-		for _, second := range []int{0, 200} { // the first record is half there, or whole
+		for _, second := range []int{0, 200} { // the first record is written in half, or in full
 			for later := range 3 {
 				t.Run(fmt.Sprint(policy, ", ", second, " bytes, then ", later), func(t *testing.T) {
 					power := crashfs.New()
@@ -77,8 +77,8 @@ func TestPowerLossBehindAShortWrite(t *testing.T) {
 	}
 }
 
-// The numbers of what was refused are missing from the log, in front of a file.
-// Recovery keeps it so: within a file it would be taken for damage.
+// The numbers of refused writes are missing from the log between two files. Recovery
+// keeps the gap there: within a file it would count as damage.
 func TestNumbersAreMissingOnlyBetweenFilesAfterAKill(t *testing.T) {
 	power := crashfs.New()
 	disk := errorfs.New(power)
@@ -106,8 +106,8 @@ func TestNumbersAreMissingOnlyBetweenFilesAfterAKill(t *testing.T) {
 	}
 }
 
-// The file where the log ended may be gone, since a compaction needed nothing of it.
-// The log goes on from there all the same, also behind a file that has no records.
+// A compaction may have removed the file in which the log ended, if it needed nothing
+// of it. The log still goes on from there, even after a file without records.
 func TestLogGoesOnBehindAFileThatIsGone(t *testing.T) {
 	for what, refusal := range map[string]errorfs.Rule{
 		"half a record": {Short: true, Match: func(op errorfs.Op) bool {
@@ -120,7 +120,7 @@ func TestLogGoesOnBehindAFileThatIsGone(t *testing.T) {
 				power := crashfs.New()
 				disk := errorfs.New(power)
 				s := openOnDisk(t, disk, fsync.Always)
-				if older { // and too large to be copied for nothing
+				if older { // too large for a compaction to copy it
 					put(t, s, "older", string(make([]byte, minSegmentSize/2)))
 					s.endForTest(t)
 				}
@@ -138,7 +138,7 @@ func TestLogGoesOnBehindAFileThatIsGone(t *testing.T) {
 					t.Fatalf("a write that does not fit: %v", err)
 				}
 				disk.Heal()
-				large := string(make([]byte, minSegmentSize)) // takes another file
+				large := string(make([]byte, minSegmentSize)) // needs another file
 				put(t, s, "acknowledged", large)
 				if report, err := s.Verify(t.Context()); err != nil || len(report.Damages) > 0 {
 					t.Errorf("Verify: %v, %v", report.Damages, err)
@@ -153,8 +153,8 @@ func TestLogGoesOnBehindAFileThatIsGone(t *testing.T) {
 	}
 }
 
-// Damage may take the first record of the next file, which tells where a file ends
-// whose last write was refused in the middle. Nothing of that write counts then either.
+// If a file's last write was refused in the middle, the first record of the next file
+// tells where it ends. Even if that record is damaged, nothing of the write counts.
 func TestDamageBehindAShortWrite(t *testing.T) {
 	power := crashfs.New()
 	disk := errorfs.New(power)

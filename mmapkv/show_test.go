@@ -8,13 +8,13 @@ import (
 	"github.com/mmapkv/mmapkv/internal/invariant"
 )
 
-// TestKeptSlicesArePoisoned checks that with the tag invariants a caller who keeps a slice that a
-// callback was shown finds other bytes in it afterwards. Without the tag the slice is the record
-// itself, which is still there while the file is. It is the same when the callback fails or panics.
+// TestKeptSlicesArePoisoned checks that, with the tag invariants, a slice that was shown to a
+// callback has other bytes after the callback has returned, failed or panicked. Without the tag the
+// slice is the record itself, which stays as long as the file does.
 func TestKeptSlicesArePoisoned(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	put(t, s, "key", "value")
-	var kept [][]byte // of one call, with the original content
+	var kept [][]byte // from one call, with the original content
 	show := func(slices ...[]byte) {
 		for _, b := range slices {
 			if !bytes.Equal(b, []byte("key")) && !bytes.Equal(b, []byte("value")) {

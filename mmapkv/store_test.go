@@ -56,7 +56,7 @@ func TestOverwriteDeleteAcrossReopens(t *testing.T) {
 						}
 					}
 				}
-				s.compactor.Compacting <- struct{}{} // the background lies still
+				s.compactor.Compacting <- struct{}{} // background compaction stands still
 				checkAccounts(t, s)
 				<-s.compactor.Compacting
 				closeStore(t, s)
@@ -138,7 +138,7 @@ func TestBatch(t *testing.T) {
 	put(t, s, "old", "1")
 	key := []byte("a")
 	b.Put(key, []byte("first"))
-	key[0] = 'x' // the batch has copied it
+	key[0] = 'x' // the batch has a copy
 	b.Delete([]byte("a"))
 	b.Put([]byte("a"), []byte("second"))
 	b.Put([]byte("b"), []byte("kept"))
@@ -387,8 +387,8 @@ func TestKeysAndRange(t *testing.T) {
 	}
 }
 
-// A key that is given a new time to live again and again is there throughout, though
-// the record that Keys has met first expires meanwhile.
+// A key whose time to live is renewed again and again stays, and Keys yields it once, even
+// if the record that Keys saw first expires during the walk.
 func TestKeysThatAreRefreshedComeOnce(t *testing.T) {
 	now := time.UnixMilli(1_000_000)
 	o := byHand()

@@ -17,8 +17,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// A manifest that seals file 3 at number 100, has file 5 unsealed, and knows that 150
-// numbers and ids below 8 were given.
+// The manifest of this test seals file 3 at number 100 and lists file 5 as unsealed.
+// Numbers up to 150 and ids below 8 have been given out.
 func TestIsNewer(t *testing.T) {
 	m := &segment.Manifest{NextID: 8, LastSeq: 150, SealedSeq: 100, Segments: []segment.SegmentInfo{
 		{ID: 3, Sealed: true, End: segment.End{Seq: 100}}, {ID: 5}}}
@@ -46,7 +46,7 @@ func TestIsNewer(t *testing.T) {
 	}
 }
 
-// strayStore is a closed store and what its manifest says.
+// strayStore is a closed store and its manifest.
 func strayStore(t *testing.T) (dir string, m *segment.Manifest) {
 	dir = quickDir(t)
 	s := open(t, dir, byHand())
@@ -55,7 +55,7 @@ func strayStore(t *testing.T) (dir string, m *segment.Manifest) {
 	return dir, manifestOf(t, dir)
 }
 
-// stray makes a file of a header and what is behind it.
+// stray makes a file of a header and the bytes behind it.
 func stray(t *testing.T, dir string, h segment.Header, behind []byte) string {
 	t.Helper()
 	name := segment.FileName(h.ID)
@@ -63,16 +63,16 @@ func stray(t *testing.T, dir string, h segment.Header, behind []byte) string {
 	return name
 }
 
-// recordAt is one record at the start of a file, with its number and a value of size
-// bytes.
+// recordAt is one record at the start of a file, with the number seq and a value of
+// size bytes.
 func recordAt(h segment.Header, seq uint64, size int) []byte {
 	var d segment.Draft
 	d.Put([]byte("a stray"), make([]byte, size), 0)
 	return d.Finish(segment.Placement{Salt: h.Salt, Offset: h.Size(), Seq: seq})
 }
 
-// TestLeftoversOfCrashesGo: a file that holds nothing that the manifest does not know is
-// removed, however it looks.
+// TestLeftoversOfCrashesGo: Open removes an unlisted file, whatever is in it, unless it
+// holds data that the manifest does not know.
 func TestLeftoversOfCrashesGo(t *testing.T) {
 	for what, leave := range map[string]func(t *testing.T, dir string, m *segment.Manifest, h segment.Header){
 		"empty": func(t *testing.T, dir string, m *segment.Manifest, h segment.Header) {
@@ -118,7 +118,7 @@ func TestLeftoversOfCrashesGo(t *testing.T) {
 	}
 }
 
-// TestNewerDataIsNamed: what holds a record that the manifest does not know stays, and
+// TestNewerDataIsNamed: a file with a record that the manifest does not know stays, and
 // Open, Verify and Salvage name it.
 func TestNewerDataIsNamed(t *testing.T) {
 	for what, leave := range map[string]func(t *testing.T, dir string, m *segment.Manifest, h segment.Header) string{
@@ -191,8 +191,8 @@ func TestManyNewerFilesAreCounted(t *testing.T) {
 	}
 }
 
-// TestWhatCannotBeLookedAtStays: a disk that does not read a file that is not listed,
-// or a system that does not open it, leaves open whether it is newer.
+// TestWhatCannotBeLookedAtStays: if an unlisted file cannot be opened or read, nobody can
+// tell whether it is newer than the manifest.
 func TestWhatCannotBeLookedAtStays(t *testing.T) {
 	dir, m := strayStore(t)
 	h := segment.Header{ID: m.NextID, Salt: 77, Kind: segment.Log}
@@ -230,7 +230,7 @@ func TestWhatCannotBeLookedAtStays(t *testing.T) {
 	}
 }
 
-// shutDisk does not open files of one name.
+// shutDisk fails to open files with one name.
 type shutDisk struct {
 	vfs.FS
 	name string
@@ -254,8 +254,8 @@ func (d shutDir) OpenReadOnly(name string) (vfs.File, error) {
 	return d.Dir.OpenReadOnly(name)
 }
 
-// TestLeftoversWithBlocksOfTheTailGo: a file that was made and not synced can show, behind
-// a power cut, blocks of the log's own tail, with numbers that no manifest knows yet.
+// TestLeftoversWithBlocksOfTheTailGo: after a power cut, a file that was created and never
+// synced may show blocks of the log's own tail, with numbers that no manifest knows yet.
 func TestLeftoversWithBlocksOfTheTailGo(t *testing.T) {
 	dir := quickDir(t)
 	s := open(t, dir, byHand())

@@ -19,8 +19,8 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
-// userCode calls, for every place where the public API takes code of its user, a
-// method that calls that code. The names are those of the declarations.
+// userCode has an entry for every place where the public API takes code of its user.
+// Each calls that code through a method. The names are those of the declarations.
 var userCode = map[string]func(t *testing.T, s *Store){
 	"Store.View": func(t *testing.T, s *Store) {
 		_ = s.View([]byte("a"), func([]byte) error { return nil })
@@ -55,23 +55,23 @@ var userCode = map[string]func(t *testing.T, s *Store){
 	"Events.CompactionStarted": eventCode, "Events.CompactionEnded": eventCode, "Events.Rotated": eventCode,
 	"Events.Recovered": eventCode, "Events.SlowOperation": eventCode, "Events.CorruptionFound": eventCode,
 	"Events.WriteStalled": eventCode, "Events.SpaceLow": eventCode,
-	"VerifyNamespace": nil, // is Verify of another directory
+	"VerifyNamespace": nil, // it is Verify of another directory
 }
 
 func eventCode(t *testing.T, s *Store) {
 	delivers(recordAll(new([]any)), nil, func(n *notifier) { oneOfEach(n) })
 }
 
-// delivers has this goroutine deliver what it tells.
+// delivers makes this goroutine deliver the events that it tells.
 func delivers(e Events, log *slog.Logger, tell func(n *notifier)) {
 	n := newNotifier(e, log)
 	n.delivering = true
-	defer func() { n.waiting = nil }() // lest another goroutine deliver the rest of a panic
+	defer func() { n.waiting = nil }() // else another goroutine delivers the rest after a panic
 	tell(n)
 	n.deliver()
 }
 
-// heldLocks are the locks, and one leaf.
+// heldLocks are all the locks, but only one of the leaves.
 var heldLocks = map[string]struct{ acquire, release func() }{
 	"Store.closing":           {rank.Acquire[rank.Closing], rank.Release[rank.Closing]},
 	"Store.running":           {rank.Acquire[rank.Background], rank.Release[rank.Background]},
@@ -87,8 +87,8 @@ var heldLocks = map[string]struct{ acquire, release func() }{
 	"walks.mu":                {rank.Acquire[rank.Walks], rank.Release[rank.Walks]},
 }
 
-// TestUserCodeUnderALockIsNoticed: with the tag invariants, whatever lock is held
-// where the store calls code of its user, that panics and names the lock.
+// TestUserCodeUnderALockIsNoticed: with the tag invariants, a store that calls code of
+// its user while it holds a lock panics and names the lock.
 func TestUserCodeUnderALockIsNoticed(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	put(t, s, "a", "value")
@@ -96,7 +96,7 @@ func TestUserCodeUnderALockIsNoticed(t *testing.T) {
 		if call == nil {
 			continue
 		}
-		call(t, s) // with no lock held it is fine
+		call(t, s) // does not panic: no lock is held
 		for lock, l := range heldLocks {
 			l.acquire()
 			got := complaint(func() { call(t, s) })
@@ -120,8 +120,8 @@ func complaint(fn func()) (text string) {
 }
 
 // TestAllUserCodeIsInTheTable: the table above has every exported function that
-// takes code of its user or gives an iterator, and every exported field that holds
-// some.
+// takes code of its user or returns an iterator, and every exported field that holds
+// such code.
 func TestAllUserCodeIsInTheTable(t *testing.T) {
 	found := map[string]bool{}
 	for _, f := range parsed(t) {
@@ -172,7 +172,7 @@ func codeFields(spec ast.Spec, found map[string]bool) {
 	}
 }
 
-// parsed is the files of the package and those that patterns name, tests apart.
+// parsed is the files of the package and those that patterns name, without tests.
 func parsed(t *testing.T, patterns ...string) map[string]*ast.File {
 	files := map[string]*ast.File{}
 	var names []string
@@ -211,8 +211,8 @@ func hasCode(list *ast.FieldList) bool {
 	return list != nil && slices.ContainsFunc(list.List, func(f *ast.Field) bool { return isCode(f.Type) })
 }
 
-// isCode says whether a type is one of functions, or of another package with
-// methods that a user may have written.
+// isCode tells whether a type is a function, or a type of another package whose
+// methods a user may have written.
 func isCode(e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.FuncType:
@@ -229,7 +229,7 @@ func isCode(e ast.Expr) bool {
 	return false
 }
 
-// TestOnlyTheNotifierLogs: no other part has the logger in its hands.
+// TestOnlyTheNotifierLogs: no other part uses the logger.
 func TestOnlyTheNotifierLogs(t *testing.T) {
 	uses := map[string]int{}
 	for name, f := range parsed(t, "internal/*/*.go") {
@@ -240,7 +240,7 @@ func TestOnlyTheNotifierLogs(t *testing.T) {
 			return true
 		})
 	}
-	for _, may := range []string{"options.go", "store.go", "notifier.go"} { // which declare, pass and use it
+	for _, may := range []string{"options.go", "store.go", "notifier.go"} { // they declare, pass and use it
 		if uses[may] == 0 {
 			t.Errorf("%s does not mention the logger: this test looks for the wrong thing", may)
 		}
@@ -251,7 +251,7 @@ func TestOnlyTheNotifierLogs(t *testing.T) {
 	}
 }
 
-// reentrantContext is a context of a user's own type, whose methods call the store.
+// reentrantContext is a context of a user's own type. Its methods call the store.
 type reentrantContext struct {
 	context.Context
 	t     *testing.T
@@ -275,8 +275,8 @@ func (c *reentrantContext) Done() <-chan struct{} { c.enter(); return c.Context.
 func (c *reentrantContext) Err() error            { c.enter(); return c.Context.Err() }
 func (c *reentrantContext) Value(key any) any     { c.enter(); return c.Context.Value(key) }
 
-// TestContextMayCallTheStore: a context of a type of the user's own may use the
-// store, and still ends what it is for.
+// TestContextMayCallTheStore: a context of a user's own type may use the store, and
+// still cancels the call that it was passed to.
 func TestContextMayCallTheStore(t *testing.T) {
 	for name, call := range map[string]func(ctx context.Context, s *Store) error{
 		"Compact": func(ctx context.Context, s *Store) error { return s.Compact(ctx) },

@@ -15,9 +15,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Each test here has one call about a file that the manifest does not name, or about a
-// damaged manifest, fail or be the last one: nothing is taken for damage that is not, and
-// nothing is changed.
+// Each test here fails one call on an unlisted file or on the manifest, or cancels at that
+// call. Verify must take nothing sound for damaged, and change nothing.
 
 func verifyThrough(t *testing.T, ctx context.Context, disk *errorfs.Disk, dir string) (Report, error) {
 	t.Helper()
@@ -31,7 +30,7 @@ func verifyThrough(t *testing.T, ctx context.Context, disk *errorfs.Disk, dir st
 	return report, err
 }
 
-// newerStore is a store with so many files that are newer than its manifest.
+// newerStore is a store with n files that are newer than its manifest.
 func newerStore(t *testing.T, n segment.ID) (dir string, names []string) {
 	t.Helper()
 	dir, m := strayStore(t)
@@ -42,8 +41,8 @@ func newerStore(t *testing.T, n segment.ID) (dir string, names []string) {
 	return dir, names
 }
 
-// A system that does not read a file which is not listed, for want of memory say, says
-// nothing about that file.
+// If the system cannot read an unlisted file, because memory is short for instance, that
+// says nothing about the file.
 func TestStrayThatTheSystemDoesNotRead(t *testing.T) {
 	dir, m := strayStore(t)
 	h := segment.Header{ID: m.NextID, Salt: 77, Kind: segment.Log}
@@ -89,8 +88,8 @@ func TestVerifyIsCancelledAmongStrays(t *testing.T) {
 	}
 }
 
-// What seems to be newer counts only if the manifest, read again, is still the same. Where
-// it cannot be read again, nothing is known.
+// A file that seems newer counts only if the manifest is still the same when it is read
+// again. If it cannot be read again, Verify cannot tell.
 func TestVerifyThatCannotReadTheManifestAgain(t *testing.T) {
 	dir, names := newerStore(t, 1)
 	disk := errorfs.New(vfs.OS())
@@ -108,8 +107,8 @@ func TestVerifyThatCannotReadTheManifestAgain(t *testing.T) {
 	}
 }
 
-// A manifest that seems damaged is read again, unless the context has ended meanwhile: then
-// Verify cannot tell whether it is.
+// Verify reads a manifest that seems damaged again. If the context has ended by then, Verify
+// cannot tell whether the manifest is damaged.
 func TestVerifyIsCancelledOverADamagedManifest(t *testing.T) {
 	dir, _ := strayStore(t)
 	flipAt(t, dir, segment.ManifestName, 20)

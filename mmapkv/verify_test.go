@@ -17,7 +17,7 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// verified is what Verify reports, which must be no error.
+// verified is what Verify reports. Verify must not return an error.
 func verified(t testing.TB, dir string) Report {
 	t.Helper()
 	r, err := Verify(t.Context(), dir, nil)
@@ -37,8 +37,8 @@ func wantSound(t testing.TB, r Report) {
 	}
 }
 
-// withEverything makes a store of many tiny segments that has seen all kinds of
-// writes and a compaction. mid is called when it has been written and is open.
+// withEverything makes a store of many tiny segments with all kinds of writes and a
+// compaction. It calls mid after the writes, while the store is open.
 func withEverything(t testing.TB, dir string, mid func(s *Store)) {
 	t.Helper()
 	s := open(t, dir, tiny())
@@ -186,8 +186,8 @@ func entriesOf(t testing.TB, dir string, info segment.SegmentInfo) (list []segme
 	return list
 }
 
-// middle is a record in the middle of the second file of a store of fillings, and
-// that file.
+// middle is the second file of a store that fill has filled, and a record in the
+// middle of that file.
 func middle(t testing.TB, dir string) (segment.SegmentInfo, segment.Entry) {
 	t.Helper()
 	info := manifestOf(t, dir).Segments[1]
@@ -195,7 +195,7 @@ func middle(t testing.TB, dir string) (segment.SegmentInfo, segment.Entry) {
 	return info, list[len(list)/2]
 }
 
-// replaceHint gives a file a hint, with a valid checksum, of changed entries.
+// replaceHint gives a file a hint of changed entries with a valid checksum.
 func replaceHint(t testing.TB, dir string, info segment.SegmentInfo, change func(list []segment.Entry) []segment.Entry) {
 	t.Helper()
 	b := segment.NewHintBuilder()
@@ -226,7 +226,7 @@ func TestVerifyNamesDamage(t *testing.T) {
 	fill(t, s, 300, 2000, 100)
 	closeStore(t, s)
 
-	// hint damages one entry, the sixth by place, of the second file's hint.
+	// hint changes one entry, the sixth by offset, of the second file's hint.
 	hint := func(change func(e *segment.Entry)) func(t *testing.T, dir string) []Damage {
 		return func(t *testing.T, dir string) []Damage {
 			info := manifestOf(t, dir).Segments[1]
@@ -419,7 +419,7 @@ func TestVerifyNamesDamage(t *testing.T) {
 }
 
 // TestVerifyNamesTheKeysOfAnOverwrittenRange overwrites 4 KiB in the middle of a
-// sealed segment: what reads call damaged and what Verify names are the same.
+// sealed segment. Verify names the same keys that reads call damaged.
 func TestVerifyNamesTheKeysOfAnOverwrittenRange(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, &Options{SegmentSize: 128 << 10})
@@ -483,7 +483,7 @@ func TestVerifyRemarksOnStraysAndMissingHints(t *testing.T) {
 	}
 }
 
-// quickDir is a directory in memory, where there is one: a sync costs nothing there.
+// quickDir is a directory in memory, if the system has one: syncs cost nothing there.
 func quickDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("/dev/shm", "verify")
 	if err != nil {
@@ -493,8 +493,8 @@ func quickDir(t testing.TB) string {
 	return dir
 }
 
-// TestVerifyBesideAWriter verifies a store, from within and without, while a
-// writer rotates and compacts thousands of times: nothing is damaged.
+// TestVerifyBesideAWriter verifies an open store, with its own method and from outside,
+// while a writer rotates and compacts thousands of times. Nothing is damaged.
 func TestVerifyBesideAWriter(t *testing.T) {
 	dir := quickDir(t)
 	s := open(t, dir, &Options{SegmentSize: minSegmentSize, Compaction: Compaction{GarbageRatio: 0.3}})
@@ -542,8 +542,8 @@ func alternate(dir string, s *Store) func(func(func(context.Context) (Report, er
 	}
 }
 
-// TestVerifyOfALogThatWasNotClosed damages what was, and what was not, known to be
-// on disk.
+// TestVerifyOfALogThatWasNotClosed damages records that were known to be on disk, and
+// records that were not.
 func TestVerifyOfALogThatWasNotClosed(t *testing.T) {
 	whole := t.TempDir()
 	s := open(t, whole, &Options{SegmentSize: 1 << 20, Sync: fsync.Never})
@@ -581,7 +581,7 @@ func TestVerifyOfALogThatWasNotClosed(t *testing.T) {
 			wantSound(t, verified(t, dir))
 		}
 	}
-	// The open store knows of more.
+	// The open store knows that more records count.
 	flipAt(t, whole, name, list[150].Offset+9)
 	r, err := s.Verify(t.Context())
 	if err != nil || len(r.Damages) != 1 || r.Damages[0].Offset != list[150].Offset {

@@ -9,8 +9,8 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Range and Keys end where the store ended when they began: what their own callbacks
-// write does not come.
+// Range and Keys show the store as far as it went when they began. They do not show
+// what their own callbacks write.
 func TestWalksDoNotFollowTheirOwnWrites(t *testing.T) {
 	for _, counters := range []int{1, 10} {
 		s := open(t, t.TempDir(), tiny())
@@ -46,8 +46,8 @@ func TestWalksDoNotFollowTheirOwnWrites(t *testing.T) {
 	}
 }
 
-// A Range that begins between the moment when a write is acknowledged and the one when the
-// index has it shows the key once.
+// If a Range begins after a write is in the log and before the index has it, it shows the
+// key once.
 func TestRangeBesideAWriteThatTheIndexDoesNotHave(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	put(t, s, "key", "before")
@@ -68,7 +68,7 @@ func TestRangeBesideAWriteThatTheIndexDoesNotHave(t *testing.T) {
 	}
 }
 
-// walkings start a walk that shows all pairs and calls pause behind the first one.
+// walkings start a walk that shows all pairs and calls pause after the first one.
 var walkings = map[string]func(s *Store, add func(key string), pause func()) error{
 	"Range": func(s *Store, add func(string), pause func()) error {
 		return s.Range(func(key, value []byte) error {
@@ -90,8 +90,8 @@ var walkings = map[string]func(s *Store, add func(key string), pause func()) err
 	},
 }
 
-// A walk in flight shows everything although the store is closed, keeps the files as
-// long as it runs, and no longer.
+// If the store is closed during a walk, the walk still shows everything. It holds the
+// files until it ends, and no longer.
 func TestWalksRunOnWhenTheStoreIsClosed(t *testing.T) {
 	const keys = 300
 	for name, walk := range walkings {
@@ -115,7 +115,7 @@ func TestWalksRunOnWhenTheStoreIsClosed(t *testing.T) {
 				}, func() {
 					before = int64(len(s.Stats().Segments))
 					closeStore(t, s)
-					if held := segment.Held(); held < before-1 { // the empty file that is prepared goes
+					if held := segment.Held(); held < before-1 { // Close removes the prepared, empty file
 						t.Errorf("%s: %d of %d segments are held while it runs", name, held, before)
 					}
 					if err := walk(s, func(string) { t.Errorf("%s begins behind Close", name) }, nil); err != nil && !errors.Is(err, ErrClosed) {
@@ -139,8 +139,8 @@ func TestWalksRunOnWhenTheStoreIsClosed(t *testing.T) {
 	}
 }
 
-// A parked walk holds the file that it is in and no other, and one that has ended early
-// holds none.
+// A parked walk holds only the file that it is in. A walk that has ended early holds
+// none.
 func TestParkedWalksHoldOneFile(t *testing.T) {
 	for name, walk := range walkings {
 		s := open(t, t.TempDir(), byHand())
@@ -167,8 +167,8 @@ func TestParkedWalksHoldOneFile(t *testing.T) {
 	}
 }
 
-// Where most of a file is garbage Range asks the index where the rest is, and shows
-// just what it shows otherwise.
+// If most of a file is garbage, Range asks the index where the live records are. It shows
+// the same pairs as without asking.
 func TestRangeOfAFewAmongManyDeleted(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	const keys, kept = 5000, 7
@@ -198,7 +198,7 @@ func TestRangeOfAFewAmongManyDeleted(t *testing.T) {
 	err := s.Range(func(key, value []byte) error {
 		shown[string(key)] = true
 		if len(shown) == 2 {
-			compactAll(t, s) // what is still to come is in another file then
+			compactAll(t, s) // moves the pairs that are still to come to another file
 		}
 		return nil
 	})
@@ -207,7 +207,7 @@ func TestRangeOfAFewAmongManyDeleted(t *testing.T) {
 	}
 }
 
-// No entry that a compaction has moved while the index is asked is left out.
+// Range leaves out no entry that a compaction moves while Range asks the index.
 func TestSparseFilesAreNotThoseBeingCompacted(t *testing.T) {
 	var s *Store
 	shown := map[string]map[string]int{}
@@ -233,7 +233,7 @@ func TestSparseFilesAreNotThoseBeingCompacted(t *testing.T) {
 	}
 }
 
-// A Range holds the file that it is in, even if nobody else does, and lets it go afterwards.
+// A Range holds the file that it is in, even if nobody else does, and then releases it.
 func TestWalkHoldsTheFileThatItIsIn(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
 	fillWithChurn(t, s, smallSize)

@@ -18,7 +18,7 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// clock calls what stores have registered when a test has a second go by.
+// clock calls the functions that stores have registered when a test lets a second pass.
 type clock struct {
 	mu        sync.Mutex
 	functions map[int]func()
@@ -49,7 +49,7 @@ func (c *clock) second() {
 	}
 }
 
-// watched is a store whose seconds go by when the test says so.
+// watched is a store with a clock that the test advances.
 func watched(t *testing.T, dir string, policy fsync.Policy, segmentSize int64) (*Store, *clock) {
 	t.Helper()
 	c := new(clock)
@@ -58,7 +58,7 @@ func watched(t *testing.T, dir string, policy fsync.Policy, segmentSize int64) (
 	return open(t, dir, o), c
 }
 
-// settle has seconds go by until a glance has nothing to do.
+// settle lets seconds pass until a glance has nothing to do.
 func settle(s *Store, c *clock) {
 	for range 3 {
 		c.second()
@@ -70,7 +70,7 @@ func settle(s *Store, c *clock) {
 
 var everyPolicy = []fsync.Policy{fsync.Always, fsync.Every(time.Hour), fsync.Never}
 
-// losses are what can happen to the files of a store under it, and what it says then.
+// losses are what can happen to the files of an open store, and what it says then.
 var losses = []struct {
 	what string
 	do   func(t *testing.T, dir string) error
@@ -100,7 +100,7 @@ var losses = []struct {
 	}, "being written, was removed"},
 }
 
-// replace puts a copy of a file in its place.
+// replace puts a copy of a file in the file's place.
 func replace(name string) error {
 	content, err := os.ReadFile(name)
 	if err != nil {
@@ -109,14 +109,14 @@ func replace(name string) error {
 	return errors.Join(os.WriteFile(name+".copy", content, 0o600), os.Rename(name+".copy", name))
 }
 
-// A store notices within a second that its files have no name any more: it takes no
-// write, and says why; reads go on, and Close returns.
+// A store notices within a second that its files have lost their names. It then refuses
+// writes and says why. Reads go on, and Close returns.
 func TestStoreNoticesThatItsFilesAreGone(t *testing.T) {
 	for _, policy := range everyPolicy {
 		for _, loss := range losses {
 			t.Run(fmt.Sprint(policy, ", ", loss.what), func(t *testing.T) {
 				dir := filepath.Join(t.TempDir(), "store")
-				s, c := watched(t, dir, policy, 1<<20) // of which nothing is sealed
+				s, c := watched(t, dir, policy, 1<<20) // nothing of it is sealed
 				fill(t, s, 0, 100, 100)
 				settle(s, c)
 				if err := loss.do(t, dir); err != nil {
@@ -141,8 +141,8 @@ func TestStoreNoticesThatItsFilesAreGone(t *testing.T) {
 	}
 }
 
-// Sync asks at once, and so does whoever changes the manifest: nothing is put where
-// somebody else has put something.
+// Sync checks the files at once, and so does each change of the manifest. The store never
+// overwrites what somebody else has put in a file's place.
 func TestSyncAndEditNoticeThatFilesAreGone(t *testing.T) {
 	for _, loss := range losses {
 		t.Run(loss.what, func(t *testing.T) {
@@ -180,8 +180,8 @@ func TestSyncAndEditNoticeThatFilesAreGone(t *testing.T) {
 	}
 }
 
-// What leaves the files where they are is no failure: a renamed directory, other files
-// in it, links, another mode, and all that the store itself does.
+// Changes that leave the files where they are do not fail the store: a renamed directory,
+// other files in it, links, another mode, and everything that the store itself does.
 func TestStoreIsContentWithItsFiles(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "store")
@@ -212,7 +212,7 @@ func TestStoreIsContentWithItsFiles(t *testing.T) {
 	wantFilled(t, open(t, dir, nil), 0, 300, 100)
 }
 
-// Glances go on beside writers whose every few records need another file.
+// Glances work beside writers that need another file every few records.
 func TestGlancesBesideWriters(t *testing.T) {
 	s, c := watched(t, t.TempDir(), fsync.Never, minSegmentSize)
 	done := make(chan struct{})
@@ -239,7 +239,7 @@ func TestGlancesBesideWriters(t *testing.T) {
 	wantFilled(t, s, 0, 2000, 100)
 }
 
-// A store that nobody uses wakes nobody: a glance finds nothing to do.
+// A store that nobody uses wakes no goroutine: a glance finds nothing to do.
 func TestIdleStoreRests(t *testing.T) {
 	for _, policy := range everyPolicy {
 		s, c := watched(t, t.TempDir(), policy, minSegmentSize)
@@ -261,7 +261,7 @@ func TestIdleStoreRests(t *testing.T) {
 	}
 }
 
-// A disk that cannot tell which file MANIFEST is, or not now, is no failure.
+// If the disk cannot tell, for now or ever, which file MANIFEST is, the store does not fail.
 func TestDiskThatCannotTell(t *testing.T) {
 	power := crashfs.New()
 	disk := errorfs.New(power)
@@ -295,7 +295,7 @@ func TestDiskThatCannotTell(t *testing.T) {
 	wantValue(t, s, "a", "1")
 }
 
-// The clock of all stores does it by itself, too.
+// The clock that all stores share finds it without a test's help, too.
 func TestProcessClockFindsARemovedDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s := open(t, dir, nil)

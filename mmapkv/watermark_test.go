@@ -10,11 +10,11 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// TestWatermarkIsTold reads from the log what recovery reads: in each file first,
-// again when more is on disk, and so often that a lost block does not take it along.
+// TestWatermarkIsTold reads the watermarks in the log, as recovery does. They come first
+// in each file, again when more is on disk, and often enough to survive a lost block.
 func TestWatermarkIsTold(t *testing.T) {
 	s := open(t, t.TempDir(), &Options{Sync: fsync.Never})
-	var synced []uint64 // the last number that was on disk before, by number
+	var synced []uint64 // by record: the last number that was on disk before it
 	_, value := numbered(0, 100)
 	for i := range 500 {
 		if i%120 == 50 {

@@ -11,7 +11,7 @@ import (
 )
 
 // unclosedLog is a store as SIGKILL leaves it, with two unsealed files. Its records have
-// the numbers 1 to 210. Those up to 100 are known to be on disk, 201 to 205 are a batch,
+// the numbers 1 to 210. Records up to 100 are known to be on disk, 201 to 205 are a batch,
 // and the last five are in the second file.
 type unclosedLog struct {
 	dir     string
@@ -85,14 +85,14 @@ func (l *unclosedLog) damaged(t *testing.T, headers, values []int) (dir string) 
 	return dir
 }
 
-// unclosedCase is what can be wrong, and what counts then: all records up to the last
-// one but those that are lost.
+// unclosedCase is a kind of damage and what still counts: all records up to last, except
+// the lost ones.
 type unclosedCase struct {
 	name            string
-	headers, values []int // of these records are damaged
+	headers, values []int // the records whose headers or values are damaged
 	last            int
 	lost            []int
-	damages         int // so many places
+	damages         int // how many damages are reported
 }
 
 var unclosedCases = []unclosedCase{
@@ -122,7 +122,7 @@ func eachUnclosed(t *testing.T, test func(t *testing.T, c *unclosedCase, dir str
 	}
 }
 
-// headersLost are those of the lost records that nobody can find.
+// headersLost are the lost records that nobody can find.
 func (c *unclosedCase) headersLost() (list []int) {
 	for _, i := range c.lost {
 		if slices.Contains(c.headers, i) {
@@ -152,7 +152,7 @@ func wantCounted(t *testing.T, s *Store, c *unclosedCase) {
 
 func TestOpenTakesWhatCounts(t *testing.T) {
 	eachUnclosed(t, func(t *testing.T, c *unclosedCase, dir string) {
-		for _, readOnly := range []bool{true, false, false} { // the last one finds a closed store
+		for _, readOnly := range []bool{true, false, false} { // the last Open finds a closed store
 			s := open(t, dir, &Options{ReadOnly: readOnly})
 			wantCounted(t, s, c)
 			r := s.Stats().Recovery
@@ -167,8 +167,8 @@ func TestOpenTakesWhatCounts(t *testing.T) {
 	})
 }
 
-// TestVerifyTakesWhatCounts: also the records that it has found of a batch which is not
-// whole are among those that it has checked.
+// TestVerifyTakesWhatCounts: Verify counts the records that it has checked, including those
+// that it has found of an incomplete batch.
 func TestVerifyTakesWhatCounts(t *testing.T) {
 	ofTheBatch := map[string]int{"a batch without its end": 4, "a batch without its middle": 2}
 	eachUnclosed(t, func(t *testing.T, c *unclosedCase, dir string) {
@@ -191,7 +191,7 @@ func TestSalvageTakesWhatCounts(t *testing.T) {
 }
 
 // TestVerifyNamesNumbersThatAreLost damages the end of one file and the first record of
-// the next: what is missing can have been in either.
+// the next: the missing records may have been in either.
 func TestVerifyNamesNumbersThatAreLost(t *testing.T) {
 	live := t.TempDir()
 	o := byHand()

@@ -16,7 +16,7 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// files are the files of a directory with what they hold.
+// files are the files of a directory with their contents.
 type files map[string]string
 
 func filesOfDir(t testing.TB, dir string) files {
@@ -42,26 +42,26 @@ func (all files) write(t testing.TB) string {
 	return dir
 }
 
-// unlock is the files but for LOCK, which every opener may make.
+// unlock is the files without LOCK, which any Open may create.
 func (all files) unlock() files {
 	rest := maps.Clone(all)
 	delete(rest, segment.LockName)
 	return rest
 }
 
-// yesterday is a store at two times: files of the first are put back over those of
-// the second.
+// yesterday is a store at two times. Tests put files of the first time back over those
+// of the second.
 type yesterday struct {
 	old, new files
 	was      map[string]string // at the first time
 	want     map[string]string // at the second time; "" is deleted
 }
 
-// how says how a store gets from one time to the next.
+// how says how a store gets from the first time to the second.
 type how struct {
 	name          string
-	oldKill, kill bool // the store is not closed at the first time, at the second
-	few           bool // so little is written that the tail stays the same file
+	oldKill, kill bool // the store is killed, not closed: at the first time, at the second
+	few           bool // few writes, so the tail stays the same file
 	compact       bool
 	deletes       bool // keys are deleted
 	reset         bool // everything old is overwritten
@@ -150,8 +150,8 @@ func (y *yesterday) kinds() map[string][]string {
 	return kinds
 }
 
-// check puts files back and opens what that makes. nothingTells says that it may be
-// the store of the first time.
+// check puts files back and opens the result. nothingTells says that it may show the
+// store of the first time.
 func (y *yesterday) check(t *testing.T, put []string, nothingTells bool) {
 	t.Helper()
 	mixed := maps.Clone(y.new)
@@ -218,9 +218,9 @@ var allHows = []how{
 	{name: "all old is gone, killed, closed", compact: true, reset: true, oldKill: true},
 }
 
-// TestYesterdaysFilesAreNoticed puts back each file of an earlier time, and each
-// two kinds of them: Open refuses and changes nothing, or what it shows is the newest,
-// or it reports damage.
+// TestYesterdaysFilesAreNoticed puts back each kind of older files, and each pair of
+// kinds. Open refuses and changes nothing, or it shows the newest values, or it reports
+// damage.
 func TestYesterdaysFilesAreNoticed(t *testing.T) {
 	for _, h := range allHows {
 		t.Run(h.name, func(t *testing.T) {
@@ -237,15 +237,15 @@ func TestYesterdaysFilesAreNoticed(t *testing.T) {
 	}
 }
 
-// nothingTells says that what is left is a store as it was, or could be after a power
-// cut: the manifest is the old one too, or has learned nothing meanwhile that says
-// how far the tail of a store that was not closed had gone.
+// nothingTells tells whether the result is a store as it was, or as a power cut could
+// leave it. Either the manifest is old too, or the store was not closed and the manifest
+// has not learned how far its tail went.
 func (h how) nothingTells(put []string) bool {
 	return h.few && slices.Contains(put, segment.FileName(1)) && (h.kill || slices.Contains(put, segment.ManifestName))
 }
 
-// TestAnOlderManifestDestroysNothing is the case of the operator who restores one
-// file from a backup.
+// TestAnOlderManifestDestroysNothing: an operator restores only the manifest from a
+// backup.
 func TestAnOlderManifestDestroysNothing(t *testing.T) {
 	for _, h := range allHows {
 		t.Run(h.name, func(t *testing.T) {
@@ -273,7 +273,7 @@ func TestAnOlderManifestDestroysNothing(t *testing.T) {
 	}
 }
 
-// wantAll checks that a store shows what it had at the second time.
+// wantAll checks that a store shows what it held at the second time.
 func (y *yesterday) wantAll(t *testing.T, s *Store) {
 	t.Helper()
 	for key, want := range y.want {
@@ -286,8 +286,8 @@ func (y *yesterday) wantAll(t *testing.T, s *Store) {
 }
 
 // TestTheManifestBeforeARecoveryDestroysNothing: a recovery copies what was not synced
-// to a new file. The manifest from before it knows of numbers as high, and not of that
-// file.
+// to a new file. The manifest from before the recovery knows the same numbers, but not
+// that file.
 func TestTheManifestBeforeARecoveryDestroysNothing(t *testing.T) {
 	dir := quickDir(t)
 	o := byHand()
@@ -328,9 +328,9 @@ func TestTheManifestBeforeARecoveryDestroysNothing(t *testing.T) {
 	}
 }
 
-// TestHardLinksAreNoCopy: a directory of hard links shares its segments with the
-// store. While that is open the links cannot be opened, since they share the lock; when
-// both have been written, what one did to the other is damage, which is reported.
+// TestHardLinksAreNoCopy: a directory of hard links shares its segments with the store.
+// While the store is open, the links cannot be opened, since they share its lock. Once
+// both have been written, each reports what the other did to it as damage.
 func TestHardLinksAreNoCopy(t *testing.T) {
 	dir, links := quickDir(t), quickDir(t)
 	o := byHand()
