@@ -120,7 +120,7 @@ func TestLogGoesOnBehindAFileThatIsGone(t *testing.T) {
 				power := crashfs.New()
 				disk := errorfs.New(power)
 				s := openOnDisk(t, disk, fsync.Always)
-				if older { // too large for a compaction to copy it
+				if older { // too large for compaction to copy it without need
 					put(t, s, "older", string(make([]byte, minSegmentSize/2)))
 					s.endForTest(t)
 				}

@@ -107,7 +107,7 @@ func TestVerifyThatCannotReadTheManifestAgain(t *testing.T) {
 	}
 }
 
-// Verify reads a manifest that seems damaged again. If the context has ended by then, Verify
+// Verify rereads a manifest that seems damaged. If the context has ended by then, Verify
 // cannot tell whether the manifest is damaged.
 func TestVerifyIsCancelledOverADamagedManifest(t *testing.T) {
 	dir, _ := strayStore(t)
