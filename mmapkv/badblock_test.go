@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/mmapkv/mmapkv/internal/errorfs"
 	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/segment"
@@ -96,4 +97,20 @@ func TestOpenWithABadBlockInTheTail(t *testing.T) {
 		}
 	}
 	wantFilled(t, open(t, dir, nil), 0, 100, 100)
+}
+
+// An Open that the disk refuses MANIFEST is damage, and says what the disk said.
+func TestOpenOfARefusedManifestWrapsTheCause(t *testing.T) {
+	for _, kind := range []errorfs.Kind{errorfs.Open, errorfs.Read} {
+		dir, disk := t.TempDir(), errorfs.New(vfs.OS())
+		s := open(t, dir, byHand())
+		fill(t, s, 0, 10, 100)
+		closeStore(t, s)
+		o := byHand()
+		inject.Into(o, &inject.Seams{FS: disk, Manual: true})
+		disk.Fail(fails(syscall.EIO, segment.ManifestName, kind))
+		if _, err := Open(dir, o); !errors.Is(err, ErrCorrupt) || !errors.Is(err, syscall.EIO) {
+			t.Errorf("%v of MANIFEST is refused: %v", kind, err)
+		}
+	}
 }

@@ -59,7 +59,7 @@ func (c *Catalog) parseManifestFile() (m *segment.Manifest, err error) {
 	case errors.Is(err, segment.ErrVersion):
 		return nil, fmt.Errorf("%w: %s: %w", failure.ErrVersion, segment.ManifestName, err)
 	case err != nil:
-		return nil, failure.Refused(failure.Damage{File: segment.ManifestName, Offset: r.RefusedFrom, Reason: r.Why(r.RefusedFrom, 1, err.Error())})
+		return nil, failure.RefusedBy(failure.Damage{File: segment.ManifestName, Offset: r.RefusedFrom, Reason: r.Why(r.RefusedFrom, 1, err.Error())}, r.Refused)
 	case r.Refused != nil:
 		c.NoteDamage(failure.Damage{File: segment.ManifestName, Offset: r.RefusedFrom, Reason: r.Refused.Error()})
 	}

@@ -51,8 +51,25 @@ func Unusable(name string, err error) error {
 	if errors.As(err, &number) && number != errno.EIO {
 		return err
 	}
-	return Refused(Damage{File: name, Reason: err.Error()})
+	return RefusedBy(Damage{File: name, Reason: err.Error()}, err)
 }
+
+// RefusedBy is Refused for damage that the system told of: the error also wraps cause, if that is
+// not nil.
+func RefusedBy(d Damage, cause error) error {
+	if cause == nil {
+		return Refused(d)
+	}
+	return &caused{Refused(d), cause}
+}
+
+// caused is an error that also wraps what the system said. Its text has that already.
+type caused struct {
+	error
+	cause error
+}
+
+func (c *caused) Unwrap() []error { return []error{c.error, c.cause} }
 
 // Refused returns the error of an Open that damage makes impossible. It wraps ErrCorrupt.
 func Refused(d Damage) error {
