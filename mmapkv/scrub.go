@@ -7,7 +7,6 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/check"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
-	"github.com/mmapkv/mmapkv/segment"
 )
 
 // ScrubStats is what the scrub of Options.ScrubBytesPerSecond has done.
@@ -64,7 +63,7 @@ func (s *Store) nextToScrub(after, upTo uint64) (next *check.SealedFile, before 
 func (s *Store) toScrub(f *catalog.File) *check.SealedFile {
 	return &check.SealedFile{
 		File:      f.Handle(),
-		Info:      segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End},
+		Info:      f.Info(true),
 		DataStart: f.DataStart,
 		Release:   func() { f.Release() },
 		Replaced:  f.Dropped.Load,

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 const (
@@ -267,4 +268,14 @@ func (m *Manifest) check() error {
 		seen[info.ID] = true
 	}
 	return nil
+}
+
+// IndexOf returns where the manifest lists a segment, -1 if it does not.
+func (m *Manifest) IndexOf(id ID) int {
+	return slices.IndexFunc(m.Segments, func(i SegmentInfo) bool { return i.ID == id })
+}
+
+// Delist takes a segment off the list, if it is there.
+func (m *Manifest) Delist(id ID) {
+	m.Segments = slices.DeleteFunc(m.Segments, func(i SegmentInfo) bool { return i.ID == id })
 }

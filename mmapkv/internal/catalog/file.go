@@ -66,6 +66,12 @@ func (f *File) AddLive(size int64, keySize int, sign int64) {
 // RecordBytes returns what all records of the file take, live and dead.
 func (f *File) RecordBytes() int64 { return max(f.Limit()-f.DataStart, 0) }
 
+// Info is what the manifest says of the file, if it lists it as sealed or not. Once Ended is set
+// it has the file's end.
+func (f *File) Info(sealed bool) segment.SegmentInfo {
+	return segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: sealed, End: f.End}
+}
+
 // ExpiriesOf returns the file's table of records that expire, and makes it if there is none.
 // size is an offset that no record of the file begins after.
 func (f *File) ExpiriesOf(size int64) *expiry.Table {

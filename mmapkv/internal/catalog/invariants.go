@@ -1,8 +1,6 @@
 package catalog
 
 import (
-	"slices"
-
 	"github.com/mmapkv/mmapkv/internal/invariant"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -22,7 +20,7 @@ func checkEdit(before, next *segment.Manifest) {
 		next.Watermark >= before.Watermark && next.SealedSeq >= before.SealedSeq, "an edit takes back numbers: %+v, %+v", before, next)
 	at := -1 // of the last file that stays
 	for _, info := range next.Segments {
-		was := indexOf(before, info.ID)
+		was := before.IndexOf(info.ID)
 		if was < 0 {
 			continue
 		}
@@ -51,10 +49,6 @@ func isByAge(m *segment.Manifest) bool {
 	return true
 }
 
-func indexOf(m *segment.Manifest, id segment.ID) int {
-	return slices.IndexFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == id })
-}
-
 // CheckListed checks that the durable manifest lists a file, and as sealed or not.
 func (c *Catalog) CheckListed(f *File, sealed bool) {
 	if !invariant.Enabled {
@@ -62,7 +56,7 @@ func (c *Catalog) CheckListed(f *File, sealed bool) {
 	}
 	c.Manifest.Mu.Lock()
 	defer c.Manifest.Mu.Unlock()
-	at := indexOf(&c.Manifest.Current, f.ID)
+	at := c.Manifest.Current.IndexOf(f.ID)
 	invariant.Check(at >= 0 && c.Manifest.Current.Segments[at].Sealed == sealed, "the manifest does not list file %d, sealed %t", f.ID, sealed)
 }
 
@@ -77,5 +71,5 @@ func (c *Catalog) checkUnlisted(name string) {
 	}
 	c.Manifest.Mu.Lock()
 	defer c.Manifest.Mu.Unlock()
-	invariant.Check(indexOf(&c.Manifest.Current, id) < 0, "%s is removed, but the manifest lists it", name)
+	invariant.Check(c.Manifest.Current.IndexOf(id) < 0, "%s is removed, but the manifest lists it", name)
 }

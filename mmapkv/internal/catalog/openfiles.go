@@ -117,7 +117,7 @@ func (c *Catalog) OpenFile(info segment.SegmentInfo, known bool) (*File, error) 
 	}
 	handle, err := open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, failure.Refused(failure.Damage{File: name, Reason: "the manifest names it, and it is missing"})
+		return nil, failure.Refused(failure.Damage{File: name, Reason: listing.MissingReason})
 	}
 	if err != nil {
 		return nil, err

@@ -141,7 +141,7 @@ func (v *verifier) missing(info segment.SegmentInfo) error {
 	}
 	if v.lists(info) {
 		v.done[info.ID], v.absent[info.ID] = true, true
-		v.damage(Damage{Kind: MissingSegment, File: segment.FileName(info.ID), Reason: "the manifest names it, and it is missing"})
+		v.damage(Damage{Kind: MissingSegment, File: segment.FileName(info.ID), Reason: listing.MissingReason})
 	}
 	return nil
 }

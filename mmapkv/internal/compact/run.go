@@ -90,7 +90,7 @@ func (c *Compactor) RewriteOf(pacer *pace.Pacer, run []*catalog.File) *rewrite {
 // manifest does not list the run. It is exported for tests.
 func (c *Compactor) CommitRun(run []*catalog.File, f *catalog.File) error {
 	return c.catalog.Edit(true, func(m *segment.Manifest) error {
-		at := slices.IndexFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == run[0].ID })
+		at := m.IndexOf(run[0].ID)
 		if at < 0 || len(m.Segments)-at < len(run) {
 			return ErrNotListed
 		}
@@ -101,7 +101,7 @@ func (c *Compactor) CommitRun(run []*catalog.File, f *catalog.File) error {
 		}
 		var with []segment.SegmentInfo
 		if f != nil {
-			with = []segment.SegmentInfo{{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End}}
+			with = []segment.SegmentInfo{f.Info(true)}
 		}
 		m.Segments = slices.Concat(m.Segments[:at], with, m.Segments[at+len(run):])
 		return nil

@@ -68,3 +68,6 @@ const UnfinishedReason = "it is missing because a salvage into this directory di
 func Unfinished(names []string) bool {
 	return slices.Contains(names, UnfinishedManifest) && !slices.Contains(names, segment.ManifestName)
 }
+
+// MissingReason is what is wrong with a segment that the manifest names and the directory lacks.
+const MissingReason = "the manifest names it, and it is missing"

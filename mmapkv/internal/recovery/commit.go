@@ -123,14 +123,14 @@ func (r *recoverer) sealRecovered(files, kept []*unsealedFile, copies []*catalog
 	var infos []segment.SegmentInfo
 	for _, u := range kept {
 		f := u.file
-		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End})
+		infos = append(infos, f.Info(true))
 	}
 	for i, f := range copies {
 		// The log can continue in the last copy, which is whole and synced, if the sequence
 		// numbers continue there too.
 		continues := i == len(copies)-1 && f.End.Seq == r.catalog.LastGiven.Load() && f.End.Offset < f.Capacity/2
 		f.Ended = !continues
-		infos = append(infos, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: !continues, End: f.End})
+		infos = append(infos, f.Info(!continues))
 	}
 	err := r.catalog.Edit(true, func(m *segment.Manifest) error {
 		sealed := m.Segments[:0]
@@ -167,7 +167,7 @@ func (r *recoverer) adopt(files, kept []*unsealedFile, copies []*catalog.File) e
 		mapped := f.Segment
 		if n := int64(len(f.Memory())); n > 0 && n < f.End.Offset {
 			// The file had been cut, and is not mapped as far as its records go.
-			again, err := r.catalog.OpenFile(segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind, Sealed: true, End: f.End}, true)
+			again, err := r.catalog.OpenFile(f.Info(true), true)
 			if err != nil {
 				return err
 			}

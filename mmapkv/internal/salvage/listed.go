@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/replay"
 	"github.com/mmapkv/mmapkv/segment"
@@ -19,7 +20,7 @@ func (s *salvage) readListed() error {
 		s.sources = append(s.sources, in)
 		c := find(info)
 		if c == nil {
-			s.miss(in, errors.New("the manifest names it, and it is missing"))
+			s.miss(in, errors.New(listing.MissingReason))
 			continue
 		}
 		c.used = true

@@ -1,8 +1,6 @@
 package wal
 
 import (
-	"slices"
-
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -63,7 +61,7 @@ func (l *Log) finish() error {
 	}
 	err := l.catalog.Edit(true, func(m *segment.Manifest) error {
 		if prepared != nil {
-			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == prepared.ID })
+			m.Delist(prepared.ID)
 		}
 		m.Clean = true
 		if n := len(m.Segments); n > 0 && !m.Segments[n-1].Sealed {

@@ -92,7 +92,7 @@ func (l *Log) commitLong(w *Write) error {
 	l.markWritten()
 	l.space.CheckRoom()
 	long.file.SetLimit(t.End.Offset)
-	l.markDead(l.publishPut(w.Fps[0], start.Offset, long.recordSize, len(long.key), long.expiry), len(long.key))
+	l.markDead(l.publishPut(l.catalog.Set().Keys, w.Fps[0], start.Offset, long.recordSize, len(long.key), long.expiry), len(long.key))
 	l.Published.Store(t.End.Seq)
 	long.file.HintDue.Store(segment.HintEntrySize(len(long.key)))
 	// The file ends only after the index has the record. An ended file may be sealed, and

@@ -29,7 +29,7 @@ func (l *Log) publish(members []*Write, start int64) {
 					old = keys.Delete(fp)
 				}
 			} else {
-				old = l.publishPut(fp, offset, size, keySize, w.Draft.Expiry(i))
+				old = l.publishPut(keys, fp, offset, size, keySize, w.Draft.Expiry(i))
 			}
 			l.markDead(old, keySize)
 			if i == len(w.Fps)-1 {
@@ -49,10 +49,10 @@ func (l *Log) publish(members []*Write, start int64) {
 
 // publishPut makes the index point to a record of the tail that has a value, and returns where it
 // pointed before.
-func (l *Log) publishPut(fp index.Fingerprint, offset, size int64, keySize int, expiry int64) (old index.Location) {
+func (l *Log) publishPut(keys *index.KeyDir, fp index.Fingerprint, offset, size int64, keySize int, expiry int64) (old index.Location) {
 	f := l.Tail.File
 	checkPublished(f, offset, size)
-	old = l.catalog.Set().Keys.Put(fp, index.MakeLocation(f.Slot, offset, size))
+	old = keys.Put(fp, index.MakeLocation(f.Slot, offset, size))
 	f.AddLive(size, keySize, 1)
 	if expiry != 0 {
 		f.MayShadow.Store(true)

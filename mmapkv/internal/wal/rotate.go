@@ -1,8 +1,6 @@
 package wal
 
 import (
-	"slices"
-
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
@@ -32,7 +30,7 @@ func (l *Log) enlistLocked(f *catalog.File, mayReserve bool) error {
 	displaced := l.Prepared
 	err := l.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
 		if displaced != nil {
-			m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == displaced.ID })
+			m.Delist(displaced.ID)
 		}
 		m.Clean = false
 		m.Segments = append(m.Segments, segment.SegmentInfo{ID: f.ID, Salt: f.Salt, Kind: f.Kind})

@@ -43,10 +43,8 @@ func (l *Log) sealLocked(f *catalog.File, end segment.End, mayReserve bool) erro
 		return err
 	}
 	err := l.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
-		for i := range m.Segments {
-			if m.Segments[i].ID == f.ID {
-				m.Segments[i].Sealed, m.Segments[i].End = true, end
-			}
+		if i := m.IndexOf(f.ID); i >= 0 {
+			m.Segments[i].Sealed, m.Segments[i].End = true, end
 		}
 		return nil
 	})
@@ -62,7 +60,7 @@ func (l *Log) sealLocked(f *catalog.File, end segment.End, mayReserve bool) erro
 // dropEmptyLocked removes an ended file that has no records.
 func (l *Log) dropEmptyLocked(f *catalog.File, mayReserve bool) error {
 	err := l.catalog.Edit(mayReserve, func(m *segment.Manifest) error {
-		m.Segments = slices.DeleteFunc(m.Segments, func(i segment.SegmentInfo) bool { return i.ID == f.ID })
+		m.Delist(f.ID)
 		return nil
 	})
 	if err != nil {
