@@ -43,9 +43,7 @@ func (m mirror) copies() []*heapMapping {
 
 func (m mirror) wrote(p []byte, offset int64) {
 	for _, c := range m.copies() {
-		if offset < int64(len(c.memory)) {
-			copy(c.memory[offset:], p)
-		}
+		c.write(p, offset)
 	}
 }
 
@@ -62,7 +60,7 @@ func (m mirror) truncate(fd int, size int64) error {
 	for _, c := range m.copies() {
 		if end := min(old.Size, int64(len(c.memory))); size < end {
 			// The race detector sees copy but not clear.
-			copy(c.memory[size:end], make([]byte, end-size))
+			c.write(make([]byte, end-size), size)
 		}
 	}
 	return nil
@@ -89,17 +87,31 @@ func (m mirror) mapFile(f *osFile, size int) (Mapping, error) {
 }
 
 type heapMapping struct {
-	memory   []byte
-	inode    inode
-	fd       int  // keeps the inode number from being reused, as a mapping would
-	unmapped bool // guarded by mirrors.mu
+	memory []byte
+	inode  inode
+	fd     int // keeps the inode number from being reused, as a mapping would
+
+	// A write to the file may end while its mapping goes. Writers share this mutex, which
+	// orders them before Unmap, and neither among themselves nor with readers.
+	writing  sync.RWMutex // guards unmapped
+	unmapped bool
 }
 
 func (m *heapMapping) Bytes() []byte { return m.memory }
 
+func (m *heapMapping) write(p []byte, offset int64) {
+	m.writing.RLock()
+	defer m.writing.RUnlock()
+	if !m.unmapped && offset < int64(len(m.memory)) {
+		copy(m.memory[offset:], p)
+	}
+}
+
 func (m *heapMapping) Unmap() error {
 	mirrors.mu.Lock()
 	defer mirrors.mu.Unlock()
+	m.writing.Lock()
+	defer m.writing.Unlock()
 	if m.unmapped {
 		return unix.EINVAL
 	}
