@@ -35,6 +35,7 @@ func (s *Store) Close() error {
 func (s *Store) release() error {
 	s.walks.handOver(s.catalog.Set())
 	s.catalog.Publish(nil)
+	s.order.Close()
 	files := s.catalog.Files.Drop()
 	if spare := s.log.Drop(); spare != nil {
 		files = append(files, spare)

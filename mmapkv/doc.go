@@ -125,16 +125,20 @@
 //  7. Syncer.syncing (package fsync): the token of whoever syncs the log.
 //  8. Manifest.Mu (package catalog): edits of the manifest, each on the current
 //     list.
-//  9. FileList.Mu (package catalog): the list of files, and publishing the set.
-//  10. Sweeper.sweeping (package sweep): taking expired records out of the index.
-//  11. KeyDir.growing (package index): the split of one page.
-//  12. page.mu (package index): one page.
+//  9. source.sorting (package order): opening a file's table, or sorting its
+//     records, for scans.
+//  10. FileList.Mu (package catalog): the list of files, and publishing the set.
+//  11. Sweeper.sweeping (package sweep): taking expired records out of the index.
+//  12. Catalog.Publishing: the leader moves the index and Log.Published, and a scan
+//     captures where both stand.
+//  13. KeyDir.growing (package index): the split of one page.
+//  14. page.mu (package index): one page.
 //
 // The others are leaves: whoever holds one takes no other lock. They are Group.mu
 // and Syncer.mu of package fsync, walkers.mu of package index, Loading.mu of
 // package load, Reserve.mu of package reserve, Space.Mu of package space,
 // retired.mu of package catalog, Scrubber.mu of package check, Swept.mu of package
-// expiry, and here compactions.mu, notifier.mu and walks.mu. Locks inside xsync
+// expiry, Order.mu of package order, and here compactions.mu, notifier.mu and walks.mu. Locks inside xsync
 // and package vfs come last.
 //
 // Leadership and the compaction token nest one way: a leader may take the token,

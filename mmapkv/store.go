@@ -18,6 +18,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/order"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
@@ -51,6 +52,7 @@ type Store struct {
 
 	log       *wal.Log
 	compactor *compact.Compactor
+	order     *order.Order
 
 	watcher watcher
 
@@ -90,8 +92,10 @@ func (s *Store) makeFiles() {
 		SegmentSize: o.SegmentSize, ReadOnly: o.ReadOnly, LockMemory: o.LockMemory,
 		SyncParents: func() error { return vfs.SyncParents(o.fileSystem(), s.path) },
 		Syncer:      s.syncer, Latch: s.latch, Random: s.random, Message: s.events.message, NoteDamage: s.noteDamage,
+		Forget: func(f *catalog.File) { s.order.Forget(f) },
 	}, o.newIndex(o.ExpectedKeys))
 	s.hints = hints.New(&s.catalog)
+	s.order = order.New(order.Options{Catalog: &s.catalog, Hints: &s.hints, Published: func() uint64 { return s.log.Published.Load() }})
 	s.residency = residency.New(&s.catalog)
 	s.space = space.New(&s.catalog, space.Options{
 		MaxRatio: o.Compaction.MaxSpaceRatio, Unbounded: o.Compaction.Disabled || s.manual(),

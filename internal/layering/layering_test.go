@@ -14,15 +14,16 @@ const module = "github.com/mmapkv/mmapkv"
 
 // rooms lists which packages of the module each package may import. Tests are exempt.
 var rooms = map[string][]string{
-	"mmapkv":                    {"mmapkv/internal/catalog", "mmapkv/internal/check", "mmapkv/internal/compact", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/listing", "mmapkv/internal/load", "mmapkv/internal/pace", "mmapkv/internal/recovery", "mmapkv/internal/reserve", "mmapkv/internal/residency", "mmapkv/internal/salvage", "mmapkv/internal/space", "mmapkv/internal/sweep", "mmapkv/internal/wal", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
+	"mmapkv":                    {"mmapkv/internal/catalog", "mmapkv/internal/check", "mmapkv/internal/compact", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/listing", "mmapkv/internal/load", "mmapkv/internal/order", "mmapkv/internal/pace", "mmapkv/internal/recovery", "mmapkv/internal/reserve", "mmapkv/internal/residency", "mmapkv/internal/salvage", "mmapkv/internal/space", "mmapkv/internal/sweep", "mmapkv/internal/wal", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
 	"mmapkv/internal/catalog":   {"mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/patient", "mmapkv/internal/replay", "mmapkv/internal/reserve", "fsync", "index", "segment", "internal/errno", "internal/invariant", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/check":     {"mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/pace", "mmapkv/internal/patient", "mmapkv/internal/replay", "segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/compact":   {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/pace", "mmapkv/internal/residency", "mmapkv/internal/space", "mmapkv/internal/sweep", "mmapkv/internal/wal", "fsync", "index", "segment", "internal/errno", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/expiry":    {"segment", "internal/rank"},
 	"mmapkv/internal/failure":   {"fsync", "internal/errno"},
-	"mmapkv/internal/hints":     {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/patient", "fsync", "segment", "internal/errno"},
+	"mmapkv/internal/hints":     {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/patient", "fsync", "segment", "internal/errno", "internal/guard", "internal/vfs"},
 	"mmapkv/internal/listing":   {"mmapkv/internal/failure", "mmapkv/internal/patient", "segment", "internal/errno", "internal/vfs"},
 	"mmapkv/internal/load":      {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "index", "segment", "internal/errno", "internal/prefetch", "internal/rank"},
+	"mmapkv/internal/order":     {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "segment", "internal/errno", "internal/guard", "internal/rank"},
 	"mmapkv/internal/pace":      {"mmapkv/internal/failure", "internal/nap", "internal/rank"},
 	"mmapkv/internal/patient":   {"internal/errno", "internal/vfs"},
 	"mmapkv/internal/recovery":  {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/replay", "mmapkv/internal/reserve", "segment", "internal/bulk", "internal/errno"},

@@ -34,10 +34,14 @@ type (
 	Syncing struct{}
 	// Manifest is Manifest.Mu.
 	Manifest struct{}
+	// Sorting is source.sorting of package order.
+	Sorting struct{}
 	// Files is FileList.Mu.
 	Files struct{}
 	// Sweeping is Sweeper.sweeping.
 	Sweeping struct{}
+	// Publishing is Catalog.Publishing.
+	Publishing struct{}
 	// Growing is index.KeyDir.growing.
 	Growing struct{}
 	// Page is index.page.mu.
@@ -58,6 +62,7 @@ type (
 	Notifier    struct{} // notifier.mu
 	Walks       struct{} // walks.mu
 	Walkers     struct{} // index.walkers.mu
+	Order       struct{} // Order.mu
 )
 
 // level is a place in the lock order. Levels from firstLeaf on are leaves.
@@ -72,8 +77,10 @@ const (
 	maintenance
 	syncing
 	manifest
+	sorting
 	files
 	sweeping
+	publishing
 	growing
 	page
 
@@ -93,18 +100,19 @@ const (
 	notifier
 	walks
 	walkers
+	order
 )
 
 // names are the names in mmapkv/doc.go.
 var names = [...]string{
 	closing: "Store.closing", background: "Store.running", inFlight: "Store.writing",
 	leadership: "leadership of Log.group", compacting: "Compactor.Compacting", maintenance: "Log.Maintenance",
-	syncing: "Syncer.syncing", manifest: "Manifest.Mu", files: "FileList.Mu",
-	sweeping: "Sweeper.sweeping", growing: "KeyDir.growing", page: "page.mu",
+	syncing: "Syncer.syncing", manifest: "Manifest.Mu", sorting: "source.sorting", files: "FileList.Mu",
+	sweeping: "Sweeper.sweeping", publishing: "Catalog.Publishing", growing: "KeyDir.growing", page: "page.mu",
 
 	group: "Group.mu", syncer: "Syncer.mu", loading: "Loading.mu", reserve: "Reserve.mu", space: "Space.Mu", retired: "retired.mu",
 	compactions: "compactions.mu", scrubs: "Scrubber.mu", swept: "Swept.mu", notifier: "notifier.mu",
-	walks: "walks.mu", walkers: "walkers.mu",
+	walks: "walks.mu", walkers: "walkers.mu", order: "Order.mu",
 }
 
 func (Closing) level() level     { return closing }
@@ -116,7 +124,9 @@ func (Maintenance) level() level { return maintenance }
 func (Syncing) level() level     { return syncing }
 func (Manifest) level() level    { return manifest }
 func (Files) level() level       { return files }
+func (Sorting) level() level     { return sorting }
 func (Sweeping) level() level    { return sweeping }
+func (Publishing) level() level  { return publishing }
 func (Growing) level() level     { return growing }
 func (Page) level() level        { return page }
 
@@ -132,3 +142,4 @@ func (Swept) level() level       { return swept }
 func (Notifier) level() level    { return notifier }
 func (Walks) level() level       { return walks }
 func (Walkers) level() level     { return walkers }
+func (Order) level() level       { return order }

@@ -198,3 +198,10 @@ func (s *FileList) Drop() (files []*File) {
 	s.Order, s.beside, s.Keys = nil, nil, nil
 	return files
 }
+
+// SealedEnd returns where a file ends, and whether it is sealed.
+func (s *FileList) SealedEnd(f *File) (segment.End, bool) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	return f.End, f.Ended && f.Active == nil
+}

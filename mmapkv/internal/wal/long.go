@@ -91,13 +91,22 @@ func (l *Log) commitLong(w *Write) error {
 	t.empty = false
 	l.markWritten()
 	l.space.CheckRoom()
-	long.file.SetLimit(t.End.Offset)
-	l.markDead(l.publishPut(l.catalog.Set().Keys, w.Fps[0], start.Offset, long.recordSize, len(long.key), long.expiry), len(long.key))
-	l.Published.Store(t.End.Seq)
+	l.publishLong(w, start.Offset)
 	long.file.HintDue.Store(segment.HintEntrySize(len(long.key)))
 	// The file ends only after the index has the record. An ended file may be sealed, and
 	// compaction drops records that the index does not have.
 	l.EndTail()
 	l.WakeMaintenance()
 	return nil
+}
+
+// publishLong makes a long value visible to readers. Its record starts at an offset of the tail's
+// file.
+func (l *Log) publishLong(w *Write, start int64) {
+	l.catalog.Publishing.Lock()
+	defer l.catalog.Publishing.Unlock()
+	long := w.long
+	long.file.SetLimit(l.Tail.End.Offset)
+	l.markDead(l.publishPut(l.catalog.Set().Keys, w.Fps[0], start, long.recordSize, len(long.key), long.expiry), len(long.key))
+	l.Published.Store(l.Tail.End.Seq)
 }

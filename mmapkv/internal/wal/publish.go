@@ -11,9 +11,23 @@ import (
 func (l *Log) publish(members []*Write, start int64) {
 	t := &l.Tail
 	l.markWritten()
+	hints := l.moveIndex(members, start)
+	t.File.HintDue.Add(hints)
+	l.residency.Grown(t.File, t.End.Offset)
+	if !t.halfFull && t.End.Offset > t.File.Capacity/2 {
+		t.halfFull = true
+		l.WakeMaintenance() // it prepares the next file now
+	}
+}
+
+// moveIndex makes the index point to the members' records, and then counts these as published. It
+// returns what their hint entries take, as segment.HintEntrySize estimates.
+func (l *Log) moveIndex(members []*Write, start int64) (hints int64) {
+	l.catalog.Publishing.Lock()
+	defer l.catalog.Publishing.Unlock()
+	t := &l.Tail
 	t.File.SetLimit(t.End.Offset)
 	keys := l.catalog.Set().Keys
-	hints := int64(0)
 	for _, w := range members {
 		for i, fp := range w.Fps {
 			if next := i + prefetch.Ahead; next < len(w.Fps) {
@@ -39,12 +53,7 @@ func (l *Log) publish(members []*Write, start int64) {
 		w.Err = nil
 	}
 	l.Published.Store(t.End.Seq)
-	t.File.HintDue.Add(hints)
-	l.residency.Grown(t.File, t.End.Offset)
-	if !t.halfFull && t.End.Offset > t.File.Capacity/2 {
-		t.halfFull = true
-		l.WakeMaintenance() // it prepares the next file now
-	}
+	return hints
 }
 
 // publishPut makes the index point to a record of the tail that has a value, and returns where it

@@ -1,0 +1,105 @@
+package hints
+
+import (
+	"errors"
+	"io"
+
+	"github.com/mmapkv/mmapkv/internal/errno"
+	"github.com/mmapkv/mmapkv/internal/guard"
+	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// OpenMapped is Open for a hint that stays open and is read in part, again and again. It maps the
+// hint. Every read copies from the mapping, under the fault guard: what is checked afterwards is
+// what is used. A page that cannot be read is an error.
+func (h *Hints) OpenMapped(f *catalog.File, end segment.End, pause func()) (*Hint, error) {
+	from, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
+	if err != nil {
+		return nil, err
+	}
+	m := &mapped{file: from, of: f}
+	table, err := segment.OpenTable(m, size, f.ID, f.Salt, pause)
+	if err == nil && table.Covers != end {
+		err = segment.ErrHint
+	}
+	if err == nil {
+		err = m.enter(size)
+	}
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return &Hint{table, m}, nil
+}
+
+// Remake makes the hint of a file that has ended from its records, in memory. It publishes nothing,
+// so it may be called while the file is being compacted or after the store was closed.
+func (h *Hints) Remake(f *catalog.File, end segment.End, pause func()) (*Hint, error) {
+	builder, err := h.build(f, end, pause)
+	if err != nil {
+		return nil, err
+	}
+	table, err := segment.OpenTableIn(builder.Encode(f.ID, f.Salt, end, end.Seq), f.ID, f.Salt, pause)
+	return &Hint{Table: table}, err
+}
+
+// mapped reads a hint from its mapping, or by system calls while it is cold or not mapped.
+type mapped struct {
+	file    vfs.File
+	mapping vfs.Mapping // nil: not mapped
+	memory  []byte
+	of      *catalog.File // tells whether the segment is cold; its hint is then taken for cold as well
+}
+
+// enter maps the hint. If the process has no mapping left for it, it stays unmapped.
+func (m *mapped) enter(size int64) error {
+	mapping, err := m.file.Map(size)
+	switch {
+	case errors.Is(err, vfs.ErrMappingLimit), errors.Is(err, errno.ENOMEM):
+		return nil
+	case err != nil:
+		return err
+	}
+	m.mapping, m.memory = mapping, mapping.Bytes()[:size:size]
+	if !m.of.Cold.Load() {
+		vfs.Populate(mapping, 0, size)
+	}
+	return nil
+}
+
+// errFault says that a page of a mapped hint cannot be read.
+var errFault = errors.New("mmapkv: a page of the hint cannot be read")
+
+// ReadAt implements io.ReaderAt.
+func (m *mapped) ReadAt(b []byte, at int64) (n int, err error) {
+	if m.memory == nil || m.of.Cold.Load() {
+		return m.file.ReadAt(b, at)
+	}
+	if at < 0 || at >= int64(len(m.memory)) {
+		return 0, io.EOF
+	}
+	old := guard.Enter()
+	defer func() {
+		guard.Leave(old)
+		if r := recover(); r != nil {
+			if _, fault := guard.Inside(r, m.memory); !fault {
+				panic(r)
+			}
+			n, err = 0, errFault
+		}
+	}()
+	if n = copy(b, m.memory[at:]); n < len(b) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// Close unmaps and closes the hint.
+func (m *mapped) Close() error {
+	if m.mapping != nil {
+		return errors.Join(m.mapping.Unmap(), m.file.Close())
+	}
+	return m.file.Close()
+}

@@ -1,0 +1,75 @@
+package order
+
+import (
+	"sync/atomic"
+
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// State is the state of the store after one commit. Its methods may be called concurrently, and
+// its cursors used concurrently, until Release.
+type State struct {
+	order  *Order
+	plan   *plan
+	seq    uint64
+	limits []int64                // of each source, by which all records of the State end
+	tails  []atomic.Pointer[tail] // of each source whose sorted records are used
+}
+
+// Entry is the newest record of a key in a State. Its key is in the cursor's own memory.
+type Entry struct {
+	Key    []byte
+	File   *catalog.File // held by the State
+	Offset int64         // in the file, in bytes: where the record begins
+	Size   int64         // of the record, in bytes
+	Seq    uint64        // its sequence number
+	Flags  segment.Flags // of these only Expires
+	Expiry int64         // Unix milliseconds, with Expires
+}
+
+func newState(o *Order, p *plan, seq uint64) *State {
+	s := &State{order: o, plan: p, seq: seq, limits: make([]int64, len(p.sources)), tails: make([]atomic.Pointer[tail], len(p.sources))}
+	for i, one := range p.sources {
+		s.limits[i] = one.file.Limit()
+	}
+	return s
+}
+
+// Seq is the sequence number of the last commit in the State.
+func (s *State) Seq() uint64 { return s.seq }
+
+// Release ends the State. Its cursors must not be used any more. It is called once.
+func (s *State) Release() { s.order.letGo(s.plan) }
+
+// Cursor returns a Cursor that stands at no key. It opens what it needs when it first moves.
+func (s *State) Cursor() *Cursor { return &Cursor{state: s} }
+
+// runs opens the runs of the State, oldest first: tables of the sources that have ended, and sorted
+// records of the others.
+func (s *State) runs() (runs []run, err error) {
+	for i, one := range s.plan.sources {
+		if s.limits[i] <= one.file.DataStart {
+			continue
+		}
+		if end, sealed := one.sealed(&s.order.Catalog.Files); sealed && end.Seq <= s.seq {
+			t, err := one.openTable(s.order.Hints, nil)
+			if err != nil {
+				return nil, err
+			}
+			runs = append(runs, &tableRun{source: one, hints: s.order.Hints, table: t, cursor: t.Cursor()})
+			continue
+		}
+		t := s.tails[i].Load()
+		if t == nil {
+			if t, err = one.sort(s.limits[i]); err != nil {
+				return nil, err
+			}
+			s.tails[i].Store(t)
+		}
+		for _, sorted := range t.runs {
+			runs = append(runs, &sortedRun{heads: heads{file: one.file}, places: sorted, seq: s.seq})
+		}
+	}
+	return runs, nil
+}

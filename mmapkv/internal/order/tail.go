@@ -1,0 +1,174 @@
+package order
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// tail is the sorted records of a file up to an offset. Each run is sorted by key, and has all
+// records of a range of the file: of one key the newest, which is the last one in the file, comes
+// first. The runs are in the order of their ranges. A tail never changes.
+type tail struct {
+	runs [][]place
+	upTo int64
+}
+
+// sort returns the file's sorted records up to limit, and perhaps further. Whoever sorts shares
+// what is sorted, and is waited for by those who need it as well.
+func (s *source) sort(limit int64) (*tail, error) {
+	if t := s.tail.Load(); t != nil && t.upTo >= limit {
+		return t, nil
+	}
+	s.sorting.Lock()
+	defer s.sorting.Unlock()
+	t := s.tail.Load()
+	if t == nil {
+		t = &tail{upTo: s.file.DataStart}
+	}
+	for t.upTo < limit {
+		c := collector{}
+		upTo, err := c.collect(s, t.upTo, limit)
+		if err != nil {
+			return nil, err
+		}
+		t = &tail{runs: append(slices.Clip(t.runs), c.sorted()), upTo: upTo}
+		s.mergeSmall(t)
+		s.tail.Store(t)
+		if s.end.Load() != nil {
+			s.tail.Store(nil) // it is sealed: only older States still need what is sorted
+		}
+	}
+	return t, nil
+}
+
+const (
+	maxCollected = 1 << 17 // records that are sorted at a time
+	maxKeyBytes  = 4 << 20 // of their keys together, beside the last one
+)
+
+// collected is a record that is being sorted.
+type collected struct {
+	prefix uint64 // the first 8 bytes of its key
+	at     place
+	key    uint32 // where its key ends in keys; it begins where the one before ends
+}
+
+// collector collects records of a file in order to sort them.
+type collector struct {
+	records []collected
+	keys    []byte
+}
+
+// collect collects the records from one offset on, up to limit or until it has enough. It returns
+// where it stopped.
+func (c *collector) collect(s *source, from, limit int64) (upTo int64, err error) {
+	w := segment.NewWalker(s.file.Handle(), s.file.Salt, from, limit)
+	var r segment.Record
+	for !c.full() {
+		offset := w.Offset()
+		err := w.Next(&r)
+		if err == io.EOF {
+			return limit, nil
+		}
+		if errors.Is(err, segment.ErrBounds) || errors.Is(err, segment.ErrChecksum) {
+			return c.scan(s, offset, limit)
+		}
+		if err != nil {
+			return 0, s.failed(offset, err)
+		}
+		c.add(offset, r.Key)
+	}
+	return w.Offset(), nil
+}
+
+// scan is collect past damage, which recovery has reported. It collects all up to limit, however
+// much that is.
+func (c *collector) scan(s *source, from, limit int64) (upTo int64, err error) {
+	scanner := segment.NewScanner(s.file.Handle(), s.file.Salt, from, limit)
+	err = scanner.Each(func(e segment.Entry) bool {
+		c.add(e.Offset, e.Key)
+		return true
+	}, func(segment.Damage) {})
+	if err != nil {
+		return 0, s.failed(from, err)
+	}
+	return limit, nil
+}
+
+func (c *collector) full() bool {
+	return len(c.records) >= maxCollected || len(c.keys) >= maxKeyBytes
+}
+
+func (c *collector) add(offset int64, key []byte) {
+	c.keys = append(c.keys, key...)
+	c.records = append(c.records, collected{keyPrefix(key), place(offset / segment.Alignment), uint32(len(c.keys))})
+}
+
+// sorted sorts the records.
+func (c *collector) sorted() []place {
+	starts := make([]uint32, len(c.records))
+	for i := range c.records {
+		starts[i] = uint32(i)
+	}
+	key := func(i uint32) []byte {
+		from := uint32(0)
+		if i > 0 {
+			from = c.records[i-1].key
+		}
+		return c.keys[from:c.records[i].key]
+	}
+	slices.SortFunc(starts, func(x, y uint32) int {
+		if px, py := c.records[x].prefix, c.records[y].prefix; px != py {
+			return cmp.Compare(px, py)
+		}
+		return cmp.Or(bytes.Compare(key(x), key(y)), cmp.Compare(y, x))
+	})
+	places := make([]place, len(starts))
+	for i, at := range starts {
+		places[i] = c.records[at].at
+	}
+	return places
+}
+
+// mergeSmall merges the last runs, as long as one is not at least twice as long as the next. A run
+// that cannot be read stays as it is: whoever needs it will say so.
+func (s *source) mergeSmall(t *tail) {
+	for n := len(t.runs); n >= 2 && len(t.runs[n-2]) < 2*len(t.runs[n-1]); n = len(t.runs) {
+		merged, err := s.merge(t.runs[n-2], t.runs[n-1])
+		if err != nil {
+			return
+		}
+		t.runs = append(slices.Clip(t.runs[:n-2]), merged)
+	}
+}
+
+// merge merges two runs, the second of which has the newer records.
+func (s *source) merge(older, newer []place) ([]place, error) {
+	merged := make([]place, 0, len(older)+len(newer))
+	x, y := heads{file: s.file}, heads{file: s.file}
+	readX, readY := true, true
+	for len(older) > 0 && len(newer) > 0 {
+		if readX {
+			if err := x.read(older[0]); err != nil {
+				return nil, err
+			}
+		}
+		if readY {
+			if err := y.read(newer[0]); err != nil {
+				return nil, err
+			}
+		}
+		readX = bytes.Compare(x.key, y.key) < 0
+		if readY = !readX; readX {
+			merged, older = append(merged, older[0]), older[1:]
+		} else {
+			merged, newer = append(merged, newer[0]), newer[1:]
+		}
+	}
+	return append(append(merged, older...), newer...), nil
+}
