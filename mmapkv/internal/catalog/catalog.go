@@ -43,7 +43,8 @@ type Catalog struct {
 
 	LastGiven atomic.Uint64 // the highest sequence number that may be on disk
 
-	// Publishing is held while a group of writes becomes visible: while the index moves to its
+	// Publishing guards the agreement of the index with what the log counts as published. It is
+	// held while a group of writes becomes visible: while the index moves to its
 	// records one after the other, until the log counts them as published. Whoever holds it and
 	// loads the number of the last published write and then the set knows that the set has the
 	// newest record of each key up to that number: a compaction drops only records that the index

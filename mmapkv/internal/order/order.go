@@ -39,9 +39,9 @@ import (
 
 // Options is what the order needs of its store.
 type Options struct {
-	Catalog   *catalog.Catalog
-	Hints     *hints.Hints
-	Published func() uint64 // the number of the last write that readers can see
+	Catalog   *catalog.Catalog // of the store
+	Hints     *hints.Hints     // of its files
+	Published func() uint64    // the number of the last write that readers can see
 }
 
 // Order keeps what scans of a store need, and have in common. All methods may be called

@@ -19,7 +19,7 @@ type State struct {
 
 // Entry is the newest record of a key in a State. Its key is in the cursor's own memory.
 type Entry struct {
-	Key    []byte
+	Key    []byte        // in memory of the cursor's own, valid until its next move
 	File   *catalog.File // held by the State
 	Offset int64         // in the file, in bytes: where the record begins
 	Size   int64         // of the record, in bytes
