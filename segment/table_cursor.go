@@ -8,7 +8,8 @@ package segment
 type Cursor struct {
 	t     *Table
 	part  Part
-	of    int // the number of part, if it is loaded
+	ahead Part // for AppendAhead
+	of    int  // the number of part, if it is loaded
 	valid bool
 	i     int // the entry, in part
 	entry HintEntry

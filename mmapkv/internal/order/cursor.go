@@ -2,6 +2,7 @@ package order
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -12,25 +13,35 @@ import (
 // Each move says whether there is a key. After a move that returned false, Next, Prev and Fill
 // find nothing: only First, Last and the seeks move again. After an error, nothing does.
 type Cursor struct {
-	state  *State
-	opened bool
-	runs   []run // oldest first
-	stands []bool
-	heading
-	at    Entry // where it stands, with Key in key
-	key   []byte
+	state   *State
+	opened  bool
+	runs    []run  // oldest first
+	stands  []bool // of each run: it stands at an entry
+	heading heading
+
+	at    Entry  // where the cursor stands, if valid
+	key   []byte // its key, unless inBlock
 	valid bool
-	keys  []byte
 	err   error
+
+	steps   int    // in the same direction since the last seek
+	inBlock bool   // the runs stand behind the block, and not at the cursor's key
+	block   *block // nil until one is needed
+	timid   int    // how many blocks to gather with the nearest splitter
+
+	seeked []byte // the key at which the cursor turned round
+	from   []byte // the block lies behind this key
+	fromAt bool   // or begins at it
+	splits splits
+	keys   []byte // of the entries that Fill returned without a block
 }
 
 // heading says where the runs stand, relative to the cursor's key.
 type heading int
 
 const (
-	nowhere  heading = iota
-	forward          // each run at its first key that is not below
-	backward         // each run at its last key that is not above
+	forward  heading = iota // each run at its first key that is not below
+	backward                // each run at its last key that is not above
 )
 
 // First moves to the lowest key.
@@ -63,33 +74,20 @@ func seekLT(r run, key []byte) (bool, error) {
 	return r.seekLast()
 }
 
-// Next moves to the next key.
-func (c *Cursor) Next() bool {
-	if !c.valid || c.err != nil {
-		return false
+// seekGT moves a run to its first key that is above the given one.
+func seekGT(r run, key []byte) (bool, error) {
+	ok, err := r.seekGE(key)
+	if ok && bytes.Equal(r.key(), key) {
+		return r.next()
 	}
-	if c.heading == backward {
-		return c.seek(forward, func(r run) (bool, error) {
-			ok, err := r.seekGE(c.key)
-			if ok && bytes.Equal(r.key(), c.key) {
-				return r.next()
-			}
-			return ok, err
-		})
-	}
-	return c.leave() && c.settle()
+	return ok, err
 }
 
+// Next moves to the next key.
+func (c *Cursor) Next() bool { return c.advance(forward) }
+
 // Prev moves to the key before.
-func (c *Cursor) Prev() bool {
-	if !c.valid || c.err != nil {
-		return false
-	}
-	if c.heading == forward {
-		return c.seek(backward, func(r run) (bool, error) { return seekLT(r, c.key) })
-	}
-	return c.leave() && c.settle()
-}
+func (c *Cursor) Prev() bool { return c.advance(backward) }
 
 // Entry is where the cursor stands. Its key is valid until the next move.
 func (c *Cursor) Entry() Entry { return c.at }
@@ -102,25 +100,47 @@ func (c *Cursor) Err() error { return c.err }
 // fit, because there are no more or there was an error, it stands nowhere. Their keys are valid
 // until the next move.
 func (c *Cursor) Fill(into []Entry, reverse bool) (n int) {
+	to := forward
+	if reverse {
+		to = backward
+	}
 	c.keys = c.keys[:0]
-	for n < len(into) {
-		if ok := c.step(reverse); !ok {
-			break
+	kept := false // the entries of the block before this one were returned
+	for n < len(into) && c.valid && c.err == nil {
+		switch {
+		case !c.inBlock || c.heading != to:
+			if c.advance(to) {
+				into[n] = c.kept()
+				n++
+			}
+		case c.block.left() > 0:
+			for n < len(into) && c.block.left() > 0 {
+				number := c.block.next(to)
+				into[n] = Entry{c.block.batch.Entries[number], c.runs[c.block.ofRun[number]].file()}
+				n++
+			}
+			c.at = into[n-1]
+		default:
+			if kept {
+				c.block.last = segment.Batch{}
+			}
+			kept = true
+			if c.gatherNext(true) && !c.inBlock {
+				into[n] = c.kept()
+				n++
+			}
 		}
-		from := len(c.keys)
-		c.keys = append(c.keys, c.key...)
-		into[n] = c.at
-		into[n].Key = c.keys[from:len(c.keys):len(c.keys)]
-		n++
 	}
 	return n
 }
 
-func (c *Cursor) step(reverse bool) bool {
-	if reverse {
-		return c.Prev()
-	}
-	return c.Next()
+// kept is the entry at which the cursor stands, with a key that Fill may return.
+func (c *Cursor) kept() Entry {
+	from := len(c.keys)
+	c.keys = append(c.keys, c.at.Key...)
+	e := c.at
+	e.Key = c.keys[from:len(c.keys):len(c.keys)]
+	return e
 }
 
 // open opens the runs.
@@ -135,7 +155,7 @@ func (c *Cursor) open() bool {
 
 // seek moves every run, and then to the key that is next in the direction.
 func (c *Cursor) seek(to heading, move func(r run) (bool, error)) bool {
-	c.valid = false
+	c.valid, c.inBlock, c.steps = false, false, 0
 	if !c.open() {
 		return false
 	}
@@ -148,6 +168,44 @@ func (c *Cursor) seek(to heading, move func(r run) (bool, error)) bool {
 	return c.settle()
 }
 
+// advance moves to the next key in a direction.
+func (c *Cursor) advance(to heading) bool {
+	switch {
+	case !c.valid || c.err != nil:
+		return false
+	case c.heading != to:
+		return c.seekBehind(to)
+	case !c.inBlock:
+		if c.steps++; !c.leave() {
+			return false
+		}
+		if c.steps < blockFrom*len(c.runs) && !c.state.order.Eager {
+			return c.settle()
+		}
+	}
+	if (!c.inBlock || c.block.left() == 0) && !c.gatherNext(false) {
+		return false
+	}
+	if c.inBlock {
+		number := c.block.next(to)
+		c.at = Entry{c.block.batch.Entries[number], c.runs[c.block.ofRun[number]].file()}
+	}
+	return true
+}
+
+// blockFrom is after how many steps for each run a scan counts as long.
+const blockFrom = 8
+
+// seekBehind moves to the next key in a direction, from where the cursor stands, whatever it has
+// done before.
+func (c *Cursor) seekBehind(to heading) bool {
+	c.seeked = append(c.seeked[:0], c.at.Key...)
+	if to == forward {
+		return c.seek(to, func(r run) (bool, error) { return seekGT(r, c.seeked) })
+	}
+	return c.seek(to, func(r run) (bool, error) { return seekLT(r, c.seeked) })
+}
+
 // settle moves to the next key, in the heading, whose newest record is not a tombstone.
 func (c *Cursor) settle() bool {
 	for {
@@ -157,7 +215,7 @@ func (c *Cursor) settle() bool {
 			return false
 		}
 		c.runs[next].entry(&c.at)
-		c.key = append(c.key[:0], c.runs[next].key()...)
+		c.key = append(c.key[:0], c.at.Key...)
 		c.at.Key = c.key
 		if c.at.Flags&segment.Tombstone == 0 {
 			c.valid = true
@@ -191,7 +249,7 @@ func (c *Cursor) nearest() int {
 // leave moves all runs that stand at the cursor's key.
 func (c *Cursor) leave() bool {
 	for i, r := range c.runs {
-		if !c.stands[i] || !bytes.Equal(r.key(), c.key) {
+		if !c.stands[i] || !bytes.Equal(r.key(), c.at.Key) {
 			continue
 		}
 		if c.heading == forward {
@@ -205,4 +263,162 @@ func (c *Cursor) leave() bool {
 		}
 	}
 	return true
+}
+
+// gatherNext gathers the next block that shows any entries. All runs stand behind the cursor's key.
+// If the runs do not lend themselves to it, it moves the cursor to the next key without a block. It
+// returns false if there is no further key, or after an error. keep keeps the keys of the block
+// before.
+func (c *Cursor) gatherNext(keep bool) bool {
+	if c.block == nil {
+		c.block = &block{}
+	}
+	c.inBlock = true
+	c.from, c.fromAt = append(c.from[:0], c.at.Key...), false // the block's memory is used again
+	for slices.Contains(c.stands, true) {
+		c.block.reset(keep)
+		keep = false
+		split := c.splits.choose(c)
+		full, err := c.gather(split)
+		switch {
+		case err != nil:
+			c.err, c.valid = err, false
+			return false
+		case full && !c.goBack():
+			return false
+		case full && c.timid > 0, len(c.block.batch.Entries) == 0:
+			c.inBlock, c.steps = false, -blockMost
+			return c.settle()
+		case full:
+			c.timid = timidFor
+			continue
+		}
+		c.merge(split)
+		if c.block.left() > 0 {
+			return true
+		}
+		if split == nil {
+			break
+		}
+		c.from, c.fromAt = append(c.from[:0], split...), true
+	}
+	c.valid = false
+	return false
+}
+
+// gather gathers the entries of all runs up to a splitter; nil: all. It returns whether there were
+// too many for a block.
+func (c *Cursor) gather(split []byte) (full bool, err error) {
+	for i, r := range c.runs {
+		for c.stands[i] {
+			if c.block.isFull() {
+				return true, nil
+			}
+			var more bool
+			if more, c.stands[i], err = r.gather(c.block, split, c.heading); err != nil {
+				return false, err
+			}
+			if !more {
+				break
+			}
+		}
+		c.block.endRun(i, c.heading)
+	}
+	return false, nil
+}
+
+// goBack moves the runs back to where they stood before the block.
+func (c *Cursor) goBack() bool {
+	for i, r := range c.runs {
+		switch {
+		case c.heading == backward:
+			c.stands[i], c.err = seekLT(r, c.from)
+		case c.fromAt:
+			c.stands[i], c.err = r.seekGE(c.from)
+		default:
+			c.stands[i], c.err = seekGT(r, c.from)
+		}
+		if c.err != nil {
+			c.valid = false
+			return false
+		}
+	}
+	return true
+}
+
+// timidFor is how many blocks are gathered with the nearest splitter after one was too large.
+const timidFor = 64
+
+// merge puts what was gathered in order. The keys lie between the one that the cursor stands at and
+// the splitter.
+func (c *Cursor) merge(split []byte) {
+	b := c.block
+	if len(b.pieces) == 0 {
+		return
+	}
+	low, high := c.from, split
+	if split == nil {
+		low, high = b.outermost()
+	} else if c.heading == backward {
+		low, high = high, low
+	}
+	b.merge(low, high)
+}
+
+// splits chooses splitters.
+type splits struct{ keys [][]byte }
+
+// splitSample is how many runs are asked for a splitter.
+const splitSample = 16
+
+// choose returns a splitter: a key behind which the next block ends, nil if that has all entries
+// that are left. It is what the middle one of some runs has as many entries ahead as each run may
+// give. While the cursor is timid, it is the nearest of all.
+func (s *splits) choose(c *Cursor) []byte {
+	standing := 0
+	for _, stands := range c.stands {
+		if stands {
+			standing++
+		}
+	}
+	sample := splitSample
+	if c.timid > 0 {
+		c.timid--
+		sample = standing
+	}
+	aim := blockAim
+	if c.state.order.Eager {
+		aim = eagerAim
+	}
+	ahead, step := max(1, aim/standing), max(1, standing/sample)
+	n, nth := 0, 0
+	for i, r := range c.runs {
+		if !c.stands[i] {
+			continue
+		}
+		if nth++; nth%step != 0 {
+			continue
+		}
+		if n == len(s.keys) {
+			s.keys = append(s.keys, nil)
+		}
+		ok := false
+		if s.keys[n], ok = r.ahead(s.keys[n][:0], ahead, c.heading); ok {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	found := s.keys[:n]
+	slices.SortFunc(found, func(x, y []byte) int {
+		if c.heading == backward {
+			x, y = y, x
+		}
+		return bytes.Compare(x, y)
+	})
+	if c.timid > 0 {
+		return found[0]
+	}
+	return found[min(standing/step/2, n-1)]
 }

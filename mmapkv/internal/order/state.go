@@ -17,15 +17,11 @@ type State struct {
 	tails  []atomic.Pointer[tail] // of each source whose sorted records are used
 }
 
-// Entry is the newest record of a key in a State. Its key is in the cursor's own memory.
+// Entry is the newest record of a key in a State. Its key is in the cursor's own memory, and valid
+// until its next move. Its Flags are those that a table keeps, and never say Tombstone.
 type Entry struct {
-	Key    []byte        // in memory of the cursor's own, valid until its next move
-	File   *catalog.File // held by the State
-	Offset int64         // in the file, in bytes: where the record begins
-	Size   int64         // of the record, in bytes
-	Seq    uint64        // its sequence number
-	Flags  segment.Flags // of these only Expires
-	Expiry int64         // Unix milliseconds, with Expires
+	segment.HintEntry
+	File *catalog.File // that has the record; the State holds it
 }
 
 func newState(o *Order, p *plan, seq uint64) *State {
@@ -57,7 +53,7 @@ func (s *State) runs() (runs []run, err error) {
 			if err != nil {
 				return nil, err
 			}
-			runs = append(runs, &tableRun{source: one, hints: s.order.Hints, table: t, cursor: t.Cursor()})
+			runs = append(runs, &tableRun{source: one, hints: s.order.Hints, table: t, cursor: t.Table.Cursor()})
 			continue
 		}
 		t := s.tails[i].Load()
