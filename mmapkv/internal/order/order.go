@@ -42,6 +42,7 @@ type Options struct {
 	Catalog   *catalog.Catalog // of the store
 	Hints     *hints.Hints     // of its files
 	Published func() uint64    // the number of the last write that readers can see
+	Eager     bool             // cursors gather blocks from the first step on, and small ones; for tests
 }
 
 // Order keeps what scans of a store need, and have in common. All methods may be called
