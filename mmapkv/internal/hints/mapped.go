@@ -3,6 +3,7 @@ package hints
 import (
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/guard"
@@ -43,6 +44,34 @@ func (h *Hints) Remake(f *catalog.File, end segment.End, pause func()) (*Hint, e
 	}
 	table, err := segment.OpenTableIn(builder.Encode(f.ID, f.Salt, end, end.Seq), f.ID, f.Salt, pause)
 	return &Hint{Table: table}, err
+}
+
+// Knows reports whether the present hint of a file, such as one that Close wrote, has a record that
+// lies in one of the ranges of the file and before end.
+func (h *Hints) Knows(f *catalog.File, end int64, ranges []segment.Damage) (bool, error) {
+	from, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(end))
+	if err != nil {
+		if errno.Scarce(err) {
+			return false, err
+		}
+		return false, nil
+	}
+	defer from.Close()
+	table, err := segment.OpenTable(from, size, f.ID, f.Salt, nil)
+	if err != nil {
+		return false, nil
+	}
+	for e, err := range table.Entries() {
+		if err != nil || e.Offset+e.Size > end {
+			continue
+		}
+		if slices.ContainsFunc(ranges, func(d segment.Damage) bool {
+			return e.Offset < d.Offset+d.Length && d.Offset < e.Offset+e.Size
+		}) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // mapped reads a hint from its mapping, or by system calls while it is cold or not mapped.

@@ -1,6 +1,7 @@
 package order
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
@@ -61,8 +62,8 @@ func (s *source) openTable(h *hints.Hints, damaged *hints.Hint) (*hints.Hint, er
 		return nil, err
 	}
 	if damaged != nil || err != nil {
-		if opened, err = h.Remake(s.file, end, nil); err != nil {
-			return nil, s.failed(s.file.DataStart, err)
+		if opened, err = s.remake(h, end); err != nil {
+			return nil, err
 		}
 	}
 	if damaged != nil {
@@ -71,6 +72,23 @@ func (s *source) openTable(h *hints.Hints, damaged *hints.Hint) (*hints.Hint, er
 	s.table.Store(opened)
 	return opened, nil
 }
+
+// remake makes the table anew from the records. If some of them cannot be read, nobody knows their
+// keys, so the order is not known. Damage that Open found is different: the store goes on without
+// what is lost, and has said so.
+func (s *source) remake(h *hints.Hints, end segment.End) (*hints.Hint, error) {
+	made, err := h.Remake(s.file, end, nil)
+	if err != nil {
+		return nil, s.failed(s.file.DataStart, err)
+	}
+	if lost := made.Damages(); len(lost) > 0 && !s.file.Damaged.Load() {
+		return nil, s.failed(lost[0].Offset, errLost)
+	}
+	return made, nil
+}
+
+// errLost says that a record is damaged, and that without it the order is not known.
+var errLost = errors.New("a record, or its entry in the hint, cannot be read")
 
 // failed is the error of a read of the file at an offset.
 func (s *source) failed(offset int64, err error) error {

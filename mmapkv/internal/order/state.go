@@ -58,7 +58,7 @@ func (s *State) runs() (runs []run, err error) {
 		}
 		t := s.tails[i].Load()
 		if t == nil {
-			if t, err = one.sort(s.limits[i]); err != nil {
+			if t, err = one.sort(s.order.Hints, s.limits[i]); err != nil {
 				return nil, err
 			}
 			s.tails[i].Store(t)

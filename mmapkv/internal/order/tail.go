@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -20,7 +21,7 @@ type tail struct {
 
 // sort returns the file's sorted records up to limit, and perhaps further. Whoever sorts shares
 // what is sorted, and is waited for by those who need it as well.
-func (s *source) sort(limit int64) (*tail, error) {
+func (s *source) sort(h *hints.Hints, limit int64) (*tail, error) {
 	if t := s.tail.Load(); t != nil && t.upTo >= limit {
 		return t, nil
 	}
@@ -32,7 +33,7 @@ func (s *source) sort(limit int64) (*tail, error) {
 	}
 	for t.upTo < limit {
 		c := collector{}
-		upTo, err := c.collect(s, t.upTo, limit)
+		upTo, err := c.collect(s, h, t.upTo, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +67,7 @@ type collector struct {
 
 // collect collects the records from one offset on, up to limit or until it has enough. It returns
 // where it stopped.
-func (c *collector) collect(s *source, from, limit int64) (upTo int64, err error) {
+func (c *collector) collect(s *source, h *hints.Hints, from, limit int64) (upTo int64, err error) {
 	w := segment.NewWalker(s.file.Handle(), s.file.Salt, from, limit)
 	var r segment.Record
 	for !c.full() {
@@ -76,7 +77,7 @@ func (c *collector) collect(s *source, from, limit int64) (upTo int64, err error
 			return limit, nil
 		}
 		if errors.Is(err, segment.ErrBounds) || errors.Is(err, segment.ErrChecksum) {
-			return c.scan(s, offset, limit)
+			return c.scan(s, h, offset, limit)
 		}
 		if err != nil {
 			return 0, s.failed(offset, err)
@@ -86,14 +87,25 @@ func (c *collector) collect(s *source, from, limit int64) (upTo int64, err error
 	return w.Offset(), nil
 }
 
-// scan is collect past damage, which recovery has reported. It collects all up to limit, however
-// much that is.
-func (c *collector) scan(s *source, from, limit int64) (upTo int64, err error) {
-	scanner := segment.NewScanner(s.file.Handle(), s.file.Salt, from, limit)
-	err = scanner.Each(func(e segment.Entry) bool {
+// scan is collect past damage that Open has found and reported. Other damage is an error, and so is
+// damage to a record that the file's hint knows: an older record of its key must not come instead.
+// scan collects all up to limit, however much that is.
+func (c *collector) scan(s *source, h *hints.Hints, from, limit int64) (upTo int64, err error) {
+	if !s.file.Damaged.Load() {
+		return 0, s.failed(from, segment.ErrChecksum)
+	}
+	var damages []segment.Damage
+	err = segment.NewScanner(s.file.Handle(), s.file.Salt, from, limit).Each(func(e segment.Entry) bool {
 		c.add(e.Offset, e.Key)
 		return true
-	}, func(segment.Damage) {})
+	}, func(d segment.Damage) { damages = append(damages, d) })
+	known := false
+	if err == nil {
+		known, err = h.Knows(s.file, limit, damages)
+	}
+	if err == nil && known {
+		err = errLost
+	}
 	if err != nil {
 		return 0, s.failed(from, err)
 	}
