@@ -1,7 +1,10 @@
 package order
 
 import (
+	"unsafe"
+
 	"github.com/mmapkv/mmapkv/internal/guard"
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -16,17 +19,27 @@ type heads struct {
 	key    []byte         // its key, in memory of its own
 	walker segment.HeadWalker
 	walks  bool
+
+	guarded bool // within runs
 }
 
 // headAhead is how much is read to get the head of one record by a system call, in bytes.
 const headAhead = 256
 
+// isMapped reports whether the heads can be read where they lie.
+func (h *heads) isMapped() bool { return h.file.Memory() != nil && !h.file.Cold.Load() }
+
 // read reads the head of the record at a place, and checks it. Its key is valid until the next call.
 func (h *heads) read(at place) error {
+	if !h.guarded && h.isMapped() {
+		return h.within(func() error { return h.read(at) })
+	}
 	offset := int64(at) * segment.Alignment
 	var err error
-	if h.file.Memory() != nil && !h.file.Cold.Load() {
-		err = h.decode(offset)
+	if h.guarded {
+		if err = h.file.Record(&h.record, offset, -1); err == nil {
+			h.keep(&h.record)
+		}
 	} else {
 		err = h.walk(offset)
 	}
@@ -36,24 +49,50 @@ func (h *heads) read(at place) error {
 	return nil
 }
 
-// decode decodes the head from the file's memory.
-func (h *heads) decode(offset int64) (err error) {
+// within calls fn, which reads many heads, under one fault guard.
+func (h *heads) within(fn func() error) (err error) {
+	if h.guarded || !h.isMapped() {
+		return fn()
+	}
+	h.guarded = true
 	old := guard.Enter()
 	defer func() {
 		guard.Leave(old)
+		h.guarded = false
 		if r := recover(); r != nil {
-			if _, fault := guard.Inside(r, h.file.Memory()); !fault {
+			offset, fault := guard.Inside(r, h.file.Memory())
+			if !fault {
 				panic(r)
 			}
-			err = errFault
+			err = failed(h.file, offset, errFault)
 		}
 	}()
-	if err := h.file.Record(&h.record, offset, -1); err != nil {
-		return err
-	}
-	h.keep(&h.record)
-	return nil
+	return fn()
 }
+
+// prefetch requests the memory of some records' heads, so that reading them waits only once.
+func (h *heads) prefetch(places []place) {
+	if !h.isMapped() {
+		return
+	}
+	var lines [2 * prefetchedHeads]unsafe.Pointer
+	memory, n := h.file.Memory(), 0
+	for _, at := range places[:min(len(places), prefetchedHeads)] {
+		offset := int64(at) * segment.Alignment
+		if offset+headLines > int64(len(memory)) {
+			continue
+		}
+		lines[n] = unsafe.Pointer(&memory[offset])
+		lines[n+1] = unsafe.Pointer(&memory[offset+headLines-1])
+		n += 2
+	}
+	prefetch.Lines(lines[:n])
+}
+
+const (
+	prefetchedHeads = 64
+	headLines       = 64 // how much of a head is requested, in bytes
+)
 
 // walk reads the head by a system call.
 func (h *heads) walk(offset int64) error {

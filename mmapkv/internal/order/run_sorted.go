@@ -21,25 +21,33 @@ type sortedRun struct {
 func (r *sortedRun) key() []byte { return r.heads.key }
 
 func (r *sortedRun) entry(e *Entry) {
+	*e = Entry{r.hintEntry(), r.heads.file}
+}
+
+// hintEntry is the entry that a table would have for the record.
+func (r *sortedRun) hintEntry() segment.HintEntry {
 	record := &r.heads.record
-	*e = Entry{segment.HintEntry{Key: r.heads.key, Offset: int64(r.places[r.i]) * segment.Alignment, Size: record.Size,
-		Seq: record.Seq, Flags: record.Flags & segment.HintFlags, Expiry: record.Expiry}, r.heads.file}
+	return segment.HintEntry{Key: r.heads.key, Offset: int64(r.places[r.i]) * segment.Alignment, Size: record.Size,
+		Seq: record.Seq, Flags: record.Flags & segment.HintFlags, Expiry: record.Expiry}
 }
 
 func (r *sortedRun) file() *catalog.File { return r.heads.file }
 
 func (r *sortedRun) seekGE(key []byte) (ok bool, err error) {
-	i := sort.Search(len(r.places), func(i int) bool {
-		if err != nil {
-			return true
+	err = r.heads.within(func() (err error) {
+		i := sort.Search(len(r.places), func(i int) bool {
+			if err != nil {
+				return true
+			}
+			err = r.heads.read(r.places[i])
+			return err != nil || bytes.Compare(r.heads.key, key) >= 0
+		})
+		if err == nil {
+			ok, err = r.settle(i)
 		}
-		err = r.heads.read(r.places[i])
-		return err != nil || bytes.Compare(r.heads.key, key) >= 0
+		return err
 	})
-	if err != nil {
-		return false, err
-	}
-	return r.settle(i)
+	return ok, err
 }
 
 // settle moves to the first record that counts, from the i-th on.
@@ -126,21 +134,27 @@ func (r *sortedRun) ahead(dst []byte, n int, heading heading) ([]byte, bool) {
 
 func (r *sortedRun) gather(b *block, split []byte, heading heading) (more, stands bool, err error) {
 	from := len(b.batch.Entries)
-	for stands = true; stands && len(b.batch.Entries)-from < maxPiece; {
-		if split != nil && bytes.Compare(r.key(), split) < 0 != (heading == forward) {
-			break
+	if heading == forward {
+		r.heads.prefetch(r.places[r.i:])
+	} else {
+		r.heads.prefetch(r.places[max(0, r.i+1-prefetchedHeads) : r.i+1])
+	}
+	err = r.heads.within(func() (err error) {
+		for stands = true; stands && err == nil && len(b.batch.Entries)-from < maxPiece; {
+			if split != nil && bytes.Compare(r.key(), split) < 0 != (heading == forward) {
+				return nil
+			}
+			b.batch.Add(r.hintEntry())
+			if heading == forward {
+				stands, err = r.next()
+			} else {
+				stands, err = r.prev()
+			}
 		}
-		var e Entry
-		r.entry(&e)
-		b.batch.Add(e.HintEntry)
-		if heading == forward {
-			stands, err = r.next()
-		} else {
-			stands, err = r.prev()
-		}
-		if err != nil {
-			return false, false, err
-		}
+		return err
+	})
+	if err != nil {
+		return false, false, err
 	}
 	more = stands && len(b.batch.Entries)-from == maxPiece
 	if heading == backward {

@@ -52,17 +52,23 @@ const (
 	maxKeyBytes  = 4 << 20 // of their keys together, beside the last one
 )
 
-// collected is a record that is being sorted.
-type collected struct {
-	prefix uint64 // the first 8 bytes of its key
-	at     place
-	key    uint32 // where its key ends in keys; it begins where the one before ends
-}
-
 // collector collects records of a file in order to sort them.
 type collector struct {
 	records []collected
 	keys    []byte
+	same    int // how many of their first bytes all keys share
+}
+
+// collected is a record that is to be sorted.
+type collected struct {
+	at  place
+	end uint32 // of its key, in keys; the key begins where the one before ends
+}
+
+// sortItem stands for a record while they are sorted.
+type sortItem struct {
+	prefix uint64 // the first 8 bytes of the key after what all have in common
+	number uint32 // of the record; a higher one is newer
 }
 
 // collect collects the records from one offset on, up to limit or until it has enough. It returns
@@ -117,34 +123,41 @@ func (c *collector) full() bool {
 }
 
 func (c *collector) add(offset int64, key []byte) {
+	if len(c.records) == 0 {
+		c.same = len(key)
+	} else if first := c.key(0)[:c.same]; !bytes.HasPrefix(key, first) {
+		c.same = commonSize(key, first)
+	}
 	c.keys = append(c.keys, key...)
-	c.records = append(c.records, collected{keyPrefix(key), place(offset / segment.Alignment), uint32(len(c.keys))})
+	c.records = append(c.records, collected{place(offset / segment.Alignment), uint32(len(c.keys))})
 }
 
 // sorted sorts the records.
 func (c *collector) sorted() []place {
-	starts := make([]uint32, len(c.records))
-	for i := range c.records {
-		starts[i] = uint32(i)
+	items := make([]sortItem, len(c.records))
+	for i := range items {
+		items[i] = sortItem{keyPrefix(c.key(uint32(i))[c.same:]), uint32(i)}
 	}
-	key := func(i uint32) []byte {
-		from := uint32(0)
-		if i > 0 {
-			from = c.records[i-1].key
+	slices.SortFunc(items, func(x, y sortItem) int {
+		if x.prefix != y.prefix {
+			return cmp.Compare(x.prefix, y.prefix)
 		}
-		return c.keys[from:c.records[i].key]
-	}
-	slices.SortFunc(starts, func(x, y uint32) int {
-		if px, py := c.records[x].prefix, c.records[y].prefix; px != py {
-			return cmp.Compare(px, py)
-		}
-		return cmp.Or(bytes.Compare(key(x), key(y)), cmp.Compare(y, x))
+		return cmp.Or(bytes.Compare(c.key(x.number), c.key(y.number)), cmp.Compare(y.number, x.number))
 	})
-	places := make([]place, len(starts))
-	for i, at := range starts {
-		places[i] = c.records[at].at
+	places := make([]place, len(items))
+	for i, item := range items {
+		places[i] = c.records[item.number].at
 	}
 	return places
+}
+
+// key is the key of a record.
+func (c *collector) key(number uint32) []byte {
+	from := uint32(0)
+	if number > 0 {
+		from = c.records[number-1].end
+	}
+	return c.keys[from:c.records[number].end]
 }
 
 // mergeSmall merges the last runs, as long as one is not at least twice as long as the next. A run
