@@ -101,6 +101,7 @@ func benchOrder(b *testing.B, s *Store) {
 				if c.Err() != nil {
 					b.Fatal(c.Err())
 				}
+				c.Close()
 				state.Release()
 			}
 		})

@@ -61,6 +61,7 @@ func (m *moment) wantEntry(t testing.TB, what string, e order.Entry, i int) {
 func (m *moment) wantWhole(t testing.TB) {
 	t.Helper()
 	c := m.state.Cursor()
+	defer c.Close()
 	n := 0
 	for ok := c.First(); ok; ok = c.Next() {
 		if n == len(m.keys) {
@@ -88,6 +89,7 @@ func (m *moment) wantWhole(t testing.TB) {
 func (m *moment) walk(t testing.TB, random *rand.Rand, keyOf func() string, moves int) {
 	t.Helper()
 	c := m.state.Cursor()
+	defer c.Close()
 	at := -1 // the place; -1: none
 	stand := func(what string, ok bool, i int) {
 		t.Helper()

@@ -2,6 +2,7 @@ package order
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -14,8 +15,11 @@ import (
 type Cursor struct {
 	state   *State
 	opened  bool
-	runs    []run  // oldest first
-	stands  []bool // of each run: it stands at an entry
+	runs    []run       // oldest first
+	tables  []*tableRun // of each source of the plan, if there was one: a plan's cursors are used again
+	stands  []bool      // of each run: it stands at an entry
+	ranks   []uint64    // of each run that stands: the rank of its key
+	shared  []byte      // what all keys had in common when the cursor was last moved by a seek
 	heading heading
 
 	at    Entry  // where the cursor stands, if valid
@@ -142,11 +146,26 @@ func (c *Cursor) kept() Entry {
 	return e
 }
 
+// Close ends the use of the cursor, so that another scan can use its memory. It need not be called.
+func (c *Cursor) Close() {
+	s := c.state
+	if s == nil {
+		return // it is closed already
+	}
+	clear(c.runs)
+	*c = Cursor{runs: c.runs[:0], tables: c.tables, stands: c.stands, ranks: c.ranks, shared: c.shared, key: c.key, seeked: c.seeked, from: c.from}
+	s.order.leaveCursor(s.plan, c)
+}
+
 // open opens the runs.
 func (c *Cursor) open() bool {
 	if c.err == nil && !c.opened {
-		if c.runs, c.err = c.state.runs(); c.err == nil {
-			c.stands, c.opened = make([]bool, len(c.runs)), true
+		if c.tables == nil {
+			c.tables = make([]*tableRun, len(c.state.plan.sources))
+		}
+		if c.runs, c.err = c.state.open(c.runs[:0], c.tables); c.err == nil {
+			n := len(c.runs)
+			c.stands, c.ranks, c.opened = slices.Grow(c.stands[:0], n)[:n], slices.Grow(c.ranks[:0], n)[:n], true
 		}
 	}
 	return c.err == nil
@@ -159,11 +178,21 @@ func (c *Cursor) seek(to heading, move func(r run) (bool, error)) bool {
 		return false
 	}
 	c.heading = to
+	c.shared = c.shared[:0]
+	first := true
 	for i, r := range c.runs {
 		if c.stands[i], c.err = move(r); c.err != nil {
 			return false
 		}
+		switch {
+		case !c.stands[i]:
+		case first:
+			c.shared, first = append(c.shared, r.key()...), false
+		default:
+			c.shared = c.shared[:commonSize(c.shared, r.key())]
+		}
 	}
+	c.rankAll()
 	return c.settle()
 }
 
@@ -203,63 +232,4 @@ func (c *Cursor) seekBehind(to heading) bool {
 		return c.seek(to, func(r run) (bool, error) { return seekGT(r, c.seeked) })
 	}
 	return c.seek(to, func(r run) (bool, error) { return seekLT(r, c.seeked) })
-}
-
-// settle moves to the next key, in the heading, whose newest record is not a tombstone.
-func (c *Cursor) settle() bool {
-	for {
-		c.valid = false
-		next := c.nearest()
-		if next < 0 {
-			return false
-		}
-		c.runs[next].entry(&c.at)
-		c.key = append(c.key[:0], c.at.Key...)
-		c.at.Key = c.key
-		if c.at.Flags&segment.Tombstone == 0 {
-			c.valid = true
-			return true
-		}
-		if !c.leave() {
-			return false
-		}
-	}
-}
-
-// nearest is the youngest of the runs that stand at the next key, -1 if no run stands.
-func (c *Cursor) nearest() int {
-	next := -1
-	for i, r := range c.runs {
-		if !c.stands[i] {
-			continue
-		}
-		if next < 0 {
-			next = i
-			continue
-		}
-		order := bytes.Compare(r.key(), c.runs[next].key())
-		if order == 0 || order < 0 == (c.heading == forward) {
-			next = i
-		}
-	}
-	return next
-}
-
-// leave moves all runs that stand at the cursor's key.
-func (c *Cursor) leave() bool {
-	for i, r := range c.runs {
-		if !c.stands[i] || !bytes.Equal(r.key(), c.at.Key) {
-			continue
-		}
-		if c.heading == forward {
-			c.stands[i], c.err = r.next()
-		} else {
-			c.stands[i], c.err = r.prev()
-		}
-		if c.err != nil {
-			c.valid = false
-			return false
-		}
-	}
-	return true
 }

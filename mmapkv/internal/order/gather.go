@@ -28,6 +28,7 @@ func (c *Cursor) gatherNext(keep bool) bool {
 			return false
 		case full && c.timid > 0, len(c.block.batch.Entries) == 0:
 			c.inBlock, c.steps = false, -blockMost
+			c.rankAll()
 			return c.settle()
 		case full:
 			c.timid = timidFor

@@ -8,6 +8,32 @@ type plan struct {
 	set     *catalog.FileSet
 	sources []*source // of the set's files, oldest first
 	holds   int       // States, and the Order while it is the current one; Order.mu guards it
+	idle    []*Cursor // closed ones, to be used again; Order.mu guards them
+}
+
+// maxIdle is how many closed cursors a plan keeps.
+const maxIdle = 4
+
+// usedCursor returns a closed cursor of a plan, nil if there is none.
+func (o *Order) usedCursor(p *plan) *Cursor {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	c := p.idle[n-1]
+	p.idle = p.idle[:n-1]
+	return c
+}
+
+// leaveCursor gives a closed cursor to its plan.
+func (o *Order) leaveCursor(p *plan, c *Cursor) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(p.idle) < maxIdle {
+		p.idle = append(p.idle, c)
+	}
 }
 
 // planOf returns the plan of a set, held once more; nil if a file of the set is retired.

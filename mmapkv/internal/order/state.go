@@ -39,11 +39,18 @@ func (s *State) Seq() uint64 { return s.seq }
 func (s *State) Release() { s.order.letGo(s.plan) }
 
 // Cursor returns a Cursor that stands at no key. It opens what it needs when it first moves.
-func (s *State) Cursor() *Cursor { return &Cursor{state: s} }
+func (s *State) Cursor() *Cursor {
+	c := s.order.usedCursor(s.plan)
+	if c == nil {
+		c = &Cursor{}
+	}
+	c.state = s
+	return c
+}
 
-// runs opens the runs of the State, oldest first: tables of the sources that have ended, and sorted
-// records of the others.
-func (s *State) runs() (runs []run, err error) {
+// open opens the runs of the State, oldest first: tables of the sources that have ended, and sorted
+// records of the others. tables are of each source the run that was opened before, if there is one.
+func (s *State) open(runs []run, tables []*tableRun) ([]run, error) {
 	for i, one := range s.plan.sources {
 		if s.limits[i] <= one.file.DataStart {
 			continue
@@ -53,11 +60,15 @@ func (s *State) runs() (runs []run, err error) {
 			if err != nil {
 				return nil, err
 			}
-			runs = append(runs, &tableRun{source: one, hints: s.order.Hints, table: t, cursor: t.Table.Cursor()})
+			if tables[i] == nil || tables[i].table != t || tables[i].cursor.Err() != nil {
+				tables[i] = &tableRun{source: one, hints: s.order.Hints, table: t, cursor: t.Table.Cursor()}
+			}
+			runs = append(runs, tables[i])
 			continue
 		}
 		t := s.tails[i].Load()
 		if t == nil {
+			var err error
 			if t, err = one.sort(s.order.Hints, s.limits[i]); err != nil {
 				return nil, err
 			}

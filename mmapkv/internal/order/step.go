@@ -1,0 +1,99 @@
+package order
+
+import (
+	"bytes"
+	"math"
+
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// A short scan chooses the next key from those at which the runs stand. Most comparisons are of
+// ranks: of 8 bytes, after what the keys have in common.
+
+// settle moves to the next key, in the heading, whose newest record is not a tombstone.
+func (c *Cursor) settle() bool {
+	for {
+		c.valid = false
+		next := c.nearest()
+		if next < 0 {
+			return false
+		}
+		c.runs[next].entry(&c.at)
+		c.key = append(c.key[:0], c.at.Key...)
+		c.at.Key = c.key
+		if c.at.Flags&segment.Tombstone == 0 {
+			c.valid = true
+			return true
+		}
+		if !c.leave() {
+			return false
+		}
+	}
+}
+
+// nearest is the youngest of the runs that stand at the next key, -1 if no run stands.
+func (c *Cursor) nearest() int {
+	next := -1
+	best := uint64(0)
+	for i, stands := range c.stands {
+		if !stands {
+			continue
+		}
+		rank := c.ranks[i]
+		if next >= 0 && rank != best {
+			if rank < best != (c.heading == forward) {
+				continue
+			}
+		} else if next >= 0 {
+			order := bytes.Compare(c.runs[i].key(), c.runs[next].key())
+			if order != 0 && order < 0 != (c.heading == forward) {
+				continue
+			}
+		}
+		next, best = i, rank
+	}
+	return next
+}
+
+// leave moves all runs that stand at the cursor's key.
+func (c *Cursor) leave() bool {
+	at := c.rank(c.at.Key)
+	for i, r := range c.runs {
+		if !c.stands[i] || c.ranks[i] != at || !bytes.Equal(r.key(), c.at.Key) {
+			continue
+		}
+		if c.heading == forward {
+			c.stands[i], c.err = r.next()
+		} else {
+			c.stands[i], c.err = r.prev()
+		}
+		if c.err != nil {
+			c.valid = false
+			return false
+		}
+		if c.stands[i] {
+			c.ranks[i] = c.rank(r.key())
+		}
+	}
+	return true
+}
+
+// rankAll notes the ranks of the keys at which the runs stand.
+func (c *Cursor) rankAll() {
+	for i, r := range c.runs {
+		if c.stands[i] {
+			c.ranks[i] = c.rank(r.key())
+		}
+	}
+}
+
+// rank is a number that sorts like the keys, except that several keys may have the same.
+func (c *Cursor) rank(key []byte) uint64 {
+	if bytes.HasPrefix(key, c.shared) {
+		return keyPrefix(key[len(c.shared):])
+	}
+	if bytes.Compare(key, c.shared) < 0 {
+		return 0
+	}
+	return math.MaxUint64
+}
