@@ -162,6 +162,16 @@ func (c *Cursor) AppendAhead(dst []byte, n int) ([]byte, bool) {
 	return append(append(dst, part.prefix()...), suffix...), ok
 }
 
+// Likely returns the bytes [from, to) of the hint that a Seek to the key most likely reads.
+func (c *Cursor) Likely(key []byte) (from, to int64) {
+	if len(c.t.parts) == 0 {
+		return 0, 0
+	}
+	_, part := c.t.candidates(key)
+	part = max(part-1, 0)
+	return c.t.partPlace(part), c.t.partPlace(part + 1)
+}
+
 // Valid reports whether the cursor stands at an entry.
 func (c *Cursor) Valid() bool { return c.valid }
 

@@ -20,7 +20,7 @@ var rooms = map[string][]string{
 	"mmapkv/internal/compact":   {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/pace", "mmapkv/internal/residency", "mmapkv/internal/space", "mmapkv/internal/sweep", "mmapkv/internal/wal", "fsync", "index", "segment", "internal/errno", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/expiry":    {"segment", "internal/rank"},
 	"mmapkv/internal/failure":   {"fsync", "internal/errno"},
-	"mmapkv/internal/hints":     {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/patient", "fsync", "segment", "internal/errno", "internal/guard", "internal/vfs"},
+	"mmapkv/internal/hints":     {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/patient", "fsync", "segment", "internal/errno", "internal/guard", "internal/prefetch", "internal/vfs"},
 	"mmapkv/internal/listing":   {"mmapkv/internal/failure", "mmapkv/internal/patient", "segment", "internal/errno", "internal/vfs"},
 	"mmapkv/internal/load":      {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "index", "segment", "internal/errno", "internal/prefetch", "internal/rank"},
 	"mmapkv/internal/order":     {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "segment", "internal/errno", "internal/guard", "internal/prefetch", "internal/rank"},

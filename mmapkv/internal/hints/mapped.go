@@ -4,9 +4,11 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"unsafe"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/guard"
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
@@ -124,6 +126,27 @@ func (m *mapped) ReadAt(b []byte, at int64) (n int, err error) {
 	}
 	return n, err
 }
+
+// Prefetch requests the bytes [from, to) of the hint from the processor's memory, and does not wait
+// for them. It does nothing if the hint is not mapped.
+func (h *Hint) Prefetch(from, to int64) {
+	m, ok := h.from.(*mapped)
+	if !ok || m.memory == nil || m.of.Cold.Load() {
+		return
+	}
+	var lines [maxPrefetched]unsafe.Pointer
+	n := 0
+	for at := from; at < min(to, int64(len(m.memory))) && n < len(lines); at += cacheLine {
+		lines[n] = unsafe.Pointer(&m.memory[at])
+		n++
+	}
+	prefetch.Lines(lines[:n])
+}
+
+const (
+	cacheLine     = 64 // bytes
+	maxPrefetched = 32 // lines; most parts are shorter
+)
 
 // Close unmaps and closes the hint.
 func (m *mapped) Close() error {

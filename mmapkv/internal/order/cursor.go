@@ -57,12 +57,23 @@ func (c *Cursor) Last() bool {
 
 // SeekGE moves to the first key that is not below the given one.
 func (c *Cursor) SeekGE(key []byte) bool {
+	c.prepare(key)
 	return c.seek(forward, func(r run) (bool, error) { return r.seekGE(key) })
 }
 
 // SeekLT moves to the last key that is below the given one.
 func (c *Cursor) SeekLT(key []byte) bool {
+	c.prepare(key)
 	return c.seek(backward, func(r run) (bool, error) { return seekLT(r, key) })
+}
+
+// prepare requests the memory for a seek.
+func (c *Cursor) prepare(key []byte) {
+	if c.open() {
+		for _, r := range c.runs {
+			r.prepare(key)
+		}
+	}
 }
 
 // seekLT moves a run to its last key that is below the given one.

@@ -109,6 +109,9 @@ func (c *Cursor) merge(split []byte) {
 // splits chooses splitters.
 type splits struct{ keys [][]byte }
 
+// manyRuns is how many runs make it worthwhile to gather more at once: each costs some time.
+const manyRuns = 64
+
 // splitSample is how many runs are asked for a splitter.
 const splitSample = 16
 
@@ -128,6 +131,9 @@ func (s *splits) choose(c *Cursor) []byte {
 		sample = standing
 	}
 	aim := blockAim
+	if standing > manyRuns {
+		aim = blockMost / 2
+	}
 	if c.state.order.Eager {
 		aim = eagerAim
 	}

@@ -14,6 +14,9 @@ var errFault = errors.New("the page cannot be read")
 // in the run, tombstones too. Every move says whether there is an entry; after one that returned
 // false, only a seek moves again. One goroutine uses it.
 type run interface {
+	// prepare requests the memory that a seek to the key will read, so that the seeks of all runs
+	// wait for memory together.
+	prepare(key []byte)
 	seekGE(key []byte) (bool, error) // the first key that is not below
 	seekLast() (bool, error)
 	next() (bool, error)

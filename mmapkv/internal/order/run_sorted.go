@@ -33,6 +33,8 @@ func (r *sortedRun) hintEntry() segment.HintEntry {
 
 func (r *sortedRun) file() *catalog.File { return r.heads.file }
 
+func (r *sortedRun) prepare([]byte) {}
+
 func (r *sortedRun) seekGE(key []byte) (ok bool, err error) {
 	err = r.heads.within(func() (err error) {
 		i := sort.Search(len(r.places), func(i int) bool {
