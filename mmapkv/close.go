@@ -7,14 +7,15 @@ import (
 )
 
 // Close waits for the writes in flight, syncs, and releases the store. Reads in flight complete.
-// Every call that starts afterwards returns ErrClosed, and a second Close returns what the first
-// one did. The error is that of the last sync or of an earlier failure. Whatever it is, the files
+// Scans and iterators end with their next step. Every call that starts afterwards returns ErrClosed,
+// and a second Close returns what the first one did. The error is that of the last sync or of an earlier failure. Whatever it is, the files
 // on disk are safe to open again.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		rank.Acquire[rank.Closing]()
 		defer rank.Release[rank.Closing]()
 		s.closed.Store(true)
+		s.holds.endAll()
 		s.space.End()
 		close(s.stop)
 		s.endWatch()

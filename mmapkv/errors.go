@@ -33,6 +33,8 @@ var (
 	// ErrNamespace means that a namespace name is empty, too long, or would lead outside the
 	// root.
 	ErrNamespace = errors.New("mmapkv: invalid namespace")
+	// ErrDone means that an Iterator is used after its Close.
+	ErrDone = errors.New("mmapkv: the iterator has been closed")
 	// ErrInvalid means that an argument or option makes no sense, such as a TTL that is not
 	// positive.
 	ErrInvalid = failure.ErrInvalid

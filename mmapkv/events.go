@@ -22,7 +22,8 @@ type Events struct {
 	// Recovered is called once, when Open has recovered the store.
 	Recovered func(RecoveryStats)
 	// SlowOperation is called when an operation took SlowThreshold or longer. Without this
-	// callback the store does not time operations, and logs no slow one.
+	// callback the store does not time operations, and logs no slow one. How long Range, Keys,
+	// Scan and iterators take is up to their user, so they are not timed.
 	SlowOperation func(SlowOperation)
 	// SlowThreshold is the duration from which an operation is slow; 0 means 100ms.
 	SlowThreshold time.Duration

@@ -13,10 +13,10 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Range calls fn with the live pairs, in the order of the files, without copying them. Both
-// slices can be read until fn returns, and must not be written. Range ends with the first error
-// of fn, which it returns, and with the first damage, which it returns as an error that wraps
-// ErrCorrupt.
+// Range calls fn with the live pairs, in the order of the files, without copying them. It is faster
+// than Scan, which goes by the order of the keys. Both slices can be read until fn returns, and must
+// not be written. Range ends with the first error of fn, which it returns, and with the first damage,
+// which it returns as an error that wraps ErrCorrupt.
 //
 // A pair that exists throughout comes exactly once, even if compaction moves it. A pair that is
 // overwritten during Range comes once, with a value from before the call, or not at all. What is

@@ -19,7 +19,7 @@ type Stats struct {
 	// DiskBytes is the size on disk of the segments, with the space reserved ahead of the log,
 	// and about the size of their hints.
 	DiskBytes int64
-	// HeldBytes is the size of deleted segments that reads still use.
+	// HeldBytes is the size of deleted segments that reads, scans and open iterators still use.
 	HeldBytes int64
 	// IndexBytes is the memory that the index takes.
 	IndexBytes int64

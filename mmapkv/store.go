@@ -40,6 +40,7 @@ type Store struct {
 	lock      vfs.Lock // nil on read-only media without a lock file
 
 	walks    walks
+	holds    holds
 	recovery RecoveryStats
 
 	syncer *fsync.Syncer

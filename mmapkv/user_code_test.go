@@ -35,6 +35,15 @@ var userCode = map[string]func(t *testing.T, s *Store){
 		for range s.Keys() {
 		}
 	},
+	"Store.Scan": func(t *testing.T, s *Store) {
+		_ = s.Scan(ScanOptions{}, func([]byte, []byte) error { return nil })
+		_ = s.Scan(ScanOptions{KeysOnly: true}, func([]byte, []byte) error { return nil })
+	},
+	"Iterator.View": atFirst(func(it *Iterator) { _ = it.View(func([]byte) error { return nil }) }),
+	"Iterator.Pairs": atFirst(func(it *Iterator) {
+		for range it.Pairs() {
+		}
+	}),
 	"Store.Compact": func(t *testing.T, s *Store) { _ = s.Compact(t.Context()) },
 	"Store.Verify":  func(t *testing.T, s *Store) { _, _ = s.Verify(t.Context()) },
 	"Verify": func(t *testing.T, s *Store) {
@@ -56,6 +65,19 @@ var userCode = map[string]func(t *testing.T, s *Store){
 	"Events.Recovered": eventCode, "Events.SlowOperation": eventCode, "Events.CorruptionFound": eventCode,
 	"Events.WriteStalled": eventCode, "Events.SpaceLow": eventCode,
 	"VerifyNamespace": nil, // it is Verify of another directory
+}
+
+// atFirst returns a call of use with an Iterator that stands at the first pair. The first call with
+// a store makes the Iterator, which needs locks.
+func atFirst(use func(it *Iterator)) func(t *testing.T, s *Store) {
+	var it *Iterator
+	return func(t *testing.T, s *Store) {
+		if it == nil || it.store != s {
+			it = iterator(t, s, ScanOptions{})
+		}
+		it.First()
+		use(it)
+	}
 }
 
 func eventCode(t *testing.T, s *Store) {
@@ -220,6 +242,8 @@ func isCode(e ast.Expr) bool {
 	case *ast.StarExpr:
 		return isCode(e.X)
 	case *ast.IndexExpr:
+		return isCode(e.X)
+	case *ast.IndexListExpr:
 		return isCode(e.X)
 	case *ast.SelectorExpr:
 		from, ok := e.X.(*ast.Ident)

@@ -61,6 +61,7 @@ type (
 	Swept       struct{} // Swept.mu
 	Notifier    struct{} // notifier.mu
 	Walks       struct{} // walks.mu
+	Holds       struct{} // holds.mu
 	Walkers     struct{} // index.walkers.mu
 	Order       struct{} // Order.mu
 )
@@ -99,6 +100,7 @@ const (
 	swept
 	notifier
 	walks
+	holds
 	walkers
 	order
 )
@@ -112,7 +114,7 @@ var names = [...]string{
 
 	group: "Group.mu", syncer: "Syncer.mu", loading: "Loading.mu", reserve: "Reserve.mu", space: "Space.Mu", retired: "retired.mu",
 	compactions: "compactions.mu", scrubs: "Scrubber.mu", swept: "Swept.mu", notifier: "notifier.mu",
-	walks: "walks.mu", walkers: "walkers.mu", order: "Order.mu",
+	walks: "walks.mu", holds: "holds.mu", walkers: "walkers.mu", order: "Order.mu",
 }
 
 func (Closing) level() level     { return closing }
@@ -141,5 +143,6 @@ func (Scrubs) level() level      { return scrubs }
 func (Swept) level() level       { return swept }
 func (Notifier) level() level    { return notifier }
 func (Walks) level() level       { return walks }
+func (Holds) level() level       { return holds }
 func (Walkers) level() level     { return walkers }
 func (Order) level() level       { return order }

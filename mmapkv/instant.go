@@ -1,0 +1,145 @@
+package mmapkv
+
+import (
+	"sync/atomic"
+
+	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/order"
+)
+
+// instant is what a Scan or an Iterator reads: the state after one commit, judged by the clock of
+// then. Whoever has an instant may read the records of its state until they call end, whatever
+// becomes of their files, and after Close too.
+type instant struct {
+	store *Store
+	state *order.State
+	now   int64 // Unix milliseconds: what had not expired then does not expire for its readers
+}
+
+// instant captures the present. It is the only place that decides which state a Scan or an Iterator
+// reads.
+func (s *Store) instant() (instant, error) {
+	rank.AssertNone("Scan or Iterator")
+	if s.closed.Load() {
+		return instant{}, ErrClosed
+	}
+	now := s.now().UnixMilli()
+	state, err := s.order.Capture()
+	if err != nil {
+		s.sawDamage(err)
+		return instant{}, err
+	}
+	return instant{store: s, state: state, now: now}, nil
+}
+
+// end releases the state.
+func (m *instant) end() { m.state.Release() }
+
+// hold is an Iterator's instant. It ends when the Iterator or the Store is closed, but not while a
+// call of the Iterator uses it.
+type hold struct {
+	instant
+	users atomic.Int64 // calls that use the instant, and one more until the hold has ended; at 0 the instant ends
+	ended atomic.Int32 // an ending
+}
+
+// ending says why a hold has ended.
+type ending = int32
+
+const (
+	notEnded      ending = iota
+	iteratorEnded        // by Iterator.Close, or because the Iterator was forgotten
+	storeEnded           // by Store.Close
+)
+
+// newHold makes a hold of an instant, and lists it as open. If the store is closed, newHold ends the
+// instant and returns ErrClosed.
+func newHold(m instant) (*hold, error) {
+	h := &hold{instant: m}
+	h.users.Store(1)
+	if !m.store.holds.add(h) {
+		m.end()
+		return nil, ErrClosed
+	}
+	return h, nil
+}
+
+// enter begins a use of the instant, which leave ends. It returns why there can be none. The count
+// never rises from 0, so the instant ends only once.
+func (h *hold) enter() error {
+	for {
+		users := h.users.Load()
+		if users == 0 || h.ended.Load() != notEnded {
+			return h.err()
+		}
+		if h.users.CompareAndSwap(users, users+1) {
+			return nil
+		}
+	}
+}
+
+// leave ends a use.
+func (h *hold) leave() {
+	if h.users.Add(-1) == 0 {
+		h.instant.end()
+	}
+}
+
+// end ends the hold, and reports whether it had not ended before.
+func (h *hold) end(why ending) bool {
+	if !h.ended.CompareAndSwap(notEnded, why) {
+		return false
+	}
+	h.leave()
+	return true
+}
+
+// err returns why the hold has ended, nil if it has not.
+func (h *hold) err() error {
+	switch h.ended.Load() {
+	case iteratorEnded:
+		return ErrDone
+	case storeEnded:
+		return ErrClosed
+	}
+	return nil
+}
+
+// holds are the holds of a store that have not ended.
+type holds struct {
+	mu     rank.Mutex[rank.Holds] // guards the rest; a leaf
+	open   map[*hold]struct{}
+	closed bool
+}
+
+// add lists a hold, unless the store is closed.
+func (a *holds) add(h *hold) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return false
+	}
+	if a.open == nil {
+		a.open = map[*hold]struct{}{}
+	}
+	a.open[h] = struct{}{}
+	return true
+}
+
+// remove takes a hold off the list.
+func (a *holds) remove(h *hold) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.open, h)
+}
+
+// endAll ends all holds, since the store is closed. It does not wait for their users.
+func (a *holds) endAll() {
+	a.mu.Lock()
+	open := a.open
+	a.open, a.closed = nil, true
+	a.mu.Unlock()
+	for h := range open {
+		h.end(storeEnded)
+	}
+}
