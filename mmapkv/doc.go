@@ -33,6 +33,11 @@
 // Reads: a read returns a value that was written to that key, whole, or an error.
 // Damage is ErrCorrupt, never data and never ErrNotFound.
 //
+// Order: Scan and Iterator visit keys in the order of bytes.Compare, forward or
+// backward, from any key, within a prefix or bounds. Every key that had a value when
+// the scan began comes exactly once, with that value, whatever is written, deleted,
+// expires or is compacted meanwhile.
+//
 // Failure: the first failed sync or write error stops all writing (ErrFailed)
 // until the store is opened again. Reads continue. A write that does not fit on a
 // full disk fails with an error that wraps syscall.ENOSPC. Nothing of it is ever
@@ -64,6 +69,11 @@
 // memory; fetch.go reads those by system calls. GetMany is in many.go, Keys in
 // keys.go, Range in range.go, and what the last two share in walk.go.
 //
+// A Scan goes from scan.go to instant.go, which captures the state that it reads, and
+// to stretch.go, which fetches the keys within the bounds, in batches, from package
+// order. An Iterator is in iterator.go and pair.go; it holds its state as instant.go
+// says.
+//
 // A Compact goes from compact.go to package compact: picker.go picks files that
 // are worth it, shadows.go finds the tombstones that are still needed, rewrite.go
 // copies, and run.go has the order of the steps. Before that, package sweep takes
@@ -86,9 +96,9 @@
 // no read uses it. A read announces in a slot of its own which segment it uses,
 // before it checks whether that is retired: see segment/lifetime.go.
 //
-// Reads use segments by slots. Others that use them count: Range, Keys that
-// outlive Close, background syncs, residency, prefaulting, the sweep and the
-// scrub. The file being written needs no count, since only its writer retires it.
+// Reads use segments by slots. Others that use them count: scans and iterators,
+// Range, Keys that outlive Close, background syncs, residency, prefaulting, the
+// sweep and the scrub. The file being written needs no count, since only its writer retires it.
 // Nor does the holder of the compaction token need one for sealed files, or the
 // holder of the maintenance lock for empty ones, since only they retire these.
 //
@@ -138,8 +148,8 @@
 // and Syncer.mu of package fsync, walkers.mu of package index, Loading.mu of
 // package load, Reserve.mu of package reserve, Space.Mu of package space,
 // retired.mu of package catalog, Scrubber.mu of package check, Swept.mu of package
-// expiry, Order.mu of package order, and here compactions.mu, notifier.mu and walks.mu. Locks inside xsync
-// and package vfs come last.
+// expiry, Order.mu of package order, and here compactions.mu, notifier.mu, walks.mu
+// and holds.mu. Locks inside xsync and package vfs come last.
 //
 // Leadership and the compaction token nest one way: a leader may take the token,
 // and the holder of the token never leads. A delete on a full disk takes the token
@@ -160,7 +170,7 @@
 // background's steps can come later. It finds Log.shut set, and does not write.
 //
 // No lock is held while the store calls its user's code: callbacks of View,
-// GetMany and Range, bodies of loops over Keys, Events, the Logger and its
+// GetMany, Range and Scan, bodies of loops over Keys and Pairs, Events, the Logger and its
 // handler, Progress, and methods of contexts. The notifier queues events and
 // messages. A context is wrapped (context.WithCancel) before the first lock, and
 // after that only the standard library's is asked. The clock and the hash are
