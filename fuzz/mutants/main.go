@@ -57,6 +57,7 @@ var suites = []suite{
 	{"segment", "TestTable|TestPart|TestCursor|TestSeek|TestHint", tableMutants},
 	{"mmapkv", "TestVerifyNames|TestLoadingA|TestSalvageAsks", tableUseMutants},
 	{"mmapkv", "TestReaders|TestReadsLetGo|TestReadBegins|TestWalks?|TestCloseWaits|TestSyncOf|TestRangeBeside", usingMutants},
+	{"mmapkv", "TestBounds|TestScan|TestIterator|TestDamageEnds|TestClosedIterator", scanMutants},
 	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStatesHold", orderMutants},
 	{"mmapkv", "TestCaptureWaits", captureMutants},
