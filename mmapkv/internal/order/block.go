@@ -159,23 +159,19 @@ func (b *block) mergePieces() {
 
 // mergeWords merges two sorted lists. All words differ.
 func mergeWords(to, x, y []uint64) {
-	n := 0
-	for i, j := 0, 0; i < len(x) && j < len(y); n++ {
-		a, b := x[i], y[j]
-		_, second := bits.Sub64(b, a, 0) // 1 if b comes first
-		to[n] = a ^ (a^b)&-second
-		i, j = i+1-int(second), j+int(second)
-		if i == len(x) {
-			copy(to[n+1:], y[j:])
-			return
+	for len(x) > 0 && len(y) > 0 {
+		some := to[:min(len(x), len(y))] // neither list ends before these are filled
+		i := 0                           // how many are of x
+		for n := range some {
+			a, b := x[i], y[n-i]
+			_, second := bits.Sub64(b, a, 0) // 1 if b comes first
+			some[n] = a ^ (a^b)&-second
+			i += 1 - int(second)
 		}
-		if j == len(y) {
-			copy(to[n+1:], x[i:])
-			return
-		}
+		to, x, y = to[len(some):], x[i:], y[len(some)-i:]
 	}
-	copy(to[n:], x)
-	copy(to[n:], y)
+	copy(to, x)
+	copy(to, y)
 }
 
 // choose notes which entries are shown: of each key the newest, unless it is a tombstone. All keys
