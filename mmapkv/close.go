@@ -26,6 +26,7 @@ func (s *Store) Close() error {
 		} else {
 			s.closeError = s.log.Close(s.compactor.End)
 		}
+		s.catalog.CheckAlive()
 		s.closeError = errors.Join(s.closeError, s.release())
 	})
 	return s.closeError

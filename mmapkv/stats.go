@@ -23,6 +23,9 @@ type Stats struct {
 	HeldBytes int64
 	// IndexBytes is the memory that the index takes.
 	IndexBytes int64
+	// AliveBytes is the memory that says which records are alive: one bit for each 24 bytes of a
+	// segment of small records, and next to nothing for large ones.
+	AliveBytes int64
 	// Segments lists the files of the log, oldest first.
 	Segments []SegmentStats
 	// Recovery is what the Open that made this Store found.
@@ -146,6 +149,7 @@ func (s *Store) Stats() Stats {
 		stats.LiveBytes += one.LiveBytes
 		stats.DeadBytes += one.DeadBytes
 		stats.DiskBytes += one.DiskBytes
+		stats.AliveBytes += f.Alive.Bytes()
 	}
 	return stats
 }

@@ -41,6 +41,9 @@ type Catalog struct {
 	Manifest  manifestLog             // the current manifest
 	Retired   retired                 // files that are no longer listed and may still be in use
 
+	// Loaded says that the index has all records, so that the bits of the files are believed.
+	Loaded atomic.Bool
+
 	LastGiven atomic.Uint64 // the highest sequence number that may be on disk
 
 	// Publishing guards the agreement of the index with what the log counts as published. It is

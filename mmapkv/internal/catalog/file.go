@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/alive"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
@@ -29,6 +30,8 @@ type File struct {
 	Ended bool // the file gets no more records
 
 	Dropped atomic.Bool // compaction has committed a manifest without it
+
+	Alive alive.Bits // of the records that the index points to; see package alive
 
 	Cold      atomic.Bool  // not wholly in memory: see package residency
 	Populated atomic.Int64 // package residency has dealt with its pages up to this offset
@@ -56,11 +59,20 @@ type File struct {
 // GrowthStep is the first step, in bytes, by which a file is preallocated.
 const GrowthStep = 64 << 10
 
-// AddLive counts a record that the index now points to. A sign of -1 instead of 1 takes one
-// away that it no longer points to. The record has size bytes, and its key keySize.
-func (f *File) AddLive(size int64, keySize int, sign int64) {
-	f.LiveBytes.Add(sign * size)
-	f.LiveHints.Add(sign * segment.HintEntrySize(keySize))
+// Enliven marks and counts the record at an offset as alive. Call it before the index points to
+// the record. The record has size bytes, and its key keySize.
+func (f *File) Enliven(offset, size int64, keySize int) {
+	f.Alive.Set(offset)
+	f.LiveBytes.Add(size)
+	f.LiveHints.Add(segment.HintEntrySize(keySize))
+}
+
+// Kill takes back what Enliven did. Call it after the index has let go of the record, or has
+// refused it.
+func (f *File) Kill(offset, size int64, keySize int) {
+	f.Alive.Clear(offset)
+	f.LiveBytes.Add(-size)
+	f.LiveHints.Add(-segment.HintEntrySize(keySize))
 }
 
 // RecordBytes returns what all records of the file take, live and dead.

@@ -147,6 +147,7 @@ func (c *Catalog) OpenFile(info segment.SegmentInfo, known bool) (*File, error) 
 	if known {
 		f.End, f.Ended = info.End, true
 	}
+	f.Alive.Cover(max(f.Capacity, size, f.End.Offset))
 	f.SetLimit(f.End.Offset)
 	if !info.Sealed {
 		f.name = NameOf(c.Dir, name)

@@ -22,6 +22,7 @@ func (c *Catalog) CreateFile(capacity int64) (*File, error) {
 	active.SetLimit(h.Size())
 	f := &File{Segment: active.Segment, Active: active, DataStart: h.Size(), Capacity: capacity,
 		name: NameOf(c.Dir, segment.FileName(h.ID))}
+	f.Alive.Cover(capacity)
 	c.LockNew(f)
 	return f, nil
 }

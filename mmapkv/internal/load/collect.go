@@ -60,7 +60,11 @@ func (c *collector) collect(f *catalog.File, hint *hints.Hint, i int) error {
 		fp := c.Hasher.Fingerprint(e.Key)
 		part := index.Part(fp.Hash, c.parts)
 		count := &c.counts[part]
-		c.records[part*c.capacity+*count] = loaded{fp.Hash, c.locate(f, &e, c.now), e.Size, e.Expiry, fp.Check, uint16(len(e.Key))}
+		loc := c.locate(f, &e, c.now)
+		if !loc.Tombstone() {
+			f.Alive.Set(e.Offset) // here and not in put, where the next record lies in another file
+		}
+		c.records[part*c.capacity+*count] = loaded{fp.Hash, loc, e.Size, e.Expiry, fp.Check, uint16(len(e.Key))}
 		if *count++; *count == c.capacity {
 			c.put(part)
 		}
@@ -115,13 +119,18 @@ func (c *collector) put(part int) {
 // load puts one record into the index, and reports whether reads can find it, at least until a
 // younger one comes.
 func (l *Loading) load(keys *index.Loader, r *loaded) bool {
-	loser, _ := keys.PutNewer(index.Fingerprint{Hash: r.hash, Check: r.check}, r.location)
+	fp := index.Fingerprint{Hash: r.hash, Check: r.check}
+	loser, _ := keys.PutNewer(fp, r.location)
 	if loser == r.location {
+		// A hint that was rebuilt has the same records once more, and these stay alive.
+		if !loser.Tombstone() && l.Catalog.Files.Keys.Get(fp) != loser {
+			l.Catalog.Set().File(loser).Alive.Clear(loser.Offset())
+		}
 		return false
 	}
 	if loser != index.NoLocation && !loser.Tombstone() {
 		older := l.Catalog.Set().File(loser)
-		older.AddLive(older.RecordSize(loser), int(r.keySize), -1)
+		older.Kill(loser.Offset(), older.RecordSize(loser), int(r.keySize))
 	}
 	return !r.location.Tombstone()
 }

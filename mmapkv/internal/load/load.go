@@ -171,6 +171,8 @@ func (l *Loading) Finish() error {
 	}
 	l.Catalog.Files.Keys.Sweep(index.Location.Tombstone)
 	l.Catalog.Files.Keys.Trim(l.ExpectedKeys)
+	l.Catalog.Loaded.Store(l.err == nil)
+	l.Catalog.CheckAlive()
 	return l.err
 }
 

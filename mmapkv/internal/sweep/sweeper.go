@@ -206,7 +206,7 @@ type Record struct {
 func (s *Sweeper) Expire(f *catalog.File, r *Record) {
 	s.catalog.Hides.Store(true)
 	if s.catalog.Files.Keys.CompareAndSwap(r.Fp, r.Location, index.NoLocation) {
-		f.AddLive(r.Size, r.KeySize, -1)
+		f.Kill(r.Location.Offset(), r.Size, r.KeySize)
 		f.Expired.Add(r.Size)
 	}
 }

@@ -30,9 +30,7 @@ func (l *Log) moveIndex(members []*Write, start int64) (hints int64) {
 	keys := l.catalog.Set().Keys
 	for _, w := range members {
 		for i, fp := range w.Fps {
-			if next := i + prefetch.Ahead; next < len(w.Fps) {
-				keys.Prefetch(w.Fps[next].Hash)
-			}
+			l.prefetch(keys, w.Fps, i)
 			offset, size := w.Draft.Position(i, start)
 			keySize := len(w.Draft.Key(i))
 			hints += segment.HintEntrySize(keySize)
@@ -56,13 +54,32 @@ func (l *Log) moveIndex(members []*Write, start int64) (hints int64) {
 	return hints
 }
 
+// prefetch asks for the memory that the records of a batch after the i-th will need: that of the
+// index for one far ahead, and for one half as far, whose part of the index is there by now, the
+// bit of the record that it replaces.
+func (l *Log) prefetch(keys *index.KeyDir, fps []index.Fingerprint, i int) {
+	if next := i + prefetch.Ahead; next < len(fps) {
+		keys.Prefetch(fps[next].Hash)
+	}
+	next := i + prefetch.Ahead/2
+	if next >= len(fps) {
+		return
+	}
+	candidates := keys.Find(fps[next].Hash)
+	if old, ok := candidates.Next(); ok {
+		if f := l.catalog.Set().File(old); f != nil {
+			f.Alive.Prefetch(old.Offset())
+		}
+	}
+}
+
 // publishPut makes the index point to a record of the tail that has a value, and returns where it
 // pointed before.
 func (l *Log) publishPut(keys *index.KeyDir, fp index.Fingerprint, offset, size int64, keySize int, expiry int64) (old index.Location) {
 	f := l.Tail.File
 	checkPublished(f, offset, size)
+	f.Enliven(offset, size, keySize)
 	old = keys.Put(fp, index.MakeLocation(f.Slot, offset, size))
-	f.AddLive(size, keySize, 1)
 	if expiry != 0 {
 		f.MayShadow.Store(true)
 		l.sweeper.Expires(f, offset, f.Capacity, expiry)
@@ -88,6 +105,6 @@ func (l *Log) markDead(old index.Location, keySize int) {
 		return
 	}
 	if f := l.catalog.Set().File(old); f != nil {
-		f.AddLive(f.RecordSize(old), keySize, -1)
+		f.Kill(old.Offset(), f.RecordSize(old), keySize)
 	}
 }
