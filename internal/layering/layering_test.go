@@ -18,7 +18,7 @@ var rooms = map[string][]string{
 	"mmapkv/internal/alive":     {"segment", "internal/prefetch"},
 	"mmapkv/internal/catalog":   {"mmapkv/internal/alive", "mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/patient", "mmapkv/internal/replay", "mmapkv/internal/reserve", "fsync", "index", "segment", "internal/errno", "internal/invariant", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/check":     {"mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/pace", "mmapkv/internal/patient", "mmapkv/internal/replay", "segment", "internal/errno", "internal/rank", "internal/vfs"},
-	"mmapkv/internal/compact":   {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/pace", "mmapkv/internal/residency", "mmapkv/internal/space", "mmapkv/internal/sweep", "mmapkv/internal/wal", "fsync", "index", "segment", "internal/errno", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/vfs"},
+	"mmapkv/internal/compact":   {"mmapkv/internal/alive", "mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/pace", "mmapkv/internal/residency", "mmapkv/internal/space", "mmapkv/internal/sweep", "mmapkv/internal/wal", "fsync", "index", "segment", "internal/errno", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/expiry":    {"segment", "internal/rank"},
 	"mmapkv/internal/failure":   {"fsync", "internal/errno"},
 	"mmapkv/internal/hints":     {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/patient", "fsync", "segment", "internal/errno", "internal/guard", "internal/prefetch", "internal/vfs"},
