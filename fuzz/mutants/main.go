@@ -58,6 +58,8 @@ var suites = []suite{
 	{"mmapkv", "TestVerifyNames|TestLoadingA|TestSalvageAsks", tableUseMutants},
 	{"mmapkv", "TestReaders|TestReadsLetGo|TestReadBegins|TestWalks?|TestCloseWaits|TestSyncOf|TestRangeBeside", usingMutants},
 	{"mmapkv", "TestBounds|TestScan|TestIterator|TestDamageEnds|TestClosedIterator", scanMutants},
+	{"mmapkv", "TestBits|TestRange|TestRotten|TestLoadingA|TestLoadingIn|TestExpired", aliveMutants},
+	{"mmapkv/internal/alive", "TestNoTwo|TestNext|TestChanges", bitMutants},
 	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStatesHold", orderMutants},
 	{"mmapkv", "TestCaptureWaits", captureMutants},

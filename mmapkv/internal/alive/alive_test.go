@@ -3,8 +3,10 @@ package alive
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mmapkv/mmapkv/segment"
@@ -55,7 +57,7 @@ func TestNextFindsWhatIsAlive(t *testing.T) {
 			offset += segment.Alignment * (3 + random.Int64N(1<<random.IntN(21)))
 		}
 		var got []int64
-		for from := int64(0); ; {
+		for from := int64(0); len(got) <= len(want); {
 			at, ok := b.Next(from)
 			if !ok {
 				break
@@ -95,6 +97,28 @@ func TestChangesBesideEachOther(t *testing.T) {
 		group.Wait()
 		if n := b.Count(); n != 64*workers/2 {
 			t.Fatalf("round %d: %d bits are set, want %d", round, n, 64*workers/2)
+		}
+	}
+}
+
+// Two goroutines that make the same piece at the same moment both find their bit in it.
+func TestChangesThatMakeAPiece(t *testing.T) {
+	for round := range 20_000 {
+		var b Bits
+		b.Cover(1 << 20)
+		var ready atomic.Int32
+		var group sync.WaitGroup
+		for offset := range int64(2) {
+			group.Go(func() {
+				for ready.Add(1); ready.Load() < 2; {
+					runtime.Gosched()
+				}
+				b.Set(24 * offset)
+			})
+		}
+		group.Wait()
+		if n := b.Count(); n != 2 {
+			t.Fatalf("round %d: %d bits are set, want 2", round, n)
 		}
 	}
 }
