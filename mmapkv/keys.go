@@ -30,7 +30,7 @@ func (s *Store) Keys() iter.Seq[[]byte] {
 		var locations [prefetch.Batch]index.Location
 		n := 0
 		yieldAll := func() bool {
-			prefetchRecords(set, locations[:n])
+			prefetchRecords(set, locations[:n], cacheLine) // the header and the beginning of the key
 			for i := range n {
 				key, ok := w.keyAt(fps[i], locations[i])
 				if !ok {

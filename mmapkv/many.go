@@ -71,11 +71,12 @@ func (s *Store) prefetch(keys [][]byte) {
 	for i := range keys {
 		locations[i], _ = candidates[i].Next()
 	}
-	prefetchRecords(set, locations[:len(keys)])
+	prefetchRecords(set, locations[:len(keys)], prefetchBytes)
 }
 
-// prefetchRecords asks for the memory of the records at the locations, at most prefetch.Batch.
-func prefetchRecords(set *catalog.FileSet, locations []index.Location) {
+// prefetchRecords asks for the memory of the records at the locations, at most prefetch.Batch, as
+// far as their first most bytes.
+func prefetchRecords(set *catalog.FileSet, locations []index.Location, most int64) {
 	var lines [prefetch.Batch]unsafe.Pointer
 	var bytes [prefetch.Batch]int64
 	for i, loc := range locations {
@@ -85,9 +86,9 @@ func prefetchRecords(set *catalog.FileSet, locations []index.Location) {
 		}
 		size, known := loc.Size()
 		if !known {
-			size = prefetchBytes
+			size = most
 		}
-		lines[i], bytes[i] = recordMemory(f, loc.Offset(), size)
+		lines[i], bytes[i] = recordMemory(f, loc.Offset(), min(size, most))
 	}
 	prefetchMemory(lines[:len(locations)], bytes[:len(locations)])
 }
