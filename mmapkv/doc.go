@@ -67,7 +67,8 @@
 // A Get goes from read.go to lookup.go, which searches the index, and to found.go,
 // which decodes the record. Package residency knows which files are not in
 // memory; fetch.go reads those by system calls. GetMany is in many.go, Keys in
-// keys.go, Range in range.go, and what the last two share in walk.go.
+// keys.go, Range in range.go, and what the last two share in walk.go. Range and
+// compactions go by the bits of package alive, which say what the index points to.
 //
 // A Scan goes from scan.go to instant.go, which captures the state that it reads, and
 // to stretch.go, which fetches the keys within the bounds, in batches, from package
