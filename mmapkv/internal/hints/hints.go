@@ -78,18 +78,24 @@ func (h *Hints) build(f *catalog.File, end segment.End, pause func()) (*segment.
 	if err != nil || !hint.Damaged() {
 		return hint, err
 	}
-	file, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
-	if errno.Scarce(err) {
-		return nil, err // what only this hint knows would be lost for good
+	if err = h.addLost(f, hint, end, pause); errno.Scarce(err) {
+		return nil, err // what only the present hint knows would be lost for good
 	}
+	return hint, nil // after any other error, with what can be read
+}
+
+// addLost adds to a hint what the file's present hint knows of the damaged ranges.
+func (h *Hints) addLost(f *catalog.File, hint *segment.HintBuilder, end segment.End, pause func()) error {
+	from, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
 	if err != nil {
-		return hint, nil
+		return err
 	}
-	defer file.Close()
-	if older, err := segment.OpenTable(file, size, f.ID, f.Salt, pause); err == nil {
-		_ = hint.AddLost(older, end.Offset) // on an error, the parts that can be read
+	defer from.Close()
+	present, err := segment.OpenTable(from, size, f.ID, f.Salt, pause)
+	if err != nil {
+		return err
 	}
-	return hint, nil
+	return hint.AddLost(present, end.Offset)
 }
 
 // Write builds and publishes the hint of a file that ends at end. If the records cannot be read,
