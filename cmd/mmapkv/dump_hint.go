@@ -22,6 +22,9 @@ func (d *dumper) dumpHint() error {
 		return err
 	}
 	hint, err := segment.OpenTableIn(content, id, salt, nil)
+	if errors.Is(err, segment.ErrVersion) && segment.IsOlderHint(content, id, salt) {
+		return d.print(part{What: "hint", File: segment.FileName(id), Size: d.size, Note: err.Error() + "; the next open makes it anew"})
+	}
 	if err != nil {
 		d.damaged(0, err)
 		return nil
