@@ -52,7 +52,9 @@ func (s *salvage) readListed() error {
 			}
 		}
 		if len(in.bad) > 0 {
-			s.readHint(in)
+			if err := s.readHint(in); err != nil {
+				return err
+			}
 			s.askHint(in)
 		}
 	}

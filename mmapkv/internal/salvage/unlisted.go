@@ -64,7 +64,9 @@ func (s *salvage) addUnlisted(c *foundFile) error {
 	}
 	s.sources = append(s.sources, in)
 	s.total += 2 * in.size
-	s.readHint(in)
+	if err := s.readHint(in); err != nil {
+		return err
+	}
 	if in.hint != nil {
 		in.end = max(in.end, min(in.hint.Covers.Offset, maxEnd))
 		s.watermark = max(s.watermark, in.hint.Watermark, in.hint.Covers.Seq)
