@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
+
+	"github.com/mmapkv/mmapkv/internal/errno"
 )
 
 // anyHint is a hint of up to 200 keys that share beginnings, with numbers of all sizes.
@@ -145,4 +148,31 @@ func TestTableIsReadByMany(t *testing.T) {
 		}
 	}
 	readers.Wait()
+}
+
+// If the system lacks memory to read some of an older hint, AddLost says so, whatever else is
+// damaged in it.
+func TestAddLostEndsWhereMemoryIsShort(t *testing.T) {
+	data := longHint()
+	data[hintHeaderSize+100] ^= 1
+	h := openTable(t, data)
+	h.r = scarceReader{h.r, h.partPlace(h.pieces[1])}
+	b := NewHintBuilder()
+	b.AddDamage(Damage{HeaderSize, 1 << 20})
+	if err := b.AddLost(h, 1<<20); !errors.Is(err, errno.ENOMEM) {
+		t.Errorf("AddLost: %v", err)
+	}
+}
+
+// scarceReader has no memory for what begins at an offset or after it.
+type scarceReader struct {
+	io.ReaderAt
+	from int64
+}
+
+func (r scarceReader) ReadAt(b []byte, at int64) (int, error) {
+	if at >= r.from {
+		return 0, errno.ENOMEM
+	}
+	return r.ReaderAt.ReadAt(b, at)
 }
