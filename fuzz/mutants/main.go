@@ -55,7 +55,7 @@ var suites = []suite{
 	{"mmapkv", "TestSyncAndEdit|TestLogGoesOn|TestOpenWithout", lateMutants},
 	{"segment", "TestSegment|TestPin|TestRefusedPin", lifetimeMutants},
 	{"segment", "TestTable|TestPart|TestCursor|TestSeek|TestHint", tableMutants},
-	{"mmapkv", "TestVerifyNames|TestLoadingA|TestSalvageAsks", tableUseMutants},
+	{"mmapkv", "TestVerifyNames|TestVerifyOfAHint|TestLoadingA|TestSalvageAsks|TestSalvageWhereAHint", tableUseMutants},
 	{"mmapkv", "TestReaders|TestReadsLetGo|TestReadBegins|TestWalks?|TestCloseWaits|TestSyncOf|TestRangeBeside", usingMutants},
 	{"mmapkv", "TestBounds|TestScan|TestIterator|TestDamageEnds|TestClosedIterator", scanMutants},
 	{"mmapkv", "TestBits|TestRange|TestRotten|TestLoadingA|TestLoadingIn|TestExpired", aliveMutants},

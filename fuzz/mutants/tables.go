@@ -38,5 +38,9 @@ var tableUseMutants = []mutant{
 		"			failed = cmp.Or(failed, err)\n			continue\n", "			return err\n"},
 	{"salvage reads a hint up to a damaged part", "mmapkv/internal/salvage/source.go",
 		"			continue // the entries of one part", "			break // the entries of one part"},
+	{"salvage does without a hint that the system does not open", "mmapkv/internal/salvage/disk.go",
+		"	if refusesUs(err) {\n		return err\n	}\n	if err == nil {\n", "	if err == nil {\n"},
+	{"verify ends at a hint that cannot be opened", "mmapkv/internal/check/hint.go",
+		"	case errno.Scarce(err) || errors.Is(err, fs.ErrPermission): //", "	case err != nil || errno.Scarce(err): //"},
 	{"what has expired is counted twice", "mmapkv/internal/load/source.go", "		from.file.Expired.Store(0)", "		from.file.Expired.Add(0)"},
 }
