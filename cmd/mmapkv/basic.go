@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -34,7 +33,7 @@ func newPut(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.write(func(s *mmapkv.Store) error {
+			return t.with(fewKeys(), func(s *mmapkv.Store) error {
 				if withTTL {
 					return s.PutWithTTL(key, value, ttl)
 				}
@@ -73,7 +72,7 @@ func newGet(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.read(func(s *mmapkv.Store) error {
+			return t.look(func(s *mmapkv.Store) error {
 				value, err := s.Get(key)
 				if err != nil {
 					return err
@@ -106,7 +105,7 @@ func newDel(t *target) *cobra.Command {
 				}
 				batch.Delete(key)
 			}
-			return t.existing(brief(), func(s *mmapkv.Store) error { return s.Write(&batch) })
+			return t.existing(fewKeys(), func(s *mmapkv.Store) error { return s.Write(&batch) })
 		},
 	}
 }
@@ -121,7 +120,7 @@ func newHas(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.read(func(s *mmapkv.Store) error {
+			return t.look(func(s *mmapkv.Store) error {
 				has, err := s.Has(key)
 				if err == nil && t.json {
 					err = printJSON(cmd.OutOrStdout(), map[string]bool{"has": has})
@@ -129,52 +128,6 @@ func newHas(t *target) *cobra.Command {
 				if err == nil && !has {
 					err = mmapkv.ErrNotFound
 				}
-				return err
-			})
-		},
-	}
-}
-
-func newKeys(t *target) *cobra.Command {
-	return &cobra.Command{
-		Use:   "keys",
-		Short: "Print all keys, one per line, in no particular order",
-		Args:  usage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.read(func(s *mmapkv.Store) error {
-				out := bufio.NewWriter(cmd.OutOrStdout())
-				return errors.Join(t.printKeys(out, s), out.Flush())
-			})
-		},
-	}
-}
-
-func (t *target) printKeys(out io.Writer, s *mmapkv.Store) error {
-	for key := range s.Keys() {
-		var err error
-		if t.json {
-			err = printJSON(out, keyLine(key))
-		} else {
-			_, err = fmt.Fprintf(out, "%s\n", t.encode(key))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func newCount(t *target) *cobra.Command {
-	return &cobra.Command{
-		Use:   "count",
-		Short: "Print the number of keys",
-		Args:  usage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.read(func(s *mmapkv.Store) error {
-				if t.json {
-					return printJSON(cmd.OutOrStdout(), map[string]int{"keys": s.Len()})
-				}
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), s.Len())
 				return err
 			})
 		},

@@ -90,7 +90,7 @@ func newRoot() *cobra.Command {
 	flags.BoolVar(&t.hex, "hex", false, "keys and values are hexadecimal")
 	flags.BoolVar(&t.base64, "base64", false, "keys and values are base64")
 	root.AddCommand(
-		newPut(t), newGet(t), newDel(t), newHas(t), newKeys(t), newCount(t), newInfo(t), newCompact(t), newVerify(t),
+		newPut(t), newGet(t), newDel(t), newHas(t), newKeys(t), newScan(t), newCount(t), newInfo(t), newCompact(t), newVerify(t),
 		newImport(t), newExport(t), newSalvage(t), newDump(t), newTour(), newTourWriter(),
 	)
 	return root
