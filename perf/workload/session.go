@@ -27,6 +27,8 @@ type Config struct {
 	Longest    time.Duration
 	// Goroutines are the numbers of concurrent readers, measured in turn.
 	Goroutines []int
+	// Swath is how many keys next to each other are deleted before a scan.
+	Swath int
 	// BatchSize is how many pairs are written together.
 	BatchSize int
 	// Durable are the numbers of concurrent writers whose writes survive a power
@@ -52,7 +54,7 @@ type Config struct {
 
 // Check returns an error if nothing can be measured with it.
 func (c Config) Check() error {
-	positive := c.Operations > 0 && c.Longest > 0 && c.BatchSize > 0 && c.Rate > 0 && c.Phase > 0 && c.WriterRate >= 0
+	positive := c.Operations > 0 && c.Longest > 0 && c.BatchSize > 0 && c.Swath > 0 && c.Rate > 0 && c.Phase > 0 && c.WriterRate >= 0
 	for _, n := range append(slices.Clone(c.Goroutines), c.Durable...) {
 		positive = positive && n > 0
 	}
