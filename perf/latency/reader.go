@@ -121,11 +121,8 @@ func (c config) scanUntil(ctx context.Context, store *mmapkv.Store) (pairs int, 
 		n := 0
 		err := store.Scan(mmapkv.ScanOptions{}, func(key, value []byte) error {
 			// The keys are in the order of their numbers.
-			for want = rig.AppendKey(want[:0], n); string(want) < string(key) && n < c.data.Keys; n++ {
-				want = rig.AppendKey(want[:0], n+1)
-			}
-			if string(want) != string(key) {
-				return fmt.Errorf("a scan has key %s, which is not the next", key)
+			if want = rig.AppendKey(want[:0], n); string(want) != string(key) {
+				return fmt.Errorf("a scan has key %s where %s should be", key, want)
 			}
 			if err := c.data.CheckValue(n, value); err != nil {
 				return err
@@ -137,6 +134,8 @@ func (c config) scanUntil(ctx context.Context, store *mmapkv.Store) (pairs int, 
 		switch {
 		case ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())):
 			return pairs, nil
+		case err == nil && n != c.data.Keys:
+			return pairs, fmt.Errorf("a scan has %d keys of %d", n, c.data.Keys)
 		case err != nil:
 			return pairs, err
 		}

@@ -49,8 +49,7 @@ func (t *turn) scanBeside() error {
 	})
 	began := time.Now()
 	for scans := 0; scanErr == nil && (scans == 0 || !ended.Load()); scans++ {
-		s.begin()
-		scanErr = store.Scan(s.span, s.visit)
+		scanErr = t.complete(s, func() error { return store.Scan(s.span, s.visit) })
 	}
 	took := time.Since(began)
 	group.Wait()
