@@ -277,3 +277,32 @@ func TestStateOfAnEmptyStore(t *testing.T) {
 		t.Errorf("Capture of a closed store: %v", err)
 	}
 }
+
+// A key that was written very often costs a scan no more than a few looks, also at a moment between
+// its versions.
+func TestStateShowsAHotKeyAtItsMoment(t *testing.T) {
+	s := open(t, t.TempDir(), &Options{SegmentSize: 4 << 20})
+	model := map[string]string{"a": "first", "z": "last"}
+	put(t, s, "a", "first")
+	put(t, s, "z", "last")
+	var moments []*moment
+	for i := range 5000 {
+		model["hot"] = fmt.Sprint(i)
+		put(t, s, "hot", model["hot"])
+		if i%700 == 1 {
+			if err := s.Delete([]byte("hot")); err != nil {
+				t.Fatal(err)
+			}
+			delete(model, "hot")
+		}
+		if i%500 == 1 || i == 4999 {
+			moments = append(moments, capture(t, s, model))
+		}
+	}
+	random := rand.New(rand.NewPCG(7, 7))
+	for _, m := range slices.Backward(moments) {
+		m.wantWhole(t)
+		m.walk(t, random, func() string { return "hot"[:1+random.IntN(3)] }, 200)
+		m.state.Release()
+	}
+}

@@ -7,7 +7,7 @@ var orderMutants = []mutant{
 	{"records above the State's number are shown", "mmapkv/internal/order/run_sorted.go",
 		"		if r.heads.record.Seq <= r.seq {\n			r.i = i\n", "		if r.heads.record.Seq > 0 {\n			r.i = i\n"},
 	{"records above the State's number are shown backward", "mmapkv/internal/order/run_sorted.go",
-		"		if r.heads.record.Seq <= r.seq {\n			found = i\n", "		if r.heads.record.Seq > 0 {\n			found = i\n"},
+		"func() bool { return r.heads.record.Seq <= r.seq }", "func() bool { return r.heads.record.Seq > 0 }"},
 	{"the table of a file that ended above the State's number is believed", "mmapkv/internal/order/state.go",
 		"sealed && end.Seq <= s.seq {", "sealed && end.Seq > 0 {"},
 	{"of one key the older run wins", "mmapkv/internal/order/step.go",

@@ -20,6 +20,9 @@ type heads struct {
 	walker segment.HeadWalker
 	walks  bool
 
+	at  place // where the last record is
+	has bool  // there was one
+
 	guarded bool // within runs
 }
 
@@ -34,6 +37,10 @@ func (h *heads) read(at place) error {
 	if !h.guarded && h.isMapped() {
 		return h.within(func() error { return h.read(at) })
 	}
+	if h.has && h.at == at {
+		return nil
+	}
+	h.has = false
 	offset := int64(at) * segment.Alignment
 	var err error
 	if h.guarded {
@@ -46,6 +53,7 @@ func (h *heads) read(at place) error {
 	if err != nil {
 		return failed(h.file, offset, err)
 	}
+	h.at, h.has = at, true
 	return nil
 }
 

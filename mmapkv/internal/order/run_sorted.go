@@ -52,9 +52,9 @@ func (r *sortedRun) seekGE(key []byte) (ok bool, err error) {
 	return ok, err
 }
 
-// settle moves to the first record that counts, from the i-th on.
+// settle moves to the first record that counts, from the i-th on, where a key begins.
 func (r *sortedRun) settle(i int) (bool, error) {
-	for ; i < len(r.places); i++ {
+	for i < len(r.places) {
 		if err := r.heads.read(r.places[i]); err != nil {
 			return false, err
 		}
@@ -62,62 +62,124 @@ func (r *sortedRun) settle(i int) (bool, error) {
 			r.i = i
 			return true, nil
 		}
+		r.last = append(r.last[:0], r.heads.key...)
+		end, err := r.endOf(i)
+		if err != nil {
+			return false, err
+		}
+		if ok, err := r.newest(i, end); ok || err != nil {
+			return ok, err
+		}
+		i = end
 	}
 	return false, nil
 }
 
-func (r *sortedRun) next() (bool, error) {
-	r.last = append(r.last[:0], r.heads.key...)
-	for i := r.i + 1; i < len(r.places); i++ {
-		if err := r.heads.read(r.places[i]); err != nil {
-			return false, err
+// newest moves to the first of the records [from, to) that counts. They are of one key, the newest
+// first.
+func (r *sortedRun) newest(from, to int) (bool, error) {
+	i, err := r.search(from, to, func() bool { return r.heads.record.Seq <= r.seq })
+	if err != nil || i == to {
+		return false, err
+	}
+	r.i = i
+	return true, r.heads.read(r.places[i])
+}
+
+// endOf is where the records end that have the key last. The i-th one has it.
+func (r *sortedRun) endOf(i int) (int, error) {
+	from, to := i+1, min(i+2, len(r.places))
+	for ; to > from; to = min(to+to-i, len(r.places)) {
+		if err := r.heads.read(r.places[to-1]); err != nil {
+			return 0, err
 		}
 		if !bytes.Equal(r.heads.key, r.last) {
-			return r.settle(i)
+			break
+		}
+		from = to
+	}
+	return r.search(from, to, func() bool { return !bytes.Equal(r.heads.key, r.last) })
+}
+
+// startOf is where the records begin that have the key last. The i-th one has it.
+func (r *sortedRun) startOf(i int) (int, error) {
+	from, to := max(i-1, 0), i
+	for ; from < to; from = max(from-(i-from), 0) {
+		if err := r.heads.read(r.places[from]); err != nil {
+			return 0, err
+		}
+		if !bytes.Equal(r.heads.key, r.last) {
+			break
+		}
+		to = from
+	}
+	return r.search(from, to, func() bool { return bytes.Equal(r.heads.key, r.last) })
+}
+
+// search returns the first of the records [from, to) that is found to be so, as all behind it are; to
+// if none is.
+func (r *sortedRun) search(from, to int, isSo func() bool) (int, error) {
+	for from < to {
+		middle := int(uint(from+to) / 2)
+		if err := r.heads.read(r.places[middle]); err != nil {
+			return 0, err
+		}
+		if isSo() {
+			to = middle
+		} else {
+			from = middle + 1
 		}
 	}
-	return false, nil
+	return to, nil
+}
+
+func (r *sortedRun) next() (bool, error) {
+	r.last = append(r.last[:0], r.heads.key...)
+	i := r.i + 1
+	if i == len(r.places) {
+		return false, nil
+	}
+	if err := r.heads.read(r.places[i]); err != nil {
+		return false, err
+	}
+	if bytes.Equal(r.heads.key, r.last) {
+		var err error
+		if i, err = r.endOf(i); err != nil {
+			return false, err
+		}
+	}
+	return r.settle(i)
 }
 
 func (r *sortedRun) seekLast() (bool, error) { return r.before(len(r.places)) }
 
 func (r *sortedRun) prev() (bool, error) {
 	r.last = append(r.last[:0], r.heads.key...)
-	for i := r.i - 1; i >= 0; i-- {
-		if err := r.heads.read(r.places[i]); err != nil {
-			return false, err
-		}
-		if !bytes.Equal(r.heads.key, r.last) {
-			return r.before(i + 1)
-		}
+	start, err := r.startOf(r.i)
+	if err != nil {
+		return false, err
 	}
-	return false, nil
+	return r.before(start)
 }
 
 // before moves to the newest record that counts of the last key before the i-th record, where
 // another key begins.
 func (r *sortedRun) before(i int) (bool, error) {
-	found := -1
-	for i--; i >= 0; i-- {
-		if err := r.heads.read(r.places[i]); err != nil {
+	for i > 0 {
+		if err := r.heads.read(r.places[i-1]); err != nil {
 			return false, err
 		}
-		if found >= 0 && !bytes.Equal(r.heads.key, r.last) {
-			break
+		r.last = append(r.last[:0], r.heads.key...)
+		start, err := r.startOf(i - 1)
+		if err != nil {
+			return false, err
 		}
-		if r.heads.record.Seq <= r.seq {
-			found = i
-			r.last = append(r.last[:0], r.heads.key...)
+		if ok, err := r.newest(start, i); ok || err != nil {
+			return ok, err
 		}
+		i = start
 	}
-	if found < 0 {
-		return false, nil
-	}
-	r.i = found
-	if err := r.heads.read(r.places[found]); err != nil {
-		return false, err
-	}
-	return true, nil
+	return false, nil
 }
 
 func (r *sortedRun) ahead(dst []byte, n int, heading heading) ([]byte, bool) {
