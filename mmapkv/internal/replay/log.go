@@ -30,6 +30,12 @@ type File struct {
 	Size      int64       // of the file
 	HasFirst  bool        // the first record can be read
 	Previous  segment.End // where the file before ends, as the first record says; zero without HasFirst
+
+	// Known is where the records end that partial hints know: whole commits from the first record on,
+	// without gaps, all up to the watermark. KnownRecords counts them. They are not passed to Add.
+	// Both are zero if there are none. With them HasFirst is set.
+	Known        segment.End
+	KnownRecords int
 }
 
 // Part is what counts of a file.
@@ -76,6 +82,18 @@ func (l *Log) enter(seq uint64) {
 	if l.at < len(l.files) {
 		f := &l.files[l.at]
 		f.part.End = segment.End{Offset: f.file.DataStart, Seq: seq}
+		if f.file.KnownRecords > 0 {
+			l.addKnown(f)
+		}
+	}
+}
+
+// addKnown adds the records that partial hints know.
+func (l *Log) addKnown(f *state) {
+	invariant.Check(f.file.HasFirst && f.file.Known.Seq <= l.watermark, "records up to %d are known, but only those up to %d are on disk", f.file.Known.Seq, l.watermark)
+	f.found, f.foundEnd = f.file.KnownRecords, f.file.Known.Offset
+	if !l.ended {
+		f.part.Records, f.part.End = f.file.KnownRecords, f.file.Known
 	}
 }
 
