@@ -59,7 +59,8 @@
 // commit.go joins it with concurrent writes, append.go writes and syncs them, and
 // publish.go moves the index. When the file is full, rotate.go continues the log
 // in the next one, which maintain.go has prepared, and seal.go seals the old one:
-// sync, hint (package hints), manifest (package catalog). A long value gets a file
+// sync, hint (package hints), manifest (package catalog). Before that, partial.go
+// writes partial hints of what is synced, so that a recovery need not read it. A long value gets a file
 // of its own in long.go. Package space makes writers wait for compaction. Package
 // reserve holds back disk blocks so that deletes work on a full disk. Package
 // failure decides which errors stop all writing.
@@ -84,7 +85,8 @@
 // An Open is in open.go. Package catalog reads the manifest and opens the files
 // that it names. Package listing refuses a manifest that is older than other
 // files. Package recovery makes durable what counts of a log that was not closed;
-// package replay decides what that is. Package load fills the index from hints.
+// package replay decides what that is. Package load fills the index from hints, and from
+// what recovery has found. The background writes the hints of recovered files afterwards.
 //
 // Verify and the scrub use package check, and Salvage uses package salvage.
 // Close is in close.go, and what a store does once a second in watch.go.
@@ -111,7 +113,7 @@
 // # Words
 //
 // A segment is one file of the log. The tail is the segment being written; it has ended when it
-// gets no more records, and is sealed once it is synced, hinted and listed as such. A run is
+// gets no more records, and is sealed once it is synced, hinted and listed as such. (A recovery seals files whose hints follow later.) A run is
 // segments next to each other that are compacted together. A record's sequence number (Seq) says
 // which is newer, a segment's ID which file it is, and a file's slot which file a location of the
 // index points into. What has a number at most the watermark is known to be on disk. Written is
@@ -132,7 +134,7 @@
 //     in the file through publishing. It guards Log.Tail and Log.shut.
 //  5. Compactor.Compacting (package compact): the token of whoever compacts.
 //  6. Log.Maintenance (package wal): sealing and preparing files, one step at a
-//     time. It guards Log.Prepared, Log.spare and Log.sealing.
+//     time. It guards Log.Prepared, Log.spare, Log.sealing and Log.partials.
 //  7. Syncer.syncing (package fsync): the token of whoever syncs the log.
 //  8. Manifest.Mu (package catalog): edits of the manifest, each on the current
 //     list.

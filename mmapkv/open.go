@@ -127,7 +127,7 @@ func (s *Store) recover() error {
 	if slices.Contains(names, segment.ReserveName) {
 		s.catalog.Reserve.Found()
 	}
-	if err := s.catalog.OpenFiles(m); err != nil {
+	if err := s.catalog.OpenFiles(m, names); err != nil {
 		return err
 	}
 	s.catalog.Files.Publish()

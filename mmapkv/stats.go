@@ -113,9 +113,9 @@ type RecoveryStats struct {
 	Duration time.Duration
 	// Clean says that the store had been closed, so that nothing was scanned.
 	Clean bool
-	// RecordsScanned counts the records read in unsealed files. RecordsRecovered counts those
-	// of them that were not known to be on disk and were made durable. BytesDiscarded is the
-	// size of the torn end that was cut.
+	// RecordsScanned counts the records read in unsealed files. Those that partial hints know are
+	// not read. RecordsRecovered counts those of them that were not known to be on disk and were
+	// made durable. BytesDiscarded is the size of the torn end that was cut.
 	RecordsScanned, RecordsRecovered int
 	BytesDiscarded                   int64
 	// HintsRebuilt counts hints that were missing or damaged.
@@ -168,7 +168,7 @@ func (s *Store) segmentStats(f *catalog.File) SegmentStats {
 		File:      segment.FileName(f.ID),
 		LiveBytes: live + liveHints,
 		DeadBytes: max(f.RecordBytes()-live, 0) + max(hints-liveHints, 0),
-		DiskBytes: disk + hints,
+		DiskBytes: disk + hints + f.PartialBytes.Load(),
 		Sealed:    active == nil,
 		Mapped:    f.Memory() != nil,
 		Cold:      f.Cold.Load(),

@@ -114,6 +114,7 @@ func (s *Store) makeLog() {
 	s.log = wal.New(&s.catalog, &s.hints, s.residency, s.space, s.sweeper, wal.Options{
 		Always: s.options.Sync == fsync.Always, Hasher: s.hasher, Stop: s.stop, Events: s.events,
 		Closed: s.closed.Load, Busy: s.beingWritten, MakeRoom: func() bool { return s.compactor.MakeRoom() }, WakeCompactor: func() { s.compactor.Wake() },
+		PartStep: s.options.partStep(), Exclude: func(do func() (bool, error)) (bool, error) { return s.compactor.Exclude(do) },
 		Compacts: !s.options.ReadOnly && !s.options.Compaction.Disabled,
 	})
 	s.compactor = compact.New(&s.catalog, &s.hints, s.space, s.sweeper, s.log, compact.Options{

@@ -104,6 +104,8 @@ func (d *dumper) dump(path string) (err error) {
 		err = d.dumpSegment()
 	case segment.HintFile:
 		err = d.dumpHint()
+	case segment.PartialFile:
+		err = d.dumpPartial()
 	case segment.ManifestFile:
 		err = d.dumpManifest()
 	}
@@ -121,7 +123,7 @@ func (d *dumper) kind() (segment.FileKind, error) {
 	}
 	_, kind, _ := segment.ParseFileName(filepath.Base(d.path))
 	switch kind {
-	case segment.SegmentFile, segment.HintFile, segment.ManifestFile:
+	case segment.SegmentFile, segment.HintFile, segment.PartialFile, segment.ManifestFile:
 		return kind, nil
 	}
 	return 0, fmt.Errorf("%w: %s is not a segment, hint or manifest, judging by its first bytes and its name", errUsage, d.path)

@@ -20,6 +20,7 @@ type Seams struct {
 	Hash      func(key []byte) (hash uint64, check uint32) // the index's fingerprints
 	Every     func(fn func()) (end func())                 // calls fn once a second until end is called
 	PageSlots int                                          // slots of an index page
+	PartStep  int64                                        // bytes of the log between two partial hints
 	Manual    bool                                         // start no goroutine: the test runs the steps
 	OnOpen    func(steps []Step)                           // Open calls it with the background steps
 	Between   func(phase string)                           // called between the phases of a compaction, on its goroutine

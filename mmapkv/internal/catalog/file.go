@@ -36,12 +36,16 @@ type File struct {
 	Cold      atomic.Bool  // not wholly in memory: see package residency
 	Populated atomic.Int64 // package residency has dealt with its pages up to this offset
 
-	LiveBytes atomic.Int64         // what its records take that the index points to
-	LiveHints atomic.Int64         // what their hint entries take, as segment.HintEntrySize estimates
-	HintBytes atomic.Int64         // what its hint takes, by the same estimate; 0 without a hint
-	HintDue   atomic.Int64         // what its hint will take, by the same estimate
-	Built     *segment.HintBuilder // by a read-only recovery, which cannot write it; loading uses it up
-	MayShadow atomic.Bool          // it has tombstones or records that expire
+	LiveBytes atomic.Int64 // what its records take that the index points to
+	LiveHints atomic.Int64 // what their hint entries take, as segment.HintEntrySize estimates
+	HintBytes atomic.Int64 // what its hint takes, by the same estimate; 0 without a hint
+	HintDue   atomic.Int64 // what its hint will take, by the same estimate
+	MayShadow atomic.Bool  // it has tombstones or records that expire
+
+	Partials     atomic.Int32 // its partial hints that may exist have numbers below this
+	PartialBytes atomic.Int64 // what they take, by about the same estimate
+	HintMissing  atomic.Bool  // recovery sealed it, and the background has yet to write its hint
+	Recovered    *Recovered   // what recovery found in it; loading uses it up
 
 	Expiring atomic.Pointer[expiry.Table] // where and when its records expire; nil while none does
 	Expired  atomic.Int64                 // what the records take that the sweep or Open found expired
@@ -54,6 +58,23 @@ type File struct {
 
 	Damaged    atomic.Bool // Open found damage: compactions leave the file alone
 	Unreadable atomic.Bool // a compaction could not read it: others leave it alone until Compact is called
+}
+
+// Recovered is what recovery found in a file, so that loading need not read that again. Together
+// Tables and Scanned have all records that count.
+type Recovered struct {
+	Tables  []*segment.Table     // of its partial hints
+	Close   func()               // closes what the tables are read from; nil: nothing
+	Scanned *segment.HintBuilder // of what follows them
+}
+
+// Len returns how many entries there are. Several may be of one key.
+func (r *Recovered) Len() int {
+	n := r.Scanned.Len()
+	for _, t := range r.Tables {
+		n += t.Len()
+	}
+	return n
 }
 
 // GrowthStep is the first step, in bytes, by which a file is preallocated.

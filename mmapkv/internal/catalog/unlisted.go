@@ -105,6 +105,9 @@ func (c *Catalog) RemoveOrphans() error {
 	for _, f := range c.Files.Order {
 		listed[segment.FileName(f.ID)] = true
 		listed[segment.HintName(f.ID)] = true
+		for n := range int(f.Partials.Load()) {
+			listed[segment.PartialName(f.ID, n)] = true
+		}
 	}
 	var orphans []string
 	for _, name := range names {
@@ -112,7 +115,8 @@ func (c *Catalog) RemoveOrphans() error {
 		if !ours || listed[name] {
 			continue
 		}
-		if kind == segment.SegmentFile || kind == segment.HintFile || kind == segment.TemporaryFile {
+		switch kind {
+		case segment.SegmentFile, segment.HintFile, segment.PartialFile, segment.TemporaryFile:
 			orphans = append(orphans, name)
 		}
 	}
@@ -126,4 +130,22 @@ func (c *Catalog) RemoveOrphans() error {
 		c.Remove(name)
 	}
 	return nil
+}
+
+// notePartials notes which partial hints there are among the names in the directory. Those of a file
+// that is sealed and has its hint are orphans.
+func (c *Catalog) notePartials(names []string) {
+	hinted, below := map[segment.ID]bool{}, map[segment.ID]int32{}
+	for _, name := range names {
+		if id, n, ok := segment.ParsePartialName(name); ok {
+			below[id] = max(below[id], int32(n)+1)
+		} else if id, kind, _ := segment.ParseFileName(name); kind == segment.HintFile {
+			hinted[id] = true
+		}
+	}
+	for _, f := range c.Files.Order {
+		if f.Active != nil || !hinted[f.ID] {
+			f.Partials.Store(below[f.ID])
+		}
+	}
 }

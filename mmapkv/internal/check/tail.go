@@ -36,6 +36,9 @@ type tailCheck struct {
 // checkTail checks the unsealed files. again says that the manifest has changed and that
 // there are sealed files to check first.
 func (v *verifier) checkTail() (again bool, err error) {
+	if err := v.readPartials(); err != nil {
+		return false, err
+	}
 	watermark := v.known
 	through := v.through
 	for pass := 0; ; pass++ {

@@ -182,10 +182,10 @@ func (c *Compactor) begin(done <-chan struct{}) bool {
 	return false
 }
 
-// endCompacting gives back the token.
+// endCompacting gives back the token. Maintenance may have tried to get it.
 func (c *Compactor) endCompacting() {
-	<-c.Compacting
-	rank.Release[rank.Compacting]()
+	c.giveBack()
+	c.log.WakeMaintenance()
 }
 
 // tryAgain makes segments candidates again that an earlier compaction could not read. It returns

@@ -10,13 +10,31 @@ import (
 )
 
 // MakeRoom frees space on a full disk for a delete, and reports whether to try again. The leader
-// of the log calls it. It drops files of which nothing is needed, then a hint, and then waits for
-// a running compaction to drop more files.
+// of the log calls it. It drops partial hints, then files of which nothing is needed, then a hint, and
+// then waits for a running compaction to drop more files.
 func (c *Compactor) MakeRoom() bool {
 	if c.catalog.Latch.Err() != nil {
 		return false
 	}
-	return c.DropDead(false) || c.dropHint() || c.DropDead(true)
+	return c.log.DropPartials() || c.DropDead(false) || c.dropHint() || c.DropDead(true)
+}
+
+// Exclude calls do while nobody compacts, and while nobody begins to. It does not call do, and
+// returns false, if somebody compacts now.
+func (c *Compactor) Exclude(do func() (bool, error)) (did bool, err error) {
+	select {
+	case c.Compacting <- struct{}{}:
+		rank.Acquire[rank.Compacting]()
+	default:
+		return false, nil
+	}
+	defer c.giveBack()
+	return do()
+}
+
+func (c *Compactor) giveBack() {
+	<-c.Compacting
+	rank.Release[rank.Compacting]()
 }
 
 // DropDead removes the oldest run of files of which nothing is needed, and reports whether it

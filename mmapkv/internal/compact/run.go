@@ -167,6 +167,7 @@ func (c *Compactor) move(move move, f *catalog.File) {
 func (c *Compactor) discard(run []*catalog.File) {
 	for _, f := range run {
 		c.checkHidden(f)
+		c.hints.RemovePartials(f) // a recovered file may have some
 		c.catalog.Remove(segment.FileName(f.ID))
 		c.catalog.RemoveHint(f.ID)
 		c.catalog.Retired.Retire(f)

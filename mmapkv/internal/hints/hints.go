@@ -51,12 +51,9 @@ func (h *Hints) Open(f *catalog.File, pause func()) (*Hint, error) {
 // the file is sealed and the store is not read-only, Rebuild also publishes the hint for the next
 // Open. pause is passed to segment.BuildHint.
 func (h *Hints) Rebuild(f *catalog.File, pause func()) (*Hint, error) {
-	builder := f.Built
-	if f.Built = nil; builder == nil {
-		var err error
-		if builder, err = h.build(f, f.End, pause); err != nil {
-			return nil, err
-		}
+	builder, err := h.build(f, f.End, pause)
+	if err != nil {
+		return nil, err
 	}
 	content := builder.Encode(f.ID, f.Salt, f.End, f.End.Seq)
 	if !h.catalog.ReadOnly && f.Active == nil {
@@ -65,18 +62,23 @@ func (h *Hints) Rebuild(f *catalog.File, pause func()) (*Hint, error) {
 			return nil, err
 		}
 		f.HintBytes.Store(size)
+		f.HintMissing.Store(false)
+		h.RemovePartials(f)
 	}
 	hint, err := segment.OpenTableIn(content, f.ID, f.Salt, pause)
 	return &Hint{Table: hint}, err
 }
 
 // build makes the hint of a file that ends at end from its records. If some cannot be read, build
-// takes their keys from the file's present hint, such as one that Close wrote. Otherwise older
-// values of these keys would reappear.
+// takes their keys from the file's present hint, such as one that Close wrote, and from its partial
+// ones. Otherwise older values of these keys would reappear.
 func (h *Hints) build(f *catalog.File, end segment.End, pause func()) (*segment.HintBuilder, error) {
 	hint, err := segment.BuildHint(f.Handle(), f.Salt, f.DataStart, end.Offset, pause)
 	if err != nil || !hint.Damaged() {
 		return hint, err
+	}
+	if err := h.addLostPartials(f, hint, end.Offset); err != nil {
+		return nil, err
 	}
 	if err = h.addLost(f, hint, end, pause); errno.Scarce(err) {
 		return nil, err // what only the present hint knows would be lost for good
@@ -150,7 +152,7 @@ func (h *Hints) With(f *catalog.File, pause func(), use func(*Hint) error) error
 }
 
 // Count returns the number of keys that the hint of a file claims, 0 if the hint cannot be read. It
-// verifies nothing, but returns no more than the file can hold.
+// verifies nothing, but returns no more than the file can hold. f has ended.
 func (h *Hints) Count(f *catalog.File) int {
 	hint, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(f.End.Offset))
 	if err != nil {

@@ -57,17 +57,22 @@ func (c *collector) collect(f *catalog.File, hint *hints.Hint, i int) error {
 		if !ok {
 			return c.entries.Err()
 		}
-		fp := c.Hasher.Fingerprint(e.Key)
-		part := index.Part(fp.Hash, c.parts)
-		count := &c.counts[part]
-		loc := c.locate(f, &e, c.now)
-		if !loc.Tombstone() {
-			f.Alive.Set(e.Offset) // here and not in put, where the next record lies in another file
-		}
-		c.records[part*c.capacity+*count] = loaded{fp.Hash, loc, e.Size, e.Expiry, fp.Check, uint16(len(e.Key))}
-		if *count++; *count == c.capacity {
-			c.put(part)
-		}
+		c.add(f, &e)
+	}
+}
+
+// add collects one record.
+func (c *collector) add(f *catalog.File, e *segment.HintEntry) {
+	fp := c.Hasher.Fingerprint(e.Key)
+	part := index.Part(fp.Hash, c.parts)
+	count := &c.counts[part]
+	loc := c.locate(f, e, c.now)
+	if !loc.Tombstone() {
+		f.Alive.Set(e.Offset) // here and not in put, where the next record lies in another file
+	}
+	c.records[part*c.capacity+*count] = loaded{fp.Hash, loc, e.Size, e.Expiry, fp.Check, uint16(len(e.Key))}
+	if *count++; *count == c.capacity {
+		c.put(part)
 	}
 }
 

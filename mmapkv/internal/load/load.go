@@ -18,6 +18,7 @@ package load
 import (
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -63,6 +64,8 @@ type Loading struct {
 	opening  int       // workers that open or rebuild a hint
 	complete bool      // there are no more sources, and hints may be written
 	err      error
+	remade   map[*catalog.File]bool // what recovery found of these cannot be used: the hint is rebuilt
+	closers  []func()               // of what recovery found
 
 	// Rebuilt is the number of rebuilt hints. It is set once Finish returns.
 	Rebuilt int
@@ -92,12 +95,19 @@ func Start(o Options, beside bool) *Loading {
 
 // newLoading sizes the index, and what workers collect.
 func newLoading(o Options) *Loading {
-	l := &Loading{Options: o, parts: 1, workers: runtime.GOMAXPROCS(0)}
+	l := &Loading{Options: o, workers: runtime.GOMAXPROCS(0), remade: map[*catalog.File]bool{}}
 	if l.OneWorker {
 		l.workers = 1
 	}
-	l.sizeIndex()
 	l.changed.L = &l.mu
+	l.size()
+	return l
+}
+
+// size sizes the index, and what workers collect, before the first of them starts.
+func (l *Loading) size() {
+	l.sizeIndex()
+	l.parts = 1
 	bytes := l.Catalog.Files.Keys.Bytes()
 	for l.parts < maxParts && int64(l.parts)*partBytes < bytes {
 		l.parts *= 2
@@ -105,25 +115,29 @@ func newLoading(o Options) *Loading {
 	// What all workers collect takes at most a quarter of what a large index takes.
 	fitting := bytes / 4 / int64(l.workers*l.parts) / int64(unsafe.Sizeof(loaded{}))
 	l.capacity = int(min(max(fitting, minCollected), maxCollected))
-	return l
 }
 
 // minSizedStore is the size in bytes of segments below which the index just grows as it is filled.
 const minSizedStore = 1 << 20
 
-// sizeIndex makes the index large enough for all entries of the hints. If several are of one key,
-// that is too large; Finish gives back the rest.
+// sizeIndex makes the index large enough for all entries of the hints, and for the records of files
+// without one. If several are of one key, that is too large; Finish gives back the rest.
 func (l *Loading) sizeIndex() {
-	var bytes int64
-	for _, f := range l.Catalog.Files.Order {
-		bytes += f.Limit()
-	}
-	if bytes < minSizedStore {
-		return
-	}
+	var known, unknown int64 // bytes
 	entries := 0
 	for _, f := range l.Catalog.Files.Order {
-		entries += l.Hints.Count(f)
+		n, size := l.entries(f)
+		if entries += n; n > 0 {
+			known += size
+		} else {
+			unknown += size
+		}
+	}
+	if known+unknown < minSizedStore {
+		return
+	}
+	if known > 0 {
+		entries += int(float64(entries) * float64(unknown) / float64(known))
 	}
 	if entries > l.ExpectedKeys {
 		l.Catalog.Files.Keys = l.NewIndex(entries)
@@ -131,8 +145,25 @@ func (l *Loading) sizeIndex() {
 	}
 }
 
-// add adds a file whose hint is to be read.
+// entries returns how many entries of a file there are, 0 if that is not known yet, and how many
+// bytes of records it has, or may have.
+func (l *Loading) entries(f *catalog.File) (n int, bytes int64) {
+	if r := f.Recovered; r != nil {
+		return r.Len(), f.Limit()
+	}
+	if n = l.Hints.Count(f); n == 0 && f.Active != nil && f.Ended && f.End.Offset == 0 {
+		size, _ := f.Handle().Size() // 0 with an error
+		return 0, size
+	}
+	return n, f.Limit()
+}
+
+// add adds a file: what recovery has found in it, or its hint, which is to be read.
 func (l *Loading) add(f *catalog.File) {
+	if f.Recovered != nil {
+		l.addRecovered(f)
+		return
+	}
 	from := &source{file: f}
 	l.sources = append(l.sources, from)
 	l.waiting = append(l.waiting, from)
@@ -150,6 +181,9 @@ func (l *Loading) start(workers int) {
 // to the catalog; its error is one that Open returns.
 func (l *Loading) Finish() error {
 	l.mu.Lock()
+	if l.started == 0 && slices.ContainsFunc(l.Catalog.Files.Order, func(f *catalog.File) bool { return f.Recovered != nil }) {
+		l.size() // recovery has counted
+	}
 	for _, f := range l.Catalog.Files.Order[len(l.sources):] { // Start added the sealed ones, which come first
 		l.add(f)
 	}
@@ -161,7 +195,12 @@ func (l *Loading) Finish() error {
 	l.working.Wait()
 	for _, from := range l.sources {
 		from.close()
-		from.file.HintDue.Add(from.due)
+		if !from.recovered || !l.remade[from.file] {
+			from.file.HintDue.Add(from.due)
+		}
+		if from.recovered && !l.remade[from.file] && from.file.Active == nil && !l.Catalog.ReadOnly {
+			from.file.HintMissing.Store(true)
+		}
 		for _, d := range from.damages {
 			l.Catalog.NoteDamage(d)
 		}
@@ -169,6 +208,7 @@ func (l *Loading) Finish() error {
 			l.Rebuilt++
 		}
 	}
+	l.closeRecovered()
 	l.Catalog.Files.Keys.Sweep(index.Location.Tombstone)
 	l.Catalog.Files.Keys.Trim(l.ExpectedKeys)
 	l.Catalog.Loaded.Store(l.err == nil)
@@ -186,6 +226,7 @@ func (l *Loading) Abandon(err error) error {
 	for _, from := range l.sources {
 		from.close()
 	}
+	l.closeRecovered()
 	return err
 }
 

@@ -15,12 +15,14 @@ import (
 // source is a file whose records go into the index. Loading.mu guards it, except while a worker
 // opens its hint.
 type source struct {
-	file    *catalog.File
-	hint    *hints.Hint // nil: not open
-	rebuilt bool        // the hint was rebuilt
-	next    int         // the first piece that no worker has taken
-	busy    int         // workers that read a piece
-	failed  bool        // a piece could not be read, or a part of it is damaged
+	file      *catalog.File
+	hint      *hints.Hint          // nil: not open
+	scanned   *segment.HintBuilder // instead of a hint
+	recovered bool                 // recovery has found it: other sources have the rest of the file
+	rebuilt   bool                 // the hint was rebuilt
+	next      int                  // the first piece that no worker has taken
+	busy      int                  // workers that read a piece
+	failed    bool                 // a piece could not be read, or a part of it is damaged
 
 	// What the hint says of the file, once all of it was read.
 	due     int64            // what its entries take, for File.HintDue
@@ -57,7 +59,6 @@ func (from *source) openHint(o *Options, mayWrite bool) (hint *hints.Hint, rebui
 	f := from.file
 	if !from.failed {
 		if hint, err = o.Hints.Open(f, nil); err == nil {
-			f.Built = nil
 			return hint, false, nil
 		}
 		if errno.Scarce(err) {
@@ -87,19 +88,23 @@ func (l *Loading) putOff(from *source) {
 // the hint is rebuilt from the records, and all of it is loaded again. The caller
 // holds the lock; readPieces releases it while it works.
 func (l *Loading) readPieces(from *source, c *collector) {
-	hint := from.hint
-	first, next := from.next, min(from.next+maxPiecesAtOnce, hint.Pieces())
-	if from.next = next; next == hint.Pieces() {
+	hint, pieces := from.hint, from.pieces()
+	first, next := from.next, min(from.next+maxPiecesAtOnce, pieces)
+	if from.next = next; next == pieces {
 		l.drop(from)
 	}
 	from.busy++
 	l.mu.Unlock()
 	var err error
+	due := int64(0)
 	for i := first; i < next && err == nil; i++ {
-		err = c.collect(from.file, hint, i)
+		var more int64
+		more, err = c.collectFrom(from, i)
+		due += more
 	}
 	l.mu.Lock()
 	from.busy--
+	from.due += due
 	if err != nil {
 		from.failed = true
 		l.drop(from)
@@ -108,10 +113,12 @@ func (l *Loading) readPieces(from *source, c *collector) {
 	case from.busy > 0:
 	case from.failed:
 		from.close()
-		from.file.Expired.Store(0) // its records will be counted again
-		l.putOff(from)
+		if l.giveUp(from) {
+			from.file.Expired.Store(0) // its records will be counted again
+			l.putOff(from)
+		}
 		l.changed.Broadcast()
-	case from.next == hint.Pieces():
+	case hint != nil && from.next == pieces:
 		from.due, from.damages = hint.Size(), l.unreadable(from.file, hint.Damages())
 		from.close()
 	}

@@ -118,7 +118,7 @@ func (p *Space) Use() (used, live int64) {
 		if f.Active != nil {
 			length = max(length, f.Active.Allocated())
 		}
-		used += length + hints
+		used += length + hints + f.PartialBytes.Load()
 		live += f.LiveBytes.Load() + f.LiveHints.Load()
 	}
 	return used, live

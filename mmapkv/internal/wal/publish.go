@@ -14,6 +14,10 @@ func (l *Log) publish(members []*Write, start int64) {
 	hints := l.moveIndex(members, start)
 	t.File.HintDue.Add(hints)
 	l.residency.Grown(t.File, t.End.Offset)
+	if t.End.Offset >= t.partialDue {
+		t.partialDue = t.End.Offset + l.PartStep
+		l.WakeMaintenance()
+	}
 	if !t.halfFull && t.End.Offset > t.File.Capacity/2 {
 		t.halfFull = true
 		l.WakeMaintenance() // it prepares the next file now

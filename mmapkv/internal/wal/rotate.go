@@ -66,6 +66,7 @@ func (l *Log) startFile(f *catalog.File) {
 	l.catalog.CheckListed(f, false)
 	t.File, t.previous, t.empty, t.halfFull = f, t.End, true, false
 	t.End = segment.End{Offset: f.DataStart, Seq: t.End.Seq}
+	t.partialDue = f.DataStart + l.PartStep
 }
 
 // Rotate makes a new file the tail, with room for size bytes of records. mayReserve lets it use
