@@ -190,6 +190,7 @@ func (l *life) open(disk vfs.FS) (*mmapkv.Store, error) {
 		Now:       func() time.Time { return time.UnixMilli(l.now) },
 		Random:    l.rng.Uint64,
 		PageSlots: 8,
+		PartStep:  200,
 		Manual:    true,
 		OnOpen:    func(steps []inject.Step) { l.steps = steps },
 		Between:   l.between,
@@ -509,7 +510,7 @@ func (l *life) checkDirectory(store *mmapkv.Store, segments int) {
 			l.fail("%s is left over", name)
 		case kind == segment.SegmentFile && !listed[name] && segments > 0:
 			segments--
-		case (kind == segment.SegmentFile || kind == segment.HintFile) && !listed[segment.FileName(id)]:
+		case (kind == segment.SegmentFile || kind == segment.HintFile || kind == segment.PartialFile) && !listed[segment.FileName(id)]:
 			l.fail("%s is left over beside %v", name, slices.Sorted(maps.Keys(listed)))
 		}
 	}
