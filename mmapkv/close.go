@@ -37,8 +37,8 @@ func (s *Store) Close() error {
 func (s *Store) release() error {
 	s.walks.handOver(s.catalog.Set())
 	s.catalog.Publish(nil)
-	s.order.Close()
 	files := s.catalog.Files.Drop()
+	s.order.Close()
 	if spare := s.log.Drop(); spare != nil {
 		files = append(files, spare)
 	}
