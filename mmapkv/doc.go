@@ -88,6 +88,10 @@
 // package replay decides what that is. Package load fills the index from hints, and from
 // what recovery has found. The background writes the hints of recovered files afterwards.
 //
+// Package order visits keys in order: state.go captures the state after one commit, run_table.go
+// reads a sealed file's hint as a table, tail.go sorts the records of the others, step.go and
+// gather.go merge them.
+//
 // Verify and the scrub use package check, and Salvage uses package salvage.
 // Close is in close.go, and what a store does once a second in watch.go.
 //
