@@ -140,8 +140,9 @@ func (p *page) rebuiltLocked(capacity int) *page {
 	return fresh
 }
 
-// splitLocked returns two pages that share the keys by the next bit of the hash.
-func (p *page) splitLocked(minSlots int) (low, high *page) {
+// splitLocked returns two pages that share the keys by the next bit of the hash. room says for how many keys each is
+// made at least.
+func (p *page) splitLocked(minSlots int, room func(b bucket, mask uint64) int) (low, high *page) {
 	bit := p.mask + 1
 	highKeys := 0
 	p.eachLocked(func(fp Fingerprint, _ Location) {
@@ -150,8 +151,10 @@ func (p *page) splitLocked(minSlots int) (low, high *page) {
 		}
 	})
 	mask := p.mask | bit
-	low = newPage(p.bucket, mask, capacityFor(p.live-highKeys, minSlots))
-	high = newPage(p.bucket|bucket(bit), mask, capacityFor(highKeys, minSlots))
+	half := func(b bucket, keys int) *page {
+		return newPage(b, mask, capacityFor(max(keys, room(b, mask)), minSlots))
+	}
+	low, high = half(p.bucket, p.live-highKeys), half(p.bucket|bucket(bit), highKeys)
 	p.eachLocked(func(fp Fingerprint, location Location) {
 		if fp.Hash&bit == 0 {
 			low.add(fp, location)
