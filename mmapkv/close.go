@@ -6,9 +6,10 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
-// Close waits for the writes in flight, syncs, and releases the store. Reads in flight complete.
-// Scans and iterators end with their next step. Every call that starts afterwards returns ErrClosed,
-// and a second Close returns what the first one did. The error is that of the last sync or of an earlier failure. Whatever it is, the files
+// Close stops loading, waits for the writes in flight, syncs, and releases the store. Reads in flight
+// complete. Scans and iterators end with their next step. Every call that starts afterwards returns
+// ErrClosed, and a second Close returns what the first one did. The error is that of the last sync or
+// of an earlier failure. Whatever it is, the files
 // on disk are safe to open again.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
@@ -18,9 +19,11 @@ func (s *Store) Close() error {
 		s.holds.endAll()
 		s.space.End()
 		close(s.stop)
+		s.loading.Halt()
 		s.endWatch()
 		s.awaitWrites()
 		s.running.Wait()
+		s.loading.Close()
 		if s.options.ReadOnly {
 			s.compactor.End()
 		} else {

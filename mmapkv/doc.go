@@ -38,6 +38,11 @@
 // the scan began comes exactly once, with that value, whatever is written, deleted,
 // expires or is compacted meanwhile.
 //
+// Open: a store can be read and written as soon as the end of its log is settled. The index fills in
+// the background. Until it is full, every read and write is right, but Len, Keys, Range and Compact
+// wait, as Ready does, and nothing is compacted. Damage that is found then is an error of Ready and of
+// every read that it affects, and is in Stats.
+//
 // Failure: the first failed sync or write error stops all writing (ErrFailed)
 // until the store is opened again. Reads continue. A write that does not fit on a
 // full disk fails with an error that wraps syscall.ENOSPC. Nothing of it is ever
@@ -85,8 +90,9 @@
 // An Open is in open.go. Package catalog reads the manifest and opens the files
 // that it names. Package listing refuses a manifest that is older than other
 // files. Package recovery makes durable what counts of a log that was not closed;
-// package replay decides what that is. Package load fills the index from hints, and from
-// what recovery has found. The background writes the hints of recovered files afterwards.
+// package replay decides what that is. Then Open returns, and package load fills the index from
+// hints, and from what recovery has found. Until that is full, reads go through loading.go. The
+// background writes the hints of recovered files afterwards.
 //
 // Package order visits keys in order: state.go captures the state after one commit, run_table.go
 // reads a sealed file's hint as a table, tail.go sorts the records of the others, step.go and
@@ -152,8 +158,8 @@
 //  14. page.mu (package index): one page.
 //
 // The others are leaves: whoever holds one takes no other lock. They are Group.mu
-// and Syncer.mu of package fsync, walkers.mu of package index, Loading.mu of
-// package load, Reserve.mu of package reserve, Space.Mu of package space,
+// and Syncer.mu of package fsync, walkers.mu of package index, Loading.mu and
+// tables.mu of package load, Reserve.mu of package reserve, Space.Mu of package space,
 // retired.mu of package catalog, Scrubber.mu of package check, Swept.mu of package
 // expiry, Order.mu of package order, and here compactions.mu, notifier.mu, walks.mu
 // and holds.mu. Locks inside xsync and package vfs come last.

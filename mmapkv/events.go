@@ -21,6 +21,8 @@ type Events struct {
 	Rotated func(Rotated)
 	// Recovered is called once, when Open has recovered the store.
 	Recovered func(RecoveryStats)
+	// Loaded is called once, when the index is full: see Store.Ready.
+	Loaded func(Loaded)
 	// SlowOperation is called when an operation took SlowThreshold or longer. Without this
 	// callback the store does not time operations, and logs no slow one. How long Range, Keys,
 	// Scan and iterators take is up to their user, so they are not timed.
@@ -36,6 +38,14 @@ type Events struct {
 	// SpaceLow is called when the disk is full. It is not called again until there has been
 	// space.
 	SpaceLow func(SpaceLow)
+}
+
+// Loaded says what loading found.
+type Loaded struct {
+	Keys         int            // in the index
+	HintsRebuilt int            // hints that were missing or damaged
+	Damages      []CorruptError // what was known to be on disk and cannot be read
+	Duration     time.Duration  // from when Open began to load
 }
 
 // CompactionStarted is what a compaction is about to rewrite.

@@ -39,6 +39,7 @@ func recordAll(seen *[]any) Events {
 		CompactionEnded:   func(e CompactionEnded) { *seen = append(*seen, e) },
 		Rotated:           func(e Rotated) { *seen = append(*seen, e) },
 		Recovered:         func(e RecoveryStats) { *seen = append(*seen, e) },
+		Loaded:            func(e Loaded) { *seen = append(*seen, e) },
 		SlowOperation:     func(e SlowOperation) { *seen = append(*seen, e) },
 		CorruptionFound:   func(e CorruptError) { *seen = append(*seen, e) },
 		WriteStalled:      func(e WriteStalled) { *seen = append(*seen, e) },
@@ -53,6 +54,8 @@ func oneOfEach(n *notifier) []any {
 	recovery := RecoveryStats{RecordsScanned: 5, Damages: []CorruptError{{File: "a", Offset: 8}}}
 	corrupt := CorruptError{File: "a", Offset: 8, Reason: "checksum"}
 	n.recovered(recovery)
+	loaded := Loaded{Keys: 7, Damages: []CorruptError{{File: "d", Offset: 16}}}
+	n.loaded(loaded)
 	n.Rotated("c")
 	n.CompactionStarted(files, 100)
 	n.CompactionEnded(compact.Ended(CompactionEnded{Files: files, BytesIn: 90, BytesOut: 40, Duration: time.Second, Err: errFake}))
@@ -61,8 +64,10 @@ func oneOfEach(n *notifier) []any {
 	n.Stalled(time.Hour)
 	n.SpaceLow(syscall.ENOSPC)
 	files[0], corrupt.Reason, recovery.Damages[0].File = "spoilt", "spoilt", "spoilt"
+	loaded.Damages[0].File = "spoilt"
 	return []any{
 		RecoveryStats{RecordsScanned: 5, Damages: []CorruptError{{File: "a", Offset: 8}}},
+		Loaded{Keys: 7, Damages: []CorruptError{{File: "d", Offset: 16}}},
 		Rotated{File: "c"},
 		CompactionStarted{Files: []string{"a", "b"}, BytesIn: 100},
 		CompactionEnded{Files: []string{"a", "b"}, BytesIn: 90, BytesOut: 40, Duration: time.Second, Err: errFake},
@@ -326,7 +331,7 @@ func TestEventsAreLoggedWithoutCallbacks(t *testing.T) {
 		level slog.Level
 		want  []string
 	}{
-		{slog.LevelDebug, []string{"DEBUG", "INFO", "INFO", "WARN", "ERROR", "WARN", "WARN"}},
+		{slog.LevelDebug, []string{"INFO", "DEBUG", "INFO", "INFO", "WARN", "ERROR", "WARN", "WARN"}},
 		{slog.LevelWarn, []string{"WARN", "ERROR", "WARN", "WARN"}},
 		{slog.LevelError, []string{"ERROR"}},
 	} {

@@ -16,10 +16,13 @@ import (
 // record has a damaged header cannot be read and are left out; Range and Stats().Recovery report
 // damage.
 //
-// After Close there are no keys. A Keys in flight runs on to its end, and keeps the files until
+// Keys waits until the index is full, see Ready. After Close there are no keys. A Keys in flight runs on to its end, and keeps the files until
 // then. So a Keys that was passed to iter.Pull must be stopped.
 func (s *Store) Keys() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
+		if s.closed.Load() || !s.loading.Wait() {
+			return
+		}
 		w, err := s.beginWalk()
 		if err != nil {
 			return

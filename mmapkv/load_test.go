@@ -155,6 +155,9 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 		t.Helper()
 		s = open(t, dir, o)
 		defer closeStore(t, s)
+		if err := s.Ready(t.Context()); err != nil {
+			t.Errorf("%s: Ready: %v", what, err)
+		}
 		if stats := s.Stats(); stats.Recovery.HintsRebuilt != rebuilt || rebuilt < 2 || len(stats.Recovery.Damages) > 0 {
 			t.Errorf("%s: %+v", what, stats.Recovery)
 		}

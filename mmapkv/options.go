@@ -86,7 +86,8 @@ type Compaction struct {
 	// when the whole store comes near MaxSpaceRatio.
 	GarbageRatio float64
 	// MaxSpaceRatio bounds the space that the store takes on disk: this many times the live bytes
-	// (Stats.LiveBytes), plus two segments or 2 MiB, whichever is more. It is more than 1; 0
+	// (Stats.LiveBytes), plus two segments or 2 MiB, whichever is more. Nothing bounds it until the
+	// index is full, see Store.Ready. It is more than 1; 0
 	// means 2. Writers wait rather than exceed it, see Stats.WriteStall, unless compaction can do
 	// nothing about it. Deleted segments that reads still use do not count, see Stats.HeldBytes.
 	MaxSpaceRatio float64

@@ -21,7 +21,12 @@ import (
 // overwritten during Range comes once, with a value from before the call, or not at all. What is
 // written during Range, for instance by fn, does not come. If the store is closed during Range,
 // it runs on to its end.
+//
+// Range waits until the index is full, and returns the error of Ready if that is impossible.
 func (s *Store) Range(fn func(key, value []byte) error) error {
+	if err := s.awaitIndex(nil); err != nil {
+		return err
+	}
 	w, err := s.beginWalk()
 	if err != nil {
 		return err

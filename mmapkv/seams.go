@@ -93,5 +93,11 @@ func (s *Store) steps() []inject.Step {
 	if s.options.ScrubBytesPerSecond > 0 {
 		steps = append(steps, inject.Step{Name: "scrub", Run: s.scrubber.Step})
 	}
+	if s.options.seams.Hold {
+		steps = append(steps, inject.Step{Name: "load", Run: s.stepLoad})
+	}
 	return steps
 }
+
+// onDemand reports whether the index is loaded only once somebody needs it.
+func (s *Store) onDemand() bool { return s.options.seams != nil && s.options.seams.OnDemand }

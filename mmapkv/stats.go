@@ -10,6 +10,10 @@ import (
 
 // Stats is the state of a store. Sizes are in bytes.
 type Stats struct {
+	// Loading says that the index is not full yet, see Store.Ready. Until then Keys counts what is
+	// in it, tombstones too, and LiveBytes and DeadBytes are not known: all counts as dead that is
+	// not yet known to be alive.
+	Loading bool
 	// Keys is the number of keys, as Len returns it.
 	Keys int
 	// LiveBytes is the size of the records that reads can find, and about the size of their
@@ -109,7 +113,7 @@ func (c *compactions) get() CompactionStats {
 
 // RecoveryStats is what an Open found and did.
 type RecoveryStats struct {
-	// Duration is how long Open took to recover the store.
+	// Duration is how long Open took to recover the store, without loading the index.
 	Duration time.Duration
 	// Clean says that the store had been closed, so that nothing was scanned.
 	Clean bool
@@ -118,10 +122,15 @@ type RecoveryStats struct {
 	// made durable. BytesDiscarded is the size of the torn end that was cut.
 	RecordsScanned, RecordsRecovered int
 	BytesDiscarded                   int64
-	// HintsRebuilt counts hints that were missing or damaged.
+	// HintsRebuilt counts hints that were missing or damaged. Loading finds them, and also adds to
+	// Damages: both are complete once Stats.Loading is false. So are they in Events.Loaded, but not
+	// in Events.Recovered.
 	HintsRebuilt int
 	// Damages lists what was known to be on disk and cannot be read.
 	Damages []CorruptError
+	// LoadingTook is how long the index took to be full, from when Open began to fill it; 0 while
+	// it is not.
+	LoadingTook time.Duration
 }
 
 // Stats returns the state of the store. After Close it is all zero.
@@ -131,9 +140,10 @@ func (s *Store) Stats() Stats {
 		return Stats{}
 	}
 	stats := Stats{
+		Loading:    !s.loading.IsDone(),
 		Keys:       set.Keys.Len(),
 		IndexBytes: set.Keys.Bytes(),
-		Recovery:   s.recovery,
+		Recovery:   s.recoveryStats(),
 		WriteStall: time.Duration(s.events.stalledFor.Load()),
 		Err:        s.latch.Err(),
 
@@ -159,7 +169,8 @@ func (s *Store) segmentStats(f *catalog.File) SegmentStats {
 	s.catalog.Files.Mu.Lock()
 	active := f.Active
 	s.catalog.Files.Mu.Unlock()
-	live, liveHints, hints := f.LiveBytes.Load(), f.LiveHints.Load(), f.HintBytes.Load()
+	// While the index is loaded, records are counted as dead before they are counted as alive.
+	live, liveHints, hints := max(f.LiveBytes.Load(), 0), max(f.LiveHints.Load(), 0), f.HintBytes.Load()
 	disk := f.Limit()
 	if active != nil {
 		disk = max(disk, active.Allocated())

@@ -18,6 +18,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/load"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/order"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
@@ -41,7 +42,8 @@ type Store struct {
 
 	walks    walks
 	holds    holds
-	recovery RecoveryStats
+	recovery RecoveryStats // what Open itself found; final once it returns
+	loading  *load.Loading // made by Open
 
 	syncer *fsync.Syncer
 	latch  *failure.Latch
@@ -101,6 +103,7 @@ func (s *Store) makeFiles() {
 	s.space = space.New(&s.catalog, space.Options{
 		MaxRatio: o.Compaction.MaxSpaceRatio, Unbounded: o.Compaction.Disabled || s.manual(),
 		WakeCompactor: func() { s.compactor.Wake() }, Stalled: s.events.Stalled,
+		Idle: func() bool { return !s.loading.IsDone() },
 	})
 }
 
@@ -122,13 +125,14 @@ func (s *Store) makeLog() {
 		GarbageRatio: s.options.Compaction.GarbageRatio, BytesPerSecond: s.options.Compaction.BytesPerSecond,
 		Disabled: s.options.Compaction.Disabled, Manual: s.manual(), Between: s.options.between,
 		UnlessEnded: s.unlessEnded, Events: s.events,
+		Loaded: func() bool { return s.loading.IsDone() }, AwaitLoaded: func() error { return s.loading.Ready(nil) },
 	})
 }
 
 // start starts the goroutines. Close stops them.
 func (s *Store) start() {
 	s.startWatch()
-	s.background("prefault", func() { s.residency.Run(s.stop) })
+	s.background("prefault", s.prefault)
 	if s.options.ScrubBytesPerSecond > 0 {
 		s.background("scrub", s.scrub)
 	}

@@ -46,6 +46,7 @@ var userCode = map[string]func(t *testing.T, s *Store){
 	}),
 	"Store.Compact": func(t *testing.T, s *Store) { _ = s.Compact(t.Context()) },
 	"Store.Verify":  func(t *testing.T, s *Store) { _, _ = s.Verify(t.Context()) },
+	"Store.Ready":   func(t *testing.T, s *Store) { _ = s.Ready(t.Context()) },
 	"Verify": func(t *testing.T, s *Store) {
 		_, _ = Verify(t.Context(), s.path, &VerifyOptions{Progress: func(done, total int64) {}})
 	},
@@ -64,6 +65,7 @@ var userCode = map[string]func(t *testing.T, s *Store){
 	"Events.CompactionStarted": eventCode, "Events.CompactionEnded": eventCode, "Events.Rotated": eventCode,
 	"Events.Recovered": eventCode, "Events.SlowOperation": eventCode, "Events.CorruptionFound": eventCode,
 	"Events.WriteStalled": eventCode, "Events.SpaceLow": eventCode,
+	"Events.Loaded":   eventCode,
 	"VerifyNamespace": nil, // it is Verify of another directory
 }
 

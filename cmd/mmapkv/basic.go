@@ -141,6 +141,9 @@ func newInfo(t *target) *cobra.Command {
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.read(func(s *mmapkv.Store) error {
+				if err := ready(cmd.Context(), s); err != nil {
+					return err
+				}
 				stats := s.Stats()
 				if t.json {
 					return printJSON(cmd.OutOrStdout(), stats)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
@@ -76,7 +78,7 @@ func (t *target) with(o *mmapkv.Options, use func(s *mmapkv.Store) error) (err e
 
 // read is for commands that read much of the store.
 func (t *target) read(use func(s *mmapkv.Store) error) error {
-	return t.with(&mmapkv.Options{ReadOnly: true}, use)
+	return t.with(onDemand(&mmapkv.Options{ReadOnly: true}), use)
 }
 
 // look is for commands that read few keys.
@@ -93,7 +95,23 @@ func fewKeys() *mmapkv.Options { return brief() }
 // brief is for commands that open the store too briefly for background work. An
 // import may write a lot, so it opens the store as a service does.
 func brief() *mmapkv.Options {
-	return &mmapkv.Options{Compaction: mmapkv.Compaction{Disabled: true}}
+	return onDemand(&mmapkv.Options{Compaction: mmapkv.Compaction{Disabled: true}})
+}
+
+// onDemand is for commands that may not need the index: a command that reads or writes a
+// few keys is done before the index of a large store could be full.
+func onDemand(o *mmapkv.Options) *mmapkv.Options {
+	inject.Into(o, &inject.Seams{OnDemand: true})
+	return o
+}
+
+// ready waits until the index is full, for commands that print statistics. These list
+// damage, so it is no error here.
+func ready(ctx context.Context, s *mmapkv.Store) error {
+	if err := s.Ready(ctx); !errors.Is(err, mmapkv.ErrCorrupt) || s.Stats().Loading {
+		return err
+	}
+	return nil
 }
 
 // existing is with for commands that need an existing store: Open would create one.

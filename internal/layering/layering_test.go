@@ -23,7 +23,7 @@ var rooms = map[string][]string{
 	"mmapkv/internal/failure":   {"fsync", "internal/errno"},
 	"mmapkv/internal/hints":     {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/patient", "fsync", "segment", "internal/errno", "internal/guard", "internal/prefetch", "internal/vfs"},
 	"mmapkv/internal/listing":   {"mmapkv/internal/failure", "mmapkv/internal/patient", "segment", "internal/errno", "internal/vfs"},
-	"mmapkv/internal/load":      {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "index", "segment", "internal/errno", "internal/prefetch", "internal/rank"},
+	"mmapkv/internal/load":      {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "index", "segment", "internal/errno", "internal/nap", "internal/prefetch", "internal/rank"},
 	"mmapkv/internal/order":     {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "segment", "internal/errno", "internal/guard", "internal/prefetch", "internal/rank"},
 	"mmapkv/internal/pace":      {"mmapkv/internal/failure", "internal/nap", "internal/rank"},
 	"mmapkv/internal/patient":   {"internal/errno", "internal/vfs"},

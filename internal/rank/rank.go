@@ -53,6 +53,7 @@ type (
 	Group       struct{} // fsync.Group.mu
 	Syncer      struct{} // fsync.Syncer.mu
 	Loading     struct{} // Loading.mu
+	Tables      struct{} // tables.mu
 	Reserve     struct{} // Reserve.mu
 	Space       struct{} // Space.Mu
 	Retired     struct{} // retired.mu
@@ -92,6 +93,7 @@ const (
 	group = firstLeaf + iota
 	syncer
 	loading
+	tables
 	reserve
 	space
 	retired
@@ -112,7 +114,7 @@ var names = [...]string{
 	syncing: "Syncer.syncing", manifest: "Manifest.Mu", sorting: "source.sorting", files: "FileList.Mu",
 	sweeping: "Sweeper.sweeping", publishing: "Catalog.Publishing", growing: "KeyDir.growing", page: "page.mu",
 
-	group: "Group.mu", syncer: "Syncer.mu", loading: "Loading.mu", reserve: "Reserve.mu", space: "Space.Mu", retired: "retired.mu",
+	group: "Group.mu", syncer: "Syncer.mu", loading: "Loading.mu", tables: "tables.mu", reserve: "Reserve.mu", space: "Space.Mu", retired: "retired.mu",
 	compactions: "compactions.mu", scrubs: "Scrubber.mu", swept: "Swept.mu", notifier: "notifier.mu",
 	walks: "walks.mu", holds: "holds.mu", walkers: "walkers.mu", order: "Order.mu",
 }
@@ -135,6 +137,7 @@ func (Page) level() level        { return page }
 func (Group) level() level       { return group }
 func (Syncer) level() level      { return syncer }
 func (Loading) level() level     { return loading }
+func (Tables) level() level      { return tables }
 func (Reserve) level() level     { return reserve }
 func (Space) level() level       { return space }
 func (Retired) level() level     { return retired }

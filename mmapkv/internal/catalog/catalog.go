@@ -41,9 +41,6 @@ type Catalog struct {
 	Manifest  manifestLog             // the current manifest
 	Retired   retired                 // files that are no longer listed and may still be in use
 
-	// Loaded says that the index has all records, so that the bits of the files are believed.
-	Loaded atomic.Bool
-
 	LastGiven atomic.Uint64 // the highest sequence number that may be on disk
 
 	// Publishing guards the agreement of the index with what the log counts as published. It is
@@ -58,6 +55,11 @@ type Catalog struct {
 	// expired, or lie in ranges that cannot be read. If the clock is set back, or the disk
 	// recovers, the next Open finds them. So a Delete of an absent key is written down.
 	Hides atomic.Bool
+
+	// Loaded says that Files.Keys has the records of all files, and that whoever puts another
+	// placeholder for a tombstone into it takes it out again. Before that, the bits of the files are
+	// not believed. See packages load and alive.
+	Loaded atomic.Bool
 }
 
 // Options is what a catalog needs of its store.

@@ -57,6 +57,8 @@ type Options struct {
 	// when ctx ends, whichever is first. In the second case do runs on until it checks ctx. See
 	// Locks in mmapkv/doc.go for why the holder of the token may wait for it.
 	UnlessEnded func(ctx context.Context, do func() error) error
+	Loaded      func() bool  // reports whether the index is full; nothing is compacted before
+	AwaitLoaded func() error // waits until Loaded, or returns why that may never be
 	// Between, if set, lets a test run code between two steps of a compaction.
 	Between func(phase string)
 	// Events is told of compactions.
@@ -234,7 +236,7 @@ func (c *Compactor) Step() (did bool, err error) {
 
 // compactBest is Step with a context.
 func (c *Compactor) compactBest(ctx context.Context) (did bool, err error) {
-	if c.catalog.Syncer.Err() != nil || c.Disabled {
+	if c.catalog.Syncer.Err() != nil || c.Disabled || !c.Loaded() {
 		return false, nil
 	}
 	rank.Acquire[rank.Compacting]()

@@ -10,13 +10,19 @@ import (
 )
 
 // MakeRoom frees space on a full disk for a delete, and reports whether to try again. The leader
-// of the log calls it. It drops partial hints, then files of which nothing is needed, then a hint, and
-// then waits for a running compaction to drop more files.
+// of the log calls it. It drops partial hints. If there are none, it waits until the index is full.
+// Then it drops files of which nothing is needed, then a hint, and then waits for a running compaction
+// to drop more files.
 func (c *Compactor) MakeRoom() bool {
-	if c.catalog.Latch.Err() != nil {
+	switch {
+	case c.catalog.Latch.Err() != nil:
+		return false
+	case c.log.DropPartials():
+		return true
+	case c.AwaitLoaded() != nil:
 		return false
 	}
-	return c.log.DropPartials() || c.DropDead(false) || c.dropHint() || c.DropDead(true)
+	return c.DropDead(false) || c.dropHint() || c.DropDead(true)
 }
 
 // Exclude calls do while nobody compacts, and while nobody begins to. It does not call do, and

@@ -1,7 +1,10 @@
 package load
 
 import (
+	"time"
+
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/nap"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
@@ -11,12 +14,20 @@ import (
 // collector holds what one worker has collected.
 type collector struct {
 	*Loading
-	keys    index.Loader
-	now     int64                    // Unix milliseconds
-	records []loaded                 // capacity places for each part of the index
-	counts  []int                    // of the records of each part
-	entries segment.HintEntries      // of the last piece, whose memory the next one reuses
-	tallies map[*catalog.File]*tally // of the records that this worker put into the index
+	keys     index.Loader
+	parts    int                      // of the index, a power of two
+	capacity int                      // in records of one part
+	records  []loaded                 // capacity places for each part
+	counts   []int                    // of the records of each part
+	entries  segment.HintEntries      // of the last piece, whose memory the next one reuses
+	tallies  map[*catalog.File]*tally // of the records that this worker put into the index
+
+	holds     map[*source]bool // those with records that are not in the index yet
+	collected int              // records since the last flush
+
+	napper *nap.Napper // nil: do not give way
+	seen   int64       // of Loading.asked
+	active time.Time   // until then there are reads or writes to give way to
 }
 
 // loaded is a record that goes into the index.
@@ -34,17 +45,27 @@ type tally struct {
 	live, liveHints int64 // for File.LiveBytes and File.LiveHints
 }
 
+// newCollector returns what a worker of Run collects with.
 func (l *Loading) newCollector() *collector {
-	c := &collector{
-		Loading: l,
-		keys:    l.Catalog.Files.Keys.Loader(),
-		now:     l.Now().UnixMilli(),
-		records: make([]loaded, l.parts*l.capacity),
-		counts:  make([]int, l.parts),
-		tallies: map[*catalog.File]*tally{},
+	c := l.newCollectorOf(l.parts, l.capacity)
+	if !l.OneWorker {
+		c.napper = nap.New()
 	}
 	prefetch.Pages(c.records)
 	return c
+}
+
+func (l *Loading) newCollectorOf(parts, capacity int) *collector {
+	return &collector{
+		Loading:  l,
+		keys:     l.Catalog.Files.Keys.Loader(),
+		parts:    parts,
+		capacity: capacity,
+		records:  make([]loaded, parts*capacity),
+		counts:   make([]int, parts),
+		tallies:  map[*catalog.File]*tally{},
+		holds:    map[*source]bool{},
+	}
 }
 
 // collect collects the records of the i-th piece of a hint.
@@ -66,26 +87,33 @@ func (c *collector) add(f *catalog.File, e *segment.HintEntry) {
 	fp := c.Hasher.Fingerprint(e.Key)
 	part := index.Part(fp.Hash, c.parts)
 	count := &c.counts[part]
-	loc := c.locate(f, e, c.now)
+	loc := c.locate(f, e)
 	if !loc.Tombstone() {
 		f.Alive.Set(e.Offset) // here and not in put, where the next record lies in another file
 	}
 	c.records[part*c.capacity+*count] = loaded{fp.Hash, loc, e.Size, e.Expiry, fp.Check, uint16(len(e.Key))}
+	if c.collected++; c.collected%pauseEvery == 0 {
+		c.pause()
+	}
 	if *count++; *count == c.capacity {
 		c.put(part)
 	}
 }
 
+// pauseEvery is how many records a worker collects, or puts into the index, between two looks at
+// whether to give way.
+const pauseEvery = 256
+
 // locate returns the location of a hint's record. For a tombstone or an expired record it is one
 // that keeps the place of the key, and that reads do not find.
-func (l *Loading) locate(f *catalog.File, e *segment.HintEntry, now int64) index.Location {
+func (l *Loading) locate(f *catalog.File, e *segment.HintEntry) index.Location {
 	size := e.Size
 	if e.Flags != 0 {
 		f.MayShadow.Store(true)
 		switch {
 		case e.Flags&segment.Tombstone != 0:
 			size = 0
-		case e.Flags&segment.Expires != 0 && e.Expiry <= now:
+		case e.Flags&segment.Expires != 0 && e.Expiry <= l.now:
 			f.Expired.Add(e.Size)
 			size = 0
 			l.Catalog.Hides.Store(true)
@@ -105,6 +133,9 @@ func (c *collector) put(part int) {
 		if ahead := i + prefetch.Ahead; ahead < len(records) {
 			keys.Prefetch(records[ahead].hash)
 		}
+		if i%pauseEvery == pauseEvery-1 {
+			c.pause()
+		}
 		r := &records[i]
 		if !c.load(&c.keys, r) {
 			continue
@@ -116,7 +147,7 @@ func (c *collector) put(part int) {
 		of.live += r.size
 		of.liveHints += segment.HintEntrySize(int(r.keySize))
 		if r.expiry != 0 {
-			c.Expires(f, r.location.Offset(), max(f.Capacity, f.End.Offset), r.expiry)
+			c.Expires(f, r.location.Offset(), max(f.Capacity, f.Limit()), r.expiry)
 		}
 	}
 }
@@ -150,12 +181,20 @@ func (c *collector) tally(f *catalog.File) *tally {
 	return of
 }
 
-// end puts the rest into the index, and adds the tallies to the files' accounts.
-func (c *collector) end() {
+// putAll puts everything that is collected into the index.
+func (c *collector) putAll() {
 	for part := range c.counts {
 		c.put(part)
 	}
+	c.collected = 0
+}
+
+// end adds the tallies to the files' accounts. All is in the index by now, unless loading is halted.
+func (c *collector) end() {
 	c.keys.Done()
+	if c.napper != nil {
+		c.napper.Close()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for f, of := range c.tallies {

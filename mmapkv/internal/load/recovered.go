@@ -1,73 +1,91 @@
 package load
 
 import (
+	"sync/atomic"
+
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// What recovery has found in a file comes in several sources: one for each partial hint, and one for
-// the records that it scanned. Records of a key may be in several of them, and several times in the
-// last one. The youngest decides, as between files.
+// What recovery has found in a file comes in several pieces: the tables of its partial hints, each of
+// which is a source, and the records that recovery scanned after them. Those go into the index before
+// Open returns, since no table has them. Records of a key may be in several pieces, and several times
+// among those scanned. The youngest decides, as between files.
 
-// addRecovered adds what recovery has found in a file.
+// scannedAtOnce is how many scanned records are collected before they are put into the index.
+const scannedAtOnce = 1024
+
+// loadScanned puts the records that recovery scanned in a file into the index.
+func (l *Loading) loadScanned(f *catalog.File) {
+	scanned := f.Recovered.Scanned
+	keys := l.Catalog.Files.Keys
+	keys.Reserve(keys.Len()+scanned.Len(), l.halted)
+	c := l.newCollectorOf(1, min(scannedAtOnce, scanned.Len()+1))
+	due := int64(0)
+	for i := range scanned.Pieces() {
+		scanned.Piece(i, f.End.Offset, func(e *segment.HintEntry) {
+			c.add(f, e)
+			due += segment.HintEntrySize(len(e.Key))
+		})
+	}
+	c.putAll()
+	c.end()
+	f.HintDue.Add(due)
+}
+
+// addRecovered adds the tables that recovery has found of a file. The caller holds the lock.
 func (l *Loading) addRecovered(f *catalog.File) {
 	r := f.Recovered
 	f.Recovered = nil
-	for _, table := range r.Tables {
-		l.addReady(&source{file: f, recovered: true, hint: &hints.Hint{Table: table}})
+	l.unhinted = append(l.unhinted, f)
+	left := new(atomic.Int64)
+	left.Store(int64(len(r.Tables)))
+	closeOne := func() {
+		if left.Add(-1) == 0 {
+			r.Close()
+		}
 	}
-	l.addReady(&source{file: f, recovered: true, scanned: r.Scanned})
-	if r.Close != nil {
-		l.closers = append(l.closers, r.Close)
+	for _, one := range r.Tables {
+		hint := &hints.Hint{Table: one}
+		from := &source{of: l, file: f, end: f.End, sealed: f.Active == nil, recovered: true, hint: hint, upTo: one.Covers.Offset, entries: one.Len()}
+		t := &table{hint: hint, closed: closeOne}
+		t.users.Store(1) // the source
+		from.table.Store(t)
+		l.sources = append(l.sources, from)
+		l.ready = append(l.ready, from)
+	}
+	if len(r.Tables) == 0 && r.Close != nil {
+		r.Close()
 	}
 }
 
-// addReady adds a source with pieces to read.
-func (l *Loading) addReady(from *source) {
-	l.sources = append(l.sources, from)
-	l.ready = append(l.ready, from)
+// dropRecovered closes what recovery has found, if it was not added.
+func (l *Loading) dropRecovered() {
+	for _, f := range l.Catalog.Files.Order {
+		if r := f.Recovered; r != nil && r.Close != nil {
+			f.Recovered = nil
+			r.Close()
+		}
+	}
 }
 
-// closeRecovered closes what recovery has found. No worker reads it any more.
-func (l *Loading) closeRecovered() {
-	for _, closeOne := range l.closers {
-		closeOne()
+// giveUpTable makes a source of which a piece cannot be used one of the file's whole hint, which is
+// rebuilt unless another such source has done it. The caller holds the lock.
+func (l *Loading) giveUpTable(from *source) {
+	if from.recovered {
+		from.recovered, from.failed = false, false
+		from.file.HintDue.Store(0) // the whole hint counts all of it
+		l.remade[from.file] = true
 	}
-	l.closers = nil
 }
 
-// pieces is the number of pieces that the source has. It is open.
-func (from *source) pieces() int {
-	if from.scanned != nil {
-		return from.scanned.Pieces()
+// noteMissingHints has the background write the hints of the files that a recovery sealed. The caller
+// holds the lock.
+func (l *Loading) noteMissingHints() {
+	for _, f := range l.unhinted {
+		if !l.remade[f] && f.Active == nil && !l.Catalog.ReadOnly {
+			f.HintMissing.Store(true)
+		}
 	}
-	return from.hint.Pieces()
-}
-
-// collectFrom collects the records of the i-th piece of a source. due is what the entries take that
-// the source does not count itself.
-func (c *collector) collectFrom(from *source, i int) (due int64, err error) {
-	if from.scanned == nil {
-		return 0, c.collect(from.file, from.hint, i)
-	}
-	from.scanned.Piece(i, from.file.End.Offset, func(e *segment.HintEntry) {
-		c.add(from.file, e)
-		due += segment.HintEntrySize(len(e.Key))
-	})
-	return due, nil
-}
-
-// giveUp decides what becomes of a source of which a piece cannot be used, and reports whether its
-// file's hint is to be rebuilt. That gives all records of the file, so it is done once.
-func (l *Loading) giveUp(from *source) (rebuild bool) {
-	if !from.recovered {
-		return true
-	}
-	if l.remade[from.file] {
-		return false
-	}
-	l.remade[from.file] = true
-	from.recovered = false
-	return true
 }

@@ -165,6 +165,9 @@ func (s *Sweeper) SweepAll(ctx context.Context) (did bool, err error) {
 	if s.Due.Load() > now {
 		return false, nil
 	}
+	if set := s.catalog.Set(); set != nil && set.Partial {
+		return false, nil // without its youngest record, an older one of a key could come into the index
+	}
 	defer pace.Region("expire").End()
 	pacer, done := s.NewPacer(ctx)
 	defer done()

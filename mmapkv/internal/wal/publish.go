@@ -3,6 +3,7 @@ package wal
 import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -31,7 +32,8 @@ func (l *Log) moveIndex(members []*Write, start int64) (hints int64) {
 	defer l.catalog.Publishing.Unlock()
 	t := &l.Tail
 	t.File.SetLimit(t.End.Offset)
-	keys := l.catalog.Set().Keys
+	set := l.catalog.Set()
+	keys := set.Keys
 	for _, w := range members {
 		for i, fp := range w.Fps {
 			l.prefetch(keys, w.Fps, i)
@@ -42,7 +44,7 @@ func (l *Log) moveIndex(members []*Write, start int64) (hints int64) {
 			if w.Draft.IsDelete(i) {
 				t.File.MayShadow.Store(true)
 				if last, put := w.revived[fp]; !put || last < i {
-					old = keys.Delete(fp)
+					old = l.publishDelete(set, fp, offset)
 				}
 			} else {
 				old = l.publishPut(keys, fp, offset, size, keySize, w.Draft.Expiry(i))
@@ -77,6 +79,21 @@ func (l *Log) prefetch(keys *index.KeyDir, fps []index.Fingerprint, i int) {
 	}
 }
 
+// publishDelete makes the index point to no record of a key, whose tombstone lies at an offset of the
+// tail, and returns where it pointed before. While files are loaded, a placeholder keeps the place of
+// the key, so that no older record gets it.
+func (l *Log) publishDelete(set *catalog.FileSet, fp index.Fingerprint, offset int64) (old index.Location) {
+	if !set.Partial {
+		return set.Keys.Delete(fp)
+	}
+	placeholder := index.MakeLocation(l.Tail.File.Slot, offset, 0)
+	old = set.Keys.Put(fp, placeholder)
+	if l.catalog.Loaded.Load() { // the sweep of the placeholders may have passed
+		set.Keys.CompareAndSwap(fp, placeholder, index.NoLocation)
+	}
+	return old
+}
+
 // publishPut makes the index point to a record of the tail that has a value, and returns where it
 // pointed before.
 func (l *Log) publishPut(keys *index.KeyDir, fp index.Fingerprint, offset, size int64, keySize int, expiry int64) (old index.Location) {
@@ -105,7 +122,7 @@ func (l *Log) markWritten() {
 // markDead counts as dead the record at a location that the index no longer points to, unless
 // compaction has removed its file.
 func (l *Log) markDead(old index.Location, keySize int) {
-	if old == index.NoLocation {
+	if old == index.NoLocation || old.Tombstone() {
 		return
 	}
 	if f := l.catalog.Set().File(old); f != nil {

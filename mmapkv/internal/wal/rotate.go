@@ -17,6 +17,9 @@ func (l *Log) enlist(f *catalog.File, mayReserve bool) error {
 
 // enlistLocked is enlist for a caller that holds Maintenance.
 func (l *Log) enlistLocked(f *catalog.File, mayReserve bool) error {
+	if !l.catalog.Files.SlotsLeft() {
+		return catalog.ErrNoSlot
+	}
 	for {
 		// The tail may stay unsealed, but nothing before it.
 		sealed, err := l.sealOldestLocked(1, mayReserve)
