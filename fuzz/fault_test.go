@@ -90,6 +90,10 @@ func (r *faultRun) session(actions int) {
 	if err != nil {
 		return // nothing was shown, and nothing may be lost
 	}
+	if err := store.Ready(context.Background()); err != nil {
+		_ = store.Close() // a hint cannot be read, nor the records to rebuild it
+		return
+	}
 	if len(store.Stats().Recovery.Damages) > 0 {
 		r.fail("open reports damage: %v", store.Stats().Recovery.Damages)
 	}

@@ -38,6 +38,9 @@ func TestReadError(t *testing.T) {
 	cut, whole, lost := s.cutInHalf(image)
 	s.dropCaches() // otherwise the store would map pages that are in memory, which would stay there
 	s.open()
+	if err := s.Ready(t.Context()); err != nil { // from here on it needs no hints
+		t.Fatal(err)
+	}
 	for _, segment := range s.Stats().Segments {
 		if !segment.Mapped {
 			t.Errorf("%s is not mapped", segment.File)
