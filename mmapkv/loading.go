@@ -78,9 +78,6 @@ func (s *Store) continueLoading() {
 	}
 }
 
-// stepLoad is a step of loading, for a test.
-func (s *Store) stepLoad() (did bool, err error) { return s.loading.Step() }
-
 // loaded is called when the index is full, once, just before anybody hears of it.
 func (s *Store) loaded(found load.Found) {
 	if s.catalog.Hides.Load() {
@@ -136,7 +133,7 @@ func (s *Store) prefault() {
 // or all of them. The order of its steps is that of package load.
 func (s *Store) searchPartial(set *catalog.FileSet, hash uint64, key []byte, f *found, checkValue bool) error {
 	unloaded := s.loading.Unloaded()
-	at, found := s.searchIndex(set.Keys, hash, key, f)
+	at, found := f.search(set.Keys, hash, key)
 	if found == ErrClosed || found == errRetired {
 		return found
 	}
@@ -162,12 +159,12 @@ func (s *Store) searchPartial(set *catalog.FileSet, hash uint64, key []byte, f *
 	case found != nil:
 		return found
 	}
-	return s.judge(f, at, checkValue)
+	return f.accept(at, checkValue)
 }
 
-// judge says whether the record in hand, which is the key's youngest, is there to be read.
-func (s *Store) judge(f *found, at index.Location, checkValue bool) error {
-	if s.expired(&f.record) {
+// accept says whether the record in hand, which is the key's youngest, is there to be read.
+func (f *found) accept(at index.Location, checkValue bool) error {
+	if f.store.expired(&f.record) {
 		return ErrNotFound
 	}
 	if checkValue && !f.record.ValueOK() {
@@ -176,10 +173,10 @@ func (s *Store) judge(f *found, at index.Location, checkValue bool) error {
 	return nil
 }
 
-// searchIndex is search in an index that has placeholders of tombstones. at is where the index has
+// search is Store.search in an index that has placeholders of tombstones. at is where the index has
 // the key. If that is a placeholder, the error is ErrNotFound; then, and if at is NoLocation, no
 // record is in hand.
-func (s *Store) searchIndex(keys *index.KeyDir, hash uint64, key []byte, f *found) (at index.Location, err error) {
+func (f *found) search(keys *index.KeyDir, hash uint64, key []byte) (at index.Location, err error) {
 	err = ErrNotFound
 	candidates := keys.Find(hash)
 	for {

@@ -68,7 +68,7 @@ func TestReadsWhileTheIndexLoads(t *testing.T) {
 		steps := 0
 		for more := true; more; steps++ {
 			wantLayers(t, s, files)
-			if _, err := s.stepLoad(); err != nil {
+			if _, err := s.loading.Step(); err != nil {
 				t.Fatal(err)
 			}
 			more = s.Stats().Loading
@@ -94,7 +94,7 @@ func TestWritesWhileTheIndexLoads(t *testing.T) {
 			dir := copyDir(t, template)
 			s := openHeld(t, dir, nil)
 			for range steps {
-				if _, err := s.stepLoad(); err != nil {
+				if _, err := s.loading.Step(); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -125,7 +125,7 @@ func TestWritesWhileTheIndexLoads(t *testing.T) {
 			check()
 			s.endForTest(t) // seals the tail
 			for s.Stats().Loading {
-				if _, err := s.stepLoad(); err != nil {
+				if _, err := s.loading.Step(); err != nil {
 					t.Fatal(err)
 				}
 				check()
@@ -216,7 +216,7 @@ func TestExpiredRecordHidesOlderOnesWhileTheIndexLoads(t *testing.T) {
 			if _, err := s.sweeper.Step(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.stepLoad(); err != nil {
+			if _, err := s.loading.Step(); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -94,7 +94,7 @@ func (s *Store) steps() []inject.Step {
 		steps = append(steps, inject.Step{Name: "scrub", Run: s.scrubber.Step})
 	}
 	if s.options.seams.Hold {
-		steps = append(steps, inject.Step{Name: "load", Run: s.stepLoad})
+		steps = append(steps, inject.Step{Name: "load", Run: func() (bool, error) { return s.loading.Step() }})
 	}
 	return steps
 }

@@ -59,7 +59,6 @@ var suites = []suite{
 	{"mmapkv", "Partial", partialMutants},
 	{"segment", "Partial", partialFormatMutants},
 	{"mmapkv/internal/replay", "TestKnown", knownMutants},
-	{"mmapkv", "TestVerifyNames|TestLoadingA|TestSalvageAsks", tableUseMutants},
 	{"mmapkv", "WhileTheIndex|TestTailIsSealedBefore|TestNothingIsCompactedBefore", loadingMutants},
 	{"mmapkv", "TestReaders|TestReadsLetGo|TestReadBegins|TestWalks?|TestCloseWaits|TestSyncOf|TestRangeBeside", usingMutants},
 	{"mmapkv", "TestBounds|TestScan|TestIterator|TestDamageEnds|TestClosedIterator", scanMutants},
