@@ -84,7 +84,9 @@ func (s *Store) loaded(found load.Found) {
 		s.sweeper.ExpiresAt(0) // the tail may have expired, or most of it
 	}
 	s.sweeper.Start()
-	s.log.WakeMaintenance() // for the hints of recovered files
+	if found.Unhinted > 0 {
+		s.log.WakeMaintenance()
+	}
 	e := Loaded{Keys: s.catalog.Files.Keys.Len(), HintsRebuilt: found.Rebuilt, Damages: corruptErrors(found.Damages), Duration: found.Duration}
 	s.events.loaded(e)
 	for i := range e.Damages {

@@ -68,6 +68,8 @@ type Options struct {
 type Found struct {
 	// Rebuilt counts the hints that were rebuilt.
 	Rebuilt int
+	// Unhinted counts the files whose hint the background is to write.
+	Unhinted int
 	// Damages lists what cannot be read.
 	Damages []failure.Damage
 	// Duration is how long loading took, from Start on.

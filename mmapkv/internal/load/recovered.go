@@ -86,6 +86,7 @@ func (l *Loading) noteMissingHints() {
 	for _, f := range l.unhinted {
 		if !l.remade[f] && f.Active == nil && !l.Catalog.ReadOnly {
 			f.HintMissing.Store(true)
+			l.found.Unhinted++
 		}
 	}
 }

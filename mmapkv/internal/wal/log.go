@@ -159,7 +159,6 @@ func (l *Log) Continue() {
 	l.Written.Store(t.End.Seq)
 	l.Published.Store(t.End.Seq)
 	l.catalog.Syncer.MarkDurable(t.End.Seq)
-	l.WakeMaintenance() // a recovery may have left hints to it
 }
 
 // AsLeader runs fn as the leader of the group. No write is committed while fn runs.
