@@ -38,10 +38,11 @@
 // the scan began comes exactly once, with that value, whatever is written, deleted,
 // expires or is compacted meanwhile.
 //
-// Open: a store can be read and written as soon as the end of its log is settled. The index fills in
-// the background. Until it is full, every read and write is right, but Len, Keys, Range and Compact
-// wait, as Ready does, and nothing is compacted. Damage that is found then is an error of Ready and of
-// every read that it affects, and is in Stats.
+// Open: a store can be read and written as soon as the end of its log is settled.
+// The index fills in the background. Until it is full, every read and write is
+// right, but Len, Keys, Range and Compact wait, as Ready does, and nothing is
+// compacted. Damage that is found then is an error of Ready and of every read that
+// it affects, and is in Stats.
 //
 // Failure: the first failed sync or write error stops all writing (ErrFailed)
 // until the store is opened again. Reads continue. A write that does not fit on a
@@ -65,10 +66,10 @@
 // publish.go moves the index. When the file is full, rotate.go continues the log
 // in the next one, which maintain.go has prepared, and seal.go seals the old one:
 // sync, hint (package hints), manifest (package catalog). Before that, partial.go
-// writes partial hints of what is synced, so that a recovery need not read it. A long value gets a file
-// of its own in long.go. Package space makes writers wait for compaction. Package
-// reserve holds back disk blocks so that deletes work on a full disk. Package
-// failure decides which errors stop all writing.
+// writes partial hints of what is synced, so that a recovery need not read it. A
+// long value gets a file of its own in long.go. Package space makes writers wait
+// for compaction. Package reserve holds back disk blocks so that deletes work on a
+// full disk. Package failure decides which errors stop all writing.
 //
 // A Get goes from read.go to lookup.go, which searches the index, and to found.go,
 // which decodes the record. Package residency knows which files are not in
@@ -90,45 +91,51 @@
 // An Open is in open.go. Package catalog reads the manifest and opens the files
 // that it names. Package listing refuses a manifest that is older than other
 // files. Package recovery makes durable what counts of a log that was not closed;
-// package replay decides what that is. Then Open returns, and package load fills the index from
-// hints, and from what recovery has found. Until that is full, reads go through loading.go. The
-// background writes the hints of recovered files afterwards.
+// package replay decides what that is. Then Open returns, and package load fills
+// the index from hints, and from what recovery has found. Until that is full,
+// reads go through loading.go. The background writes the hints of recovered files
+// afterwards.
 //
-// Package order visits keys in order: state.go captures the state after one commit, run_table.go
-// reads a sealed file's hint as a table, tail.go sorts the records of the others, step.go and
-// gather.go merge them.
+// Package order visits keys in order: state.go captures the state after one
+// commit, run_table.go reads a sealed file's hint as a table, tail.go sorts the
+// records of the others, step.go and gather.go merge them.
 //
 // Verify and the scrub use package check, and Salvage uses package salvage.
 // Close is in close.go, and what a store does once a second in watch.go.
 //
 // The read path takes no mutex and writes no memory that other reads use at the
-// same time, unless other reads have taken the eight slots that it tries. It loads the published set (catalog.FileSet), hashes the key, walks
-// the index (loads only), reads the segment's published end (a load), and decodes
-// the record from mapped memory. The set, the index pages and the segments are Go
-// objects. A segment's mapping and descriptor are released once it is retired and
-// no read uses it. A read announces in a slot of its own which segment it uses,
-// before it checks whether that is retired: see segment/lifetime.go.
+// same time, unless other reads have taken the eight slots that it tries. It loads
+// the published set (catalog.FileSet), hashes the key, walks the index (loads
+// only), reads the segment's published end (a load), and decodes the record from
+// mapped memory. The set, the index pages and the segments are Go objects. A
+// segment's mapping and descriptor are released once it is retired and no read
+// uses it. A read announces in a slot of its own which segment it uses, before it
+// checks whether that is retired: see segment/lifetime.go.
 //
 // Reads use segments by slots. Others that use them count: scans and iterators,
 // Range, Keys that outlive Close, background syncs, residency, prefaulting, the
-// sweep and the scrub. The file being written needs no count, since only its writer retires it.
-// Nor does the holder of the compaction token need one for sealed files, or the
-// holder of the maintenance lock for empty ones, since only they retire these.
+// sweep and the scrub. The file being written needs no count, since only its
+// writer retires it. Nor does the holder of the compaction token need one for
+// sealed files, or the holder of the maintenance lock for empty ones, since only
+// they retire these.
 //
 // Every read of mapped memory runs under the fault guard. A page that cannot be
 // read becomes an error if, and only if, it lies in the segment being read; while
-// a callback has the value, it must also fail to be read a second time. A callback's own panic passes through unchanged.
-// A value that a callback hands to another goroutine is outside the guard.
+// a callback has the value, it must also fail to be read a second time. A
+// callback's own panic passes through unchanged. A value that a callback hands to
+// another goroutine is outside the guard.
 //
 // # Words
 //
-// A segment is one file of the log. The tail is the segment being written; it has ended when it
-// gets no more records, and is sealed once it is synced, hinted and listed as such. (A recovery seals files whose hints follow later.) A run is
-// segments next to each other that are compacted together. A record's sequence number (Seq) says
-// which is newer, a segment's ID which file it is, and a file's slot which file a location of the
-// index points into. What has a number at most the watermark is known to be on disk. Written is
-// not yet acknowledged: a write is acknowledged when its call returns nil. A shadow is a tombstone,
-// or an expired record, that an older record of its key makes necessary.
+// A segment is one file of the log. The tail is the segment being written; it has
+// ended when it gets no more records, and is sealed once it is synced, hinted and
+// listed as such. (A recovery seals files whose hints follow later.) A run is
+// segments next to each other that are compacted together. A record's sequence
+// number (Seq) says which is newer, a segment's ID which file it is, and a file's
+// slot which file a location of the index points into. What has a number at most
+// the watermark is known to be on disk. Written is not yet acknowledged: a write
+// is acknowledged when its call returns nil. A shadow is a tombstone, or an
+// expired record, that an older record of its key makes necessary.
 //
 // # Locks
 //
