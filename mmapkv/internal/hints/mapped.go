@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
@@ -15,25 +16,24 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// OpenMapped is Open for a hint that stays open and is read in part, again and again. It maps the
-// hint. Every read copies from the mapping, under the fault guard: what is checked afterwards is
+// OpenMapped is Open for a hint that stays open and is read in part, again and again. Once it has been
+// read often, it is mapped: a scan of few keys, in a store of many, costs neither memory nor the time
+// to bring it in. Every read copies from the mapping, under the fault guard: what is checked afterwards is
 // what is used. A page that cannot be read is an error.
 func (h *Hints) OpenMapped(f *catalog.File, end segment.End, pause func()) (*Hint, error) {
 	from, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
 	if err != nil {
 		return nil, err
 	}
-	m := &mapped{file: from, of: f}
+	m := &mapped{file: from, size: size, of: f}
 	table, err := segment.OpenTable(m, size, f.ID, f.Salt, pause)
 	if err == nil && table.Covers != end {
 		err = segment.ErrHint
 	}
-	if err == nil {
-		err = m.enter(size)
-	}
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
+	m.reads.Store(0) // those so far have opened it
 	return &Hint{table, m}, nil
 }
 
@@ -76,28 +76,44 @@ func (h *Hints) Knows(f *catalog.File, end int64, ranges []segment.Damage) (bool
 	return false, nil
 }
 
-// mapped reads a hint from its mapping, or by system calls while it is cold or not mapped.
+// mapped reads a hint by system calls, and from a mapping once it has been read often and is not cold.
 type mapped struct {
-	file    vfs.File
-	mapping vfs.Mapping // nil: not mapped
-	memory  []byte
-	of      *catalog.File // tells whether the segment is cold; its hint is then taken for cold as well
+	file   vfs.File
+	size   int64
+	of     *catalog.File // tells whether the segment is cold; its hint is then taken for cold as well
+	reads  atomic.Int64  // by system calls, while the segment was not cold
+	memory atomic.Pointer[mapping]
 }
 
-// enter maps the hint. If the process has no mapping left for it, it stays unmapped.
-func (m *mapped) enter(size int64) error {
-	mapping, err := m.file.Map(size)
-	switch {
-	case errors.Is(err, vfs.ErrMappingLimit), errors.Is(err, errno.ENOMEM):
+// mapping is what a hint is read from once it is mapped.
+type mapping struct {
+	vfs.Mapping
+	bytes []byte
+}
+
+// mapAfter is how many reads make a hint worth mapping.
+const mapAfter = 64
+
+// mappedBytes returns what the hint is read from, nil while it is read by system calls. The reader that
+// makes the hint worth mapping maps it. If that fails, nobody tries again.
+func (m *mapped) mappedBytes() []byte {
+	if m.of.Cold.Load() {
 		return nil
-	case err != nil:
-		return err
 	}
-	m.mapping, m.memory = mapping, mapping.Bytes()[:size:size]
-	if !m.of.Cold.Load() {
-		vfs.Populate(mapping, 0, size)
+	if there := m.memory.Load(); there != nil {
+		return there.bytes
 	}
-	return nil
+	if m.reads.Add(1) != mapAfter {
+		return nil
+	}
+	made, err := m.file.Map(m.size)
+	if err != nil {
+		return nil
+	}
+	there := &mapping{made, made.Bytes()[:m.size:m.size]}
+	vfs.Populate(made, 0, m.size)
+	m.memory.Store(there)
+	return there.bytes
 }
 
 // errFault says that a page of a mapped hint cannot be read.
@@ -105,23 +121,24 @@ var errFault = errors.New("mmapkv: a page of the hint cannot be read")
 
 // ReadAt implements io.ReaderAt.
 func (m *mapped) ReadAt(b []byte, at int64) (n int, err error) {
-	if m.memory == nil || m.of.Cold.Load() {
+	memory := m.mappedBytes()
+	if memory == nil {
 		return m.file.ReadAt(b, at)
 	}
-	if at < 0 || at >= int64(len(m.memory)) {
+	if at < 0 || at >= int64(len(memory)) {
 		return 0, io.EOF
 	}
 	old := guard.Enter()
 	defer func() {
 		guard.Leave(old)
 		if r := recover(); r != nil {
-			if _, fault := guard.Inside(r, m.memory); !fault {
+			if _, fault := guard.Inside(r, memory); !fault {
 				panic(r)
 			}
 			n, err = 0, errFault
 		}
 	}()
-	if n = copy(b, m.memory[at:]); n < len(b) {
+	if n = copy(b, memory[at:]); n < len(b) {
 		err = io.EOF
 	}
 	return n, err
@@ -131,13 +148,17 @@ func (m *mapped) ReadAt(b []byte, at int64) (n int, err error) {
 // for them. It does nothing if the hint is not mapped.
 func (h *Hint) Prefetch(from, to int64) {
 	m, ok := h.from.(*mapped)
-	if !ok || m.memory == nil || m.of.Cold.Load() {
+	if !ok || m.of.Cold.Load() {
+		return
+	}
+	there := m.memory.Load()
+	if there == nil {
 		return
 	}
 	var lines [maxPrefetched]unsafe.Pointer
 	n := 0
-	for at := from; at < min(to, int64(len(m.memory))) && n < len(lines); at += cacheLine {
-		lines[n] = unsafe.Pointer(&m.memory[at])
+	for at := from; at < min(to, int64(len(there.bytes))) && n < len(lines); at += cacheLine {
+		lines[n] = unsafe.Pointer(&there.bytes[at])
 		n++
 	}
 	prefetch.Lines(lines[:n])
@@ -150,8 +171,8 @@ const (
 
 // Close unmaps and closes the hint.
 func (m *mapped) Close() error {
-	if m.mapping != nil {
-		return errors.Join(m.mapping.Unmap(), m.file.Close())
+	if there := m.memory.Load(); there != nil {
+		return errors.Join(there.Unmap(), m.file.Close())
 	}
 	return m.file.Close()
 }
