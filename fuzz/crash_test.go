@@ -147,6 +147,9 @@ type life struct {
 	compacting bool // compactions happen often
 	quiet      bool // nothing is written during compactions
 	held       bool // the index is loaded in steps, and not by Open
+
+	unscanned bool        // nothing is scanned: the reads would be calls
+	mayFail   func() bool // if not nil, whether a scan may fail, since a file call has failed
 }
 
 func newLife(t *testing.T, c *census, policy fsync.Policy, rng *rand.Rand) *life {
@@ -397,6 +400,7 @@ func (l *life) examine(disk *crashfs.Disk, powerLost bool, ended string, depth i
 		l.census.nested.Add(1)
 	}
 	after := &life{t: l.t, name: l.name, ended: l.ended + ended, census: l.census, policy: l.policy, rng: l.rng, oracle: l.oracle, now: l.now, disk: disk, compacting: l.compacting, held: l.held, tune: l.tune}
+	after.unscanned = l.unscanned
 	if depth < maxDepth {
 		disk.OnCall = func(n int, _ crashfs.Op) {
 			if l.rng.IntN(nestedOneIn) != 0 {
@@ -451,7 +455,7 @@ func (l *life) liveOn(state oracle.State) {
 	l.examine(l.disk.PowerCut(crashfs.KeepNothing), true, ", power cut", maxDepth)
 }
 
-// content returns everything that a store shows. All ways to read must agree.
+// content returns everything that a store shows. All ways to read must agree, scans too.
 func (l *life) content(store *mmapkv.Store) map[string]string {
 	if l.held && store.Stats().Loading && l.rng.IntN(3) != 0 {
 		return l.pointReads(store)
@@ -499,6 +503,26 @@ func (l *life) compare(store *mmapkv.Store, want map[string]string) {
 		if _, err := store.Get([]byte(key)); there != (err == nil) || !there && !errors.Is(err, mmapkv.ErrNotFound) {
 			l.fail("Get(%q): %v", key, err)
 		}
+	}
+	if !l.unscanned {
+		l.scan(store, want)
+	}
+}
+
+// scan checks that scans and iterators show exactly the wanted content.
+func (l *life) scan(store *mmapkv.Store, want map[string]string) {
+	l.t.Helper()
+	if err := wantOrder(store, want); err != nil {
+		l.failedScan(err)
+	}
+}
+
+// failedScan judges what a scan has returned.
+func (l *life) failedScan(err error) {
+	l.t.Helper()
+	var scan orderError
+	if l.mayFail == nil || !l.mayFail() || errors.Is(err, errWrongOrder) || errors.Is(err, mmapkv.ErrCorrupt) || errors.As(err, &scan) && (scan.err == nil || scan.wrong()) {
+		l.fail("%v", err)
 	}
 }
 

@@ -63,6 +63,7 @@ func newFaultRun(t *testing.T, policy fsync.Policy) *faultRun {
 	r := &faultRun{life: *newLife(t, &census{}, policy, rand.New(rand.NewPCG(7, 7)))}
 	r.faulty = errorfs.New(r.disk)
 	r.compacting, r.quiet = true, true
+	r.mayFail = func() bool { return r.faulty.Fired() > 0 }
 	return r
 }
 
@@ -206,7 +207,7 @@ func (r *faultRun) afterwards() {
 			r.fail("open after a %s reports damage: %v", name, damages)
 		}
 		after := r.life
-		after.disk = disk
+		after.disk, after.mayFail = disk, nil
 		shown := after.content(store)
 		check := r.oracle.CheckPowerLoss
 		if name == "kill" {
@@ -280,6 +281,7 @@ func (r *faultRun) fillDisk(capacity int64) {
 // afterFull opens the store of the full disk after a power cut, then adds space and writes.
 func (r *faultRun) afterFull() {
 	killed := r.life
+	killed.mayFail = nil
 	killed.disk = r.disk.PowerCut(chooser{r.rng})
 	killed.disk.SetCapacity(1 << 30)
 	store, err := killed.open(killed.disk)
