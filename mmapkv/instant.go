@@ -2,6 +2,7 @@ package mmapkv
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/order"
@@ -14,6 +15,20 @@ type instant struct {
 	store *Store
 	state *order.State
 	now   int64 // Unix milliseconds: what had not expired then does not expire for its readers
+	// judged is the latest time, in Unix milliseconds, by which expired records had been taken out of
+	// the index. It lies after now only if the clock has been set back.
+	judged int64
+}
+
+// judge returns the time by which the caller is going to take expired records out of the index.
+func (s *Store) judge() time.Time {
+	now := s.now()
+	for upTo := now.UnixMilli(); ; {
+		before := s.judged.Load()
+		if before >= upTo || s.judged.CompareAndSwap(before, upTo) {
+			return now
+		}
+	}
 }
 
 // instant captures the present. It is the only place that decides which state a Scan or an Iterator
@@ -23,13 +38,14 @@ func (s *Store) instant() (instant, error) {
 	if s.closed.Load() {
 		return instant{}, ErrClosed
 	}
+	judged := s.judged.Load() // before the clock, which is later unless it has been set back
 	now := s.now().UnixMilli()
 	state, err := s.order.Capture()
 	if err != nil {
 		s.sawDamage(err)
 		return instant{}, err
 	}
-	return instant{store: s, state: state, now: now}, nil
+	return instant{store: s, state: state, now: now, judged: judged}, nil
 }
 
 // end releases the state.

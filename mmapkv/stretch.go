@@ -15,7 +15,8 @@ import (
 // stretch is the keys of one instant that lie within bounds. It fetches them in batches, which grow, so
 // that one who reads a single key does not pay for many. What must hold:
 //
-//   - A batch has no key outside the bounds, and none that had expired at the instant.
+//   - A batch has no key outside the bounds, and none that had expired at the instant, or had left the
+//     index because it had expired by an earlier clock.
 //   - Whatever a batch leaves out at its end, so do all later ones in that direction.
 //   - The keys of a batch are in memory that does not fault, and stay until the next call.
 type stretch struct {
@@ -147,12 +148,21 @@ func (p *stretch) keep(entries []order.Entry) []order.Entry {
 		if e.Flags&segment.Expires != 0 && e.Expiry <= p.now {
 			continue
 		}
+		if p.leftEarly(e) {
+			continue
+		}
 		if kept != i {
 			entries[kept] = *e
 		}
 		kept++
 	}
 	return entries[:kept]
+}
+
+// leftEarly reports whether an entry's record has left the index by a clock that has been set back since.
+// Reads do not find it any more, so it does not come, although by the present clock it has not expired.
+func (p *stretch) leftEarly(e *order.Entry) bool {
+	return e.Flags&segment.Expires != 0 && e.Expiry <= p.judged && p.store.catalog.Loaded.Load() && !e.File.Alive.Test(e.Offset)
 }
 
 // prefetch asks for the memory of the batch's records.
