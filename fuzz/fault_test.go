@@ -57,6 +57,7 @@ type faultRun struct {
 	life
 	faulty *errorfs.Disk
 	failed bool // the store has returned ErrFailed
+	once   bool // only one call fails
 }
 
 func newFaultRun(t *testing.T, policy fsync.Policy) *faultRun {
@@ -71,7 +72,7 @@ func newFaultRun(t *testing.T, policy fsync.Policy) *faultRun {
 // number of calls.
 func (r *faultRun) run(rule errorfs.Rule) (calls int) {
 	r.name = fmt.Sprintf("%v, call %d fails with %v, short %v, forever %v", r.policy, rule.Nth, rule.Err, rule.Short, rule.Forever)
-	if rule.Err != nil {
+	if r.once = !rule.Forever; rule.Err != nil {
 		r.faulty.Fail(rule)
 	}
 	for range 3 {
@@ -110,6 +111,9 @@ func (r *faultRun) session(actions int) {
 
 // actFaulty performs one random action, which may fail.
 func (r *faultRun) actFaulty() {
+	if !r.unscanned && r.rng.IntN(16) == 0 {
+		r.tryScan()
+	}
 	switch p := r.rng.IntN(20); {
 	case p < 13:
 		op := r.randomOp()
@@ -134,6 +138,19 @@ func (r *faultRun) actFaulty() {
 	default:
 		// A later turn tries a failed step again.
 		_, _ = r.steps[r.rng.IntN(len(r.steps))].Run()
+	}
+}
+
+// tryScan scans. A scan in which a call fails is right or fails, and the next one is right.
+func (r *faultRun) tryScan() {
+	want := r.oracle.Current().Visible(r.now)
+	err := wantOrder(r.store, want)
+	if err == nil {
+		return
+	}
+	r.failedScan(err)
+	if again := wantOrder(r.store, want); r.once && again != nil {
+		r.fail("a scan failed with %v, and then with %v", err, again)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	tableStates = flag.Int("tables.states", 1_500, "how many stores TestRottenTablesCostNoKey damages")
+	tableStates = flag.Int("tables.states", 1_000, "how many stores TestRottenTablesCostNoKey damages")
 	tableSeed   = flag.Uint64("tables.seed", 0, "the seed of TestRottenTablesCostNoKey; 0 draws one")
 )
 
