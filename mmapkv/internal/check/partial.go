@@ -15,7 +15,7 @@ func (v *verifier) readPartials() error {
 	if v.partialsRead {
 		return nil
 	}
-	v.partialsRead = true
+	v.partialsRead, v.first = true, map[segment.ID]segment.Range{}
 	names, err := v.dir.Names()
 	if err != nil {
 		return err
@@ -58,5 +58,8 @@ func (v *verifier) readPartial(name string, info segment.SegmentInfo) error {
 	}
 	v.hints++
 	v.known = max(v.known, hint.To.Seq)
+	if _, n, _ := segment.ParsePartialName(name); n == 0 {
+		v.first[info.ID] = hint.Range
+	}
 	return nil
 }

@@ -53,6 +53,8 @@ type verifier struct {
 	partialsRead bool                // the partial hints are checked
 	changed      bool                // the manifest is not the one that was read first
 
+	first map[segment.ID]segment.Range // what the first partial hint of an unsealed file covers
+
 	findings
 	segments, records, hints int
 	through, reading, total  int64 // bytes: of checked files, of the one being read, of all
