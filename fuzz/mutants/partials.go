@@ -20,7 +20,7 @@ var partialMutants = []mutant{
 		"	if err := h.addLostPartials(f, hint, end.Offset); err != nil {\n		return nil, err\n	}\n", ""},
 	{"the background writes no hint of a recovered file", "mmapkv/internal/load/recovered.go",
 		"			f.HintMissing.Store(true)\n", ""},
-	{"partial hints of a sealed file stay", "mmapkv/internal/wal/seal.go", "	l.hints.RemovePartials(f)\n", ""},
+	{"partial hints of a sealed file stay", "mmapkv/internal/wal/seal.go", "	l.hints.RemoveReplaced(f)\n", ""},
 	{"partial hints of a compacted file stay", "mmapkv/internal/compact/run.go", "		c.hints.RemovePartials(f) //", "		//"},
 	{"partial hints do not count as space", "mmapkv/internal/space/space.go", " + f.PartialBytes.Load()", ""},
 	{"verify ignores what partial hints say was on disk", "mmapkv/internal/check/partial.go",

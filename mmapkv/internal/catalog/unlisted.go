@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"log/slog"
 
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -133,7 +134,7 @@ func (c *Catalog) RemoveOrphans() error {
 }
 
 // notePartials notes which partial hints there are among the names in the directory. Those of a file
-// that is sealed and has its hint are orphans.
+// that is sealed and has the hint of all its records are orphans.
 func (c *Catalog) notePartials(names []string) {
 	hinted, below := map[segment.ID]bool{}, map[segment.ID]int32{}
 	for _, name := range names {
@@ -144,8 +145,20 @@ func (c *Catalog) notePartials(names []string) {
 		}
 	}
 	for _, f := range c.Files.Order {
-		if f.Active != nil || !hinted[f.ID] {
+		if f.Active != nil || !hinted[f.ID] || below[f.ID] > 0 && !c.hintCovers(f) {
 			f.Partials.Store(below[f.ID])
 		}
 	}
+}
+
+// hintCovers reports whether the hint of a sealed file is of all its records. One that a clean close
+// wrote before the file got more is not.
+func (c *Catalog) hintCovers(f *File) bool {
+	from, size, err := patient.OpenBounded(c.Dir, segment.HintName(f.ID), segment.MaxHintSize(f.End.Offset))
+	if err != nil {
+		return false
+	}
+	defer from.Close()
+	hint, err := segment.OpenTable(from, size, f.ID, f.Salt, nil)
+	return err == nil && hint.Covers == f.End
 }

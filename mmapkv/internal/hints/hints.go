@@ -79,7 +79,7 @@ func (h *Hints) RebuildTo(f *catalog.File, r io.ReaderAt, end segment.End, publi
 		if size, failed = h.install(f.ID, content, pause); failed == nil {
 			f.HintBytes.Store(size)
 			f.HintMissing.Store(false)
-			h.RemovePartials(f)
+			h.RemoveReplaced(f)
 		}
 	}
 	hint, err := segment.OpenTableIn(content, f.ID, f.Salt, pause)
@@ -132,6 +132,7 @@ func (h *Hints) Write(f *catalog.File, end segment.End, pause func()) error {
 	hint, err := h.build(f, end, pause)
 	if err != nil {
 		h.catalog.Message(slog.LevelWarn, "mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
+		f.HintBytes.Store(0)
 		return nil
 	}
 	return h.Install(f, hint, end, pause)

@@ -93,15 +93,26 @@ func (h *Hints) openPartial(f *catalog.File, n int, size int64, pause func()) (*
 }
 
 // InstallPartial publishes partial hint n of a file. The error wraps failure.ErrFailed, or says that
-// the partial hint was left out, which only costs a recovery time.
-func (h *Hints) InstallPartial(f *catalog.File, n int, b *segment.HintBuilder, r segment.Range, pause func()) error {
+// the partial hint was left out, which only costs a recovery time. The caller adds the size in bytes
+// to File.PartialBytes if the partial hint stays.
+func (h *Hints) InstallPartial(f *catalog.File, n int, b *segment.HintBuilder, r segment.Range, pause func()) (size int64, err error) {
+	if err := h.catalog.Latch.Err(); err != nil {
+		return 0, err // what was believed durable may not be
+	}
 	content := b.EncodePartial(f.ID, f.Salt, r)
 	f.Partials.Store(max(f.Partials.Load(), int32(n)+1))
 	if err := fsync.Publish(h.catalog.Dir, segment.PartialName(f.ID, n), content, pause); err != nil {
-		return h.catalog.Latch.WriteError(err)
+		return 0, h.catalog.Latch.WriteError(err)
 	}
-	f.PartialBytes.Add(int64(len(content)))
-	return nil
+	return int64(len(content)), nil
+}
+
+// RemoveReplaced removes the partial hints of a file if it has its whole hint, which was just written
+// or left out.
+func (h *Hints) RemoveReplaced(f *catalog.File) {
+	if f.HintBytes.Load() > 0 {
+		h.RemovePartials(f)
+	}
 }
 
 // RemovePartials removes the partial hints of a file. If that fails, it logs that, and the next Open

@@ -171,9 +171,7 @@ func (r *recoverer) adopt(files, kept []*unsealedFile, copies []*catalog.File) e
 		}
 		f.Active = nil
 		u.handOver()
-		if f.HintBytes.Load() > 0 { // it was damaged, and has its hint
-			r.hints.RemovePartials(f)
-		}
+		r.hints.RemoveReplaced(f) // it has its hint if it was damaged
 		order = append(order, f)
 	}
 	for _, u := range files {

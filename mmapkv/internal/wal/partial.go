@@ -45,8 +45,8 @@ func (l *Log) StepPartial() (did bool, err error) {
 		return false, nil
 	}
 	defer plan.file.Release()
-	end, err := l.writePartial(&plan)
-	return true, l.endPartial(&plan, end, err)
+	end, size, err := l.writePartial(&plan)
+	return true, l.endPartial(&plan, end, size, err)
 }
 
 // planPartial decides whether to write a partial hint. The caller releases the file.
@@ -118,8 +118,8 @@ func (g growing) ReadAt(p []byte, offset int64) (int, error) {
 	return g.File.ReadAt(p, offset)
 }
 
-// writePartial writes a partial hint, and returns where it ends.
-func (l *Log) writePartial(plan *planned) (segment.End, error) {
+// writePartial writes a partial hint, and returns where it ends and its size in bytes.
+func (l *Log) writePartial(plan *planned) (end segment.End, size int64, err error) {
 	f := plan.file
 	file := growing{f.Handle(), func() bool {
 		_, ended := l.catalog.Files.IsEnded(f)
@@ -134,14 +134,14 @@ func (l *Log) writePartial(plan *planned) (segment.End, error) {
 	}
 	if err == nil {
 		checkPartial(l, f, r)
-		err = l.hints.InstallPartial(f, plan.next, builder, r, l.quiet.Pause)
+		size, err = l.hints.InstallPartial(f, plan.next, builder, r, l.quiet.Pause)
 	}
-	return r.To, err
+	return r.To, size, err
 }
 
-// endPartial notes that a partial hint was written, or why not. After an error the file gets no more
+// endPartial notes that a partial hint of size bytes was written, or why not. After an error the file gets no more
 // of them. If the file was sealed meanwhile, or the disk became full, the partial hint goes again.
-func (l *Log) endPartial(plan *planned, end segment.End, err error) error {
+func (l *Log) endPartial(plan *planned, end segment.End, size int64, err error) error {
 	l.Maintenance.Lock()
 	defer l.Maintenance.Unlock()
 	p := &l.partials
@@ -159,6 +159,7 @@ func (l *Log) endPartial(plan *planned, end segment.End, err error) error {
 		l.hints.RemovePartial(plan.file, plan.next)
 		return nil
 	}
+	plan.file.PartialBytes.Add(size)
 	p.next, p.end = plan.next+1, end
 	if p.limit-end.Offset < plan.step {
 		p.limit, p.written = 0, 0
@@ -171,6 +172,9 @@ func (l *Log) endPartial(plan *planned, end segment.End, err error) error {
 func (l *Log) DropPartials() (did bool) {
 	l.lockInHurry()
 	defer l.unlockInHurry()
+	if f := l.growingLocked(); f != l.partials.file {
+		l.partials = partials{file: f}
+	}
 	l.partials.off = true
 	l.catalog.Files.Mu.Lock()
 	order := slices.Clone(l.catalog.Files.Order)
@@ -218,8 +222,6 @@ func (l *Log) writeHint(f *catalog.File, p *pace.Pacer) error {
 	if err := l.hints.Write(f, f.End, p.Pause); err != nil {
 		return err
 	}
-	if f.HintBytes.Load() > 0 {
-		l.hints.RemovePartials(f)
-	}
+	l.hints.RemoveReplaced(f)
 	return nil
 }

@@ -53,7 +53,7 @@ func (l *Log) sealLocked(f *catalog.File, end segment.End, mayReserve bool) erro
 		return err
 	}
 	l.catalog.Files.Sealed(f)
-	l.hints.RemovePartials(f)
+	l.hints.RemoveReplaced(f)
 	l.WakeCompactor()
 	l.residency.Wake()
 	return nil
