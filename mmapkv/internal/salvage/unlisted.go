@@ -38,6 +38,9 @@ func (s *salvage) readUnlisted() error {
 				return err
 			}
 			s.askHint(in)
+			if err := s.askPartials(in); err != nil {
+				return err
+			}
 		}
 		if dead || s.finished(in) {
 			for _, id := range in.replaces {
@@ -71,6 +74,11 @@ func (s *salvage) addUnlisted(c *foundFile) error {
 		in.end = max(in.end, min(in.hint.Covers.Offset, maxEnd))
 		s.watermark = max(s.watermark, in.hint.Watermark, in.hint.Covers.Seq)
 	}
+	if err := s.readPartials(in); err != nil {
+		return err
+	}
+	in.end = max(in.end, in.partial.To.Offset)
+	s.watermark = max(s.watermark, in.partial.To.Seq)
 	return s.findGap(in)
 }
 
