@@ -22,9 +22,9 @@ func newDump(t *target) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dump FILE...",
 		Short: "Print segments, hints and manifests in readable form",
-		Long: `Prints every record of a segment, every entry of a hint, or what a manifest lists,
-with offsets. It does not open the store and changes nothing. It recognises a file
-by its first bytes, or else by its name.
+		Long: `Prints every record of a segment, every entry of a hint, whole or partial, or what
+a manifest lists, with offsets. It does not open the store and changes nothing. It
+recognises a file by its first bytes, or else by its name.
 
 The checksums of a segment and its hint depend on a random number, the salt, which
 is in the segment's header and in the manifest. If the header of a segment is
