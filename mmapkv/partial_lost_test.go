@@ -2,7 +2,9 @@ package mmapkv
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -127,6 +129,32 @@ func TestPartialHintThatGoesAgainTakesNoSpace(t *testing.T) {
 		if left := slices.ContainsFunc(disk.Files(), isPartial); !met || left || f.PartialBytes.Load() != 0 {
 			t.Errorf("%s: met %v, left %v, counts as %d bytes", what, met, left, f.PartialBytes.Load())
 		}
+	}
+}
+
+// An Open after a clean close makes no segment, and leaves the manifest clean, although the tail is half
+// full: the next file is prepared once there is a write.
+func TestCleanOpenPreparesNoFile(t *testing.T) {
+	disk := crashfs.New()
+	o := &Options{SegmentSize: 4 << 10, Sync: fsync.Never}
+	inject.Into(o, &inject.Seams{FS: disk})
+	s := open(t, "/store", o)
+	for i := range 3 {
+		put(t, s, fmt.Sprint(i), strings.Repeat("v", 900))
+	}
+	closeStore(t, s)
+	disk.OnCall = func(_ int, op crashfs.Op) {
+		if strings.Contains(op.Name, ".seg") || strings.Contains(op.Name, segment.ManifestName) {
+			t.Error(op)
+		}
+	}
+	for range 50 {
+		s := open(t, "/store", o)
+		for range 100 {
+			runtime.Gosched()
+			wantValue(t, s, "1", strings.Repeat("v", 900))
+		}
+		closeStore(t, s)
 	}
 }
 

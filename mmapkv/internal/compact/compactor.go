@@ -15,6 +15,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/mmapkv/mmapkv/index"
@@ -100,6 +101,7 @@ type Compactor struct {
 	// Compacting holds one token while somebody compacts. Close takes the token and keeps it. The
 	// channel is exported for tests.
 	Compacting chan struct{}
+	refused    atomic.Bool // Exclude did not get the token, and is to be tried again
 	// liftBudget holds one token when a delete on a full disk waits for a compaction, which then
 	// ignores its byte budget.
 	liftBudget chan struct{}
@@ -182,12 +184,6 @@ func (c *Compactor) begin(done <-chan struct{}) bool {
 	}
 	rank.Release[rank.Compacting]()
 	return false
-}
-
-// endCompacting gives back the token. Maintenance may have tried to get it.
-func (c *Compactor) endCompacting() {
-	c.giveBack()
-	c.log.WakeMaintenance()
 }
 
 // tryAgain makes segments candidates again that an earlier compaction could not read. It returns

@@ -26,16 +26,26 @@ func (c *Compactor) MakeRoom() bool {
 }
 
 // Exclude calls do while nobody compacts, and while nobody begins to. It does not call do, and
-// returns false, if somebody compacts now.
+// returns false, if somebody compacts now. Then maintenance is woken after that.
 func (c *Compactor) Exclude(do func() (bool, error)) (did bool, err error) {
+	c.refused.Store(true) // first, or the compaction could end unnoticed
 	select {
 	case c.Compacting <- struct{}{}:
 		rank.Acquire[rank.Compacting]()
 	default:
 		return false, nil
 	}
+	c.refused.Store(false)
 	defer c.giveBack()
 	return do()
+}
+
+// endCompacting gives back the token. If maintenance tried to get it, it tries again now.
+func (c *Compactor) endCompacting() {
+	c.giveBack()
+	if c.refused.CompareAndSwap(true, false) {
+		c.log.WakeMaintenance()
+	}
 }
 
 func (c *Compactor) giveBack() {
