@@ -20,13 +20,16 @@ type instant struct {
 	judged int64
 }
 
-// judge returns the time by which the caller is going to take expired records out of the index.
-func (s *Store) judge() time.Time {
-	now := s.now()
-	for upTo := now.UnixMilli(); ; {
-		before := s.judged.Load()
-		if before >= upTo || s.judged.CompareAndSwap(before, upTo) {
-			return now
+// judge returns the clock of those who take expired records out of the index. It notes the latest time.
+func judge(s *Store) func() time.Time {
+	judged := &s.catalog.Judged
+	return func() time.Time {
+		now := s.now()
+		for upTo := now.UnixMilli(); ; {
+			before := judged.Load()
+			if before >= upTo || judged.CompareAndSwap(before, upTo) {
+				return now
+			}
 		}
 	}
 }
@@ -38,7 +41,7 @@ func (s *Store) instant() (instant, error) {
 	if s.closed.Load() {
 		return instant{}, ErrClosed
 	}
-	judged := s.judged.Load() // before the clock, which is later unless it has been set back
+	judged := s.catalog.Judged.Load() // before the clock, which is later unless it has been set back
 	now := s.now().UnixMilli()
 	state, err := s.order.Capture()
 	if err != nil {

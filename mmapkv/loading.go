@@ -56,7 +56,7 @@ func (s *Store) awaitIndex(ended <-chan struct{}) error {
 // startLoading begins to fill the index. If the store was closed, that has time until Open is done.
 func (s *Store) startLoading(clean bool) {
 	s.loading = load.Start(load.Options{
-		Catalog: &s.catalog, Hints: &s.hints, Hasher: s.hasher, Now: s.judge, Expires: s.sweeper.Expires,
+		Catalog: &s.catalog, Hints: &s.hints, Hasher: s.hasher, Now: judge(s), Expires: s.sweeper.Expires,
 		ExpectedKeys: s.options.ExpectedKeys, OneWorker: s.manual(), OnDemand: s.onDemand(),
 		Busy: s.beingWritten, Ended: s.loaded,
 	}, !clean)

@@ -56,7 +56,6 @@ type Store struct {
 	log       *wal.Log
 	compactor *compact.Compactor
 	order     *order.Order
-	judged    atomic.Int64 // Unix milliseconds: see judge
 
 	watcher watcher
 
@@ -111,7 +110,7 @@ func (s *Store) makeFiles() {
 // makeLog makes the rooms that write.
 func (s *Store) makeLog() {
 	s.sweeper = sweep.New(&s.catalog, sweep.Options{
-		Hasher: s.hasher, Now: s.judge, Manual: s.manual(), Stop: s.stop, Background: s.background,
+		Hasher: s.hasher, Now: judge(s), Manual: s.manual(), Stop: s.stop, Background: s.background,
 		NewPacer:   func(ctx context.Context) (*pace.Pacer, func()) { return s.newQuietPacer(ctx, 0) },
 		EndExpired: func() error { return s.log.EndExpired() },
 	})
@@ -122,7 +121,7 @@ func (s *Store) makeLog() {
 		Compacts: !s.options.ReadOnly && !s.options.Compaction.Disabled,
 	})
 	s.compactor = compact.New(&s.catalog, &s.hints, s.space, s.sweeper, s.log, compact.Options{
-		Hasher: s.hasher, Now: s.judge, Stop: s.stop, Closed: s.closed.Load, Busy: s.beingWritten, Writable: s.writable,
+		Hasher: s.hasher, Now: judge(s), Stop: s.stop, Closed: s.closed.Load, Busy: s.beingWritten, Writable: s.writable,
 		GarbageRatio: s.options.Compaction.GarbageRatio, BytesPerSecond: s.options.Compaction.BytesPerSecond,
 		Disabled: s.options.Compaction.Disabled, Manual: s.manual(), Between: s.options.between,
 		UnlessEnded: s.unlessEnded, Events: s.events,

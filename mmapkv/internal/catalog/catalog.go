@@ -60,6 +60,8 @@ type Catalog struct {
 	// placeholder for a tombstone into it takes it out again. Before that, the bits of the files are
 	// not believed. See packages load and alive.
 	Loaded atomic.Bool
+	// Judged is the latest time, in Unix milliseconds, by which expired records left the index.
+	Judged atomic.Int64
 }
 
 // Options is what a catalog needs of its store.
