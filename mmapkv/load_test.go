@@ -352,6 +352,9 @@ func TestLoadingGivesMemoryBack(t *testing.T) {
 	for _, expected := range []int{0, keys - 1, keys + 1, 2 * keys} {
 		o.ExpectedKeys = expected
 		s = open(t, dir, o)
+		if err := s.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		if perKey := s.Stats().IndexBytes / int64(max(keys, expected)); s.Len() != keys || perKey > 40 {
 			t.Errorf("with %d keys expected the index takes %d bytes for each of %d", expected, perKey, s.Len())
 		}
