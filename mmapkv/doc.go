@@ -98,7 +98,9 @@
 //
 // Package order visits keys in order: state.go captures the state after one
 // commit, run_table.go reads a sealed file's hint as a table, tail.go sorts the
-// records of the others, step.go and gather.go merge them.
+// records of the others, step.go and gather.go merge them. If the store is
+// scanned, view_make.go brings the entries of many tables into one order, which
+// view.go keeps and run_view.go reads.
 //
 // Verify and the scrub use package check, and Salvage uses package salvage.
 // Close is in close.go, and what a store does once a second in watch.go.

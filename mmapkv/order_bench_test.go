@@ -3,10 +3,12 @@ package mmapkv
 import (
 	"encoding/binary"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/mmapkv/mmapkv/fsync"
+	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/order"
 )
 
@@ -17,10 +19,11 @@ func orderedKey(n uint64) []byte {
 }
 
 // orderedBench is a store of a million keys of 24 bytes with values of 128, in random order.
-func orderedBench(b *testing.B, segmentSize int64) *Store {
+func orderedBench(b testing.TB, segmentSize int64) *Store {
 	b.Helper()
 	o := &Options{SegmentSize: segmentSize, Sync: fsync.Never}
 	o.Compaction.Disabled = true
+	inject.Into(o, &inject.Seams{Manual: true})
 	s := open(b, b.TempDir(), o)
 	random := rand.New(rand.NewPCG(1, 2))
 	value := make([]byte, 128)
@@ -47,12 +50,23 @@ func orderedBench(b *testing.B, segmentSize int64) *Store {
 func BenchmarkOrder(b *testing.B) {
 	for _, size := range []int64{16 << 20, 1 << 20} {
 		s := orderedBench(b, size)
-		b.Run(fmt.Sprintf("segments-%d", len(s.catalog.Set().Order)), func(b *testing.B) { benchOrder(b, s) })
+		segments := len(s.catalog.Set().Order)
+		for _, viewed := range []string{"tables", "view"} {
+			b.Run(fmt.Sprintf("segments-%d-%s", segments, viewed), func(b *testing.B) { benchOrder(b, s, viewed == "view") })
+		}
 		s.Close()
 	}
 }
 
-func benchOrder(b *testing.B, s *Store) {
+func benchOrder(b *testing.B, s *Store, viewed bool) {
+	if viewed {
+		_ = s.Scan(ScanOptions{}, func(_, _ []byte) error { return fs.SkipAll }) // else nobody wants a view
+		if did, err := s.stepView(); err != nil || !did {
+			b.Fatal("no view", err)
+		}
+		stats := s.order.Stats()
+		b.Logf("%d keys, %.2f bytes each, made in %v", stats.ViewKeys, float64(stats.ViewBytes)/float64(stats.ViewKeys), stats.ViewsTook)
+	}
 	state, err := s.order.Capture()
 	if err != nil {
 		b.Fatal(err)

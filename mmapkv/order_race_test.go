@@ -142,6 +142,7 @@ func (m *orderedMoment) check(reverse bool) error {
 func TestStatesBesideWriters(t *testing.T) {
 	for round := range 3 {
 		s := open(t, t.TempDir(), &Options{SegmentSize: minSegmentSize << (2 * round)})
+		s.order.ViewFrom = 1
 		writers := []*orderedWriter{{number: 0}, {number: 1}, {number: 2}}
 		var writing, reading sync.WaitGroup
 		var stop atomic.Bool
@@ -168,6 +169,9 @@ func TestStatesBesideWriters(t *testing.T) {
 		writing.Wait()
 		stop.Store(true)
 		reading.Wait()
+		if s.order.Stats().ViewsMade == 0 && round < 2 {
+			t.Error("no view was made")
+		}
 		m, err := captureBeside(s, writers)
 		if err != nil {
 			t.Fatal(err)
@@ -187,6 +191,9 @@ func readStates(t *testing.T, s *Store, writers []*orderedWriter, stop *atomic.B
 		m, err := captureBeside(s, writers)
 		if err == nil {
 			err = m.check(reverse)
+		}
+		if err == nil && n%3 == 0 {
+			_, err = s.stepView()
 		}
 		if err == nil && older != nil && n%10 == 9 {
 			err = older.check(!reverse)

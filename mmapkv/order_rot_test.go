@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/order"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -17,6 +18,7 @@ func tabled(t *testing.T, o *Options) (s *Store, dir string, model map[string]st
 	t.Helper()
 	dir, model = t.TempDir(), map[string]string{}
 	o.SegmentSize = 16 << 10
+	inject.Into(o, &inject.Seams{Manual: true})
 	s = open(t, dir, o)
 	for i := range 1500 {
 		key := fmt.Sprintf("key-%04d", i*7919%1200)
@@ -101,11 +103,15 @@ var rots = map[string]func(t *testing.T, path string){
 func TestDamagedTableIsMadeAnew(t *testing.T) {
 	for what, rot := range rots {
 		for _, when := range []string{"before", "after", "in the middle", "cold"} {
-			for _, eager := range []bool{false, true} {
-				t.Run(fmt.Sprint(what, " ", when, " ", eager), func(t *testing.T) {
+			for how := range 4 {
+				eager, viewed := how&1 > 0, how&2 > 0
+				t.Run(fmt.Sprintf("%s %s %v %v", what, when, eager, viewed), func(t *testing.T) {
 					o := byHand()
 					s, dir, model := tabled(t, o)
 					s.order.Eager = eager
+					if viewed {
+						makeView(t, s)
+					}
 					m := capture(t, s, model)
 					defer m.state.Release()
 					if when == "after" {
@@ -131,6 +137,12 @@ func TestDamagedTableIsMadeAnew(t *testing.T) {
 						}
 					}
 					m.wantWhole(t)
+					if viewed && what == "every part" {
+						makeView(t, s) // the other is not used any more
+						m = capture(t, s, model)
+						m.wantWhole(t)
+						m.state.Release()
+					}
 					if what == "removed" && len(sealedHints(s, dir)) > 0 {
 						if _, err := os.Stat(sealedHints(s, dir)[0]); err == nil {
 							t.Error("a scan has written a hint")

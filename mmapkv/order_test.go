@@ -226,7 +226,9 @@ func (o *orderedStore) step() {
 		err = o.store.Write(&b)
 	case n < 91:
 		err = o.store.Compact(o.t.Context())
-	case n < 95:
+	case n < 93:
+		_, err = o.store.stepView()
+	case n < 97:
 		o.moments = append(o.moments, capture(o.t, o.store, o.model))
 	case len(o.moments) > 0:
 		i := r.IntN(len(o.moments))
@@ -254,15 +256,20 @@ func (o *orderedStore) end() {
 // A State shows exactly what the store had when it was captured, in order, in both directions,
 // however the store was written to, compacted and rotated since.
 func TestStateShowsTheMomentItWasCaptured(t *testing.T) {
+	views := 0
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			o := newOrderedStore(t, seed, &Options{SegmentSize: minSegmentSize << (seed % 4)})
-			o.store.order.Eager = seed%3 > 0
+			o.store.order.Eager, o.store.order.ViewFrom = seed%3 > 0, 1
 			for range 400 {
 				o.step()
 			}
+			views += o.store.order.Stats().ViewsMade
 			o.end()
 		})
+	}
+	if views < 30 {
+		t.Errorf("%d views were made", views)
 	}
 }
 

@@ -30,6 +30,9 @@ type Stats struct {
 	// AliveBytes is the memory that says which records are alive: one bit for each 24 bytes of a
 	// segment of small records, and next to nothing for large ones.
 	AliveBytes int64
+	// Order is what the store keeps so that scans find keys in order. It is all zero in a store
+	// that is never scanned.
+	Order OrderStats
 	// Segments lists the files of the log, oldest first.
 	Segments []SegmentStats
 	// Recovery is what the Open that made this Store found.
@@ -50,6 +53,33 @@ type Stats struct {
 	LastSyncTook time.Duration
 	// Err is why the store takes no more writes; nil if it takes them.
 	Err error
+}
+
+// OrderStats is what the store keeps so that scans find keys in order. Sizes are in bytes.
+type OrderStats struct {
+	// Tables is the number of sealed segments whose hints are open, and Runs that of the sorted
+	// lists of records of the others. Bytes is the memory that both take.
+	Tables, Runs int
+	Bytes        int64
+	// ViewSegments is the number of segments whose keys the view has in one order, and ViewKeys the
+	// number of these keys. ViewBytes is the memory that it takes. They are 0 while there is no view:
+	// the background makes one once a store with several sealed segments is scanned, and drops it
+	// when a compaction takes one of these segments away.
+	ViewSegments, ViewKeys int
+	ViewBytes              int64
+	// Views is how many views have been made since Open, and ViewsTook how long that took.
+	Views     int
+	ViewsTook time.Duration
+}
+
+// orderStats returns OrderStats.
+func (s *Store) orderStats() OrderStats {
+	o := s.order.Stats()
+	return OrderStats{
+		Tables: o.Tables, Runs: o.Runs, Bytes: o.Bytes,
+		ViewSegments: o.ViewTables, ViewKeys: o.ViewKeys, ViewBytes: o.ViewBytes,
+		Views: o.ViewsMade, ViewsTook: o.ViewsTook,
+	}
 }
 
 // SegmentStats is one file of the log. Sizes are in bytes.
@@ -147,6 +177,7 @@ func (s *Store) Stats() Stats {
 		WriteStall: time.Duration(s.events.stalledFor.Load()),
 		Err:        s.latch.Err(),
 
+		Order:         s.orderStats(),
 		HeldBytes:     s.catalog.Retired.Held(),
 		Compaction:    s.events.compactions.get(),
 		Scrub:         ScrubStats(s.scrubber.Stats()),

@@ -137,6 +137,7 @@ func (s *Store) start() {
 		s.background("scrub", s.scrub)
 	}
 	s.sweeper.Start()
+	s.background("view", s.keepView)
 	if s.options.ReadOnly {
 		return
 	}

@@ -66,6 +66,7 @@ var suites = []suite{
 	{"mmapkv/internal/alive", "TestNoTwo|TestNext|TestChanges", bitMutants},
 	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStatesHold", orderMutants},
+	{"mmapkv", "TestStateShows|TestDamagedTable|TestStateBelow|TestView", viewMutants},
 	{"mmapkv", "TestCaptureWaits", captureMutants},
 	{"mmapkv", "TestLoggerMayCallTheStore|TestContextMayCallTheStore", userCodeMutants},
 }

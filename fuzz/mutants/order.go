@@ -37,3 +37,15 @@ var captureMutants = []mutant{
 	{"publishing does not keep captures away", "mmapkv/internal/wal/publish.go",
 		"	l.catalog.Publishing.Lock()\n	defer l.catalog.Publishing.Unlock()\n", ""},
 }
+
+// viewMutants believe a view where it does not hold.
+var viewMutants = []mutant{
+	{"a view is kept after one of its files was retired", "mmapkv/internal/order/view_make.go",
+		"		o.view = nil\n", "		_ = o.view\n"},
+	{"a State below a view's end uses it", "mmapkv/internal/order/state.go",
+		"v != nil && v.seq <= seq {", "v != nil {"},
+	{"a view begins behind the oldest file", "mmapkv/internal/order/view_make.go",
+		"	for i, one := range sources {\n		run, err :=", "	for i, one := range sources {\n		if i == 0 && len(sources) > 2 {\n			one = sources[1]\n		}\n		run, err :="},
+	{"a view that cannot be read ends the run", "mmapkv/internal/order/cursor.go",
+		"	if c.err != errView {\n", "	if c.err != nil {\n"},
+}

@@ -69,6 +69,9 @@ func (m *mapped) OrderFigures() []Figure {
 	keys := float64(max(1, stats.Keys))
 	return []Figure{
 		{"index", float64(stats.IndexBytes) / keys, "B/key"},
+		{"runs", float64(stats.Order.Bytes) / keys, "B/key"},
+		{"view", float64(stats.Order.ViewBytes) / float64(max(1, stats.Order.ViewKeys)), "B/key"},
+		{"views made in", stats.Order.ViewsTook.Seconds(), "s"},
 		{"segments", float64(len(stats.Segments)), "files"},
 	}
 }

@@ -30,9 +30,11 @@ const (
 
 // block is the entries that lie next to each other in a State, in order.
 type block struct {
-	batch segment.Batch
-	last  segment.Batch // the one before, whose keys a Fill may have returned
-	ofRun []uint16      // which run each entry is of
+	batch    segment.Batch
+	last     segment.Batch // the one before, whose keys a Fill may have returned
+	ofSource []uint32      // which source each entry is of
+	indexes  []uint32      // of each entry, in its table; only while a view is made
+	indexed  bool          // a view is made
 
 	pieces []piece // what the runs gave; of one run in ascending order
 	runs   []int   // how many pieces there are up to the end of each run's
@@ -65,18 +67,23 @@ func (b *block) reset(keep bool) {
 		b.batch, b.last = b.last, b.batch
 	}
 	b.batch.Reset(keptKeys)
-	b.ofRun, b.pieces, b.runs, b.order, b.at = b.ofRun[:0], b.pieces[:0], b.runs[:0], b.order[:0], 0
+	b.ofSource, b.indexes = b.ofSource[:0], b.indexes[:0]
+	b.pieces, b.runs, b.order, b.at = b.pieces[:0], b.runs[:0], b.order[:0], 0
 }
 
-// addPiece notes the entries from a number on, if there are any, as the next piece of a run.
-func (b *block) addPiece(from int) {
+// addPiece notes the entries from a number on, if there are any, as the next piece of a run. They are
+// of a source, unless ofSource says so already.
+func (b *block) addPiece(from int, source uint32) {
+	for len(b.ofSource) < len(b.batch.Entries) {
+		b.ofSource = append(b.ofSource, source)
+	}
 	if to := len(b.batch.Entries); to > from {
 		b.pieces = append(b.pieces, piece{from, to})
 	}
 }
 
 // endRun notes that a run has given all its pieces. Backward, it gave the last one first.
-func (b *block) endRun(run int, heading heading) {
+func (b *block) endRun(heading heading) {
 	first := 0
 	if n := len(b.runs); n > 0 {
 		first = b.runs[n-1]
@@ -86,9 +93,6 @@ func (b *block) endRun(run int, heading heading) {
 	}
 	if len(b.pieces) > first {
 		b.runs = append(b.runs, len(b.pieces))
-	}
-	for len(b.ofRun) < len(b.batch.Entries) {
-		b.ofRun = append(b.ofRun, uint16(run))
 	}
 }
 

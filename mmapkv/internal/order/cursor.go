@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -17,6 +18,7 @@ type Cursor struct {
 	opened  bool
 	runs    []run       // oldest first
 	tables  []*tableRun // of each source of the plan, if there was one: a plan's cursors are used again
+	view    *viewRun    // of the State's view, if there was one
 	stands  []bool      // of each run: it stands at an entry
 	ranks   []uint64    // of each run that stands: the rank of its key
 	shared  []byte      // what all keys had in common when the cursor was last moved by a seek
@@ -26,6 +28,8 @@ type Cursor struct {
 	key   []byte // its key, unless inBlock
 	valid bool
 	err   error
+
+	chosen int // the run that gave the entry, unless inBlock
 
 	steps   int    // in the same direction since the last seek
 	inBlock bool   // the runs stand behind the block, and not at the cursor's key
@@ -130,7 +134,7 @@ func (c *Cursor) Fill(into []Entry, reverse bool) (n int) {
 		case c.block.left() > 0:
 			for n < len(into) && c.block.left() > 0 {
 				number := c.block.next(to)
-				into[n] = Entry{c.block.batch.Entries[number], c.runs[c.block.ofRun[number]].file()}
+				into[n] = Entry{c.block.batch.Entries[number], c.file(number)}
 				n++
 			}
 			c.at = into[n-1]
@@ -164,17 +168,14 @@ func (c *Cursor) Close() {
 		return // it is closed already
 	}
 	clear(c.runs)
-	*c = Cursor{runs: c.runs[:0], tables: c.tables, stands: c.stands, ranks: c.ranks, shared: c.shared, key: c.key, seeked: c.seeked, from: c.from}
+	*c = Cursor{runs: c.runs[:0], tables: c.tables, view: c.view, stands: c.stands, ranks: c.ranks, shared: c.shared, key: c.key, seeked: c.seeked, from: c.from}
 	s.order.leaveCursor(s.plan, c)
 }
 
 // open opens the runs.
 func (c *Cursor) open() bool {
 	if c.err == nil && !c.opened {
-		if c.tables == nil {
-			c.tables = make([]*tableRun, len(c.state.plan.sources))
-		}
-		if c.runs, c.err = c.state.open(c.runs[:0], c.tables); c.err == nil {
+		if c.runs, c.err = c.state.open(c.runs[:0], c); c.err == nil {
 			n := len(c.runs)
 			c.stands, c.ranks, c.opened = slices.Grow(c.stands[:0], n)[:n], slices.Grow(c.ranks[:0], n)[:n], true
 		}
@@ -193,7 +194,7 @@ func (c *Cursor) seek(to heading, move func(r run) (bool, error)) bool {
 	first := true
 	for i, r := range c.runs {
 		if c.stands[i], c.err = move(r); c.err != nil {
-			return false
+			return c.dropView() && c.seek(to, move)
 		}
 		switch {
 		case !c.stands[i]:
@@ -216,9 +217,9 @@ func (c *Cursor) advance(to heading) bool {
 		return c.seekBehind(to)
 	case !c.inBlock:
 		if c.steps++; !c.leave() {
-			return false
+			return c.dropView() && c.seekBehind(to)
 		}
-		if c.steps < blockFrom*len(c.runs) && !c.state.order.Eager {
+		if c.steps < max(blockFromLeast, blockFrom*len(c.runs)) && !c.state.order.Eager {
 			return c.settle()
 		}
 	}
@@ -227,13 +228,31 @@ func (c *Cursor) advance(to heading) bool {
 	}
 	if c.inBlock {
 		number := c.block.next(to)
-		c.at = Entry{c.block.batch.Entries[number], c.runs[c.block.ofRun[number]].file()}
+		c.at = Entry{c.block.batch.Entries[number], c.file(number)}
 	}
 	return true
 }
 
-// blockFrom is after how many steps for each run a scan counts as long.
-const blockFrom = 8
+// A scan counts as long after so many steps for each run, and not before so many.
+const (
+	blockFrom      = 8
+	blockFromLeast = 128
+)
+
+// file is the file of an entry of the block.
+func (c *Cursor) file(number int) *catalog.File {
+	return c.state.plan.sources[c.block.ofSource[number]].file
+}
+
+// dropView makes the cursor go on without the view, if that is what ended the move. The runs then
+// stand nowhere.
+func (c *Cursor) dropView() bool {
+	if c.err != errView {
+		return false
+	}
+	c.err, c.opened = nil, false
+	return c.open()
+}
 
 // seekBehind moves to the next key in a direction, from where the cursor stands, whatever it has
 // done before.

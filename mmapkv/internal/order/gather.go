@@ -22,8 +22,11 @@ func (c *Cursor) gatherNext(keep bool) bool {
 		full, err := c.gather(split)
 		switch {
 		case err != nil:
-			c.err, c.valid = err, false
-			return false
+			if c.err = err; !c.dropView() || !c.goBack() {
+				c.valid = false
+				return false
+			}
+			continue
 		case full && !c.goBack():
 			return false
 		case full && c.timid > 0, len(c.block.batch.Entries) == 0:
@@ -63,7 +66,7 @@ func (c *Cursor) gather(split []byte) (full bool, err error) {
 				break
 			}
 		}
-		c.block.endRun(i, c.heading)
+		c.block.endRun(c.heading)
 	}
 	return false, nil
 }
@@ -80,6 +83,9 @@ func (c *Cursor) goBack() bool {
 			c.stands[i], c.err = seekGT(r, c.from)
 		}
 		if c.err != nil {
+			if c.dropView() {
+				return c.goBack()
+			}
 			c.valid = false
 			return false
 		}
@@ -136,6 +142,15 @@ func (s *splits) choose(c *Cursor) []byte {
 	}
 	if c.state.order.Eager {
 		aim = eagerAim
+	}
+	if view, ok := c.runs[0].(*viewRun); ok && c.stands[0] && c.timid == 0 {
+		// Nearly all entries are its own.
+		if len(s.keys) == 0 {
+			s.keys = append(s.keys, nil)
+		}
+		if s.keys[0], ok = view.ahead(s.keys[0][:0], aim, c.heading); ok {
+			return s.keys[0]
+		}
 	}
 	ahead, step := max(1, aim/standing), max(1, standing/sample)
 	n, nth := 0, 0

@@ -26,10 +26,15 @@
 //   - The records of an unsealed file are sorted when a Cursor needs them, and what has been
 //     sorted stays sorted. A store that is never scanned pays nothing.
 //   - Opening a table and sorting take no lock that a writer waits for.
+//   - The entries of many tables are kept in one order, a view, in a store that is scanned. It is made
+//     in the background, and dropped when one of its files is about to be retired. Nobody waits for
+//     that.
 package order
 
 import (
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
@@ -43,6 +48,7 @@ type Options struct {
 	Hints     *hints.Hints     // of its files
 	Published func() uint64    // the number of the last write that readers can see
 	Eager     bool             // cursors gather blocks from the first step on, and small ones; for tests
+	ViewFrom  int              // how many tables a view is made for at least; for tests, 0 otherwise
 }
 
 // Order keeps what scans of a store need, and have in common. All methods may be called
@@ -53,10 +59,18 @@ type Order struct {
 	mu      rank.Mutex[rank.Order]    // guards the rest; a leaf
 	sources map[*catalog.File]*source // of files that a State has used and that are not retired
 	current *plan                     // of the last set that a State was captured of; nil if none is held
+	view    *view                     // of the oldest files of the newest set, if there is one
+	making  *view                     // that is being made
+	made    viewStats
+
+	used atomic.Bool   // a cursor was opened since the last look
+	wake chan struct{} // has a token once a cursor was opened
 }
 
 // New makes the order of a store.
-func New(o Options) *Order { return &Order{Options: o, sources: map[*catalog.File]*source{}} }
+func New(o Options) *Order {
+	return &Order{Options: o, sources: map[*catalog.File]*source{}, wake: make(chan struct{}, 1)}
+}
 
 // Capture returns the state after the last commit. It holds its files until Release is called.
 func (o *Order) Capture() (*State, error) {
@@ -90,6 +104,7 @@ func (o *Order) Forget(f *catalog.File) {
 	}
 	done := o.letGoLocked(p)
 	if s := o.sources[f]; s != nil {
+		o.dropViewLocked(s)
 		delete(o.sources, f)
 		if s.forgotten = true; s.plans == 0 {
 			done = append(done, ended{source: s})
@@ -103,7 +118,10 @@ func (o *Order) Forget(f *catalog.File) {
 func (o *Order) Close() {
 	o.mu.Lock()
 	p := o.current
-	o.current = nil
+	o.current, o.view = nil, nil
+	if o.making != nil {
+		o.making.broken.Store(true)
+	}
 	done := o.letGoLocked(p)
 	for f, s := range o.sources {
 		delete(o.sources, f)
@@ -115,11 +133,22 @@ func (o *Order) Close() {
 	end(done)
 }
 
-// Stats is what the order keeps.
+// Stats is what the order keeps, and what views took.
 type Stats struct {
 	Tables int   // that are open
 	Runs   int   // of sorted records of unsealed files
 	Bytes  int64 // of memory that both take, without what is mapped
+
+	ViewTables int   // that the view covers; 0: there is none
+	ViewKeys   int   // in it
+	ViewBytes  int64 // of memory that it takes
+	viewStats
+}
+
+// viewStats is what views took since the store was opened.
+type viewStats struct {
+	ViewsMade int
+	ViewsTook time.Duration // together
 }
 
 // Stats returns what is kept.
@@ -131,6 +160,10 @@ func (o *Order) Stats() (stats Stats) {
 		stats.Tables += tables
 		stats.Runs += runs
 		stats.Bytes += bytes
+	}
+	stats.viewStats = o.made
+	if v := o.view; v != nil && !v.broken.Load() {
+		stats.ViewTables, stats.ViewKeys, stats.ViewBytes = len(v.sources), v.count, v.bytes()
 	}
 	return stats
 }

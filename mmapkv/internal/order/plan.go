@@ -1,14 +1,19 @@
 package order
 
-import "github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+import (
+	"sync/atomic"
+
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+)
 
 // plan is a set whose files are held together, for all States of that set. The Order holds the
 // plan of the last set as well, so that a State costs no count per file.
 type plan struct {
 	set     *catalog.FileSet
-	sources []*source // of the set's files, oldest first
-	holds   int       // States, and the Order while it is the current one; Order.mu guards it
-	idle    []*Cursor // closed ones, to be used again; Order.mu guards them
+	sources []*source            // of the set's files, oldest first
+	holds   int                  // States, and the Order while it is the current one; Order.mu guards it
+	idle    []*Cursor            // closed ones, to be used again; Order.mu guards them
+	view    atomic.Pointer[view] // of the first sources; nil: none
 }
 
 // maxIdle is how many closed cursors a plan keeps.
@@ -73,6 +78,9 @@ func (o *Order) planOf(set *catalog.FileSet) *plan {
 		done = o.letGoLocked(o.current)
 		p.holds++
 		o.current = p
+		if v := o.view; v != nil && v.covers(p.sources) {
+			p.view.Store(v)
+		}
 	}
 	o.mu.Unlock()
 	end(done)

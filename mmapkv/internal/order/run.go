@@ -3,8 +3,6 @@ package order
 import (
 	"encoding/binary"
 	"errors"
-
-	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 )
 
 // errFault says that a page cannot be read.
@@ -23,7 +21,6 @@ type run interface {
 	prev() (bool, error)
 	key() []byte // valid until the next move
 	entry(e *Entry)
-	file() *catalog.File
 
 	// ahead appends to dst a key that is about n entries ahead, and returns false if there are fewer.
 	ahead(dst []byte, n int, heading heading) ([]byte, bool)

@@ -5,14 +5,15 @@ import (
 	"slices"
 	"sort"
 
-	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
 // sortedRun is a run of sorted records of a file, of which those above a number do not count.
 type sortedRun struct {
 	heads  heads
+	number uint32 // of the source in its plan
 	places []place
+	fences *fences
 	seq    uint64
 	i      int    // the record that it stands at
 	last   []byte // its key, while others are read
@@ -31,17 +32,20 @@ func (r *sortedRun) hintEntry() segment.HintEntry {
 		Seq: record.Seq, Flags: record.Flags & segment.HintFlags, Expiry: record.Expiry}
 }
 
-func (r *sortedRun) file() *catalog.File { return r.heads.file }
-
-func (r *sortedRun) prepare([]byte) {}
+func (r *sortedRun) prepare(key []byte) {
+	if from, to := r.fences.candidates(key, len(r.places)); to-from <= fenceKeys {
+		r.heads.prefetch(r.places[from:to])
+	}
+}
 
 func (r *sortedRun) seekGE(key []byte) (ok bool, err error) {
 	err = r.heads.within(func() (err error) {
-		i := sort.Search(len(r.places), func(i int) bool {
+		from, to := r.fences.candidates(key, len(r.places))
+		i := from + sort.Search(to-from, func(i int) bool {
 			if err != nil {
 				return true
 			}
-			err = r.heads.read(r.places[i])
+			err = r.heads.read(r.places[from+i])
 			return err != nil || bytes.Compare(r.heads.key, key) >= 0
 		})
 		if err == nil {
@@ -224,6 +228,6 @@ func (r *sortedRun) gather(b *block, split []byte, heading heading) (more, stand
 	if heading == backward {
 		slices.Reverse(b.batch.Entries[from:])
 	}
-	b.addPiece(from)
+	b.addPiece(from, r.number)
 	return more, stands, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
-	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -12,6 +11,7 @@ import (
 // tableRun is the table of a file.
 type tableRun struct {
 	source *source
+	number uint32 // of the source in its plan
 	hints  *hints.Hints
 	table  *hints.Hint
 	cursor *segment.Cursor
@@ -22,8 +22,6 @@ type tableRun struct {
 func (r *tableRun) key() []byte { return r.at.Key }
 
 func (r *tableRun) entry(e *Entry) { *e = Entry{r.at, r.source.file} }
-
-func (r *tableRun) file() *catalog.File { return r.source.file }
 
 // moved ends a move. If the table is damaged, again makes the move in a table made anew.
 func (r *tableRun) moved(ok bool, again func() bool) (bool, error) {
@@ -95,6 +93,10 @@ func (r *tableRun) ahead(dst []byte, n int, heading heading) ([]byte, bool) {
 func (r *tableRun) gather(b *block, split []byte, heading heading) (more, stands bool, err error) {
 	r.last = append(r.last[:0], r.at.Key...)
 	from := len(b.batch.Entries)
+	index := 0
+	if b.indexed {
+		index = r.cursor.Index()
+	}
 	if heading == forward {
 		more = r.cursor.Gather(&b.batch, split)
 	} else {
@@ -108,7 +110,13 @@ func (r *tableRun) gather(b *block, split []byte, heading heading) (more, stands
 		}
 		more = r.cursor.Seek(r.last)
 	}
-	b.addPiece(from)
+	b.addPiece(from, r.number)
+	if b.indexed {
+		for len(b.indexes) < len(b.batch.Entries) {
+			b.indexes = append(b.indexes, uint32(index))
+			index++
+		}
+	}
 	r.at = r.cursor.Entry()
 	return more, r.cursor.Valid(), nil
 }

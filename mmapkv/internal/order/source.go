@@ -122,8 +122,8 @@ func (s *source) size() (tables, runs int, bytes int64) {
 	}
 	if t := s.tail.Load(); t != nil {
 		runs = len(t.runs)
-		for _, places := range t.runs {
-			bytes += int64(4 * cap(places))
+		for _, run := range t.runs {
+			bytes += int64(4*cap(run.places)) + run.fences.bytes()
 		}
 	}
 	return tables, runs, bytes

@@ -13,8 +13,10 @@ type State struct {
 	order  *Order
 	plan   *plan
 	seq    uint64
-	limits []int64                // of each source, by which all records of the State end
-	tails  []atomic.Pointer[tail] // of each source whose sorted records are used
+	view   *view                  // of the first sources; nil: none
+	rest   []*source              // the other sources
+	limits []int64                // of each of the rest, by which all records of the State end
+	tails  []atomic.Pointer[tail] // of each of the rest whose sorted records are used
 }
 
 // Entry is the newest record of a key in a State. Its key is in the cursor's own memory, and valid
@@ -25,8 +27,12 @@ type Entry struct {
 }
 
 func newState(o *Order, p *plan, seq uint64) *State {
-	s := &State{order: o, plan: p, seq: seq, limits: make([]int64, len(p.sources)), tails: make([]atomic.Pointer[tail], len(p.sources))}
-	for i, one := range p.sources {
+	s := &State{order: o, plan: p, seq: seq, rest: p.sources}
+	if v := p.view.Load(); v != nil && v.seq <= seq {
+		s.view, s.rest = v, p.sources[len(v.sources):]
+	}
+	s.limits, s.tails = make([]int64, len(s.rest)), make([]atomic.Pointer[tail], len(s.rest))
+	for i, one := range s.rest {
 		s.limits[i] = one.file.Limit()
 	}
 	return s
@@ -48,22 +54,38 @@ func (s *State) Cursor() *Cursor {
 	return c
 }
 
-// open opens the runs of the State, oldest first: tables of the sources that have ended, and sorted
-// records of the others. tables are of each source the run that was opened before, if there is one.
-func (s *State) open(runs []run, tables []*tableRun) ([]run, error) {
-	for i, one := range s.plan.sources {
+// open opens the runs of the State, oldest first: its view, or the tables of the view's files, and
+// those of the rest. The cursor has the runs that were opened before, if there were any.
+func (s *State) open(runs []run, c *Cursor) ([]run, error) {
+	s.order.noteUse()
+	viewed := 0
+	if v := s.view; v != nil {
+		viewed = len(v.sources)
+		if !v.broken.Load() {
+			if c.view == nil || c.view.view != v {
+				c.view = newViewRun(v)
+			}
+			runs = append(runs, c.view)
+		} else {
+			for i, one := range v.sources {
+				t, err := s.openTable(one, i, c)
+				if err != nil {
+					return nil, err
+				}
+				runs = append(runs, t)
+			}
+		}
+	}
+	for i, one := range s.rest {
 		if s.limits[i] <= one.file.DataStart {
 			continue
 		}
 		if end, sealed := one.sealed(&s.order.Catalog.Files); sealed && end.Seq <= s.seq {
-			t, err := one.openTable(s.order.Hints, nil)
+			t, err := s.openTable(one, viewed+i, c)
 			if err != nil {
 				return nil, err
 			}
-			if tables[i] == nil || tables[i].table != t || tables[i].cursor.Err() != nil {
-				tables[i] = &tableRun{source: one, hints: s.order.Hints, table: t, cursor: t.Table.Cursor()}
-			}
-			runs = append(runs, tables[i])
+			runs = append(runs, t)
 			continue
 		}
 		t := s.tails[i].Load()
@@ -75,8 +97,23 @@ func (s *State) open(runs []run, tables []*tableRun) ([]run, error) {
 			s.tails[i].Store(t)
 		}
 		for _, sorted := range t.runs {
-			runs = append(runs, &sortedRun{heads: heads{file: one.file}, places: sorted, seq: s.seq})
+			runs = append(runs, &sortedRun{heads: heads{file: one.file}, number: uint32(viewed + i), places: sorted.places, fences: &sorted.fences, seq: s.seq})
 		}
 	}
 	return runs, nil
+}
+
+// openTable opens the table of a source, which has a number in the plan.
+func (s *State) openTable(one *source, number int, c *Cursor) (*tableRun, error) {
+	t, err := one.openTable(s.order.Hints, nil)
+	if err != nil {
+		return nil, err
+	}
+	if c.tables == nil {
+		c.tables = make([]*tableRun, len(s.plan.sources))
+	}
+	if had := c.tables[number]; had == nil || had.table != t || had.cursor.Err() != nil {
+		c.tables[number] = &tableRun{source: one, number: uint32(number), hints: s.order.Hints, table: t, cursor: t.Table.Cursor()}
+	}
+	return c.tables[number], nil
 }

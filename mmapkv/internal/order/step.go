@@ -18,6 +18,7 @@ func (c *Cursor) settle() bool {
 		if next < 0 {
 			return false
 		}
+		c.chosen = next
 		c.runs[next].entry(&c.at)
 		c.key = append(c.key[:0], c.at.Key...)
 		c.at.Key = c.key
@@ -26,7 +27,7 @@ func (c *Cursor) settle() bool {
 			return true
 		}
 		if !c.leave() {
-			return false
+			return c.dropView() && c.seekBehind(c.heading)
 		}
 	}
 }

@@ -15,8 +15,41 @@ import (
 // records of a range of the file: of one key the newest, which is the last one in the file, comes
 // first. The runs are in the order of their ranges. A tail never changes.
 type tail struct {
-	runs [][]place
+	runs []*sorted
 	upTo int64
+}
+
+// sorted is one run of records.
+type sorted struct {
+	places []place
+	fences fences // none if a record could not be read
+}
+
+// newSorted returns a run of records of a file. It reads some of them.
+func newSorted(s *source, places []place) *sorted {
+	run := &sorted{places: places}
+	h := heads{file: s.file}
+	if h.read(places[0]) != nil {
+		return run // who comes to the record will say so
+	}
+	first := bytes.Clone(h.key)
+	if h.read(places[len(places)-1]) != nil {
+		return run
+	}
+	f := fences{common: slices.Clone(first[:commonSize(first, h.key)])}
+	err := h.within(func() error {
+		for i := 0; i < len(places); i += fenceKeys {
+			if err := h.read(places[i]); err != nil {
+				return err
+			}
+			f.add(h.key)
+		}
+		return nil
+	})
+	if err == nil {
+		run.fences = f
+	}
+	return run
 }
 
 // sort returns the file's sorted records up to limit, and perhaps further. Whoever sorts shares
@@ -37,8 +70,8 @@ func (s *source) sort(h *hints.Hints, limit int64) (*tail, error) {
 		if err != nil {
 			return nil, err
 		}
-		t = &tail{runs: append(slices.Clip(t.runs), c.sorted()), upTo: upTo}
-		s.mergeSmall(t)
+		t = &tail{runs: slices.Clone(t.runs), upTo: upTo}
+		s.add(t, c.sorted())
 		s.tail.Store(t)
 		if s.end.Load() != nil {
 			s.tail.Store(nil) // it is sealed: only older States still need what is sorted
@@ -160,16 +193,20 @@ func (c *collector) key(number uint32) []byte {
 	return c.keys[from:c.records[number].end]
 }
 
-// mergeSmall merges the last runs, as long as one is not at least twice as long as the next. A run
-// that cannot be read stays as it is: whoever needs it will say so.
-func (s *source) mergeSmall(t *tail) {
-	for n := len(t.runs); n >= 2 && len(t.runs[n-2]) < 2*len(t.runs[n-1]); n = len(t.runs) {
-		merged, err := s.merge(t.runs[n-2], t.runs[n-1])
-		if err != nil {
-			return
-		}
-		t.runs = append(slices.Clip(t.runs[:n-2]), merged)
+// add adds a run, merged with the last ones as long as one is not at least twice as long as the next. A
+// run that cannot be read stays as it is: whoever needs it will say so.
+func (s *source) add(t *tail, places []place) {
+	if len(places) == 0 {
+		return
 	}
+	for n := len(t.runs); n >= 1 && len(t.runs[n-1].places) < 2*len(places); n = len(t.runs) {
+		merged, err := s.merge(t.runs[n-1].places, places)
+		if err != nil {
+			break
+		}
+		t.runs, places = t.runs[:n-1], merged
+	}
+	t.runs = append(t.runs, newSorted(s, places))
 }
 
 // merge merges two runs, the second of which has the newer records.
