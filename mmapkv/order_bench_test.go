@@ -61,7 +61,7 @@ func BenchmarkOrder(b *testing.B) {
 func benchOrder(b *testing.B, s *Store, viewed bool) {
 	if viewed {
 		_ = s.Scan(ScanOptions{}, func(_, _ []byte) error { return fs.SkipAll }) // else nobody wants a view
-		if did, err := s.stepView(); err != nil || !did {
+		if did, err := stepView(s); err != nil || !did {
 			b.Fatal("no view", err)
 		}
 		stats := s.order.Stats()

@@ -193,7 +193,7 @@ func readStates(t *testing.T, s *Store, writers []*orderedWriter, stop *atomic.B
 			err = m.check(reverse)
 		}
 		if err == nil && n%3 == 0 {
-			_, err = s.stepView()
+			_, err = stepView(s)
 		}
 		if err == nil && older != nil && n%10 == 9 {
 			err = older.check(!reverse)

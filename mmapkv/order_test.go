@@ -227,7 +227,7 @@ func (o *orderedStore) step() {
 	case n < 91:
 		err = o.store.Compact(o.t.Context())
 	case n < 93:
-		_, err = o.store.stepView()
+		_, err = stepView(o.store)
 	case n < 97:
 		o.moments = append(o.moments, capture(o.t, o.store, o.model))
 	case len(o.moments) > 0:

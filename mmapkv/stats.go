@@ -73,7 +73,7 @@ type OrderStats struct {
 }
 
 // orderStats returns OrderStats.
-func (s *Store) orderStats() OrderStats {
+func orderStats(s *Store) OrderStats {
 	o := s.order.Stats()
 	return OrderStats{
 		Tables: o.Tables, Runs: o.Runs, Bytes: o.Bytes,
@@ -177,7 +177,7 @@ func (s *Store) Stats() Stats {
 		WriteStall: time.Duration(s.events.stalledFor.Load()),
 		Err:        s.latch.Err(),
 
-		Order:         s.orderStats(),
+		Order:         orderStats(s),
 		HeldBytes:     s.catalog.Retired.Held(),
 		Compaction:    s.events.compactions.get(),
 		Scrub:         ScrubStats(s.scrubber.Stats()),

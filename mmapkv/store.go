@@ -137,7 +137,7 @@ func (s *Store) start() {
 		s.background("scrub", s.scrub)
 	}
 	s.sweeper.Start()
-	s.background("view", s.keepView)
+	s.background("view", func() { keepView(s) })
 	if s.options.ReadOnly {
 		return
 	}

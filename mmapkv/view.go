@@ -7,14 +7,14 @@ import (
 )
 
 // keepView is the goroutine that makes views of a store that is scanned. Close stops it.
-func (s *Store) keepView() {
+func keepView(s *Store) {
 	p, done := s.newQuietPacer(context.Background(), 0)
 	defer done()
 	s.order.KeepView(s.stop, pauseOf(p))
 }
 
 // stepView makes a view if one is due, for a test that does it in place of the goroutine.
-func (s *Store) stepView() (bool, error) {
+func stepView(s *Store) (bool, error) {
 	p, done := s.newQuietPacer(context.Background(), 0)
 	defer done()
 	return s.order.StepView(pauseOf(p))

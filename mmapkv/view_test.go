@@ -18,7 +18,7 @@ func makeView(t *testing.T, s *Store) {
 		t.Fatal(err)
 	}
 	for range 2 { // a damaged table ends the first, but is made anew
-		did, err := s.stepView()
+		did, err := stepView(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +50,7 @@ func TestViewIsDroppedWithItsSegments(t *testing.T) {
 		s, _, model := tabled(t, byHand())
 		s.order.Eager = eager
 		makeView(t, s)
-		if did, err := s.stepView(); did || err != nil {
+		if did, err := stepView(s); did || err != nil {
 			t.Errorf("the same view is made again: %v", err)
 		}
 		before := capture(t, s, model)
@@ -146,7 +146,7 @@ func TestViewHasOnlyWhatIsThere(t *testing.T) {
 	}
 	fill(t, s, keys, 2*keys, 100) // so that the tombstones are sealed
 	seal(t, s)
-	if did, err := s.stepView(); did || err != nil || s.Stats().Order != (OrderStats{}) {
+	if did, err := stepView(s); did || err != nil || s.Stats().Order != (OrderStats{}) {
 		t.Errorf("unscanned: %v, %v, %+v", did, err, s.Stats().Order)
 	}
 	makeView(t, s)
