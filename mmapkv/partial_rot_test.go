@@ -73,6 +73,28 @@ func partlyHinted(t *testing.T, rotten ...int) (dir string, at func(i int) int64
 	return dir, func(i int) int64 { return offsets[i] }
 }
 
+// Several partial hints of a file rot, and a record: the file is loaded as a whole. Its damage is
+// reported once, and its hint counts once.
+func TestPartialHintsOfAFileRotTogether(t *testing.T) {
+	for _, readOnly := range []bool{false, true} {
+		dir, at := partlyHinted(t, 1, 2, 4)
+		invertByte(t, filepath.Join(dir, segment.FileName(1)), at(20)+4)
+		o := partialOptions()
+		o.ReadOnly = readOnly
+		s := open(t, dir, o)
+		stats := s.Stats().Recovery
+		if len(stats.Damages) != 1 || stats.HintsRebuilt != 1 {
+			t.Errorf("read-only %v: %+v", readOnly, stats)
+		}
+		f := s.catalog.Set().Order[0]
+		if due, is := f.HintDue.Load(), f.HintBytes.Load(); due > is && !readOnly {
+			t.Errorf("a hint of %d bytes counts as %d", is, due)
+		}
+		checkAccounts(t, s)
+		closeStore(t, s)
+	}
+}
+
 // On a full disk the hint that would replace the partial hints cannot be written, whether by loading
 // or by sealing. They stay then: they know of a record that cannot be read.
 func TestPartialHintsStayIfTheHintDoesNotFit(t *testing.T) {

@@ -37,7 +37,7 @@ var loadingMutants = []mutant{
 	{"the old hint of a sealed tail is wanted", "mmapkv/internal/hints/hints.go",
 		" && !(orMore && hint.Covers.Offset > end.Offset) {", " {"},
 	{"a hint that was written again is counted twice", "mmapkv/internal/load/source.go",
-		"	if from.recovered && !l.remade[from.file] || from.hint.Covers == from.end {", "	if true {"},
+		"	if from.recovered && !l.remade[from.file] || !from.recovered && from.hint.Covers == from.end {", "	if true {"},
 	{"damage is not told while loading", "mmapkv/internal/load/ask.go",
 		"	if d := u.loading.damage.Load(); d != nil && than == index.NoLocation {", "	if d := u.loading.damage.Load(); d != nil && than != than {"},
 }

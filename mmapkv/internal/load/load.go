@@ -117,6 +117,7 @@ type Loading struct {
 	settled  int                    // files of the catalog that were added
 	unhinted []*catalog.File        // those that a recovery has sealed without a hint
 	remade   map[*catalog.File]bool // of these the whole hint is loaded, and not what recovery found
+	whole    map[*catalog.File]bool // of these it has been read
 }
 
 const (
@@ -135,7 +136,7 @@ const (
 // load the sealed files beside it, and write nothing.
 func Start(o Options, beside bool) *Loading {
 	l := &Loading{Options: o, workers: runtime.GOMAXPROCS(0), now: o.Now().UnixMilli(), began: time.Now(),
-		begin: make(chan struct{}), kick: make(chan struct{}, 1), halt: make(chan struct{}), done: make(chan struct{}), over: make(chan struct{}), remade: map[*catalog.File]bool{}}
+		begin: make(chan struct{}), kick: make(chan struct{}, 1), halt: make(chan struct{}), done: make(chan struct{}), over: make(chan struct{}), remade: map[*catalog.File]bool{}, whole: map[*catalog.File]bool{}}
 	l.changed.L = &l.mu
 	if o.OneWorker {
 		l.workers = 1

@@ -73,11 +73,26 @@ func (l *Loading) dropRecovered() {
 // giveUpTable makes a source of which a piece cannot be used one of the file's whole hint, which is
 // rebuilt unless another such source has done it. The caller holds the lock.
 func (l *Loading) giveUpTable(from *source) {
-	if from.recovered {
-		from.recovered, from.failed = false, false
-		from.file.HintDue.Store(0) // the whole hint counts all of it
-		l.remade[from.file] = true
+	if !from.recovered {
+		return
 	}
+	from.recovered, from.failed = false, false
+	if !l.remade[from.file] {
+		l.remade[from.file] = true
+		from.file.HintDue.Store(0) // the whole hint counts all of it
+	}
+}
+
+// isRepeated reports whether a source that was read is the whole of a file of which another source was
+// read as a whole. What is to be counted of the file, and to be reported, was counted then. The caller
+// holds the lock.
+func (l *Loading) isRepeated(from *source) bool {
+	if from.upTo == 0 || from.recovered {
+		return false
+	}
+	was := l.whole[from.file]
+	l.whole[from.file] = true
+	return was
 }
 
 // noteMissingHints has the background write the hints of the files that a recovery sealed. The caller

@@ -159,8 +159,12 @@ func (l *Loading) readPieces(from *source, c *collector) {
 // readAllOf notes that all pieces of a source's hint were read. The caller holds the lock.
 func (l *Loading) readAllOf(from *source) {
 	from.read = true
-	if from.recovered && !l.remade[from.file] || from.hint.Covers == from.end {
-		from.file.HintDue.Add(from.hint.Size()) // otherwise the writers have added it
+	if l.isRepeated(from) {
+		from.close()
+		return
+	}
+	if from.recovered && !l.remade[from.file] || !from.recovered && from.hint.Covers == from.end {
+		from.file.HintDue.Add(from.hint.Size()) // otherwise the writers have added it, or the whole hint has it
 	}
 	l.found.Damages = append(l.found.Damages, l.unreadable(from.file, from.hint.Damages())...)
 	if from.rebuilt {
