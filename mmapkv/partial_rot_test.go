@@ -141,3 +141,40 @@ func TestPartialHintsStayIfTheHintDoesNotFit(t *testing.T) {
 		closeStore(t, s)
 	}
 }
+
+// A key has a version in each of several partial hints, which are loaded one by one from the oldest
+// on. Reads find the youngest, or that it was deleted.
+func TestYoungerVersionInTheSameFileWhileTheIndexLoads(t *testing.T) {
+	s := open(t, t.TempDir(), partialOptions())
+	for i := range 10 {
+		put(t, s, "changes", fmt.Sprint(i))
+		put(t, s, "goes", fmt.Sprint(i))
+		if i == 9 {
+			if err := s.Delete([]byte("goes")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fill(t, s, 10*i, 10*i+10, 100)
+		if err := s.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		writePartials(t, s)
+	}
+	o := partialOptions()
+	inject.Into(o, &inject.Seams{Manual: true, Hold: true, PartStep: partialStep})
+	after := open(t, killed(t, s, s.path), o)
+	steps := 0
+	for ; after.Stats().Loading; steps++ {
+		wantValue(t, after, "changes", "9")
+		wantAbsent(t, after, "goes")
+		if _, err := after.loading.Step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if steps < 10 {
+		t.Errorf("the index was loaded in %d steps", steps)
+	}
+	wantValue(t, after, "changes", "9")
+	wantAbsent(t, after, "goes")
+	checkAccounts(t, after)
+}

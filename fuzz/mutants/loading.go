@@ -18,6 +18,8 @@ var loadingMutants = []mutant{
 		"	if err := s.awaitIndex(ctx.Done()); err != nil {\n		return err\n	}\n	if err := ctx", "	if err := ctx"},
 	{"a table is not asked behind an older hit", "mmapkv/internal/load/ask.go",
 		"		return than == index.NoLocation || from.file.Slot > slot", "		return than == index.NoLocation"},
+	{"a younger table of the same file is not asked", "mmapkv/internal/load/ask.go",
+		"	return from.upTo > than.Offset()\n", "	return false\n"},
 	{"tables are asked from the oldest on", "mmapkv/internal/load/ask.go",
 		"		from := u.sources[i]\n		if !from", "		from := u.sources[len(u.sources)-1-i]\n		if !from"},
 	{"a tombstone in a table is taken for a value", "mmapkv/internal/load/ask.go",
