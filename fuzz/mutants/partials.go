@@ -30,6 +30,8 @@ var partialMutants = []mutant{
 	{"a full disk forgets the file without partial hints", "mmapkv/internal/wal/partial.go", "	if f := l.growingLocked(); f != l.partials.file {", "	if f := l.growingLocked(); f == l.Prepared && false {"},
 	{"salvage does not ask partial hints", "mmapkv/internal/salvage/partial.go", "{ s.ask(in, p.Table) })", "{})"},
 	{"salvage forgets what partial hints say was on disk", "mmapkv/internal/salvage/listed.go", ", found[i].Watermark, in.partial.To.Seq)", ", found[i].Watermark)"},
+	{"Open goes on without partial hints that the system does not open", "mmapkv/internal/hints/partial.go",
+		"		if errno.Scarce(err) {\n			p.Close()\n			return nil, err\n		}\n", ""},
 	{"what several rotten partial hints stand for is counted several times", "mmapkv/internal/load/source.go",
 		"	if l.isRepeated(from) {", "	if l.isRepeated(from) && false {"},
 	{"partial hints of a compacted file stay", "mmapkv/internal/compact/run.go", "		c.hints.RemovePartials(f) //", "		//"},

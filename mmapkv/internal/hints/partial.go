@@ -48,14 +48,20 @@ func (p *Partials) Close() {
 }
 
 // OpenPartials opens the partial hints of an unsealed file. The file has size bytes. The chain ends before a partial hint that covers more than that, or whose last
-// record is not in the file. It then only says what was on disk. pause is passed to segment.OpenPartial.
-func (h *Hints) OpenPartials(f *catalog.File, size int64, pause func()) *Partials {
+// record is not in the file. It then only says what was on disk. An error says that the system lacks
+// something: without a partial hint that is there, records would be cut off that were on disk. pause is
+// passed to segment.OpenPartial.
+func (h *Hints) OpenPartials(f *catalog.File, size int64, pause func()) (*Partials, error) {
 	p, bytes := new(Partials), int64(0)
 	defer func() { f.PartialBytes.Store(bytes) }()
 	for n := range int(f.Partials.Load()) {
 		one, file, err := h.openPartial(f, n, size, pause)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
+		}
+		if errno.Scarce(err) {
+			p.Close()
+			return nil, err
 		}
 		if err != nil {
 			h.catalog.Message(slog.LevelWarn, "mmapkv: a partial hint is of no use; the records are read instead", "file", segment.PartialName(f.ID, n), "error", err)
@@ -69,7 +75,7 @@ func (h *Hints) OpenPartials(f *catalog.File, size int64, pause func()) *Partial
 		}
 		p.Chain, p.opened = append(p.Chain, one), append(p.opened, file)
 	}
-	return p
+	return p, nil
 }
 
 // continues reports whether a partial hint of a file begins where the chain ends.

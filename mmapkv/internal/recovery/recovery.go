@@ -127,7 +127,9 @@ func (r *recoverer) scanUnsealed(u *unsealedFile) error {
 	}
 	known := replay.File{DataStart: f.DataStart, Size: size}
 	lastSeq := r.catalog.Manifest.Current.LastSeq
-	u.partials = r.hints.OpenPartials(f, size, nil)
+	if u.partials, err = r.hints.OpenPartials(f, size, nil); err != nil {
+		return fmt.Errorf("mmapkv: the partial hints of %s: %w", segment.FileName(f.ID), err)
+	}
 	if n := len(u.partials.Chain); n > 0 {
 		first := u.partials.Chain[0]
 		known.Known, known.HasFirst, known.Previous = u.partials.End(), true, first.Previous

@@ -58,8 +58,8 @@ func (l *Log) planPartial() (plan planned, ok bool) {
 	if f == nil || l.catalog.Syncer.Err() != nil {
 		return plan, false
 	}
-	if p.file != f {
-		l.beginPartialsLocked(f)
+	if p.file != f && !l.beginPartialsLocked(f) {
+		return plan, false
 	}
 	step := max(l.PartStep, f.Capacity/segment.MaxPartials)
 	if p.off || p.next == segment.MaxPartials {
@@ -89,16 +89,21 @@ func (l *Log) growingLocked() *catalog.File {
 }
 
 // beginPartialsLocked begins with a new tail. One that was there before the last Open may have
-// partial hints.
-func (l *Log) beginPartialsLocked(f *catalog.File) {
-	l.partials = partials{file: f, end: segment.End{Offset: f.DataStart}}
+// partial hints. If the system lacks what it takes to read them, the log begins later.
+func (l *Log) beginPartialsLocked(f *catalog.File) bool {
+	began := partials{file: f, end: segment.End{Offset: f.DataStart}}
 	if f.Partials.Load() > 0 {
-		there := l.hints.OpenPartials(f, f.Limit(), nil)
-		if l.partials.next = len(there.Chain); l.partials.next > 0 {
-			l.partials.end = there.End()
+		there, err := l.hints.OpenPartials(f, f.Limit(), nil)
+		if err != nil {
+			return false
+		}
+		if began.next = len(there.Chain); began.next > 0 {
+			began.end = there.End()
 		}
 		there.Close()
 	}
+	l.partials = began
+	return true
 }
 
 // errEnded means that the file ended, and that its whole hint follows.
