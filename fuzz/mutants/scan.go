@@ -45,4 +45,6 @@ var scanMutants = []mutant{
 		"	if err == nil {\n		err = it.hold.enter()\n	}\n", "	it.hold.users.Add(0)\n"},
 	{"damage in a value is passed over", "mmapkv/pair.go",
 		"		if err != errNoPair {\n			it.note(err)\n		}\n", ""},
+	{"a scan goes by a hint that lacks records", "mmapkv/internal/order/source.go",
+		"	} else if err = s.checkLost(opened); err != nil {", "	} else if err != nil {"},
 }

@@ -62,9 +62,12 @@ func (s *source) openTable(h *hints.Hints, damaged *hints.Hint) (*hints.Hint, er
 		return nil, err
 	}
 	if damaged != nil || err != nil {
-		if opened, err = s.remake(h, end); err != nil {
-			return nil, err
-		}
+		opened, err = s.remake(h, end)
+	} else if err = s.checkLost(opened); err != nil {
+		opened.Close()
+	}
+	if err != nil {
+		return nil, err
 	}
 	if damaged != nil {
 		s.replaced = append(s.replaced, damaged)
@@ -73,18 +76,23 @@ func (s *source) openTable(h *hints.Hints, damaged *hints.Hint) (*hints.Hint, er
 	return opened, nil
 }
 
-// remake makes the table anew from the records. If some of them cannot be read, nobody knows their
-// keys, so the order is not known. Damage that Open found is different: the store goes on without
-// what is lost, and has said so.
+// remake makes the table anew from the records.
 func (s *source) remake(h *hints.Hints, end segment.End) (*hints.Hint, error) {
 	made, err := h.Remake(s.file, end, nil)
 	if err != nil {
 		return nil, s.failed(s.file.DataStart, err)
 	}
-	if lost := made.Damages(); len(lost) > 0 && !s.file.Damaged.Load() {
-		return nil, s.failed(lost[0].Offset, errLost)
+	return made, s.checkLost(made)
+}
+
+// checkLost returns an error if a table lacks records that could not be read when it was made. Nobody
+// knows their keys, so the order is not known. Damage that Open or loading found is different: the store
+// goes on without what is lost, and has said so.
+func (s *source) checkLost(table *hints.Hint) error {
+	if lost := table.Damages(); len(lost) > 0 && !s.file.Damaged.Load() {
+		return s.failed(lost[0].Offset, errLost)
 	}
-	return made, nil
+	return nil
 }
 
 // errLost says that a record is damaged, and that without it the order is not known.
