@@ -51,7 +51,8 @@ func TestRottenTablesCostNoKey(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", counts)
-	if counts.Tables == 0 || counts.Partials == 0 || counts.Corrupt == 0 || counts.Right == 0 {
+	// Partial hints are rare: a sample may have none.
+	if counts.Tables == 0 || counts.Partials == 0 && sampleOneIn == 1 || counts.Corrupt == 0 || counts.Right == 0 {
 		t.Error("one of these never happened")
 	}
 }
