@@ -58,30 +58,20 @@ func (s *State) Cursor() *Cursor {
 // those of the rest. The cursor has the runs that were opened before, if there were any.
 func (s *State) open(runs []run, c *Cursor) ([]run, error) {
 	s.order.noteUse()
-	viewed := 0
-	if v := s.view; v != nil {
-		viewed = len(v.sources)
-		if !v.broken.Load() {
-			if c.view == nil || c.view.view != v {
-				c.view = newViewRun(v)
-			}
-			runs = append(runs, c.view)
-		} else {
-			for i, one := range v.sources {
-				t, err := s.openTable(one, i, c)
-				if err != nil {
-					return nil, err
-				}
-				runs = append(runs, t)
-			}
+	viewed, first := len(s.plan.sources)-len(s.rest), 0
+	if v := s.view; v != nil && !v.broken.Load() {
+		if c.view == nil || c.view.view != v {
+			c.view = newViewRun(v)
 		}
+		runs, first = append(runs, c.view), viewed
 	}
-	for i, one := range s.rest {
-		if s.limits[i] <= one.file.DataStart {
+	for number := first; number < len(s.plan.sources); number++ {
+		one, i := s.plan.sources[number], number-viewed // i is negative in the view, whose files are all sealed
+		if i >= 0 && s.limits[i] <= one.file.DataStart {
 			continue
 		}
 		if end, sealed := one.sealed(&s.order.Catalog.Files); sealed && end.Seq <= s.seq {
-			t, err := s.openTable(one, viewed+i, c)
+			t, err := s.openTable(one, number, c)
 			if err != nil {
 				return nil, err
 			}
@@ -97,7 +87,7 @@ func (s *State) open(runs []run, c *Cursor) ([]run, error) {
 			s.tails[i].Store(t)
 		}
 		for _, sorted := range t.runs {
-			runs = append(runs, &sortedRun{heads: heads{file: one.file}, number: uint32(viewed + i), places: sorted.places, fences: &sorted.fences, seq: s.seq})
+			runs = append(runs, &sortedRun{heads: heads{file: one.file}, number: uint32(number), places: sorted.places, fences: &sorted.fences, seq: s.seq})
 		}
 	}
 	return runs, nil
