@@ -149,8 +149,12 @@ func (h *Hints) addLostPartials(f *catalog.File, hint *segment.HintBuilder, end 
 		if err != nil {
 			continue
 		}
-		_ = hint.AddLost(one.Table, end) // on an error, the parts that can be read
-		_ = file.Close()                 // it was only read
+		err = hint.AddLost(one.Table, end)
+		_ = file.Close() // it was only read
+		if errno.Scarce(err) {
+			return err
+		}
+		// After any other error, the parts that can be read were added.
 	}
 	return nil
 }
