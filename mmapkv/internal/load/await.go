@@ -95,5 +95,10 @@ func (l *Loading) Close() {
 		from.close()
 	}
 	l.tables.close(l.sources)
-	l.dropRecovered()
+	l.mu.Lock()
+	settled := l.complete
+	l.mu.Unlock()
+	if !settled {
+		l.dropRecovered()
+	}
 }

@@ -60,7 +60,8 @@ func (l *Loading) addRecovered(f *catalog.File) {
 	}
 }
 
-// dropRecovered closes what recovery has found, if it was not added.
+// dropRecovered closes what recovery has found, if Settle was not called. Open still has the store for
+// itself.
 func (l *Loading) dropRecovered() {
 	for _, f := range l.Catalog.Files.Order {
 		if r := f.Recovered; r != nil && r.Close != nil {
