@@ -210,7 +210,7 @@ func TestSalvageIsRefusedOneHint(t *testing.T) {
 				if known && (report.Keys != want.Keys || report.KeysLost != want.KeysLost) || report.Complete() != want.Complete() {
 					t.Errorf("%s, manifest %v: %+v, not %+v", kind, manifest, report, want)
 				}
-				s := open(t, to, nil)
+				s := open(t, to, refusedOptions(vfs.OS()))
 				wantFilled(t, s, 0, 40, 100)
 				wantFilled(t, s, 100, 120, 100)
 				if kind != rottenStore {
