@@ -318,8 +318,8 @@ func TestVerifyAgreesWithRecovery(t *testing.T) {
 		}
 	}
 	t.Logf("%d runs, %d of them with damage, %d with damage only in what partial hints cover", runs, damaged, covered)
-	// Partial hints are rare: a sample may have none.
-	if covered == 0 && sampleOneIn == 1 || damaged == covered || damaged == runs {
+	// Few stores have partial hints, so there may be no such run.
+	if damaged == covered || damaged == runs {
 		t.Error("some kind of run is missing")
 	}
 }
