@@ -109,6 +109,11 @@ func TestPromises(t *testing.T) {
 			for _, r := range found[i].records[:p.Records] {
 				counts[r.Seq] = true
 			}
+			for _, r := range found[i].records[p.Records:] {
+				if r.end().Offset <= p.End.Offset {
+					t.Fatalf("seed %d: %d does not count, and lies before the end: %s", seed, r.Seq, describe(p))
+				}
+			}
 			if p.Records < len(found[i].records) {
 				cuts++
 			}
