@@ -25,6 +25,7 @@ type tail struct {
 	watermark   uint64      // the last watermark that the log recorded
 	watermarkAt int64       // the offset in the file where it did
 	buffer      []byte      // for groups of several writes
+	taken       []*Write    // for groups of which some are refused
 }
 
 // appendTail assigns sequence numbers to the members, writes their records, and syncs them if the

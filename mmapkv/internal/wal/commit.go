@@ -59,14 +59,17 @@ func (l *Log) CommitSome(members []*Write) int {
 	if err := l.findRoom(first); err != nil {
 		return fail(members[:1], err)
 	}
-	n, size := l.fit(members)
-	for _, w := range members[:n] {
+	if !first.holds() {
+		return fail(members[:1], ErrRefused)
+	}
+	taken, n, size := l.fit(members)
+	for _, w := range taken {
 		w.arrived(l.space) // the blocks that are reserved now count instead
 	}
-	err := l.reserveTail(size, first.deletes && n == 1)
-	if err != nil && n > 1 {
+	err := l.reserveTail(size, first.deletes && len(taken) == 1)
+	if err != nil && len(taken) > 1 {
 		// There is not enough space for all of them, but perhaps for one.
-		n, size = 1, first.Draft.EncodedSize(true, l.Tail.empty)
+		taken, n, size = members[:1], 1, first.Draft.EncodedSize(true, l.Tail.empty)
 		err = l.reserveTail(size, first.deletes)
 	}
 	empty := l.Tail.empty
@@ -77,13 +80,14 @@ func (l *Log) CommitSome(members []*Write) int {
 		return fail(members[:1], l.catalog.Latch.WriteError(err))
 	}
 	start := l.Tail.End.Offset
-	if err := l.appendTail(members[:n]); err != nil {
+	if err := l.appendTail(taken); err != nil {
 		if l.endAtLimit(err, empty) {
 			return 0
 		}
-		return fail(members[:n], err)
+		fail(taken, err)
+		return n
 	}
-	l.publish(members[:n], start)
+	l.publish(taken, start)
 	return n
 }
 

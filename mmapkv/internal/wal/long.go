@@ -24,8 +24,8 @@ type longWrite struct {
 	recordSize int64  // of the whole record, in bytes
 }
 
-// putLong is Put for a value with a file of its own.
-func (l *Log) putLong(key, value []byte, expiry int64) error {
+// putLong is put for a value with a file of its own.
+func (l *Log) putLong(c Condition, key, value []byte, expiry int64) error {
 	flags := segment.HasWatermark | segment.HasPrevious
 	if expiry != 0 {
 		flags |= segment.Expires
@@ -59,6 +59,7 @@ func (l *Log) putLong(key, value []byte, expiry int64) error {
 	if err := l.catalog.SyncNewFile(f); err != nil {
 		return err
 	}
+	w.Condition = c
 	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recordSize: size}
 	w.Fps = append(w.Fps, l.Hasher.Fingerprint(key))
 	err = l.commit(w)
@@ -69,6 +70,9 @@ func (l *Log) putLong(key, value []byte, expiry int64) error {
 // commitLong makes a long value's file the next of the log, and writes the record's header.
 func (l *Log) commitLong(w *Write) error {
 	t, long := &l.Tail, w.long
+	if !w.holds() {
+		return ErrRefused
+	}
 	if err := l.enlist(long.file, false); err != nil {
 		return err
 	}
