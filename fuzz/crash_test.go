@@ -78,6 +78,7 @@ func crashShard(t *testing.T, c *census, policy fsync.Policy, seed, first uint64
 	for script := first; c.states.Load() < c.enough && !t.Failed(); script += crashShards {
 		life := newLife(t, c, policy, rand.New(rand.NewPCG(seed, script)))
 		life.name = fmt.Sprintf("seed %d, script %d", seed, script)
+		life.conditional = true
 		set(life)
 		life.run(10+int(script%20), true)
 	}
@@ -147,6 +148,9 @@ type life struct {
 	compacting bool // compactions happen often
 	quiet      bool // nothing is written during compactions
 	held       bool // the index is loaded in steps, and not by Open
+
+	conditional bool // every other single change is conditional
+	turn        int  // counts them
 
 	unscanned bool        // nothing is scanned: the reads would be calls
 	mayFail   func() bool // if not nil, whether a scan may fail, since a file call has failed
@@ -313,6 +317,9 @@ func (l *life) write(ops []oracle.Op, do func([]oracle.Op) error) {
 // writeOne makes a single change.
 func (l *life) writeOne(ops []oracle.Op) error {
 	op := ops[0]
+	if l.turn++; l.turn%2 == 0 && l.conditional {
+		return l.writeIf(op)
+	}
 	switch {
 	case op.Delete:
 		return l.store.Delete([]byte(op.Key))

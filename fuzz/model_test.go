@@ -235,6 +235,10 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		"Write":          m.doWrite,
 		"Put many":       m.doPutMany,
 		"Put in a View":  m.doPutInView,
+		"PutIfAbsent":    m.doPutIfAbsent,
+		"a swap":         m.doSwap,
+		"a delete if":    m.doCompareAndDelete,
+		"DeleteRange":    m.doDeleteRange,
 		"refused writes": m.doRefusedWrites,
 		"reads":          func(t *rapid.T) { m.checkKey(t, keyGenerator.Draw(t, "key")) },
 		"all reads":      m.checkAll,
@@ -441,6 +445,7 @@ func (m *model) doReadOnly(t *rapid.T) {
 			t.Fatalf("%s on a read-only store: %v", what, err)
 		}
 	}
+	m.wantReadOnly(t)
 	m.must(t, "Close of a read-only store", m.store.Close())
 	m.iteratorsEnded(t)
 	m.open(t, false)
