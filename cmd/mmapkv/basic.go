@@ -13,6 +13,7 @@ import (
 
 func newPut(t *target) *cobra.Command {
 	var ttl time.Duration
+	var ifAbsent bool
 	cmd := &cobra.Command{
 		Use:   "put KEY VALUE",
 		Short: "Set a key's value; - reads the value from standard input",
@@ -34,13 +35,21 @@ func newPut(t *target) *cobra.Command {
 				return err
 			}
 			return t.with(fewKeys(), func(s *mmapkv.Store) error {
-				if withTTL {
+				switch {
+				case ifAbsent && withTTL:
+					stored, err := s.PutIfAbsentWithTTL(key, value, ttl)
+					return held(stored, err, "the key has a value")
+				case ifAbsent:
+					stored, err := s.PutIfAbsent(key, value)
+					return held(stored, err, "the key has a value")
+				case withTTL:
 					return s.PutWithTTL(key, value, ttl)
 				}
 				return s.Put(key, value)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&ifAbsent, "if-absent", false, "only if the key has no value; else exit with 1")
 	cmd.Flags().DurationVar(&ttl, "ttl", 0, "how long the value lives, such as 90s or 24h")
 	return cmd
 }
@@ -92,11 +101,26 @@ func newGet(t *target) *cobra.Command {
 }
 
 func newDel(t *target) *cobra.Command {
-	return &cobra.Command{
+	var prefix string
+	withPrefix := func(cmd *cobra.Command) bool { return cmd.Flags().Changed("prefix") }
+	cmd := &cobra.Command{
 		Use:   "del KEY...",
 		Short: "Delete keys, all or none; absent keys are not an error",
-		Args:  usage(cobra.MinimumNArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
+		Long: `Deletes keys, all or none. With --prefix it deletes all keys that begin with that, one
+batch after the other: if it is interrupted, some of them are gone.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if !withPrefix(cmd) {
+				return usage(cobra.MinimumNArgs(1))(cmd, args)
+			}
+			if len(args) > 0 {
+				return fmt.Errorf("%w: give either keys or --prefix; see %s --help", errUsage, cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if withPrefix(cmd) {
+				return t.deletePrefix(cmd.Context(), prefix)
+			}
 			var batch mmapkv.Batch
 			for _, arg := range args {
 				key, err := t.decode(arg)
@@ -108,6 +132,8 @@ func newDel(t *target) *cobra.Command {
 			return t.existing(fewKeys(), func(s *mmapkv.Store) error { return s.Write(&batch) })
 		},
 	}
+	cmd.Flags().StringVar(&prefix, "prefix", "", "delete all keys that begin with this")
+	return cmd
 }
 
 func newHas(t *target) *cobra.Command {
