@@ -33,8 +33,12 @@ var (
 	// ErrNamespace means that a namespace name is empty, too long, or would lead outside the
 	// root.
 	ErrNamespace = errors.New("mmapkv: invalid namespace")
-	// ErrDone means that an Iterator is used after its Close.
-	ErrDone = errors.New("mmapkv: the iterator has been closed")
+	// ErrDone means that an Iterator or a Snapshot is used after its Close, or an Iterator of a
+	// Snapshot after the Snapshot's.
+	ErrDone = errors.New("mmapkv: the iterator or snapshot has been closed")
+	// ErrSnapshotTooOld means that a Snapshot was ended because files were kept for snapshots
+	// beyond Options.SnapshotLimit, and it was the oldest.
+	ErrSnapshotTooOld = errors.New("mmapkv: the snapshot is too old, and was ended to free its files")
 	// ErrInvalid means that an argument or option makes no sense, such as a TTL that is not
 	// positive.
 	ErrInvalid = failure.ErrInvalid

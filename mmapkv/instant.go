@@ -8,7 +8,7 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/order"
 )
 
-// instant is what a Scan or an Iterator reads: the state after one commit, judged by the clock of
+// instant is what a Scan, an Iterator or a Snapshot reads: the state after one commit, judged by the clock of
 // then. Whoever has an instant may read the records of its state until they call end, whatever
 // becomes of their files, and after Close too.
 type instant struct {
@@ -34,10 +34,10 @@ func judge(s *Store) func() time.Time {
 	}
 }
 
-// instant captures the present. It is the only place that decides which state a Scan or an Iterator
-// reads.
+// instant captures the present. It is the only place that decides which state a Scan, an Iterator or a
+// Snapshot reads.
 func (s *Store) instant() (instant, error) {
-	rank.AssertNone("Scan or Iterator")
+	rank.AssertNone("Scan, Iterator or Snapshot")
 	if s.closed.Load() {
 		return instant{}, ErrClosed
 	}
@@ -54,27 +54,34 @@ func (s *Store) instant() (instant, error) {
 // end releases the state.
 func (m *instant) end() { m.state.Release() }
 
-// hold is an Iterator's instant. It ends when the Iterator or the Store is closed, but not while a
-// call of the Iterator uses it.
+// hold is the instant of an Iterator or of a Snapshot. It ends when one of these or the Store is closed,
+// or because of Options.SnapshotLimit, but not while a call uses it.
 type hold struct {
 	instant
 	users atomic.Int64 // calls that use the instant, and one more until the hold has ended; at 0 the instant ends
 	ended atomic.Int32 // an ending
+	made  callers      // where a Snapshot was made; zero for an Iterator
+
+	// holds.mu guards what follows.
+	listed       bool
+	older, newer *hold // its neighbours on the list
+	told         bool  // it was reported as old
 }
 
 // ending says why a hold has ended.
 type ending = int32
 
 const (
-	notEnded      ending = iota
-	iteratorEnded        // by Iterator.Close, or because the Iterator was forgotten
-	storeEnded           // by Store.Close
+	notEnded   ending = iota
+	ownerEnded        // by Close of the Iterator or Snapshot, or because that was forgotten
+	storeEnded        // by Store.Close
+	limitEnded        // because of Options.SnapshotLimit
 )
 
 // newHold makes a hold of an instant, and lists it as open. If the store is closed, newHold ends the
 // instant and returns ErrClosed.
-func newHold(m instant) (*hold, error) {
-	h := &hold{instant: m}
+func newHold(m instant, made callers) (*hold, error) {
+	h := &hold{instant: m, made: made}
 	h.users.Store(1)
 	if !m.store.holds.add(h) {
 		m.end()
@@ -116,19 +123,21 @@ func (h *hold) end(why ending) bool {
 // err returns why the hold has ended, nil if it has not.
 func (h *hold) err() error {
 	switch h.ended.Load() {
-	case iteratorEnded:
+	case ownerEnded:
 		return ErrDone
 	case storeEnded:
 		return ErrClosed
+	case limitEnded:
+		return ErrSnapshotTooOld
 	}
 	return nil
 }
 
-// holds are the holds of a store that have not ended.
+// holds are the holds of a store that have not ended, by age.
 type holds struct {
-	mu     rank.Mutex[rank.Holds] // guards the rest; a leaf
-	open   map[*hold]struct{}
-	closed bool
+	mu             rank.Mutex[rank.Holds] // guards the rest, and the list's links; a leaf
+	oldest, newest *hold
+	closed         bool
 }
 
 // add lists a hold, unless the store is closed.
@@ -138,27 +147,49 @@ func (a *holds) add(h *hold) bool {
 	if a.closed {
 		return false
 	}
-	if a.open == nil {
-		a.open = map[*hold]struct{}{}
+	h.listed, h.older = true, a.newest
+	if a.newest == nil {
+		a.oldest = h
+	} else {
+		a.newest.newer = h
 	}
-	a.open[h] = struct{}{}
+	a.newest = h
 	return true
 }
 
-// remove takes a hold off the list.
+// remove takes a hold off the list, if it is there.
 func (a *holds) remove(h *hold) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.open, h)
+	if !h.listed {
+		return
+	}
+	if h.older == nil {
+		a.oldest = h.newer
+	} else {
+		h.older.newer = h.newer
+	}
+	if h.newer == nil {
+		a.newest = h.older
+	} else {
+		h.newer.older = h.older
+	}
+	h.listed, h.older, h.newer = false, nil, nil
 }
 
 // endAll ends all holds, since the store is closed. It does not wait for their users.
 func (a *holds) endAll() {
 	a.mu.Lock()
-	open := a.open
-	a.open, a.closed = nil, true
+	var open []*hold
+	for h := a.oldest; h != nil; {
+		open = append(open, h)
+		next := h.newer
+		h.listed, h.older, h.newer = false, nil, nil
+		h = next
+	}
+	a.oldest, a.newest, a.closed = nil, nil, true
 	a.mu.Unlock()
-	for h := range open {
+	for _, h := range open {
 		h.end(storeEnded)
 	}
 }

@@ -30,6 +30,8 @@ import (
 type Iterator struct {
 	stretch
 	hold     *hold
+	of       *Snapshot // that the hold is of; nil: the Iterator's own
+	closed   bool      // and of is not nil
 	keysOnly bool
 	opposite bool // Next goes downwards
 
@@ -63,12 +65,12 @@ func (s *Store) Iterator(o ScanOptions) (*Iterator, error) {
 
 // iterator makes an Iterator of an instant, which it takes over.
 func (m instant) iterator(o *ScanOptions) (*Iterator, error) {
-	h, err := newHold(m)
+	h, err := newHold(m, callers{})
 	if err != nil {
 		return nil, err
 	}
 	it := &Iterator{stretch: stretchOf(m, o), hold: h, keysOnly: o.KeysOnly, opposite: o.Reverse}
-	it.expectClose()
+	it.cleanup = expectClose(it, h)
 	return it, nil
 }
 
@@ -186,6 +188,9 @@ func (it *Iterator) ended() error {
 	if it.err != nil {
 		return it.err
 	}
+	if it.closed {
+		return ErrDone
+	}
 	return it.hold.err()
 }
 
@@ -211,9 +216,11 @@ func (it *Iterator) Err() error { return it.err }
 func (it *Iterator) Close() error {
 	it.forget()
 	it.place = atNoPair
-	if it.hold.enter() == nil {
+	if it.of != nil {
+		it.closeWithin()
+	} else if it.hold.enter() == nil {
 		it.drop()
-		it.hold.end(iteratorEnded)
+		it.hold.end(ownerEnded)
 		it.hold.leave()
 		it.store.holds.remove(it.hold)
 		it.cleanup.Stop()

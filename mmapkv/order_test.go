@@ -83,6 +83,22 @@ func (m *moment) wantWhole(t testing.TB) {
 	if c.Err() != nil || n != 0 {
 		t.Fatalf("backward: all but %d keys, %v", n, c.Err())
 	}
+	for _, key := range m.keys {
+		m.wantFound(t, key)
+	}
+}
+
+// wantFound expects Find to find what the moment has of a key.
+func (m *moment) wantFound(t testing.TB, key string) {
+	t.Helper()
+	e, ok, err := m.state.Find([]byte(key))
+	_, want := m.value[key]
+	if err != nil || ok != want {
+		t.Fatalf("Find(%.60q) says %v, %v; want %v", key, ok, err, want)
+	}
+	if ok {
+		m.wantEntry(t, "Find", e, sort.SearchStrings(m.keys, key))
+	}
 }
 
 // walk moves a cursor at random, and compares each place with the moment's.
@@ -111,6 +127,7 @@ func (m *moment) walk(t testing.TB, random *rand.Rand, keyOf func() string, move
 		return at + 1
 	}, func() int { return at - 1 }
 	for range moves {
+		m.wantFound(t, keyOf())
 		switch random.IntN(9) {
 		case 0:
 			stand("First", c.First(), 0)

@@ -24,12 +24,12 @@ func (s *Store) Scan(o ScanOptions, fn func(key, value []byte) error) error {
 		return err
 	}
 	defer m.end()
-	return m.scan(&o, fn)
+	return m.scan(&o, nil, fn)
 }
 
-// scan is Scan of an instant.
-func (m *instant) scan(o *ScanOptions, fn func(key, value []byte) error) error {
-	sc := scanning{stretch: stretchOf(*m, o), keysOnly: o.KeysOnly, fn: fn}
+// scan is Scan of an instant: that of a hold, or of its own if the hold is nil.
+func (m *instant) scan(o *ScanOptions, h *hold, fn func(key, value []byte) error) error {
+	sc := scanning{stretch: stretchOf(*m, o), hold: h, keysOnly: o.KeysOnly, fn: fn}
 	defer sc.drop()
 	for more := sc.start(o.Reverse); more; more = sc.fetch() {
 		var err error
@@ -52,8 +52,20 @@ func (m *instant) scan(o *ScanOptions, fn func(key, value []byte) error) error {
 // scanning is one Scan.
 type scanning struct {
 	stretch
+	hold     *hold // that it reads; nil if the instant is its own
 	keysOnly bool
 	fn       func(key, value []byte) error
+}
+
+// ended returns why no more pairs may be shown, nil if they may.
+func (sc *scanning) ended() error {
+	if sc.hold != nil {
+		return sc.hold.err()
+	}
+	if sc.store.closed.Load() {
+		return ErrClosed
+	}
+	return nil
 }
 
 // showPairs shows the pairs of a batch.
@@ -62,8 +74,8 @@ func (sc *scanning) showPairs() (err error) {
 	old := guard.Enter()
 	defer func() { in.endRead(old, recover(), &err) }()
 	for i := range sc.batch {
-		if sc.store.closed.Load() {
-			return ErrClosed
+		if err := sc.ended(); err != nil {
+			return err
 		}
 		in.shown = false
 		if err := sc.read(&in, &sc.batch[i], true); err != nil {
@@ -80,8 +92,8 @@ func (sc *scanning) showPairs() (err error) {
 // showKeys shows the keys of a batch. No record is read, so no fault can be the store's.
 func (sc *scanning) showKeys() error {
 	for i := range sc.batch {
-		if sc.store.closed.Load() {
-			return ErrClosed
+		if err := sc.ended(); err != nil {
+			return err
 		}
 		if err := showKey(sc.batch[i].Key, sc.fn); err != nil {
 			return err

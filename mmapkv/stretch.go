@@ -7,9 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/mmapkv/mmapkv/internal/prefetch"
-	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/order"
-	"github.com/mmapkv/mmapkv/segment"
 )
 
 // stretch is the keys of one instant that lie within bounds. It fetches them in batches, which grow, so
@@ -145,10 +143,7 @@ func (p *stretch) keep(entries []order.Entry) []order.Entry {
 	kept := 0
 	for i := range entries {
 		e := &entries[i]
-		if e.Flags&segment.Expires != 0 && e.Expiry <= p.now {
-			continue
-		}
-		if p.leftEarly(e) {
+		if p.leavesOut(e) {
 			continue
 		}
 		if kept != i {
@@ -157,12 +152,6 @@ func (p *stretch) keep(entries []order.Entry) []order.Entry {
 		kept++
 	}
 	return entries[:kept]
-}
-
-// leftEarly reports whether an entry's record has left the index by a clock that has been set back since.
-// Reads do not find it any more, so it does not come, although by the present clock it has not expired.
-func (p *stretch) leftEarly(e *order.Entry) bool {
-	return e.Flags&segment.Expires != 0 && e.Expiry <= p.judged && p.store.catalog.Loaded.Load() && !e.File.Alive.Test(e.Offset)
 }
 
 // prefetch asks for the memory of the batch's records.
@@ -178,33 +167,6 @@ func (p *stretch) prefetch() {
 	}
 	prefetchMemory(lines[:len(p.batch)], bytes[:len(p.batch)])
 }
-
-// read decodes the record of an entry, and checks that it is the one that the entry means. With
-// value, read also checks the value, unless the options say not to. It reports damage. The caller
-// has entered the fault guard.
-func (p *stretch) read(in *found, e *order.Entry, value bool) error {
-	in.file = e.File
-	err := in.loadAt(e.Offset, e.Size)
-	if err == nil && !means(e, &in.record) {
-		err = e.File.Corrupt(e.Offset, wrongRecord)
-	}
-	if err == nil && value && !p.store.options.SkipReadChecksum && !in.record.ValueOK() {
-		err = e.File.Corrupt(e.Offset, failure.BadValue)
-	}
-	if err != nil {
-		p.store.sawDamage(err)
-	}
-	return err
-}
-
-// means reports whether an entry and a record agree. They do not if a table is damaged in a way that
-// its checksums do not show.
-func means(e *order.Entry, r *segment.Record) bool {
-	return r.Seq == e.Seq && r.Flags&segment.Tombstone == 0 && string(r.Key) == string(e.Key)
-}
-
-// wrongRecord is the Reason for damage in which a table and a segment do not agree.
-const wrongRecord = "the record here is not the one that the sorted list of keys means"
 
 // failed returns what ended the fetching before its time, and reports it if it is damage.
 func (p *stretch) failed() error {

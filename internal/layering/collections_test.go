@@ -20,7 +20,7 @@ var forbidden = map[string]bool{
 // nets are the files that may use a forbidden function once, as a safety net that no promise relies
 // on.
 var nets = map[string]string{
-	"mmapkv/forgotten.go": "runtime.AddCleanup", // reports an Iterator that its user forgot to close
+	"mmapkv/forgotten.go": "runtime.AddCleanup", // reports an Iterator or a Snapshot that its user forgot to close
 }
 
 // collections lists the forbidden functions that a Go file names.

@@ -17,7 +17,7 @@ import (
 const (
 	maxFileLines     = 300 // of a file of the library, except doc.go
 	maxFunctionLines = 60  // of a function of the library, from its first line to its last
-	maxStoreMethods  = 75
+	maxStoreMethods  = 78
 	maxStoreFields   = 30
 )
 

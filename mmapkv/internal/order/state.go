@@ -78,13 +78,9 @@ func (s *State) open(runs []run, c *Cursor) ([]run, error) {
 			runs = append(runs, t)
 			continue
 		}
-		t := s.tails[i].Load()
-		if t == nil {
-			var err error
-			if t, err = one.sort(s.order.Hints, s.limits[i]); err != nil {
-				return nil, err
-			}
-			s.tails[i].Store(t)
+		t, err := s.sorted(i, one)
+		if err != nil {
+			return nil, err
 		}
 		for _, sorted := range t.runs {
 			runs = append(runs, &sortedRun{heads: heads{file: one.file}, number: uint32(number), places: sorted.places, fences: &sorted.fences, seq: s.seq})

@@ -1,0 +1,159 @@
+package order
+
+import (
+	"bytes"
+	"sync"
+
+	"github.com/mmapkv/mmapkv/segment"
+)
+
+// Find returns the newest record of a key in the State, with the given key as its Key. ok is false if
+// the key is absent. Find merges nothing: it asks the runs one after the other, the youngest first,
+// and the first one that has the key decides. So it opens, and sorts, only what is younger than that.
+func (s *State) Find(key []byte) (e Entry, ok bool, err error) {
+	s.order.noteUse()
+	c := s.Cursor() // for what it has of the tables; it does not move
+	defer c.Close()
+	for {
+		ok, err = s.find(c, key, &e)
+		if err != errView {
+			break
+		}
+		// The view is broken now, so the tables are asked next.
+	}
+	if !ok || err != nil || e.Flags&segment.Tombstone != 0 {
+		return Entry{}, false, err
+	}
+	e.Key = key
+	return e, true, nil
+}
+
+// find returns the newest entry of a key, which may be a tombstone. A view has none of those.
+func (s *State) find(c *Cursor, key []byte, e *Entry) (bool, error) {
+	v, viewed, first := s.view, len(s.plan.sources)-len(s.rest), 0
+	if v != nil && v.broken.Load() {
+		v = nil
+	}
+	if v != nil {
+		first = viewed
+	}
+	for number := len(s.plan.sources) - 1; number >= first; number-- {
+		if found, err := s.findIn(c, number, viewed, key, e); found || err != nil {
+			return found, err
+		}
+	}
+	if v == nil {
+		return false, nil
+	}
+	if c.view == nil || c.view.view != v {
+		c.view = newViewRun(v)
+	}
+	found, err := c.view.seekGE(key)
+	if err != nil || !found || !bytes.Equal(c.view.key(), key) {
+		return false, err
+	}
+	c.view.entry(e)
+	return true, nil
+}
+
+// findIn is find in one source, which has a number in the plan. The first ones are in the view, so
+// they are sealed.
+func (s *State) findIn(c *Cursor, number, viewed int, key []byte, e *Entry) (bool, error) {
+	one, i := s.plan.sources[number], number-viewed
+	if i >= 0 && s.limits[i] <= one.file.DataStart {
+		return false, nil
+	}
+	if end, sealed := one.sealed(&s.order.Catalog.Files); sealed && end.Seq <= s.seq {
+		t, err := s.openTable(one, number, c)
+		if err != nil {
+			return false, err
+		}
+		return t.find(key, e)
+	}
+	t, err := s.sorted(i, one)
+	if err != nil {
+		return false, err
+	}
+	r := finders.Get().(*sortedRun)
+	defer r.giveBack()
+	for n := len(t.runs) - 1; n >= 0; n-- {
+		r.reset(t.runs[n], one, s.seq)
+		if found, err := r.find(key); err != nil {
+			return false, err
+		} else if found {
+			r.entry(e)
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// sorted returns the sorted records of one of the rest.
+func (s *State) sorted(i int, one *source) (*tail, error) {
+	t := s.tails[i].Load()
+	if t == nil {
+		var err error
+		if t, err = one.sort(s.order.Hints, s.limits[i]); err != nil {
+			return nil, err
+		}
+		s.tails[i].Store(t)
+	}
+	return t, nil
+}
+
+// find moves to a key, if the table has it.
+func (r *tableRun) find(key []byte, e *Entry) (bool, error) {
+	ok, err := r.seekGE(key)
+	if err != nil || !ok || !bytes.Equal(r.key(), key) {
+		return false, err
+	}
+	r.entry(e)
+	return true, nil
+}
+
+// finders are runs that no Find uses.
+var finders = sync.Pool{New: func() any { return new(sortedRun) }}
+
+// reset makes r a run over sorted records of a source. It keeps r's memory for keys.
+func (r *sortedRun) reset(of *sorted, one *source, seq uint64) {
+	*r = sortedRun{heads: heads{file: one.file, key: r.heads.key[:0]}, places: of.places, fences: &of.fences, seq: seq, last: r.last[:0]}
+}
+
+// giveBack gives r back to finders. It forgets the file, which could otherwise not be collected.
+func (r *sortedRun) giveBack() {
+	*r = sortedRun{heads: heads{key: r.heads.key[:0]}, last: r.last[:0]}
+	finders.Put(r)
+}
+
+// find moves to the newest record of a key that counts, if there is one.
+func (r *sortedRun) find(key []byte) (found bool, err error) {
+	err = r.heads.within(func() error {
+		i, err := r.firstFrom(key)
+		if err != nil || i == len(r.places) {
+			return err
+		}
+		if err := r.heads.read(r.places[i]); err != nil {
+			return err
+		}
+		if !bytes.Equal(r.heads.key, key) {
+			return nil
+		}
+		if r.heads.record.Seq <= r.seq {
+			r.i, found = i, true
+			return nil
+		}
+		r.last = append(r.last[:0], key...)
+		end, err := r.endOf(i)
+		if err == nil {
+			found, err = r.newest(i, end)
+		}
+		return err
+	})
+	return found, err
+}
+
+// firstFrom returns the first record whose key is not below the given one.
+func (r *sortedRun) firstFrom(key []byte) (int, error) {
+	from, to := r.fences.candidates(key, len(r.places))
+	return r.search(from, to, func() bool { return bytes.Compare(r.heads.key, key) >= 0 })
+}
