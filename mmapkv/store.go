@@ -98,7 +98,10 @@ func (s *Store) makeFiles() {
 		Forget: func(f *catalog.File) { s.order.Forget(f) },
 	}, o.newIndex(o.ExpectedKeys))
 	s.hints = hints.New(&s.catalog)
-	s.order = order.New(order.Options{Catalog: &s.catalog, Hints: &s.hints, Published: func() uint64 { return s.log.Published.Load() }})
+	s.order = order.New(order.Options{
+		Catalog: &s.catalog, Hints: &s.hints, Hash: s.hasher.Hash,
+		Published: func() uint64 { return s.log.Published.Load() },
+	})
 	s.residency = residency.New(&s.catalog)
 	s.space = space.New(&s.catalog, space.Options{
 		MaxRatio: o.Compaction.MaxSpaceRatio, Unbounded: o.Compaction.Disabled || s.manual(),

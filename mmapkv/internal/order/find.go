@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"sync"
 
+	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -30,15 +31,17 @@ func (s *State) Find(key []byte) (e Entry, ok bool, err error) {
 
 // find returns the newest entry of a key, which may be a tombstone. A view has none of those.
 func (s *State) find(c *Cursor, key []byte, e *Entry) (bool, error) {
-	v, viewed, first := s.view, len(s.plan.sources)-len(s.rest), 0
-	if v != nil && v.broken.Load() {
-		v = nil
-	}
+	v, first := s.anyView(), 0
 	if v != nil {
-		first = viewed
+		first = len(v.sources)
+	}
+	in := finding{c: c, key: key, hash: s.order.Hash(key)}
+	defer in.stepFilter(s.order.Hash)
+	if number := len(s.plan.sources); number > first+1 {
+		prefetchFilters(s.plan.sources[first:], in.hash)
 	}
 	for number := len(s.plan.sources) - 1; number >= first; number-- {
-		if found, err := s.findIn(c, number, viewed, key, e); found || err != nil {
+		if found, err := s.findIn(&in, number, e); found || err != nil {
 			return found, err
 		}
 	}
@@ -56,19 +59,31 @@ func (s *State) find(c *Cursor, key []byte, e *Entry) (bool, error) {
 	return true, nil
 }
 
-// findIn is find in one source, which has a number in the plan. The first ones are in the view, so
-// they are sealed.
-func (s *State) findIn(c *Cursor, number, viewed int, key []byte, e *Entry) (bool, error) {
-	one, i := s.plan.sources[number], number-viewed
+// anyView returns the State's view, or else one that was made after the State was captured, if the
+// State has all records of its files.
+func (s *State) anyView() *view {
+	v := s.view
+	if v == nil {
+		v = s.plan.view.Load()
+	}
+	if v == nil || v.broken.Load() || v.seq > s.seq {
+		return nil
+	}
+	return v
+}
+
+// findIn is find in one source, which has a number in the plan.
+func (s *State) findIn(in *finding, number int, e *Entry) (bool, error) {
+	one, i := s.plan.sources[number], number-(len(s.plan.sources)-len(s.rest)) // i is negative in the State's view, whose files are all sealed
 	if i >= 0 && s.limits[i] <= one.file.DataStart {
 		return false, nil
 	}
 	if end, sealed := one.sealed(&s.order.Catalog.Files); sealed && end.Seq <= s.seq {
-		t, err := s.openTable(one, number, c)
+		t, err := s.openTable(one, number, in.c)
 		if err != nil {
 			return false, err
 		}
-		return t.find(key, e)
+		return in.askTable(t, e)
 	}
 	t, err := s.sorted(i, one)
 	if err != nil {
@@ -78,7 +93,7 @@ func (s *State) findIn(c *Cursor, number, viewed int, key []byte, e *Entry) (boo
 	defer r.giveBack()
 	for n := len(t.runs) - 1; n >= 0; n-- {
 		r.reset(t.runs[n], one, s.seq)
-		if found, err := r.find(key); err != nil {
+		if found, err := r.find(in.key); err != nil {
 			return false, err
 		} else if found {
 			r.entry(e)
@@ -101,14 +116,37 @@ func (s *State) sorted(i int, one *source) (*tail, error) {
 	return t, nil
 }
 
-// find moves to a key, if the table has it.
-func (r *tableRun) find(key []byte, e *Entry) (bool, error) {
-	ok, err := r.seekGE(key)
-	if err != nil || !ok || !bytes.Equal(r.key(), key) {
-		return false, err
+// finding is one Find.
+type finding struct {
+	c    *Cursor // has cursors of the tables
+	key  []byte
+	hash uint64
+
+	unfiltered *source     // the youngest that was asked without a filter
+	table      *hints.Hint // of that source
+}
+
+// askTable looks for the key in a table, unless the table's filter says that it is not there.
+func (in *finding) askTable(r *tableRun, e *Entry) (bool, error) {
+	f := r.source.filterOf(r.table)
+	if f != nil && !f.mayHave(in.hash) {
+		return false, nil
 	}
-	r.entry(e)
-	return true, nil
+	found, err := r.moved(r.cursor.Find(in.key), func() bool { return r.cursor.Find(in.key) })
+	if found {
+		r.entry(e)
+	}
+	if f == nil && in.unfiltered == nil {
+		in.unfiltered, in.table = r.source, r.table
+	}
+	return found, err
+}
+
+// stepFilter adds keys to the filter of a table that was asked without one.
+func (in *finding) stepFilter(hash func(key []byte) uint64) {
+	if in.unfiltered != nil {
+		in.unfiltered.stepFilter(in.table, hash)
+	}
 }
 
 // finders are runs that no Find uses.

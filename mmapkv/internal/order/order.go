@@ -44,11 +44,12 @@ import (
 
 // Options is what the order needs of its store.
 type Options struct {
-	Catalog   *catalog.Catalog // of the store
-	Hints     *hints.Hints     // of its files
-	Published func() uint64    // the number of the last write that readers can see
-	Eager     bool             // cursors gather blocks from the first step on, and small ones; for tests
-	ViewFrom  int              // how many tables a view is made for at least; for tests, 0 otherwise
+	Catalog   *catalog.Catalog        // of the store
+	Hints     *hints.Hints            // of its files
+	Published func() uint64           // the number of the last write that readers can see
+	Hash      func(key []byte) uint64 // of keys, for filters
+	Eager     bool                    // cursors gather blocks from the first step on, and small ones; for tests
+	ViewFrom  int                     // how many tables a view is made for at least; for tests, 0 otherwise
 }
 
 // Order keeps what scans of a store need, and have in common. All methods may be called
@@ -80,7 +81,7 @@ func (o *Order) Capture() (*State, error) {
 			return nil, failure.ErrClosed
 		}
 		if p := o.planOf(set); p != nil {
-			return newState(o, p, seq), nil
+			return stateOf(o, p, seq), nil
 		}
 		// One of the files was retired just now, and there is another set.
 	}

@@ -10,10 +10,11 @@ import (
 // plan of the last set as well, so that a State costs no count per file.
 type plan struct {
 	set     *catalog.FileSet
-	sources []*source            // of the set's files, oldest first
-	holds   int                  // States, and the Order while it is the current one; Order.mu guards it
-	idle    []*Cursor            // closed ones, to be used again; Order.mu guards them
-	view    atomic.Pointer[view] // of the first sources; nil: none
+	sources []*source             // of the set's files, oldest first
+	holds   int                   // States, and the Order while it is the current one; Order.mu guards it
+	idle    []*Cursor             // closed ones, to be used again; Order.mu guards them
+	view    atomic.Pointer[view]  // of the first sources; nil: none
+	last    atomic.Pointer[State] // that was captured, for the next one with its number; nil: none
 }
 
 // maxIdle is how many closed cursors a plan keeps.

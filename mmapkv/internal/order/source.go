@@ -24,7 +24,8 @@ type source struct {
 	sorting  rank.Mutex[rank.Sorting]
 	table    atomic.Pointer[hints.Hint]
 	tail     atomic.Pointer[tail]
-	replaced []*hints.Hint // tables that were damaged, and may still be in use
+	filter   atomic.Pointer[filter] // of the table; nil until Find has asked it
+	replaced []*hints.Hint          // tables that were damaged, and may still be in use
 }
 
 // sealed returns where the file ends, and whether it is sealed.
@@ -121,12 +122,16 @@ func (s *source) close() {
 	}
 	s.replaced = nil
 	s.tail.Store(nil)
+	s.filter.Store(nil)
 }
 
 // size returns what is kept, as in Stats.
 func (s *source) size() (tables, runs int, bytes int64) {
 	if t := s.table.Load(); t != nil {
 		tables, bytes = 1, t.Memory()
+	}
+	if f := s.filter.Load(); f != nil {
+		bytes += f.bytes()
 	}
 	if t := s.tail.Load(); t != nil {
 		runs = len(t.runs)

@@ -26,6 +26,17 @@ type Entry struct {
 	File *catalog.File // that has the record; the State holds it
 }
 
+// stateOf returns the State of a plan and a number. While nothing is written, those who capture share
+// one State, and thereby what it has sorted. Each holds the plan for itself.
+func stateOf(o *Order, p *plan, seq uint64) *State {
+	if s := p.last.Load(); s != nil && s.seq == seq && (s.view != nil || p.view.Load() == nil) {
+		return s
+	}
+	s := newState(o, p, seq)
+	p.last.Store(s)
+	return s
+}
+
 func newState(o *Order, p *plan, seq uint64) *State {
 	s := &State{order: o, plan: p, seq: seq, rest: p.sources}
 	if v := p.view.Load(); v != nil && v.seq <= seq {
@@ -41,7 +52,11 @@ func newState(o *Order, p *plan, seq uint64) *State {
 // Seq is the sequence number of the last commit in the State.
 func (s *State) Seq() uint64 { return s.seq }
 
-// Release ends the State. Its cursors must not be used any more. It is called once.
+// Set is the set of files that the State was captured of. It holds them until Release.
+func (s *State) Set() *catalog.FileSet { return s.plan.set }
+
+// Release ends the State. Its cursors must not be used any more. It is called once for each Capture
+// that returned the State.
 func (s *State) Release() { s.order.letGo(s.plan) }
 
 // Cursor returns a Cursor that stands at no key. It opens what it needs when it first moves.
