@@ -29,6 +29,7 @@ func (s *Store) Compact(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	defer lookAtSnapshots(s)
 	return s.compactor.All(ctx)
 }
 

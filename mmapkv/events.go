@@ -35,6 +35,11 @@ type Events struct {
 	// WriteStalled is called after writers had to wait for compaction to make room, or for syncs
 	// to catch up, once for each wait.
 	WriteStalled func(WriteStalled)
+	// SnapshotOld is called when a Snapshot has been open for SnapshotAge or longer, once for each,
+	// and when one is ended because of Options.SnapshotLimit.
+	SnapshotOld func(SnapshotOld)
+	// SnapshotAge is the age from which a Snapshot is old; 0 means ten minutes.
+	SnapshotAge time.Duration
 	// SpaceLow is called when the disk is full. It is not called again until there has been
 	// space.
 	SpaceLow func(SpaceLow)
@@ -76,6 +81,12 @@ type SlowOperation struct {
 // WriteStalled is a wait of writers.
 type WriteStalled struct {
 	Duration time.Duration // of this one wait
+}
+
+// SnapshotOld is a Snapshot that has been open for long, or for too long.
+type SnapshotOld struct {
+	SnapshotStats
+	Ended bool // because of Options.SnapshotLimit
 }
 
 // SpaceLow says how the store noticed that the disk is full.

@@ -177,6 +177,13 @@ func (a *holds) remove(h *hold) {
 	h.listed, h.older, h.newer = false, nil, nil
 }
 
+// any reports whether there is a hold.
+func (a *holds) any() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.oldest != nil
+}
+
 // endAll ends all holds, since the store is closed. It does not wait for their users.
 func (a *holds) endAll() {
 	a.mu.Lock()

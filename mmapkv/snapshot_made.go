@@ -31,18 +31,20 @@ func (c *callers) String() string {
 	last := runtime.Frame{}
 	for frames := runtime.CallersFrames(c[:n]); ; {
 		frame, more := frames.Next()
-		if last.File == "" || !strings.HasPrefix(frame.Function, packageName) {
+		if last.File == "" || !isInside(&frame) {
 			last = frame
 		}
-		if !more || !strings.HasPrefix(frame.Function, packageName) {
+		if !more || !isInside(&frame) {
 			break
 		}
 	}
 	return fmt.Sprintf("%s:%d", last.File, last.Line)
 }
 
-// packageName begins the names of the functions of this package.
-const packageName = "github.com/mmapkv/mmapkv/mmapkv."
+// isInside reports whether a function is of this package. Its tests are not: they are users.
+func isInside(f *runtime.Frame) bool {
+	return strings.HasPrefix(f.Function, "github.com/mmapkv/mmapkv/mmapkv.") && !strings.HasSuffix(f.File, "_test.go")
+}
 
 // age returns how old an instant is by the store's clock.
 func (m *instant) age() time.Duration {

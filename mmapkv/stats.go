@@ -23,8 +23,11 @@ type Stats struct {
 	// DiskBytes is the size on disk of the segments, with the space reserved ahead of the log,
 	// and about the size of their hints.
 	DiskBytes int64
-	// HeldBytes is the size of deleted segments that reads, scans and open iterators still use.
+	// HeldBytes is the size of deleted segments that reads, scans, open iterators and snapshots still
+	// use.
 	HeldBytes int64
+	// Snapshots lists the open snapshots, oldest first.
+	Snapshots []SnapshotStats
 	// IndexBytes is the memory that the index takes.
 	IndexBytes int64
 	// AliveBytes is the memory that says which records are alive: one bit for each 24 bytes of a
@@ -179,6 +182,7 @@ func (s *Store) Stats() Stats {
 
 		Order:         orderStats(s),
 		HeldBytes:     s.catalog.Retired.Held(),
+		Snapshots:     snapshotStats(s),
 		Compaction:    s.events.compactions.get(),
 		Scrub:         ScrubStats(s.scrubber.Stats()),
 		EventsDropped: s.events.dropped(),
