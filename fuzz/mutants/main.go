@@ -69,6 +69,8 @@ var suites = []suite{
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStatesHold", orderMutants},
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStateBelow|TestView", viewMutants},
 	{"mmapkv", "TestCaptureWaits", captureMutants},
+	{"mmapkv", "TestSnapshot|TestScanOfASnapshot|TestForgottenSnapshot|TestOldSnapshot", snapshotMutants},
+	{"mmapkv", "TestStateShows|TestStateBelow|TestFind", findMutants},
 	{"mmapkv", "TestLoggerMayCallTheStore|TestContextMayCallTheStore", userCodeMutants},
 }
 
