@@ -54,9 +54,9 @@ var whole = porcupine.Model{
 	},
 }
 
-// TestScansAreLinearizable checks histories of Get, Put, Delete, Write and scans in both directions
-// from six goroutines, while segments rotate and compactions run: each scan is the state of one
-// moment between its call and its return.
+// TestScansAreLinearizable checks histories of Get, Put, Delete, Write, scans in both directions, and
+// reads of snapshots from six goroutines, while segments rotate and compactions run: each scan, and each
+// snapshot, is the state of one moment between its call and its return.
 func TestScansAreLinearizable(t *testing.T) {
 	const goroutines, operations = 6, 30
 	for _, policy := range []fsync.Policy{fsync.Never, fsync.Every(time.Millisecond)} {
@@ -165,11 +165,15 @@ func performWhole(store *mmapkv.Store, rng *rand.Rand, round int, in wholeReques
 		return out, store.Write(&b)
 	}
 	o := mmapkv.ScanOptions{Prefix: fmt.Appendf(nil, "key-%d-", round), Reverse: rng.IntN(2) == 0}
-	how := scanned
-	if rng.IntN(2) == 0 {
-		how = iterated
+	var pairs []orderedPair
+	switch rng.IntN(3) {
+	case 0:
+		pairs, err = scanned(store, o)
+	case 1:
+		pairs, err = iterated(store, o)
+	default:
+		pairs, err = snapshotted(store, o)
 	}
-	pairs, err := how(store, o)
 	for i, p := range pairs {
 		n := int(p.key[len(p.key)-1] - '0')
 		out[n] = p.value

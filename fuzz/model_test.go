@@ -69,6 +69,7 @@ type model struct {
 	entries map[string]*entry
 
 	iterators []*modelIterator // that are open
+	snapshots []*modelSnapshot // that are open
 	latest    int64            // how late the clock has been, in Unix milliseconds
 	serial    int              // numbers the values
 }
@@ -257,6 +258,9 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		"moves":                    m.doMove,
 		"Close of an Iterator":     m.doEndIterator,
 		"Delete under an Iterator": m.doDeleteUnderIterator,
+		"Snapshot":                 m.doSnapshot,
+		"reads of a Snapshot":      m.doReadSnapshot,
+		"Close of a Snapshot":      m.doEndSnapshot,
 	}
 	if m.byHand {
 		actions["step"] = m.doStep
@@ -448,6 +452,7 @@ func (m *model) doReadOnly(t *rapid.T) {
 	m.wantReadOnly(t)
 	m.must(t, "Close of a read-only store", m.store.Close())
 	m.iteratorsEnded(t)
+	m.snapshotsEnded(t)
 	m.open(t, false)
 	m.checkAccounts(t, m.store.Stats())
 	m.checkAll(t)
@@ -457,6 +462,7 @@ func (m *model) close(t *rapid.T) {
 	stats := m.store.Stats()
 	m.must(t, "Close", m.store.Close())
 	m.iteratorsEnded(t)
+	m.snapshotsEnded(t)
 	m.checkAccounts(t, stats)
 	if _, err := m.store.Get(nil); !errors.Is(err, mmapkv.ErrClosed) {
 		t.Fatalf("Get after Close: %v", err)

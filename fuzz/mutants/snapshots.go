@@ -42,7 +42,7 @@ var findMutants = []mutant{
 	{"Find takes a record that was sorted for a later State", "mmapkv/internal/order/find.go",
 		"		if r.heads.record.Seq <= r.seq {\n", "		if r.seq > 0 {\n"},
 	{"Find takes a tombstone for a value", "mmapkv/internal/order/find.go",
-		"	if !ok || err != nil || e.Flags&segment.Tombstone != 0 {\n", "	if !ok || err != nil {\n"},
+		"	if !ok || err != nil || e.Flags&segment.Tombstone != 0 {\n", "	if !ok || err != nil || e.Flags&segment.Tombstone != 0 && e.Seq == 0 {\n"},
 	{"a view that is younger than the State is used", "mmapkv/internal/order/find.go",
 		" || v.broken.Load() || v.seq > s.seq {\n", " || v.broken.Load() {\n"},
 	{"a filter is believed before it has all keys", "mmapkv/internal/order/filter.go",
