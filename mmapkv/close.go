@@ -7,7 +7,7 @@ import (
 )
 
 // Close stops loading, waits for the writes in flight, syncs, and releases the store. Reads in flight
-// complete. Scans and iterators end with their next step. Every call that starts afterwards returns
+// complete. Scans, iterators and snapshots end with their next step. Every call that starts afterwards returns
 // ErrClosed, and a second Close returns what the first one did. The error is that of the last sync or
 // of an earlier failure. Whatever it is, the files
 // on disk are safe to open again.

@@ -38,6 +38,12 @@
 // the scan began comes exactly once, with that value, whatever is written, deleted,
 // expires or is compacted meanwhile.
 //
+// Snapshots: a Snapshot is the state after one commit: whole batches, no later write, and no
+// earlier write missing. A key that had not expired when it was taken does not expire in it. Taking
+// one never waits for a sync. Its reads keep the promises above. Writers do not wait for it, and pay
+// nothing. It keeps files that compaction has replaced, see Stats.Snapshots and
+// Options.SnapshotLimit.
+//
 // Open: a store can be read and written as soon as the end of its log is settled.
 // The index fills in the background. Until it is full, every read and write is
 // right, but Len, Keys, Range and Compact wait, as Ready does, and nothing is
@@ -82,6 +88,10 @@
 // order. An Iterator is in iterator.go and pair.go; it holds its state as instant.go
 // says.
 //
+// A read of a Snapshot goes from snapshot_read.go to snapshot_lookup.go. That searches the index, and
+// if the key has changed since, the state: find.go of package order, which asks the files' tables one
+// by one. snapshot_limit.go ends and reports snapshots that keep too much.
+//
 // A Compact goes from compact.go to package compact: picker.go picks files that
 // are worth it, shadows.go finds the tombstones that are still needed, rewrite.go
 // copies, and run.go has the order of the steps. Before that, package sweep takes
@@ -114,8 +124,8 @@
 // uses it. A read announces in a slot of its own which segment it uses, before it
 // checks whether that is retired: see segment/lifetime.go.
 //
-// Reads use segments by slots. Others that use them count: scans and iterators,
-// Range, Keys that outlive Close, background syncs, residency, prefaulting, the
+// Reads use segments by slots. Others that use them count: scans, iterators and
+// snapshots, Range, Keys that outlive Close, background syncs, residency, prefaulting, the
 // sweep and the scrub. The file being written needs no count, since only its
 // writer retires it. Nor does the holder of the compaction token need one for
 // sealed files, or the holder of the maintenance lock for empty ones, since only

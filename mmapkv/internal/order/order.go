@@ -25,6 +25,8 @@
 //     It never shows a wrong order.
 //   - The records of an unsealed file are sorted when a Cursor needs them, and what has been
 //     sorted stays sorted. A store that is never scanned pays nothing.
+//   - A single key is found without a merge: the youngest run that has it decides. A filter may say
+//     that a table does not have it, see filter.go. It never says so of a key that the table has.
 //   - Opening a table and sorting take no lock that a writer waits for.
 //   - The entries of many tables are kept in one order, a view, in a store that is scanned. It is made
 //     in the background, and dropped when one of its files is about to be retired. Nobody waits for
