@@ -16,6 +16,8 @@ import (
 //	defer snapshot.Close()
 //	balance, err := snapshot.Get([]byte("account:1"))
 //
+// If the clock has been set back, keys may be missing that had expired by the clock of before.
+//
 // Any number of goroutines may call its methods at once. Its reads keep the promises of the store's
 // reads. Reads of a key that has not changed since cost about as much as the store's. Others search
 // the sorted lists of keys that Scan goes by, see Stats.Order, and take some microseconds.

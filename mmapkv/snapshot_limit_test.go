@@ -178,6 +178,34 @@ func TestSnapshotLimitWaitsForNoRead(t *testing.T) {
 	wantNothingHeld(t, s)
 }
 
+// A file that several snapshots keep counts once, also if their sets of files are different ones.
+func TestSnapshotLimitCountsFilesOnce(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	fill(t, s, 0, 200, 50)
+	first := snapshot(t, s)
+	fill(t, s, 200, 300, 50) // in other files
+	second := snapshot(t, s)
+	fill(t, s, 0, 300, 51)
+	compactAll(t, s)
+	stats := s.Stats()
+	if stats.Snapshots[0].HeldBytes == 0 || stats.HeldBytes < stats.Snapshots[1].HeldBytes {
+		t.Fatalf("%d bytes are held: %+v", stats.HeldBytes, stats.Snapshots)
+	}
+	s.options.SnapshotLimit = stats.Snapshots[1].HeldBytes // of all files of the first as well
+	lookAtSnapshots(s)
+	for i, n := range []*Snapshot{first, second} {
+		if err := n.hold.err(); err != nil {
+			t.Errorf("snapshot %d has ended: %v", i, err)
+		}
+	}
+	s.options.SnapshotLimit--
+	lookAtSnapshots(s)
+	if len(s.Stats().Snapshots) != 0 {
+		t.Errorf("beyond the limit are %+v", s.Stats().Snapshots)
+	}
+	wantNothingHeld(t, s)
+}
+
 // TestForgottenSnapshot: a snapshot that nobody closes keeps its files until the garbage collector
 // finds it. Then the Logger hears where it was made. One that is in use, or has an iterator in use, is
 // not forgotten.
