@@ -354,6 +354,39 @@ func TestOneOfManyConditionalWritesSucceeds(t *testing.T) {
 	race("delete", func() (bool, error) { return s.CompareAndDelete([]byte("a"), []byte("2")) })
 }
 
+// Another value is put in the middle of a look, between its reading the record and its asking the
+// clock whether that has expired. The sight is of the record, not of what the index has by then.
+func TestSightIsOfTheRecordThatWasCompared(t *testing.T) {
+	for name, test := range map[string]struct {
+		ahead time.Duration // of the clock, when the look asks it
+		write func(s *Store) (bool, error)
+	}{
+		"swap":   {0, func(s *Store) (bool, error) { return swap(s, "key", "old", "x") }},
+		"delete": {0, func(s *Store) (bool, error) { return s.CompareAndDelete([]byte("key"), []byte("old")) }},
+		"put":    {time.Hour, func(s *Store) (bool, error) { return s.PutIfAbsent([]byte("key"), []byte("x")) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock, asked := time.Now(), func() {}
+			o := byHand()
+			inject.Into(o, &inject.Seams{Manual: true, Now: func() time.Time {
+				asked()
+				return clock
+			}})
+			s := open(t, t.TempDir(), o)
+			if err := s.PutWithTTL([]byte("key"), []byte("old"), time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			clock = clock.Add(test.ahead)
+			asked = func() {
+				asked = func() {}
+				put(t, s, "key", "new")
+			}
+			want(t, "the "+name, false)(test.write(s))
+			wantValue(t, s, "key", "new")
+		})
+	}
+}
+
 // A lock with a time to live is taken once, released by time, and then taken by the next.
 func TestPutIfAbsentOfAnExpiredKey(t *testing.T) {
 	e := newExpiring(t, 64<<10)
@@ -429,8 +462,9 @@ func TestConditionalWritesOfWhatIsShown(t *testing.T) {
 
 // A long value has a file of its own, which a refusal leaves none of.
 func TestConditionalWritesOfLongValues(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, byHand())
+	dir, o := t.TempDir(), byHand()
+	inject.Into(o, &inject.Seams{Manual: true}) // so that no file is prepared meanwhile
+	s := open(t, dir, o)
 	long := func(b byte) []byte { return bytes.Repeat([]byte{b}, 2*minSegmentSize) }
 	key := []byte("key")
 	want(t, "the put", true)(s.PutIfAbsent(key, long('a')))

@@ -240,8 +240,9 @@ func TestRefusedMemberOfAGroupThatFails(t *testing.T) {
 
 // A long value is written before its condition is judged. If that refuses it, its file goes.
 func TestRefusedLongValueLeavesNoFile(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, byHand())
+	dir, o := t.TempDir(), byHand()
+	inject.Into(o, &inject.Seams{Manual: true}) // so that no file is prepared meanwhile
+	s := open(t, dir, o)
 	put(t, s, "a", "value")
 	seq := s.log.Published.Load()
 	_, before := diskUse(t, dir)

@@ -71,6 +71,7 @@ var suites = []suite{
 	{"mmapkv", "TestCaptureWaits", captureMutants},
 	{"mmapkv", "TestSnapshot|TestScanOfASnapshot|TestForgottenSnapshot|TestOldSnapshot", snapshotMutants},
 	{"mmapkv", "TestStateShows|TestStateBelow|TestFind", findMutants},
+	{"mmapkv", "Condition|Verdict|TestSight|TestRefused|TestLargeBatch|TestOneOf|TestPutIf|TestDeleteRange|TestBatchEach", conditionalMutants},
 	{"mmapkv", "TestLoggerMayCallTheStore|TestContextMayCallTheStore", userCodeMutants},
 }
 

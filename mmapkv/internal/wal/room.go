@@ -45,7 +45,7 @@ func (l *Log) fit(members []*Write) (taken []*Write, n int, size int64) {
 			if w.dependsOn(taken, &asked) {
 				break
 			}
-			if !w.Condition.Holds() {
+			if !w.holds() {
 				w.Err = ErrRefused
 				continue
 			}
