@@ -81,9 +81,9 @@ func TestLinearizable(t *testing.T) {
 		{"never", fsync.Never, 100, unconditional},
 		{"every", fsync.Every(time.Millisecond), 100, unconditional},
 		{"always", fsync.Always, 5, unconditional}, // real syncs are slow
-		{"never, conditional", fsync.Never, 100, conditional},
-		{"every, conditional", fsync.Every(time.Millisecond), 100, conditional},
-		{"always, conditional", fsync.Always, 10, conditional},
+		{"never, conditional", fsync.Never, 50, conditional},
+		{"every, conditional", fsync.Every(time.Millisecond), 50, conditional},
+		{"always, conditional", fsync.Always, 5, conditional},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			rotations, runs := 0, 0

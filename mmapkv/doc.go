@@ -33,6 +33,10 @@
 // Reads: a read returns a value that was written to that key, whole, or an error.
 // Damage is ErrCorrupt, never data and never ErrNotFound.
 //
+// Conditions: PutIfAbsent, CompareAndSwap and CompareAndDelete are atomic with
+// respect to everything else. Whether they are made rests only on what reads could
+// see, so the answer is as durable as that.
+//
 // Order: Scan and Iterator visit keys in the order of bytes.Compare, forward or
 // backward, from any key, within a prefix or bounds. Every key that had a value when
 // the scan began comes exactly once, with that value, whatever is written, deleted,
@@ -76,6 +80,10 @@
 // long value gets a file of its own in long.go. Package space makes writers wait
 // for compaction. Package reserve holds back disk blocks so that deletes work on a
 // full disk. Package failure decides which errors stop all writing.
+//
+// A CompareAndSwap goes from conditional.go, which reads the key and compares, to the
+// same leader, which judges what sight.go remembers of that: see condition.go of
+// package wal. DeleteRange, in deleterange.go, is made of scans and batches.
 //
 // A Get goes from read.go to lookup.go, which searches the index, and to found.go,
 // which decodes the record. Package residency knows which files are not in

@@ -14,6 +14,8 @@
 //   - After an error nothing of a write is visible. If writing failed, what was written past the
 //     end of the log is cut off, durably, before the writer hears of the error. If the cut or a
 //     sync failed, the error is ErrFailed, and the next Open may find the records.
+//   - A write on a condition is made, or refused, on exactly what is published before it in the log:
+//     see Condition.
 //   - A file is listed before its first record. Sealing syncs it, writes its hint, and lists it
 //     as sealed, in this order.
 //
