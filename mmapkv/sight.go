@@ -8,24 +8,24 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// sight is what a conditional write has seen of its key, for the leader to judge: wal.Condition.
-// The leader reads no record. It asks whether the index still has exactly what it had when the
-// caller compared the value. Nobody but the leader changes a key's value, so nothing else can have
-// changed it.
+// sight is what a conditional write has seen of its key. It is the condition that the leader
+// judges: see wal.Condition. The leader reads no record. It asks whether the index still has
+// exactly what it had when the caller compared the value. Only the leader changes a key's value, so
+// the value is then still the same.
 //
 // What must hold:
 //
 //   - A location says which record it is only together with its file, since slots are used again.
 //     The caller loads the set before the location, or finds the record itself in the file. The
-//     leader loads the set after the location. So if the set was replaced in between, the two
+//     leader loads the set after the location. So if another file got the slot in between, the two
 //     differ. The file is only compared, so nothing keeps it open.
-//   - In a full index, absence from it is absence. While the index loads it means nothing, and the
-//     caller asks the tables too (lookup). What it found there stays true as long as the index has
-//     the same as before: whoever writes a key leaves a location in the index, or a placeholder.
-//     That ends when the index is full: then a key which the caller has found, and which the index
-//     does not have, was deleted.
-//   - Time changes a value as well. A record that expires counts only while it has the same side
-//     of its expiry as when the caller saw it.
+//   - In a full index, a key that is absent has no value. While the index loads, absence means
+//     nothing, and the caller asks the tables too (lookup). What it found there stays true as long
+//     as the index has the same as before: whoever writes a key leaves a location in the index, or
+//     a placeholder. That ends when the index is full: a key that the caller has found, and that
+//     the index then lacks, was deleted.
+//   - Time changes a value as well. The verdict is yes only if the record has expired by now, or
+//     has not, as when the caller saw it.
 type sight struct {
 	store *Store
 	fp    index.Fingerprint
@@ -46,11 +46,10 @@ func (c *sight) discard() {
 	sights.Put(c)
 }
 
-// begin notes what the index has before a lookup, where that counts: if the lookup may ask the
-// tables, or finds nothing although the index has something for the fingerprint. That is a
-// placeholder of the time in which the index was loaded, or, practically never, another key's
-// record. So begin takes the index to have nothing, until the log has refused a write because of
-// that.
+// begin notes what the index has before a lookup. That counts if the lookup asks the tables, or if
+// it finds nothing although the index has something for the fingerprint: a placeholder that is
+// about to be swept or, practically never, another key's record. The second case is so rare that
+// begin takes the index to have nothing, until the log has refused a write.
 func (c *sight) begin(again bool) {
 	c.loc, c.file, c.present, c.expiry, c.expired = index.NoLocation, nil, false, 0, false
 	set := c.store.catalog.Set()

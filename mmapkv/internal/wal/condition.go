@@ -7,22 +7,21 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Condition says when a Write may be made. The leader judges it, which is the only time at which
-// nobody else writes.
+// Condition says whether a Write may be made. The leader judges it, since nobody else writes
+// meanwhile.
 //
 // What must hold:
 //
 //   - The leader asks Holds when everything that precedes the write in the log is published. So
-//     what it asks is exactly the state to which the write is applied, and a verdict, also one
-//     that refuses, rests on nothing that a reader could not see: a sync that fails takes nothing
-//     back that somebody was told.
-//   - That is why a member of a group which depends on an earlier member waits for the next
-//     write, while members that do not depend on each other share one.
+//     what it asks about is exactly the state to which the write is applied. A verdict, also a
+//     refusal, rests only on what readers can see, so no failed sync takes back what it rests on.
+//   - Therefore a member that depends on an earlier member of its group waits until that is
+//     published. Members that do not depend on each other share one write.
 //   - A write that is refused leaves no trace: no record, no sequence number.
 //   - A verdict is never kept. A write that is tried again is judged again.
 //
-// What the values are is settled by then. The leader reads no record, so a Condition remembers
-// where the record lay that its owner has compared.
+// The leader reads no record: whoever makes a Condition has read and compared the values, and
+// remembers where they lay.
 type Condition interface {
 	// Depends reports whether the verdict may change when a key is written. It may say yes when
 	// in doubt: then the write waits for the other.
