@@ -40,7 +40,7 @@ type Cursor struct {
 	from   []byte // the block lies behind this key
 	fromAt bool   // or begins at it
 	splits splits
-	keys   []byte // of the entries that Fill returned without a block
+	kept   segment.Batch // the entries that Fill returned without a block
 }
 
 // heading says where the runs stand, relative to the cursor's key.
@@ -122,13 +122,15 @@ func (c *Cursor) Fill(into []Entry, reverse bool) (n int) {
 	if reverse {
 		to = backward
 	}
-	c.keys = c.keys[:0]
+	c.kept.Reset(keptKeys)
 	kept := false // the entries of the block before this one were returned
 	for n < len(into) && c.valid && c.err == nil {
 		switch {
 		case !c.inBlock || c.heading != to:
-			if c.advance(to) {
-				into[n] = c.kept()
+			if c.heading == to && c.isViewed() {
+				n += c.fillViewed(into[n:])
+			} else if c.advance(to) {
+				into[n] = c.keep()
 				n++
 			}
 		case c.block.left() > 0:
@@ -144,7 +146,7 @@ func (c *Cursor) Fill(into []Entry, reverse bool) (n int) {
 			}
 			kept = true
 			if c.gatherNext(true) && !c.inBlock {
-				into[n] = c.kept()
+				into[n] = c.keep()
 				n++
 			}
 		}
@@ -152,13 +154,10 @@ func (c *Cursor) Fill(into []Entry, reverse bool) (n int) {
 	return n
 }
 
-// kept is the entry at which the cursor stands, with a key that Fill may return.
-func (c *Cursor) kept() Entry {
-	from := len(c.keys)
-	c.keys = append(c.keys, c.at.Key...)
-	e := c.at
-	e.Key = c.keys[from:len(c.keys):len(c.keys)]
-	return e
+// keep is the entry at which the cursor stands, with a key that Fill may return.
+func (c *Cursor) keep() Entry {
+	c.kept.Add(c.at.HintEntry)
+	return Entry{c.kept.Entries[len(c.kept.Entries)-1], c.at.File}
 }
 
 // Close ends the use of the cursor, so that another scan can use its memory. It need not be called.
@@ -168,7 +167,7 @@ func (c *Cursor) Close() {
 		return // it is closed already
 	}
 	clear(c.runs)
-	*c = Cursor{runs: c.runs[:0], tables: c.tables, view: c.view, stands: c.stands, ranks: c.ranks, shared: c.shared, key: c.key, seeked: c.seeked, from: c.from}
+	*c = Cursor{runs: c.runs[:0], tables: c.tables, view: c.view, stands: c.stands, ranks: c.ranks, shared: c.shared, key: c.key, seeked: c.seeked, from: c.from, kept: c.kept}
 	s.order.leaveCursor(s.plan, c)
 }
 

@@ -22,7 +22,8 @@ type viewRun struct {
 	hasAt   bool   // splitAt is known
 	part    segment.Part
 
-	aheadFrom, aheadTo int // the keys whose parts were requested last
+	aheadFrom, aheadTo int  // the keys whose parts were requested last
+	expected           bool // the next move requests no parts
 }
 
 // errView says that the view cannot be read. The Cursor goes on without it.
@@ -143,6 +144,10 @@ const stepsAhead = 8
 
 // prefetchAhead requests the parts of the keys [from, to), unless it has requested most of them.
 func (r *viewRun) prefetchAhead(from, to int) {
+	if r.expected {
+		r.expected = false
+		return
+	}
 	if from >= r.aheadFrom && from < r.aheadTo && to > r.aheadFrom && to <= r.aheadTo+stepsAhead/2 {
 		return
 	}

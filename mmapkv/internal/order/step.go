@@ -14,7 +14,7 @@ import (
 func (c *Cursor) settle() bool {
 	for {
 		c.valid = false
-		next := c.nearest()
+		next := c.nearest(0)
 		if next < 0 {
 			return false
 		}
@@ -32,12 +32,13 @@ func (c *Cursor) settle() bool {
 	}
 }
 
-// nearest is the youngest of the runs that stand at the next key, -1 if no run stands.
-func (c *Cursor) nearest() int {
+// nearest is the youngest of the runs that stand at the next key, among all from the given one on; -1
+// if none of them stands.
+func (c *Cursor) nearest(from int) int {
 	next := -1
 	best := uint64(0)
-	for i, stands := range c.stands {
-		if !stands {
+	for i := from; i < len(c.stands); i++ {
+		if !c.stands[i] {
 			continue
 		}
 		rank := c.ranks[i]
