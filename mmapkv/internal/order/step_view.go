@@ -30,11 +30,7 @@ func (c *Cursor) fillViewed(into []Entry) (n int) {
 		c.steps++
 		moved = c.settle()
 	} else {
-		var before []byte
-		if other >= 0 {
-			before = c.runs[other].key()
-		}
-		return c.take(view, into, before)
+		return c.take(view, into, other)
 	}
 	if !moved {
 		return 0
@@ -57,9 +53,16 @@ func isBefore(key, other []byte, heading heading) bool {
 	return order < 0 && heading == forward || order > 0 && heading == backward
 }
 
-// take is fillViewed if the next key is one of the view. None that it takes lies at the key before or
-// behind that; nil: there is no such key.
-func (c *Cursor) take(view *viewRun, into []Entry, before []byte) (n int) {
+// take is fillViewed if the next key is one of the view. All that it takes come before the one where
+// another run stands; -1: none does.
+func (c *Cursor) take(view *viewRun, into []Entry, other int) (n int) {
+	var before []byte // nil: anything
+	if other >= 0 {
+		before = c.runs[other].key()
+		if before == nil {
+			before = []byte{} // the empty key
+		}
+	}
 	n, err := view.take(&c.kept, into, before, c.heading)
 	c.at, c.chosen, c.valid = into[n-1], 0, true
 	c.steps += n
@@ -89,7 +92,7 @@ func (r *viewRun) expect(n int, heading heading) {
 }
 
 // take fills into with the entries from the one where the run stands on, as long as they come before
-// a key. It takes the first one in any case. The keys are in the batch. The run then stands at the
+// a key; nil: all. It takes the first one in any case. The keys are in the batch. The run then stands at the
 // last one that it took or, if that is not the last one before the key, behind that.
 func (r *viewRun) take(b *segment.Batch, into []Entry, before []byte, heading heading) (n int, err error) {
 	step := 1
