@@ -70,7 +70,7 @@ func (r *viewRun) stand(i int) (bool, error) {
 
 // search returns the first key that is not below the given one. The run then stands nowhere.
 func (r *viewRun) search(key []byte) (int, error) {
-	from, to := r.view.fences.candidates(key, r.view.count)
+	from, to := r.view.candidates(key)
 	for from < to {
 		middle := int(uint(from+to) / 2)
 		table, part, entry := r.view.locate(middle)
@@ -89,8 +89,12 @@ func (r *viewRun) search(key []byte) (int, error) {
 
 // prepare requests the parts that the first steps of a search read.
 func (r *viewRun) prepare(key []byte) {
-	from, to := r.view.fences.candidates(key, r.view.count)
-	if from == to || to-from > fenceKeys {
+	from, to := r.view.candidates(key)
+	if to-from > fenceKeys {
+		return
+	}
+	if to-from < nearKeys {
+		r.prefetch(from, min(to+1, r.view.count))
 		return
 	}
 	middle := (from + to) / 2
@@ -98,6 +102,9 @@ func (r *viewRun) prepare(key []byte) {
 		r.prefetch(i, min(i+1, r.view.count))
 	}
 }
+
+// nearKeys is for how few candidates all parts are requested.
+const nearKeys = 3
 
 // prefetch requests the parts of the keys [from, to) that are not at hand.
 func (r *viewRun) prefetch(from, to int) {

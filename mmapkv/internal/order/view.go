@@ -40,10 +40,12 @@ type view struct {
 	tableShift int      // how many low bits are not in the index of tableOf
 
 	width  int    // of a place, in bits
+	near   int    // how many of them, the highest ones, say where the key lies between the fences
 	places []byte // and some spare bytes
 	count  int
 
 	fences fences
+	ranks  []uint64 // of the keys since the last fence, while the view is made
 }
 
 const (
@@ -61,6 +63,8 @@ func newView(sources []*source, tables []*hints.Hint) *view {
 		v.firstParts = append(v.firstParts, uint32(parts))
 	}
 	v.width = bits.Len(uint(parts)) + entryBits
+	v.near = nearWidth(v.width)
+	v.width += v.near
 	for parts>>v.tableShift > 4*len(tables) {
 		v.tableShift++
 	}
@@ -77,24 +81,37 @@ func newView(sources []*source, tables []*hints.Hint) *view {
 
 // add adds a key behind all others: an entry of a table.
 func (v *view) add(key []byte, table, index int) {
+	rank := keyPrefix(key[len(v.fences.common):])
 	if v.count%fenceKeys == 0 {
+		v.noteNear(rank)
 		v.fences.add(key)
 	}
+	v.ranks = append(v.ranks, rank)
 	part, entry := v.tables[table].Locate(index)
 	place := uint64(int(v.firstParts[table])+part)<<entryBits | uint64(entry)
-	bit := v.count * v.width
-	v.count++
-	for len(v.places) < bit>>3+2*spare {
+	for len(v.places) < v.count*v.width>>3+2*spare {
 		v.places = append(v.places, 0)
 	}
+	v.or(v.count, place)
+	v.count++
+}
+
+// or sets bits of the i-th place.
+func (v *view) or(i int, place uint64) {
+	bit := i * v.width
 	word := v.places[bit>>3:]
 	binary.LittleEndian.PutUint64(word, binary.LittleEndian.Uint64(word)|place<<(bit&7))
 }
 
+// place is the i-th place.
+func (v *view) place(i int) uint64 {
+	bit := i * v.width
+	return binary.LittleEndian.Uint64(v.places[bit>>3:]) >> (bit & 7) & (1<<v.width - 1)
+}
+
 // locate says where the i-th key is: in which table, in which part, and which entry.
 func (v *view) locate(i int) (table, part, entry int) {
-	bit := i * v.width
-	place := binary.LittleEndian.Uint64(v.places[bit>>3:]) >> (bit & 7) & (1<<v.width - 1)
+	place := v.place(i) & (1<<(v.width-v.near) - 1)
 	part = int(place >> entryBits)
 	table = int(v.tableOf[part>>v.tableShift])
 	for int(v.firstParts[table+1]) <= part {

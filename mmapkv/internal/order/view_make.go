@@ -152,6 +152,8 @@ func (v *view) fill(c *Cursor, pause func() error) error {
 			v.broken.Store(true) // it was damaged: the numbers of its entries may be others now
 		}
 	}
+	v.noteNear(^uint64(0))
+	v.ranks = nil
 	v.places, v.fences.ranks = slices.Clone(v.places), slices.Clone(v.fences.ranks)
 	return c.err
 }
