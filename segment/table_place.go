@@ -1,6 +1,11 @@
 package segment
 
-import "bytes"
+import (
+	"bytes"
+	"unsafe"
+
+	"github.com/mmapkv/mmapkv/internal/prefetch"
+)
 
 // PartEntries is how many entries a part has at most.
 const PartEntries = partEntries
@@ -13,6 +18,9 @@ func (t *Table) Locate(i int) (part, entry int) {
 
 // PartBytes returns where a part lies in the hint: the bytes [from, to).
 func (t *Table) PartBytes(part int) (from, to int64) { return t.partPlace(part), t.partPlace(part + 1) }
+
+// PrefetchPlace requests from the processor's memory what PartBytes reads.
+func (t *Table) PrefetchPlace(part int) { prefetch.Line(unsafe.Pointer(&t.parts[part])) }
 
 // HasPart reports whether a part is the one that the cursor has read.
 func (c *Cursor) HasPart(part int) bool { return c.of == part }

@@ -73,9 +73,12 @@ func (c *Cursor) SeekLT(key []byte) bool {
 
 // prepare requests the memory for a seek.
 func (c *Cursor) prepare(key []byte) {
-	if c.open() {
+	if !c.open() {
+		return
+	}
+	for wave := range waves {
 		for _, r := range c.runs {
-			r.prepare(key)
+			r.prepare(key, wave)
 		}
 	}
 }

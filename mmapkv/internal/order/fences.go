@@ -41,5 +41,17 @@ func (f *fences) candidates(key []byte, count int) (from, to int) {
 	return from, min(to*fenceKeys, count)
 }
 
+// likely returns where in the range of candidates the key lies if the keys lie evenly. It need not be
+// in the range.
+func (f *fences) likely(key []byte, from, to int) int {
+	before := from / fenceKeys
+	if from == to || to-from >= fenceKeys || before+1 >= len(f.ranks) {
+		return int(uint(from+to) / 2)
+	}
+	distance := (f.ranks[before+1] - f.ranks[before]) / fenceKeys
+	passed := keyPrefix(key[len(f.common):]) - f.ranks[before]
+	return before*fenceKeys + int(min(passed/max(distance, 1), fenceKeys-1))
+}
+
 // bytes is the memory that the fences take.
 func (f *fences) bytes() int64 { return int64(cap(f.common) + 8*cap(f.ranks)) }

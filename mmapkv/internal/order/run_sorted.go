@@ -3,8 +3,9 @@ package order
 import (
 	"bytes"
 	"slices"
-	"sort"
+	"unsafe"
 
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -17,6 +18,7 @@ type sortedRun struct {
 	seq    uint64
 	i      int    // the record that it stands at
 	last   []byte // its key, while others are read
+	sought sought
 }
 
 func (r *sortedRun) key() []byte { return r.heads.key }
@@ -32,28 +34,57 @@ func (r *sortedRun) hintEntry() segment.HintEntry {
 		Seq: record.Seq, Flags: record.Flags & segment.HintFlags, Expiry: record.Expiry}
 }
 
-func (r *sortedRun) prepare(key []byte) {
-	if from, to := r.fences.candidates(key, len(r.places)); to-from <= fenceKeys {
-		r.heads.prefetch(r.places[from:to])
+func (r *sortedRun) prepare(key []byte, wave int) {
+	switch wave {
+	case 0:
+		from, to := r.fences.candidates(key, len(r.places))
+		r.sought = sought{from, to, true}
+		if from < to {
+			prefetch.Line(unsafe.Pointer(&r.places[from]))
+			prefetch.Line(unsafe.Pointer(&r.places[min(to, len(r.places)-1)]))
+		}
+	case 1:
+		if from, to := r.sought.from, r.sought.to; to-from <= fenceKeys {
+			r.heads.prefetch(r.places[from:min(to+1, len(r.places))])
+		}
 	}
 }
 
 func (r *sortedRun) seekGE(key []byte) (ok bool, err error) {
-	err = r.heads.within(func() (err error) {
-		from, to := r.fences.candidates(key, len(r.places))
-		i := from + sort.Search(to-from, func(i int) bool {
-			if err != nil {
-				return true
-			}
-			err = r.heads.read(r.places[from+i])
-			return err != nil || bytes.Compare(r.heads.key, key) >= 0
-		})
+	err = r.heads.within(func() error {
+		i, err := r.find(key)
 		if err == nil {
 			ok, err = r.settle(i)
 		}
 		return err
 	})
 	return ok, err
+}
+
+// find returns the first record whose key is not below the given one. It begins where that lies if the
+// keys lie evenly, and goes on from there in steps that grow.
+func (r *sortedRun) find(key []byte) (int, error) {
+	from, to, known := r.sought.take()
+	if !known {
+		from, to = r.fences.candidates(key, len(r.places))
+	}
+	i := r.fences.likely(key, from, to)
+	for step := 1; from < to; step *= 2 {
+		if i < from || i >= to || step > fenceKeys/4 {
+			i = int(uint(from+to) / 2)
+		}
+		if err := r.heads.read(r.places[i]); err != nil {
+			return 0, err
+		}
+		if bytes.Compare(r.heads.key, key) < 0 {
+			from = i + 1
+			i += step
+		} else {
+			to = i
+			i -= step
+		}
+	}
+	return to, nil
 }
 
 // settle moves to the first record that counts, from the i-th on, where a key begins.

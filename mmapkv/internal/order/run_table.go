@@ -52,7 +52,11 @@ func (r *tableRun) renew() error {
 	return nil
 }
 
-func (r *tableRun) prepare(key []byte) { r.table.Prefetch(r.cursor.Likely(key)) }
+func (r *tableRun) prepare(key []byte, wave int) {
+	if wave == 0 {
+		r.table.Prefetch(r.cursor.Likely(key))
+	}
+}
 
 func (r *tableRun) seekGE(key []byte) (bool, error) {
 	return r.moved(r.cursor.Seek(key), func() bool { return r.cursor.Seek(key) })

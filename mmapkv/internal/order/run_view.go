@@ -22,6 +22,7 @@ type viewRun struct {
 	hasAt   bool   // splitAt is known
 	part    segment.Part
 
+	sought             sought
 	aheadFrom, aheadTo int  // the keys whose parts were requested last
 	expected           bool // the next move requests no parts
 }
@@ -70,7 +71,11 @@ func (r *viewRun) stand(i int) (bool, error) {
 
 // search returns the first key that is not below the given one. The run then stands nowhere.
 func (r *viewRun) search(key []byte) (int, error) {
-	from, to := r.view.candidates(key)
+	from, to, known := r.sought.take()
+	if !known {
+		from, to = r.view.fences.candidates(key, r.view.count)
+		from, to = r.view.narrow(key, from, to)
+	}
 	for from < to {
 		middle := int(uint(from+to) / 2)
 		table, part, entry := r.view.locate(middle)
@@ -88,30 +93,34 @@ func (r *viewRun) search(key []byte) (int, error) {
 }
 
 // prepare requests the parts that the first steps of a search read.
-func (r *viewRun) prepare(key []byte) {
-	from, to := r.view.candidates(key)
-	if to-from > fenceKeys {
-		return
-	}
-	if to-from < nearKeys {
-		r.prefetch(from, min(to+1, r.view.count))
-		return
-	}
-	middle := (from + to) / 2
-	for _, i := range [...]int{middle, (from + middle) / 2, (middle + 1 + to) / 2} {
-		r.prefetch(i, min(i+1, r.view.count))
+func (r *viewRun) prepare(key []byte, wave int) {
+	switch wave {
+	case 0:
+		from, to := r.view.fences.candidates(key, r.view.count)
+		r.sought = sought{from, to, true}
+		r.view.request(from, to)
+	case 1:
+		r.sought.from, r.sought.to = r.view.narrow(key, r.sought.from, r.sought.to)
+		r.view.eachLikely(r.sought, r.view.requestPlace)
+	case 2:
+		r.view.eachLikely(r.sought, r.requestOf)
 	}
 }
-
-// nearKeys is for how few candidates all parts are requested.
-const nearKeys = 3
 
 // prefetch requests the parts of the keys [from, to) that are not at hand.
 func (r *viewRun) prefetch(from, to int) {
 	for i := from; i < to; i++ {
-		table, part, _ := r.view.locate(i)
-		r.request(table, part)
+		r.view.requestPlace(i)
 	}
+	for i := from; i < to; i++ {
+		r.requestOf(i)
+	}
+}
+
+// requestOf requests the part of the i-th key.
+func (r *viewRun) requestOf(i int) {
+	table, part, _ := r.view.locate(i)
+	r.request(table, part)
 }
 
 // request requests a part that is not at hand.

@@ -55,10 +55,9 @@ func (v *view) noteNear(to uint64) {
 // nearOf says where the i-th key lies between the fences around it.
 func (v *view) nearOf(i int) uint64 { return v.place(i) >> (v.width - v.near) }
 
-// candidates returns the range [from, to] in which the first key lies that is not below the given
-// one; count stands for no key.
-func (v *view) candidates(key []byte) (from, to int) {
-	from, to = v.fences.candidates(key, v.count)
+// narrow returns the part of a range of candidates in which the first key lies that is not below the
+// given one. The fences gave the range.
+func (v *view) narrow(key []byte, from, to int) (int, int) {
 	if v.near == 0 || from == to || to-from >= fenceKeys || from%fenceKeys != 1 {
 		return from, to
 	}
