@@ -16,12 +16,13 @@ import (
 type Cursor struct {
 	state   *State
 	opened  bool
-	runs    []run       // oldest first
-	tables  []*tableRun // of each source of the plan, if there was one: a plan's cursors are used again
-	view    *viewRun    // of the State's view, if there was one
-	stands  []bool      // of each run: it stands at an entry
-	ranks   []uint64    // of each run that stands: the rank of its key
-	shared  []byte      // what all keys had in common when the cursor was last moved by a seek
+	runs    []run        // oldest first
+	tables  []*tableRun  // of each source of the plan, if there was one: a plan's cursors are used again
+	view    *viewRun     // of the State's view, if there was one
+	sorteds []*sortedRun // runs of sorted records, to be used again
+	stands  []bool       // of each run: it stands at an entry
+	ranks   []uint64     // of each run that stands: the rank of its key
+	shared  []byte       // what all keys had in common when the cursor was last moved by a seek
 	heading heading
 
 	at    Entry  // where the cursor stands, if valid
@@ -170,7 +171,11 @@ func (c *Cursor) Close() {
 		return // it is closed already
 	}
 	clear(c.runs)
-	*c = Cursor{runs: c.runs[:0], tables: c.tables, view: c.view, stands: c.stands, ranks: c.ranks, shared: c.shared, key: c.key, seeked: c.seeked, from: c.from, kept: c.kept}
+	for _, r := range c.sorteds {
+		r.forget()
+	}
+	*c = Cursor{runs: c.runs[:0], tables: c.tables, view: c.view, sorteds: c.sorteds, stands: c.stands, ranks: c.ranks,
+		shared: c.shared, key: c.key, seeked: c.seeked, from: c.from, kept: c.kept}
 	s.order.leaveCursor(s.plan, c)
 }
 
@@ -183,6 +188,14 @@ func (c *Cursor) open() bool {
 		}
 	}
 	return c.err == nil
+}
+
+// sortedRun returns the i-th run of sorted records, which the caller resets.
+func (c *Cursor) sortedRun(i int) *sortedRun {
+	if i == len(c.sorteds) {
+		c.sorteds = append(c.sorteds, &sortedRun{})
+	}
+	return c.sorteds[i]
 }
 
 // seek moves every run, and then to the key that is next in the direction.

@@ -75,7 +75,7 @@ func (s *State) anyView() *view {
 // findIn is find in one source, which has a number in the plan.
 func (s *State) findIn(in *finding, number int, e *Entry) (bool, error) {
 	one, i := s.plan.sources[number], number-(len(s.plan.sources)-len(s.rest)) // i is negative in the State's view, whose files are all sealed
-	if i >= 0 && s.limits[i] <= one.file.DataStart {
+	if i >= 0 && s.ends[i].limit <= one.file.DataStart {
 		return false, nil
 	}
 	if end, sealed := one.sealed(&s.order.Catalog.Files); sealed && end.Seq <= s.seq {
@@ -85,14 +85,14 @@ func (s *State) findIn(in *finding, number int, e *Entry) (bool, error) {
 		}
 		return in.askTable(t, e)
 	}
-	t, err := s.sorted(i, one)
+	t, err := s.sorted(i)
 	if err != nil {
 		return false, err
 	}
 	r := finders.Get().(*sortedRun)
 	defer r.giveBack()
 	for n := len(t.runs) - 1; n >= 0; n-- {
-		r.reset(t.runs[n], one, s.seq)
+		r.reset(one.file, uint32(number), t.runs[n], s.seq)
 		if found, err := r.find(in.key); err != nil {
 			return false, err
 		} else if found {
@@ -101,19 +101,6 @@ func (s *State) findIn(in *finding, number int, e *Entry) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// sorted returns the sorted records of one of the rest.
-func (s *State) sorted(i int, one *source) (*tail, error) {
-	t := s.tails[i].Load()
-	if t == nil {
-		var err error
-		if t, err = one.sort(s.order.Hints, s.limits[i]); err != nil {
-			return nil, err
-		}
-		s.tails[i].Store(t)
-	}
-	return t, nil
 }
 
 // finding is one Find.
@@ -152,14 +139,9 @@ func (in *finding) stepFilter(hash func(key []byte) uint64) {
 // finders are runs that no Find uses.
 var finders = sync.Pool{New: func() any { return new(sortedRun) }}
 
-// reset makes r a run over sorted records of a source. It keeps r's memory for keys.
-func (r *sortedRun) reset(of *sorted, one *source, seq uint64) {
-	*r = sortedRun{heads: heads{file: one.file, key: r.heads.key[:0]}, places: of.places, fences: &of.fences, seq: seq, last: r.last[:0]}
-}
-
 // giveBack gives r back to finders. It forgets the file, which could otherwise not be collected.
 func (r *sortedRun) giveBack() {
-	*r = sortedRun{heads: heads{key: r.heads.key[:0]}, last: r.last[:0]}
+	r.forget()
 	finders.Put(r)
 }
 

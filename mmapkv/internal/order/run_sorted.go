@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/mmapkv/mmapkv/internal/prefetch"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -20,6 +21,24 @@ type sortedRun struct {
 	last   []byte // its key, while others are read
 	sought sought
 }
+
+// reset makes it the run of sorted records of a file.
+func (r *sortedRun) reset(file *catalog.File, number uint32, of *sorted, seq uint64) {
+	r.forget()
+	r.heads.file, r.number, r.places, r.fences, r.seq = file, number, of.places, &of.fences, seq
+}
+
+// forget keeps nothing but some memory, to be used again.
+func (r *sortedRun) forget() {
+	key, last := r.heads.key[:0], r.last[:0]
+	if cap(key)+cap(last) > keptRunKeys {
+		key, last = nil, nil
+	}
+	*r = sortedRun{heads: heads{key: key}, last: last}
+}
+
+// keptRunKeys is how much memory for keys a run keeps that is not used, in bytes.
+const keptRunKeys = 4 << 10
 
 func (r *sortedRun) key() []byte { return r.heads.key }
 

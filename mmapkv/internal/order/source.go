@@ -37,7 +37,8 @@ func (s *source) sealed(files *catalog.FileList) (segment.End, bool) {
 	if !sealed {
 		return segment.End{}, false
 	}
-	s.end.Store(&end)
+	kept := end // so that a file that is not sealed costs no memory
+	s.end.Store(&kept)
 	s.tail.Store(nil) // States that need it have it
 	return end, true
 }

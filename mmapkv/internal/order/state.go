@@ -10,13 +10,19 @@ import (
 // State is the state of the store after one commit. Its methods may be called concurrently, and
 // its cursors used concurrently, until Release.
 type State struct {
-	order  *Order
-	plan   *plan
-	seq    uint64
-	view   *view                  // of the first sources; nil: none
-	rest   []*source              // the other sources
-	limits []int64                // of each of the rest, by which all records of the State end
-	tails  []atomic.Pointer[tail] // of each of the rest whose sorted records are used
+	order *Order
+	plan  *plan
+	seq   uint64
+	view  *view     // of the first sources; nil: none
+	rest  []*source // the other sources
+	ends  []restEnd // of each of the rest
+	few   [4]restEnd
+}
+
+// restEnd says what a State has of a source.
+type restEnd struct {
+	limit int64                // by which all records of the State end
+	tail  atomic.Pointer[tail] // if its sorted records are used
 }
 
 // Entry is the newest record of a key in a State. Its key is in the cursor's own memory, and valid
@@ -42,9 +48,11 @@ func newState(o *Order, p *plan, seq uint64) *State {
 	if v := p.view.Load(); v != nil && v.seq <= seq {
 		s.view, s.rest = v, p.sources[len(v.sources):]
 	}
-	s.limits, s.tails = make([]int64, len(s.rest)), make([]atomic.Pointer[tail], len(s.rest))
+	if s.ends = s.few[:]; len(s.rest) > len(s.few) {
+		s.ends = make([]restEnd, len(s.rest))
+	}
 	for i, one := range s.rest {
-		s.limits[i] = one.file.Limit()
+		s.ends[i].limit = one.file.Limit()
 	}
 	return s
 }
@@ -73,7 +81,7 @@ func (s *State) Cursor() *Cursor {
 // those of the rest. The cursor has the runs that were opened before, if there were any.
 func (s *State) open(runs []run, c *Cursor) ([]run, error) {
 	s.order.noteUse()
-	viewed, first := len(s.plan.sources)-len(s.rest), 0
+	viewed, first, sorteds := len(s.plan.sources)-len(s.rest), 0, 0
 	if v := s.view; v != nil && !v.broken.Load() {
 		if c.view == nil || c.view.view != v {
 			c.view = newViewRun(v)
@@ -82,7 +90,7 @@ func (s *State) open(runs []run, c *Cursor) ([]run, error) {
 	}
 	for number := first; number < len(s.plan.sources); number++ {
 		one, i := s.plan.sources[number], number-viewed // i is negative in the view, whose files are all sealed
-		if i >= 0 && s.limits[i] <= one.file.DataStart {
+		if i >= 0 && s.ends[i].limit <= one.file.DataStart {
 			continue
 		}
 		if end, sealed := one.sealed(&s.order.Catalog.Files); sealed && end.Seq <= s.seq {
@@ -93,15 +101,30 @@ func (s *State) open(runs []run, c *Cursor) ([]run, error) {
 			runs = append(runs, t)
 			continue
 		}
-		t, err := s.sorted(i, one)
+		t, err := s.sorted(i)
 		if err != nil {
 			return nil, err
 		}
 		for _, sorted := range t.runs {
-			runs = append(runs, &sortedRun{heads: heads{file: one.file}, number: uint32(number), places: sorted.places, fences: &sorted.fences, seq: s.seq})
+			r := c.sortedRun(sorteds)
+			r.reset(one.file, uint32(number), sorted, s.seq)
+			runs, sorteds = append(runs, r), sorteds+1
 		}
 	}
 	return runs, nil
+}
+
+// sorted returns the sorted records of one of the rest.
+func (s *State) sorted(i int) (*tail, error) {
+	end := &s.ends[i]
+	if t := end.tail.Load(); t != nil {
+		return t, nil
+	}
+	t, err := s.rest[i].sort(s.order.Hints, end.limit)
+	if err == nil {
+		end.tail.Store(t)
+	}
+	return t, err
 }
 
 // openTable opens the table of a source, which has a number in the plan.
