@@ -78,18 +78,26 @@ func (c *Cursor) take(view *viewRun, into []Entry, other int) (n int) {
 	return n
 }
 
-// expect requests the parts of the next n keys. The next move requests none.
+// expect requests the parts of the next n keys, unless it has done so. The next move requests none.
 func (r *viewRun) expect(n int, heading heading) {
-	from, to := r.i+1, r.i+1+n
+	from, to := max(r.i+1, 0), min(r.i+1+n, r.view.count)
 	if heading == backward {
-		from, to = r.i-n, r.i
+		from, to = max(r.i-n, 0), r.i
 	}
 	r.expected = true
-	if from < r.aheadFrom || to > r.aheadTo {
-		r.aheadFrom, r.aheadTo = from, to
-		r.prefetch(max(from, 0), min(to, r.view.count))
+	had := span{r.aheadFrom, r.aheadTo}
+	r.aheadFrom, r.aheadTo = from, to
+	switch {
+	case from >= had.from && from <= had.to:
+		from = had.to
+	case to >= had.from && to <= had.to:
+		to = had.from
 	}
+	r.prefetch(from, to)
 }
+
+// span is a range of keys.
+type span struct{ from, to int }
 
 // take fills into with the entries from the one where the run stands on, as long as they come before
 // a key; nil: all. It takes the first one in any case. The keys are in the batch. The run then stands at the
