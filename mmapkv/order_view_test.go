@@ -60,22 +60,23 @@ func TestShortScanOverAViewMissesNothing(t *testing.T) {
 func TestShortScanOverAViewPassesDamage(t *testing.T) {
 	for _, what := range []string{"every part", "cut off"} {
 		for _, reverse := range []bool{false, true} {
-			s, dir, model := viewedBelow(t)
-			m := capture(t, s, model)
-			c := m.state.Cursor()
-			at := 500
-			if !c.SeekGE([]byte(m.keys[at])) {
-				t.Fatal(c.Err())
-			}
-			m.fill(t, c, &at, reverse, 3)
-			for _, path := range sealedHints(s, dir) {
-				rots[what](t, path)
-			}
-			for at >= 0 {
-				m.fill(t, c, &at, reverse, 16)
-			}
-			c.Close()
-			m.state.Release()
+			t.Run(fmt.Sprint(what, reverse), func(t *testing.T) {
+				s, dir, model := viewedBelow(t)
+				m := capture(t, s, model)
+				defer m.state.Release()
+				c := m.state.Cursor()
+				at := 500
+				if !c.SeekGE([]byte(m.keys[at])) {
+					t.Fatal(c.Err())
+				}
+				m.fill(t, c, &at, reverse, 3)
+				for _, path := range sealedHints(s, dir) {
+					rots[what](t, path)
+				}
+				for at >= 0 {
+					m.fill(t, c, &at, reverse, 16)
+				}
+			})
 		}
 	}
 }

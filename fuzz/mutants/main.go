@@ -67,7 +67,7 @@ var suites = []suite{
 	{"mmapkv/internal/alive", "TestNoTwo|TestNext|TestChanges", bitMutants},
 	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStatesHold", orderMutants},
-	{"mmapkv", "TestStateShows|TestDamagedTable|TestStateBelow|TestView", viewMutants},
+	{"mmapkv", "TestStateShows|TestDamagedTable|TestStateBelow|TestView|TestShortScan", viewMutants},
 	{"mmapkv", "TestCaptureWaits", captureMutants},
 	{"mmapkv", "TestSnapshot|TestScanOfASnapshot|TestForgottenSnapshot|TestOldSnapshot", snapshotMutants},
 	{"mmapkv", "TestStateShows|TestStateBelow|TestFind", findMutants},
