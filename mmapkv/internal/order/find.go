@@ -93,7 +93,7 @@ func (s *State) findIn(in *finding, number int, e *Entry) (bool, error) {
 	defer r.giveBack()
 	for n := len(t.runs) - 1; n >= 0; n-- {
 		r.reset(one.file, uint32(number), t.runs[n], s.seq)
-		if found, err := r.find(in.key); err != nil {
+		if found, err := r.findNewest(in.key); err != nil {
 			return false, err
 		} else if found {
 			r.entry(e)
@@ -145,10 +145,10 @@ func (r *sortedRun) giveBack() {
 	finders.Put(r)
 }
 
-// find moves to the newest record of a key that counts, if there is one.
-func (r *sortedRun) find(key []byte) (found bool, err error) {
+// findNewest moves to the newest record of a key that counts, if there is one.
+func (r *sortedRun) findNewest(key []byte) (found bool, err error) {
 	err = r.heads.within(func() error {
-		i, err := r.firstFrom(key)
+		i, err := r.find(key)
 		if err != nil || i == len(r.places) {
 			return err
 		}
@@ -170,10 +170,4 @@ func (r *sortedRun) find(key []byte) (found bool, err error) {
 		return err
 	})
 	return found, err
-}
-
-// firstFrom returns the first record whose key is not below the given one.
-func (r *sortedRun) firstFrom(key []byte) (int, error) {
-	from, to := r.fences.candidates(key, len(r.places))
-	return r.search(from, to, func() bool { return bytes.Compare(r.heads.key, key) >= 0 })
 }
