@@ -142,7 +142,7 @@ func (m *orderedMoment) check(reverse bool) error {
 func TestStatesBesideWriters(t *testing.T) {
 	for round := range 3 {
 		s := open(t, t.TempDir(), &Options{SegmentSize: minSegmentSize << (2 * round)})
-		s.order.ViewFrom = 1
+		s.order.ViewFrom, s.order.Eager = 1, round == 1
 		writers := []*orderedWriter{{number: 0}, {number: 1}, {number: 2}}
 		var writing, reading sync.WaitGroup
 		var stop atomic.Bool

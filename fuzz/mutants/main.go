@@ -68,6 +68,8 @@ var suites = []suite{
 	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStatesHold", orderMutants},
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStateBelow|TestView|TestShortScan", viewMutants},
+	{"mmapkv", "TestStateShows|TestDamagedTable|TestStateBelow|TestView", viewMutants},
+	{"mmapkv", "TestStatesAround|TestWritesWhileACursor|TestStateOfALoading|TestSweptStretch|TestDeletedWhile|TestViewWithout|TestStateShows", sieveMutants},
 	{"mmapkv", "TestCaptureWaits", captureMutants},
 	{"mmapkv", "TestSnapshot|TestScanOfASnapshot|TestForgottenSnapshot|TestOldSnapshot", snapshotMutants},
 	{"mmapkv", "TestStateShows|TestStateBelow|TestFind", findMutants},

@@ -47,7 +47,7 @@ var viewMutants = []mutant{
 	{"a view begins behind the oldest file", "mmapkv/internal/order/view_make.go",
 		"	for i, one := range sources {\n		run, err :=", "	for i, one := range sources {\n		if i == 0 && len(sources) > 2 {\n			one = sources[1]\n		}\n		run, err :="},
 	{"a view that cannot be read ends the run", "mmapkv/internal/order/cursor.go",
-		"	if c.err != errView {\n", "	if c.err != nil {\n"},
+		"	if c.err != errView && c.err != errMarks {\n", "	if c.err != errMarks {\n"},
 	{"a short scan over a view passes newer records", "mmapkv/internal/order/step_view.go",
 		"		if before != nil && !isBefore(e.Key, before, heading) ||", "		if"},
 	{"a view leads a seek past the key", "mmapkv/internal/order/view_near.go",

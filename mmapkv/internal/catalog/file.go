@@ -32,6 +32,10 @@ type File struct {
 	Dropped atomic.Bool // compaction has committed a manifest without it
 
 	Alive alive.Bits // of the records that the index points to; see package alive
+	// Died is the number of the last commit that made one of its records dead. It is noted before
+	// the record's bit is cleared. Loading and compaction note nothing: what they clear was dead
+	// before. Neither does the sweep: what it clears has expired.
+	Died atomic.Uint64
 
 	Cold      atomic.Bool  // not wholly in memory: see package residency
 	Populated atomic.Int64 // package residency has dealt with its pages up to this offset

@@ -19,6 +19,9 @@ type FileSet struct {
 	// Partial says that Keys may lack records of some files, which are still being loaded: see
 	// package load. Absence from Keys then means nothing.
 	Partial bool
+	// Moving says that a compaction moves records from files of Order to another one. A record that
+	// was moved keeps its bit, whatever becomes of it: see package alive.
+	Moving bool
 }
 
 // NewFileSet makes a set of files that have their slots, oldest first.
@@ -165,6 +168,7 @@ func (s *FileList) publishLocked() {
 	set := NewFileSet(s.Keys, slices.Clone(s.Order))
 	set.Partial = s.partial
 	if s.beside != nil {
+		set.Moving = true
 		set.put(s.beside)
 	}
 	s.published.Store(set)

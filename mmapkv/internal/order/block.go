@@ -35,6 +35,7 @@ type block struct {
 	ofSource []uint32      // which source each entry is of
 	indexes  []uint32      // of each entry, in its table; only while a view is made
 	indexed  bool          // a view is made
+	skipped  int           // entries that were not gathered, since their files are dead
 
 	pieces []piece // what the runs gave; of one run in ascending order
 	runs   []int   // how many pieces there are up to the end of each run's
@@ -68,7 +69,7 @@ func (b *block) reset(keep bool) {
 	}
 	b.batch.Reset(keptKeys)
 	b.ofSource, b.indexes = b.ofSource[:0], b.indexes[:0]
-	b.pieces, b.runs, b.order, b.at = b.pieces[:0], b.runs[:0], b.order[:0], 0
+	b.pieces, b.runs, b.order, b.at, b.skipped = b.pieces[:0], b.runs[:0], b.order[:0], 0, 0
 }
 
 // addPiece notes the entries from a number on, if there are any, as the next piece of a run. They are

@@ -37,6 +37,10 @@ type Cursor struct {
 	block   *block // nil until one is needed
 	timid   int    // how many blocks to gather with the nearest splitter
 
+	passed   int  // absent keys since the last seek
+	sieving  bool // the runs of dead files are left out, and marks decide; see sieve.go
+	trusting bool // tables alone decide, as marks did not
+
 	seeked []byte // the key at which the cursor turned round
 	from   []byte // the block lies behind this key
 	fromAt bool   // or begins at it
@@ -200,7 +204,12 @@ func (c *Cursor) sortedRun(i int) *sortedRun {
 
 // seek moves every run, and then to the key that is next in the direction.
 func (c *Cursor) seek(to heading, move func(r run) (bool, error)) bool {
-	c.valid, c.inBlock, c.steps = false, false, 0
+	return c.land(to, move) && c.take()
+}
+
+// land is seek before take.
+func (c *Cursor) land(to heading, move func(r run) (bool, error)) bool {
+	c.valid, c.inBlock, c.steps, c.passed = false, false, 0, 0
 	if !c.open() {
 		return false
 	}
@@ -209,7 +218,7 @@ func (c *Cursor) seek(to heading, move func(r run) (bool, error)) bool {
 	first := true
 	for i, r := range c.runs {
 		if c.stands[i], c.err = move(r); c.err != nil {
-			return c.dropView() && c.seek(to, move)
+			return c.dropView() && c.land(to, move)
 		}
 		switch {
 		case !c.stands[i]:
@@ -220,7 +229,7 @@ func (c *Cursor) seek(to heading, move func(r run) (bool, error)) bool {
 		}
 	}
 	c.rankAll()
-	return c.settle()
+	return c.settle(true)
 }
 
 // advance moves to the next key in a direction.
@@ -234,15 +243,20 @@ func (c *Cursor) advance(to heading) bool {
 		if c.steps++; !c.leave() {
 			return c.dropView() && c.seekBehind(to)
 		}
-		if c.steps < max(blockFromLeast, blockFrom*len(c.runs)) && !c.state.order.Eager {
-			return c.settle()
+		if !c.isLong() {
+			return c.settle(true) && c.take()
 		}
 	}
 	if (!c.inBlock || c.block.left() == 0) && !c.gatherNext(false) {
 		return false
 	}
+	return c.take()
+}
+
+// take moves to the next entry of the block, if the cursor is in one.
+func (c *Cursor) take() bool {
 	if c.inBlock {
-		number := c.block.next(to)
+		number := c.block.next(c.heading)
 		c.at = Entry{c.block.batch.Entries[number], c.file(number)}
 	}
 	return true
@@ -259,22 +273,26 @@ func (c *Cursor) file(number int) *catalog.File {
 	return c.state.plan.sources[c.block.ofSource[number]].file
 }
 
-// dropView makes the cursor go on without the view, if that is what ended the move. The runs then
-// stand nowhere.
+// dropView makes the cursor go on without the view, or without marks, if that is what ended the
+// move. The runs then stand nowhere.
 func (c *Cursor) dropView() bool {
-	if c.err != errView {
+	if c.err != errView && c.err != errMarks {
 		return false
 	}
-	c.err, c.opened = nil, false
+	c.trusting = c.trusting || c.err == errMarks
+	c.err, c.opened, c.sieving = nil, false, false
 	return c.open()
 }
 
 // seekBehind moves to the next key in a direction, from where the cursor stands, whatever it has
 // done before.
-func (c *Cursor) seekBehind(to heading) bool {
+func (c *Cursor) seekBehind(to heading) bool { return c.landBehind(to) && c.take() }
+
+// landBehind is seekBehind before take.
+func (c *Cursor) landBehind(to heading) bool {
 	c.seeked = append(c.seeked[:0], c.at.Key...)
 	if to == forward {
-		return c.seek(to, func(r run) (bool, error) { return seekGT(r, c.seeked) })
+		return c.land(to, func(r run) (bool, error) { return seekGT(r, c.seeked) })
 	}
-	return c.seek(to, func(r run) (bool, error) { return seekLT(r, c.seeked) })
+	return c.land(to, func(r run) (bool, error) { return seekLT(r, c.seeked) })
 }

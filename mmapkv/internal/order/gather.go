@@ -29,18 +29,26 @@ func (c *Cursor) gatherNext(keep bool) bool {
 			continue
 		case full && !c.goBack():
 			return false
-		case full && c.timid > 0, len(c.block.batch.Entries) == 0:
+		case full && c.timid > 0, len(c.block.batch.Entries)+c.block.skipped == 0:
 			c.inBlock, c.steps = false, -blockMost
 			c.rankAll()
-			return c.settle()
+			return c.settle(false)
 		case full:
 			c.timid = timidFor
 			continue
 		}
 		c.merge(split)
+		if c.sieving && !c.sift() {
+			if !c.endSieving() || !c.goBack() {
+				c.valid = false
+				return false
+			}
+			continue
+		}
 		if c.block.left() > 0 {
 			return true
 		}
+		c.passBlock(len(c.block.batch.Entries) + c.block.skipped)
 		if split == nil {
 			break
 		}

@@ -68,6 +68,9 @@ type Order struct {
 
 	used atomic.Bool   // a cursor was opened since the last look
 	wake chan struct{} // has a token once a cursor was opened
+
+	vain   atomic.Int64 // entries, of long stretches in which nothing was present, since a view was last made
+	sieved atomic.Int64
 }
 
 // New makes the order of a store.
@@ -146,6 +149,8 @@ type Stats struct {
 	ViewKeys   int   // in it
 	ViewBytes  int64 // of memory that it takes
 	viewStats
+
+	Sieved int64 // how often a cursor began to sieve
 }
 
 // viewStats is what views took since the store was opened.
@@ -164,7 +169,7 @@ func (o *Order) Stats() (stats Stats) {
 		stats.Runs += runs
 		stats.Bytes += bytes
 	}
-	stats.viewStats = o.made
+	stats.viewStats, stats.Sieved = o.made, o.sieved.Load()
 	if v := o.view; v != nil && !v.broken.Load() {
 		stats.ViewTables, stats.ViewKeys, stats.ViewBytes = len(v.sources), v.count, v.bytes()
 	}

@@ -20,6 +20,8 @@ type sortedRun struct {
 	i      int    // the record that it stands at
 	last   []byte // its key, while others are read
 	sought sought
+
+	sieving bool // gather passes over records without a mark; see sieve.go
 }
 
 // reset makes it the run of sorted records of a file.
@@ -263,9 +265,12 @@ func (r *sortedRun) gather(b *block, split []byte, heading heading) (more, stand
 				return nil
 			}
 			b.batch.Add(r.hintEntry())
-			if heading == forward {
+			switch {
+			case r.sieving:
+				stands, err = r.pass(heading)
+			case heading == forward:
 				stands, err = r.next()
-			} else {
+			default:
 				stands, err = r.prev()
 			}
 		}

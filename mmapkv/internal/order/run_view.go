@@ -22,6 +22,8 @@ type viewRun struct {
 	hasAt   bool   // splitAt is known
 	part    segment.Part
 
+	dead []bool // of each table: none of its entries is one of the State's; empty: not known
+
 	sought             sought
 	aheadFrom, aheadTo int  // the keys whose parts were requested last
 	expected           bool // the next move requests no parts
@@ -238,12 +240,17 @@ func (r *viewRun) gather(b *block, split []byte, heading heading) (more, stands 
 func (r *viewRun) gatherRange(b *block, from, to int) error {
 	first := len(b.batch.Entries)
 	var places [maxPiece]struct{ table, part, entry int }
+	n := 0
 	for i := from; i < to; i++ {
-		at := &places[i-from]
-		at.table, at.part, at.entry = r.view.locate(i)
+		at := &places[n]
+		if at.table, at.part, at.entry = r.view.locate(i); len(r.dead) > 0 && r.dead[at.table] {
+			b.skipped++
+			continue
+		}
 		r.request(at.table, at.part)
+		n++
 	}
-	for i := range places[:to-from] {
+	for i := range places[:n] {
 		at := &places[i]
 		if !r.cursor(at.table).GatherAt(at.part, at.entry, &b.batch) {
 			b.batch.Entries = b.batch.Entries[:first]

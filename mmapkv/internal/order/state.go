@@ -86,6 +86,7 @@ func (s *State) open(runs []run, c *Cursor) ([]run, error) {
 		if c.view == nil || c.view.view != v {
 			c.view = newViewRun(v)
 		}
+		c.view.dead = c.view.dead[:0] // another State's
 		runs, first = append(runs, c.view), viewed
 	}
 	for number := first; number < len(s.plan.sources); number++ {
@@ -99,6 +100,9 @@ func (s *State) open(runs []run, c *Cursor) ([]run, error) {
 				return nil, err
 			}
 			runs = append(runs, t)
+			continue
+		}
+		if s.ends[i].tail.Load() == nil && c.leavesOut(one.file) {
 			continue
 		}
 		t, err := s.sorted(i)

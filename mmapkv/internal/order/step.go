@@ -10,8 +10,9 @@ import (
 // A short scan chooses the next key from those at which the runs stand. Most comparisons are of
 // ranks: of 8 bytes, after what the keys have in common.
 
-// settle moves to the next key, in the heading, whose newest record is not a tombstone.
-func (c *Cursor) settle() bool {
+// settle moves to the next key, in the heading, that is present. If it passes many that are not, and
+// mayGather is set, it moves to the block that begins with the key, from which take takes it.
+func (c *Cursor) settle(mayGather bool) bool {
 	for {
 		c.valid = false
 		next := c.nearest(0)
@@ -23,13 +24,32 @@ func (c *Cursor) settle() bool {
 		c.key = append(c.key[:0], c.at.Key...)
 		c.at.Key = c.key
 		if c.at.Flags&segment.Tombstone == 0 {
-			c.valid = true
-			return true
+			f := present
+			if c.sieving {
+				f = c.state.fate(&c.at)
+			}
+			if f == unknown {
+				return c.endSieving() && c.landAt()
+			}
+			if f == present {
+				c.valid = true
+				return true
+			}
 		}
 		if !c.leave() {
-			return c.dropView() && c.seekBehind(c.heading)
+			return c.dropView() && c.landBehind(c.heading)
+		}
+		c.steps++
+		if c.pass(1); mayGather && c.isLong() {
+			c.valid = true
+			return c.gatherNext(false)
 		}
 	}
+}
+
+// isLong reports whether the cursor has gone so far that it is time for a block.
+func (c *Cursor) isLong() bool {
+	return c.steps >= max(blockFromLeast, blockFrom*len(c.runs)) || c.state.order.Eager
 }
 
 // nearest is the youngest of the runs that stand at the next key, among all from the given one on; -1

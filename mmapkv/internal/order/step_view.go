@@ -11,7 +11,7 @@ import (
 
 // isViewed reports whether the runs stand, the view among them, and the scan is still short.
 func (c *Cursor) isViewed() bool {
-	if c.inBlock || !c.stands[0] || c.steps >= max(blockFromLeast, blockFrom*len(c.runs)) || c.state.order.Eager {
+	if c.inBlock || c.sieving || len(c.runs) == 0 || !c.stands[0] || c.isLong() {
 		return false
 	}
 	_, ok := c.runs[0].(*viewRun)
@@ -28,9 +28,9 @@ func (c *Cursor) fillViewed(into []Entry) (n int) {
 		moved = c.dropView() && c.seekBehind(c.heading)
 	} else if other := c.nearest(1); !c.stands[0] || other >= 0 && !c.isBefore(0, other) {
 		c.steps++
-		moved = c.settle()
+		moved = c.settle(true) && c.take()
 	} else {
-		return c.take(view, into, other)
+		return c.takeViewed(view, into, other)
 	}
 	if !moved {
 		return 0
@@ -53,9 +53,9 @@ func isBefore(key, other []byte, heading heading) bool {
 	return order < 0 && heading == forward || order > 0 && heading == backward
 }
 
-// take is fillViewed if the next key is one of the view. All that it takes come before the one where
+// takeViewed is fillViewed if the next key is one of the view. All that it takes come before the one where
 // another run stands; -1: none does.
-func (c *Cursor) take(view *viewRun, into []Entry, other int) (n int) {
+func (c *Cursor) takeViewed(view *viewRun, into []Entry, other int) (n int) {
 	var before []byte // nil: anything
 	if other >= 0 {
 		before = c.runs[other].key()

@@ -19,8 +19,11 @@ import (
 //   - A view covers the oldest files of a set, all of them up to some one. So a key whose newest
 //     record there is a tombstone is absent as far as the view goes, and is left out. Younger runs
 //     are merged with the view.
-//   - Only a State that has all records of these files uses it: their ends lie at or below the
-//     State's number, and they are the first files of its set.
+//   - A record that the marks (package alive) say is dead is left out, too, unless it expires. The view's
+//     number is captured after all marks were read, so what made the record dead has no higher number.
+//     Whether marks are believed, and of which files, is as in sieve.go.
+//   - Only a State that has the view's number, and so all records of these files, uses the view, and
+//     only if they are the first files of its set.
 //   - A view says where entries are, in the very tables it was made from, and not what they are.
 //     Parts are checked as they are read. If one is damaged, the view is not used any more, and
 //     cursors go on with the tables.
@@ -30,7 +33,7 @@ import (
 type view struct {
 	sources []*source     // of the files it covers, oldest first
 	tables  []*hints.Hint // of each source
-	seq     uint64        // the highest end of the files
+	seq     uint64        // its number
 	took    time.Duration // to make it
 
 	broken atomic.Bool // a part was damaged, or, while it is being made, a file was retired

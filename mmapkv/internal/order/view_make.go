@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
+	"github.com/mmapkv/mmapkv/segment"
 )
 
 // A view is made in the background, and only in a store that is scanned. It is dropped when one of
@@ -16,6 +17,7 @@ const (
 	viewMore      = 4  // tables beside the view, with which it is made again
 	viewRests     = 10 // times as long as it takes to make one, before the next is made
 	viewPauseKeys = 1 << 10
+	viewVain      = 1 << 15 // entries passed in vain, that a view is made for which leaves them out
 )
 
 // noteUse is called when a cursor is opened.
@@ -40,16 +42,20 @@ func (o *Order) KeepView(stop <-chan struct{}, pause func() error) {
 			return
 		case <-o.wake:
 		}
-		began := time.Now()
-		_, _ = o.StepView(pause)
-		timer := time.NewTimer(min(max(viewLook, viewRests*time.Since(began)), viewRest))
+		began, paused := time.Now(), time.Duration(0)
+		_, _ = o.StepView(func() error {
+			from := time.Now()
+			err := pause()
+			paused += time.Since(from)
+			return err
+		})
+		timer := time.NewTimer(min(max(viewLook, viewRests*(time.Since(began)-paused)), viewRest))
 		select {
 		case <-stop:
 			timer.Stop()
 			return
 		case <-timer.C:
 		}
-		o.used.Store(false)
 	}
 }
 
@@ -60,9 +66,10 @@ const (
 	viewRest = time.Minute
 )
 
-// StepView makes a view if one is due, and reports whether it did.
-func (o *Order) StepView(pause func() error) (bool, error) {
-	if !o.used.Load() {
+// StepView makes a view if one is due, and reports whether it did. If one is due and it could not make
+// it, the next call tries again, whether or not the store is scanned meanwhile.
+func (o *Order) StepView(pause func() error) (did bool, err error) {
+	if !o.used.Swap(false) {
 		return false, nil
 	}
 	state, err := o.Capture()
@@ -74,7 +81,10 @@ func (o *Order) StepView(pause func() error) (bool, error) {
 	if !o.isDue(state, len(sources)) {
 		return false, nil
 	}
-	return o.makeView(state, sources, pause)
+	if did, err = o.makeView(state, sources, pause); !did {
+		o.noteUse()
+	}
+	return did, err
 }
 
 // settled returns the first sources, all of whose records the State has, and which are sealed.
@@ -94,16 +104,22 @@ func (o *Order) isDue(s *State, tables int) bool {
 	if o.ViewFrom > 0 {
 		least, more = o.ViewFrom, 1
 	}
-	if v := s.plan.view.Load(); v != nil && !v.broken.Load() {
-		least = len(v.sources) + more
+	v := s.plan.view.Load()
+	if v == nil || v.broken.Load() {
+		return tables >= least || tables > 0 && o.vain.Load() >= viewVain
 	}
-	return tables >= least
+	return tables >= len(v.sources)+more || o.vain.Load() >= viewVain && v.lags(tables)
+}
+
+// lags reports whether a view of so many tables, made now, would have other keys.
+func (v *view) lags(tables int) bool {
+	return tables > len(v.sources) || slices.ContainsFunc(v.sources, func(s *source) bool { return s.file.Died.Load() > v.seq })
 }
 
 // makeView makes a view of sources, the first ones of a State.
 func (o *Order) makeView(s *State, sources []*source, pause func() error) (bool, error) {
 	began := time.Now()
-	c := &Cursor{state: s, block: &block{indexed: true}}
+	c := &Cursor{state: s, block: &block{indexed: true}, trusting: true}
 	var tables []*hints.Hint
 	for i, one := range sources {
 		run, err := s.openTable(one, i, c)
@@ -121,11 +137,14 @@ func (o *Order) makeView(s *State, sources []*source, pause func() error) (bool,
 	if err := v.fill(c, pause); err != nil || v.broken.Load() {
 		return false, err
 	}
+	number, _ := o.capture() // after the marks were read: what made a record dead is counted by now
+	v.seq = max(v.seq, number)
+	o.vain.Store(0)
 	v.took = time.Since(began)
 	return o.install(v), nil
 }
 
-// fill adds all keys that a cursor over the tables comes to.
+// fill adds all keys that a cursor over the tables comes to, but for those whose record is dead.
 func (v *view) fill(c *Cursor, pause func() error) error {
 	var last []byte
 	if c.Last() {
@@ -135,14 +154,18 @@ func (v *view) fill(c *Cursor, pause func() error) error {
 	if ok {
 		v.fences.common = slices.Clone(last[:commonSize(last, c.at.Key)])
 	}
-	for ; ok; ok = c.advance(forward) {
-		if v.count%viewPauseKeys == 0 {
+	marked := c.state.believesMarks()
+	for n := 0; ok; ok = c.advance(forward) {
+		if n++; n%viewPauseKeys == 1 {
 			if err := pause(); err != nil {
 				return err
 			}
 			if v.broken.Load() {
 				return nil
 			}
+		}
+		if marked && isSurelyDead(&c.at) {
+			continue
 		}
 		table, index := c.tableEntry()
 		v.add(c.at.Key, table, index)
@@ -156,6 +179,12 @@ func (v *view) fill(c *Cursor, pause func() error) error {
 	v.ranks = nil
 	v.places, v.fences.ranks = slices.Clone(v.places), slices.Clone(v.fences.ranks)
 	return c.err
+}
+
+// isSurelyDead reports whether an entry's record is dead for all States from a number on that is
+// captured later. What expires may be the record of a State that was judged by an earlier clock.
+func isSurelyDead(e *Entry) bool {
+	return e.Flags&segment.Expires == 0 && !e.File.Alive.Test(e.Offset) && !e.File.Damaged.Load()
 }
 
 // tableEntry is where the cursor's entry is: in which table, and its number there. All runs are

@@ -119,13 +119,14 @@ func (l *Log) markWritten() {
 	}
 }
 
-// markDead counts as dead the record at a location that the index no longer points to, unless
-// compaction has removed its file.
+// markDead counts as dead the record at a location that the index no longer points to because of the
+// commit that ends the log, unless compaction has removed its file.
 func (l *Log) markDead(old index.Location, keySize int) {
 	if old == index.NoLocation || old.Tombstone() {
 		return
 	}
 	if f := l.catalog.Set().File(old); f != nil {
+		f.Died.Store(l.Tail.End.Seq)
 		f.Kill(old.Offset(), f.RecordSize(old), keySize)
 	}
 }
