@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -216,6 +217,34 @@ func TestViewWithoutDeletedKeysIsNotUsedBelowItsNumber(t *testing.T) {
 	m.state.Release()
 }
 
+// What a cursor over a view leaves out, the next State's cursor does not, although it uses the same
+// memory.
+func TestStatesShareAViewAndCursors(t *testing.T) {
+	s, model := stretched(t, 100)
+	s.order.Eager = true
+	value := strings.Repeat("v", 200)
+	for i := 100; i < 1000; i++ {
+		model[stretchKey(i)] = value
+		put(t, s, stretchKey(i), value)
+	}
+	s.endForTest(t)
+	seal(t, s)
+	put(t, s, "c", model["c"])
+	makeView(t, s)
+	before := capture(t, s, model)
+	deleteStretch(t, s, model, 300, 600)
+	after := capture(t, s, model)
+	for range 2 {
+		after.wantWhole(t)
+		before.wantWhole(t)
+	}
+	if s.order.Stats().Sieved == 0 {
+		t.Error("nothing was left out")
+	}
+	before.state.Release()
+	after.state.Release()
+}
+
 // A view is made of few segments, and made again, if scans meet many records that it would leave out.
 // It is not if a new one would be the same.
 func TestViewIsMadeForDeletedKeys(t *testing.T) {
@@ -277,16 +306,17 @@ func TestStateOfALoadingStoreBelievesNoMarks(t *testing.T) {
 	}
 }
 
-// A State shows keys that expired and were swept since it was captured. A scan that begins later does not,
-// with and without a view.
+// A State shows keys that expired and were swept since it was captured, also above deleted ones, and also
+// one that has a view which was made after that. A scan that begins later does not show them.
 func TestSweptStretch(t *testing.T) {
-	const keys = 2000
+	const keys, deleted = 9000, 8000
 	now := time.UnixMilli(1_000_000)
 	for _, eager := range []bool{false, true} {
 		s, model := stretchedWith(t, keys, &inject.Seams{Now: func() time.Time { return now }})
 		s.order.Eager = eager
+		deleteStretch(t, s, model, 0, deleted)
 		after := maps.Clone(model)
-		for i := range keys - 10 {
+		for i := deleted; i < keys-10; i++ {
 			model[stretchKey(i)] = "expires"
 			delete(after, stretchKey(i))
 			if err := s.PutWithTTL([]byte(stretchKey(i)), []byte("expires"), time.Second); err != nil {
@@ -303,6 +333,9 @@ func TestSweptStretch(t *testing.T) {
 		for _, viewed := range []bool{false, true} {
 			if viewed {
 				makeView(t, s)
+				earlier := capture(t, s, model) // as if its clock had been read before
+				earlier.wantWhole(t)
+				earlier.state.Release()
 			}
 			before.wantWhole(t)
 			if got := scanned(t, s, ScanOptions{}); !slices.Equal(got, slices.Sorted(maps.Keys(after))) {

@@ -69,7 +69,7 @@ var suites = []suite{
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStatesHold", orderMutants},
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStateBelow|TestView|TestShortScan", viewMutants},
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStateBelow|TestView", viewMutants},
-	{"mmapkv", "TestStatesAround|TestWritesWhileACursor|TestStateOfALoading|TestSweptStretch|TestDeletedWhile|TestViewWithout|TestStateShows", sieveMutants},
+	{"mmapkv", "TestStatesAround|TestWritesWhileACursor|TestStateOfALoading|TestSweptStretch|TestDeletedWhile|TestViewWithout|TestStatesShare", sieveMutants},
 	{"mmapkv", "TestCaptureWaits", captureMutants},
 	{"mmapkv", "TestSnapshot|TestScanOfASnapshot|TestForgottenSnapshot|TestOldSnapshot", snapshotMutants},
 	{"mmapkv", "TestStateShows|TestStateBelow|TestFind", findMutants},

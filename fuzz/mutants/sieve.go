@@ -26,7 +26,7 @@ var sieveMutants = []mutant{
 	{"a view's number is from before its marks were read", "mmapkv/internal/order/view_make.go",
 		"	v.seq = max(v.seq, number)\n", "	v.seq = max(v.seq, number-number)\n"},
 	{"a view leaves out what a State with an earlier clock has", "mmapkv/internal/order/view_make.go",
-		"	return e.Flags&segment.Expires == 0 && !e.File", "	return !e.File"},
+		"	return e.Flags&segment.Expires == 0 && !e.File", "	return e.Flags|segment.Expires != 0 && !e.File"},
 	{"a view of an earlier State says which files are dead", "mmapkv/internal/order/state.go",
 		"		c.view.dead = c.view.dead[:0] // another State's\n", ""},
 }
