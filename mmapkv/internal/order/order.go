@@ -8,8 +8,9 @@
 //
 //   - The newest record of a key in a State, among those up to its sequence number, decides by
 //     itself: a tombstone means that the key is absent, anything else is the key's record. So
-//     neither the index nor any mark on a record is asked, and it does not matter what happened to
-//     the key since.
+//     the index is not asked, and it does not matter what happened to the key since. Marks on
+//     records (package alive) save work where they prove that the answer is the same: in a cursor
+//     that passes many deleted keys, see sieve.go, and in a view.
 //   - That is right because the set and the number are captured together, while nothing is being
 //     published (catalog.Catalog.Publishing). A compaction drops a record only after the index has
 //     left it, and a tombstone only if no older file has the key. So each set has, for each number
@@ -28,9 +29,9 @@
 //   - A single key is found without a merge: the youngest run that has it decides. A filter may say
 //     that a table does not have it, see filter.go. It never says so of a key that the table has.
 //   - Opening a table and sorting take no lock that a writer waits for.
-//   - The entries of many tables are kept in one order, a view, in a store that is scanned. It is made
-//     in the background, and dropped when one of its files is about to be retired. Nobody waits for
-//     that.
+//   - The entries of many tables are kept in one order, a view, in a store that is scanned. So are
+//     those of few, without the dead ones, if scans pass many of these. It is made in the
+//     background, and dropped when one of its files is about to be retired. Nobody waits for that.
 package order
 
 import (

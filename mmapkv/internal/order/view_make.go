@@ -8,9 +8,11 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// A view is made in the background, and only in a store that is scanned. It is dropped when one of
-// its files is about to be retired; States that have it keep it. Until another is made, scans work
-// on the tables. Nobody waits for any of this.
+// A view is made in the background, and only in a store that is scanned: of many tables, or because
+// scans pass many entries that it would leave out. It is dropped when one of its files is about to
+// be retired; States that have it keep it. Until another is made, scans work on the tables. However
+// often compaction retires files, making views takes at most a tenth of one processor's time, or up
+// to a minute's rest between two. Nobody waits for any of this.
 
 const (
 	viewTables    = 8  // that a view is made for, at least
@@ -32,8 +34,8 @@ func (o *Order) noteUse() {
 	}
 }
 
-// KeepView makes views until stop is closed. It looks whether one is due once a second while the
-// store is scanned. pause is called while a view is made, and ends that with an error. If a table
+// KeepView makes views until stop is closed. It looks whether one is due at most once a second, when the
+// store was scanned since the last look. pause is called while a view is made, and ends that with an error. If a table
 // cannot be read, there is no view: scans come to the damage as well, and report it.
 func (o *Order) KeepView(stop <-chan struct{}, pause func() error) {
 	for {
