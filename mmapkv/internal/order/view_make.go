@@ -11,8 +11,8 @@ import (
 // A view is made in the background, and only in a store that is scanned: of many tables, or because
 // scans pass many entries that it would leave out. It is dropped when one of its files is about to
 // be retired; States that have it keep it. Until another is made, scans work on the tables. However
-// often compaction retires files, making views takes at most a tenth of one processor's time, or up
-// to a minute's rest between two. Nobody waits for any of this.
+// often compaction retires files, making views takes at most a tenth of one processor's time, unless
+// one takes longer than six seconds. Nobody waits for any of this.
 
 const (
 	viewTables    = 8  // that a view is made for, at least
