@@ -77,7 +77,7 @@ func (s *State) isDead(f *catalog.File) bool {
 // errMarks says that the marks of a file do not prove enough. The Cursor goes on without them.
 var errMarks = errors.New("the marks of records do not say which are present")
 
-// leavesOut reports whether to leave out an unsealed file without sorting its records. From then on
+// leavesOut reports whether to leave out an unsealed file, without sorting its records. From then on
 // the cursor sieves.
 func (c *Cursor) leavesOut(f *catalog.File) bool {
 	if c.trusting || !c.state.isDead(f) {

@@ -35,7 +35,7 @@ type Entry struct {
 // stateOf returns the State of a plan and a number. While nothing is written, those who capture share
 // one State, and thereby what it has sorted. Each holds the plan for itself.
 func stateOf(o *Order, p *plan, seq uint64) *State {
-	if s := p.last.Load(); s != nil && s.seq == seq && (s.view != nil || p.view.Load() == nil) {
+	if s := p.last.Load(); s != nil && s.seq == seq && s.view == p.viewAt(seq) {
 		return s
 	}
 	s := newState(o, p, seq)
@@ -43,10 +43,18 @@ func stateOf(o *Order, p *plan, seq uint64) *State {
 	return s
 }
 
+// viewAt returns the plan's view, if a State with the number may use it.
+func (p *plan) viewAt(seq uint64) *view {
+	if v := p.view.Load(); v != nil && v.seq <= seq {
+		return v
+	}
+	return nil
+}
+
 func newState(o *Order, p *plan, seq uint64) *State {
 	s := &State{order: o, plan: p, seq: seq, rest: p.sources}
-	if v := p.view.Load(); v != nil && v.seq <= seq {
-		s.view, s.rest = v, p.sources[len(v.sources):]
+	if s.view = p.viewAt(seq); s.view != nil {
+		s.rest = p.sources[len(s.view.sources):]
 	}
 	if s.ends = s.few[:]; len(s.rest) > len(s.few) {
 		s.ends = make([]restEnd, len(s.rest))
@@ -102,7 +110,7 @@ func (s *State) open(runs []run, c *Cursor) ([]run, error) {
 			runs = append(runs, t)
 			continue
 		}
-		if s.ends[i].tail.Load() == nil && c.leavesOut(one.file) {
+		if c.leavesOut(one.file) {
 			continue
 		}
 		t, err := s.sorted(i)
