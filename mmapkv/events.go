@@ -74,7 +74,7 @@ type Rotated struct {
 
 // SlowOperation is a call that was slow.
 type SlowOperation struct {
-	Operation string        // name of the Store's method, such as "Get"
+	Operation string        // name of the Store's method, such as "Get", or "Snapshot.Get"
 	Duration  time.Duration // from call to return, including a read's callback
 }
 

@@ -2,6 +2,8 @@ package mmapkv
 
 import (
 	"runtime"
+
+	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
 // Snapshot is the state of a store after one commit. It is a Reader, and its reads find what the
@@ -68,6 +70,7 @@ func (n *Snapshot) Close() error {
 // Scan is like Store.Scan, of the state of the Snapshot. If the Snapshot is ended during Scan, fn is not
 // called again, and Scan returns why.
 func (n *Snapshot) Scan(o ScanOptions, fn func(key, value []byte) error) error {
+	rank.AssertNone("Scan of a Snapshot")
 	if err := n.hold.enter(); err != nil {
 		return err
 	}

@@ -132,6 +132,7 @@ func TestSnapshotOfADamagedRecord(t *testing.T) {
 		for _, deleted := range []bool{false, true} {
 			file, offset, size := d.find(t, []byte(p.key))
 			dir := copyDir(t, d.dir)
+			flipOnDisk(t, filepath.Join(dir, file), offset+size-20) // in the value
 			s := open(t, dir, byHand())
 			n := snapshot(t, s)
 			if overwritten {
@@ -142,7 +143,6 @@ func TestSnapshotOfADamagedRecord(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			flipOnDisk(t, filepath.Join(dir, file), offset+size-20) // in the value
 			for read, err := range readsOf(n, []byte(p.key)) {
 				switch read {
 				case "Has", "Size", "TTL", "Iterator": // do not read the value

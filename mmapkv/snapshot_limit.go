@@ -77,9 +77,7 @@ func lookAtSnapshots(s *Store) {
 		}
 	}
 	for _, h := range s.holds.old(s.now().Add(-s.events.snapshotAge()).UnixMilli()) {
-		e := SnapshotOld{SnapshotStats: h.stats()}
-		tell(s.events, s.events.events.SnapshotOld, e, slog.LevelWarn, "mmapkv: a Snapshot has been open for long",
-			"made", e.Made, "age", e.Age, "heldBytes", e.HeldBytes)
+		s.events.snapshotOld(SnapshotOld{SnapshotStats: h.stats()})
 	}
 }
 
@@ -107,8 +105,16 @@ func endBeyondLimit(s *Store, h *hold) {
 		return
 	}
 	s.holds.remove(h)
-	tell(s.events, s.events.events.SnapshotOld, e, slog.LevelWarn, "mmapkv: a Snapshot was ended, since snapshots keep more than Options.SnapshotLimit",
-		"made", e.Made, "age", e.Age, "heldBytes", e.HeldBytes)
+	s.events.snapshotOld(e)
+}
+
+// snapshotOld reports a Snapshot that is old, or that was ended.
+func (n *notifier) snapshotOld(e SnapshotOld) {
+	message := "mmapkv: a Snapshot has been open for long"
+	if e.Ended {
+		message = "mmapkv: a Snapshot was ended, since snapshots keep more than Options.SnapshotLimit"
+	}
+	tell(n, n.events.SnapshotOld, e, slog.LevelWarn, message, "made", e.Made, "age", e.Age, "heldBytes", e.HeldBytes)
 }
 
 // old returns the snapshots that were made at a time, in Unix milliseconds, or before. It returns each

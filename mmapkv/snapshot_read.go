@@ -13,12 +13,19 @@ import (
 )
 
 // Get is like Store.Get, of the state of the Snapshot.
-func (n *Snapshot) Get(key []byte) ([]byte, error) { return n.AppendGet([]byte{}, key) }
+func (n *Snapshot) Get(key []byte) ([]byte, error) {
+	return n.appendGet("Snapshot.Get", []byte{}, key)
+}
 
 // AppendGet is like Store.AppendGet, of the state of the Snapshot.
 func (n *Snapshot) AppendGet(dst, key []byte) (out []byte, err error) {
+	return n.appendGet("Snapshot.AppendGet", dst, key)
+}
+
+// appendGet is AppendGet, called operation in the events.
+func (n *Snapshot) appendGet(operation string, dst, key []byte) (out []byte, err error) {
 	if s := n.hold.store; s.events.watchesSlow() {
-		defer s.timed("Snapshot.Get", time.Now())
+		defer s.timed(operation, time.Now())
 	}
 	r := pastRead{found: found{copies: true}}
 	old := guard.Enter()

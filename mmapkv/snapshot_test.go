@@ -156,7 +156,7 @@ func TestSnapshotIsWholeBatches(t *testing.T) {
 			}
 		}
 	})
-	for round := range 300 {
+	for round := range 150 {
 		n := snapshot(t, s)
 		for round%3 > 0 && s.log.Published.Load() < n.Seq()+uint64(10*round%100) {
 			runtime.Gosched() // so that keys change between the snapshot and its reads

@@ -44,6 +44,11 @@ var userCode = map[string]func(t *testing.T, s *Store){
 		for range it.Pairs() {
 		}
 	}),
+	"Snapshot.View": ofSnapshot(func(n *Snapshot) { _ = n.View([]byte("a"), func([]byte) error { return nil }) }),
+	"Snapshot.GetMany": ofSnapshot(func(n *Snapshot) {
+		_ = n.GetMany([][]byte{[]byte("absent")}, func(int, []byte, error) error { return nil })
+	}),
+	"Snapshot.Scan": ofSnapshot(func(n *Snapshot) { _ = n.Scan(ScanOptions{}, func([]byte, []byte) error { return nil }) }),
 	"Store.Compact": func(t *testing.T, s *Store) { _ = s.Compact(t.Context()) },
 	"Store.Verify":  func(t *testing.T, s *Store) { _, _ = s.Verify(t.Context()) },
 	"Store.Ready":   func(t *testing.T, s *Store) { _ = s.Ready(t.Context()) },
@@ -65,7 +70,7 @@ var userCode = map[string]func(t *testing.T, s *Store){
 	"Events.CompactionStarted": eventCode, "Events.CompactionEnded": eventCode, "Events.Rotated": eventCode,
 	"Events.Recovered": eventCode, "Events.SlowOperation": eventCode, "Events.CorruptionFound": eventCode,
 	"Events.WriteStalled": eventCode, "Events.SpaceLow": eventCode,
-	"Events.Loaded":   eventCode,
+	"Events.Loaded": eventCode, "Events.SnapshotOld": eventCode,
 	"VerifyNamespace": nil, // it is Verify of another directory
 }
 
@@ -79,6 +84,18 @@ func atFirst(use func(it *Iterator)) func(t *testing.T, s *Store) {
 		}
 		it.First()
 		use(it)
+	}
+}
+
+// ofSnapshot returns a call of use with a Snapshot. The first call with a store makes it, which needs
+// locks.
+func ofSnapshot(use func(n *Snapshot)) func(t *testing.T, s *Store) {
+	var n *Snapshot
+	return func(t *testing.T, s *Store) {
+		if n == nil || n.hold.store != s {
+			n = snapshot(t, s)
+		}
+		use(n)
 	}
 }
 
