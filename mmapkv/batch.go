@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -59,6 +60,7 @@ func (b *Batch) Each(put func(key, value []byte, ttl time.Duration) error, del f
 	if b.err != nil {
 		return b.err
 	}
+	rank.AssertNone("a callback of Batch.Each")
 	ttls := b.ttls
 	for i := range b.draft.Len() {
 		key := b.draft.Key(i)

@@ -51,7 +51,15 @@ var userCode = map[string]func(t *testing.T, s *Store){
 	"Snapshot.Scan": ofSnapshot(func(n *Snapshot) { _ = n.Scan(ScanOptions{}, func([]byte, []byte) error { return nil }) }),
 	"Store.Compact": func(t *testing.T, s *Store) { _ = s.Compact(t.Context()) },
 	"Store.Verify":  func(t *testing.T, s *Store) { _, _ = s.Verify(t.Context()) },
-	"Store.Ready":   func(t *testing.T, s *Store) { _ = s.Ready(t.Context()) },
+	"Store.DeleteRange": func(t *testing.T, s *Store) {
+		_ = s.DeleteRange(t.Context(), []byte("none"), []byte("none"))
+	},
+	"Batch.Each": func(t *testing.T, s *Store) {
+		var b Batch
+		b.Put(nil, nil)
+		_ = b.Each(func([]byte, []byte, time.Duration) error { return nil }, func([]byte) error { return nil })
+	},
+	"Store.Ready": func(t *testing.T, s *Store) { _ = s.Ready(t.Context()) },
 	"Verify": func(t *testing.T, s *Store) {
 		_, _ = Verify(t.Context(), s.path, &VerifyOptions{Progress: func(done, total int64) {}})
 	},
