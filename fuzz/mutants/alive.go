@@ -25,7 +25,7 @@ var aliveMutants = []mutant{
 	{"the bit of a record that is loaded twice is cleared", "mmapkv/internal/load/collect.go",
 		" && l.Catalog.Files.Keys.Get(fp) != loser {", " {"},
 	{"loaded tombstones are alive", "mmapkv/internal/load/collect.go",
-		"	if !loc.Tombstone() {\n		f.Alive", "	if loc != 0 {\n		f.Alive"},
+		"		if !loc.Tombstone() {\n			f.Alive", "		if loc != 0 {\n			f.Alive"},
 	{"Range believes the bit of a record that was moved", "mmapkv/range.go",
 		"	if !r.settled || f.Dropped.Load() {", "	if !r.settled {"},
 	{"Range believes bits that are about to be cleared", "mmapkv/range.go",

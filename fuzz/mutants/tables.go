@@ -10,7 +10,7 @@ var tableMutants = []mutant{
 	{"a part may be of another place", "segment/hint_part.go", "part), salt, place, rolePart)", "part), salt, 0, rolePart)"},
 	{"a part may be of an older hint", "segment/hint_part.go", "crc32.Update(bound, castagnoli, part)", "crc32.Update(0, castagnoli, part)"},
 	{"a damaged part ends the reading", "segment/table_entries.go",
-		"	e.open.count, e.next = 0, 0\n	return HintEntry{}, false\n", "	e.open.count, e.next, e.part = 0, 0, e.end\n	return HintEntry{}, false\n"},
+		"	e.open.count, e.next = 0, 0\n	return false\n", "	e.open.count, e.next, e.part = 0, 0, e.end\n	return false\n"},
 	{"the order of keys is not checked", "segment/table_entries.go",
 		"|| e.next > 0 && bytes.Compare(e.previous, suffix) >= 0 {", "{"},
 	{"a fence is not checked", "segment/table_entries.go",
@@ -33,7 +33,7 @@ var tableMutants = []mutant{
 var tableUseMutants = []mutant{
 	{"verify does not read a hint's parts", "mmapkv/internal/check/hint.go", "		err = hint.Check()\n", "		err = nil\n"},
 	{"a part that cannot be loaded counts as empty", "mmapkv/internal/load/collect.go",
-		"			return c.entries.Err()\n", "			return nil\n"},
+		"	return c.entries.Err()\n", "	return nil\n"},
 	{"a damaged part hides what other parts know of lost records", "segment/hint_builder.go",
 		"			failed = cmp.Or(failed, err)\n			continue\n", "			return err\n"},
 	{"salvage reads a hint up to a damaged part", "mmapkv/internal/salvage/source.go",

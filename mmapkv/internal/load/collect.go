@@ -20,6 +20,9 @@ type collector struct {
 	records  []loaded                 // capacity places for each part
 	counts   []int                    // of the records of each part
 	entries  segment.HintEntries      // of the last piece, whose memory the next one reuses
+	batch    segment.Batch            // some of them, at most prefetch.Batch
+	prints   []index.Fingerprint      // of their keys
+	places   []index.Location         // of their records
 	tallies  map[*catalog.File]*tally // of the records that this worker put into the index
 
 	holds     map[*source]bool // those with records that are not in the index yet
@@ -65,6 +68,8 @@ func (l *Loading) newCollectorOf(parts, capacity int) *collector {
 		counts:   make([]int, parts),
 		tallies:  map[*catalog.File]*tally{},
 		holds:    map[*source]bool{},
+		prints:   make([]index.Fingerprint, prefetch.Batch),
+		places:   make([]index.Location, prefetch.Batch),
 	}
 }
 
@@ -73,25 +78,46 @@ func (c *collector) collect(f *catalog.File, hint *hints.Hint, i int) error {
 	if err := hint.Piece(i, &c.entries); err != nil {
 		return err
 	}
-	for {
-		e, ok := c.entries.Next()
-		if !ok {
-			return c.entries.Err()
-		}
-		c.add(f, &e)
+	for more := true; more; {
+		more = c.entries.Take(&c.batch, prefetch.Batch)
+		c.addBatch(f)
 	}
+	return c.entries.Err()
 }
 
+// addBatch collects the records of the batch, and empties it. It does one thing after the other with
+// all of them. The bits are set by atomic instructions, which wait until all that was written before
+// has reached memory, and most of what collecting writes lies far apart.
+func (c *collector) addBatch(f *catalog.File) {
+	batch := c.batch.Entries
+	for i := range batch {
+		c.prints[i] = c.Hasher.Fingerprint(batch[i].Key)
+		f.Alive.Prefetch(batch[i].Offset)
+	}
+	for i := range batch {
+		c.places[i] = c.locate(f, &batch[i])
+	}
+	for _, loc := range c.places[:len(batch)] {
+		if !loc.Tombstone() {
+			f.Alive.Set(loc.Offset()) // here and not in put, where the next record lies in another file
+		}
+	}
+	for i := range batch {
+		c.add(c.prints[i], c.places[i], &batch[i])
+	}
+	c.batch.Reset(maxBatchKeys)
+}
+
+// maxBatchKeys is how much memory a collector keeps for the keys of a batch, in bytes.
+const maxBatchKeys = 64 << 10
+
 // add collects one record.
-func (c *collector) add(f *catalog.File, e *segment.HintEntry) {
-	fp := c.Hasher.Fingerprint(e.Key)
+func (c *collector) add(fp index.Fingerprint, loc index.Location, e *segment.HintEntry) {
 	part := index.Part(fp.Hash, c.parts)
 	count := &c.counts[part]
-	loc := c.locate(f, e)
-	if !loc.Tombstone() {
-		f.Alive.Set(e.Offset) // here and not in put, where the next record lies in another file
-	}
-	c.records[part*c.capacity+*count] = loaded{fp.Hash, loc, e.Size, e.Expiry, fp.Check, uint16(len(e.Key))}
+	r := &c.records[part*c.capacity+*count]
+	r.hash, r.check, r.location = fp.Hash, fp.Check, loc
+	r.size, r.expiry, r.keySize = e.Size, e.Expiry, uint16(len(e.Key))
 	if c.collected++; c.collected%pauseEvery == 0 {
 		c.pause()
 	}

@@ -3,6 +3,7 @@ package load
 import (
 	"sync/atomic"
 
+	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/segment"
@@ -25,10 +26,13 @@ func (l *Loading) loadScanned(f *catalog.File) {
 	due := int64(0)
 	for i := range scanned.Pieces() {
 		scanned.Piece(i, f.End.Offset, func(e *segment.HintEntry) {
-			c.add(f, e)
 			due += segment.HintEntrySize(len(e.Key))
+			if c.batch.Add(*e); len(c.batch.Entries) == prefetch.Batch {
+				c.addBatch(f)
+			}
 		})
 	}
+	c.addBatch(f)
 	c.putAll()
 	c.end()
 	f.HintDue.Add(due)
