@@ -75,7 +75,7 @@ var sweepMutants = []mutant{
 	{"records that compaction moved are not swept", "mmapkv/internal/compact/run.go",
 		"			c.sweeper.ExpiresAt(t.First.Load()) // a sweep has not seen the file before\n", "			_ = t\n"},
 	{"loaded records are not swept", "mmapkv/internal/load/collect.go",
-		"			c.Expires(f, r.location.Offset(), max(f.Capacity, f.Limit()), r.expiry)\n", ""},
+		"			c.Expires(f, r.Location.Offset(), max(f.Capacity, f.Limit()), expiry)\n", "			_ = f\n"},
 	{"all blocks are read", "mmapkv/internal/sweep/sweep.go",
 		"		if err != nil || due > w.now {", "		if err != nil || due == expiry.Never {"},
 	{"an expired tail stays", "mmapkv/internal/wal/sealtail.go",

@@ -9,7 +9,7 @@ var loadingMutants = []mutant{
 	{"a tombstone does not shadow while loading", "mmapkv/internal/wal/publish.go",
 		"	if !set.Partial {\n		return set.Keys.Delete(fp)\n	}\n", "	if offset > 0 {\n		return set.Keys.Delete(fp)\n	}\n"},
 	{"a loaded tombstone does not shadow", "mmapkv/internal/load/collect.go",
-		"		if !c.load(&c.keys, r) {", "		if r.location.Tombstone() || !c.load(&c.keys, r) {"},
+		"	for i := range batch {\n		c.add(", "	for i := range batch {\n		if c.places[i].Tombstone() {\n			continue\n		}\n		c.add("},
 	{"a compaction before loading has ended", "mmapkv/internal/compact/compactor.go",
 		" || c.Disabled || !c.Loaded() {", " || c.Disabled {"},
 	{"room is made before loading has ended", "mmapkv/internal/compact/fulldisk.go",

@@ -17,13 +17,14 @@ type collector struct {
 	keys     index.Loader
 	parts    int                      // of the index, a power of two
 	capacity int                      // in records of one part
-	records  []loaded                 // capacity places for each part
+	records  []index.Entry            // capacity places for each part
+	rest     []more                   // of these records, where they say so
 	counts   []int                    // of the records of each part
 	entries  segment.HintEntries      // of the last piece, whose memory the next one reuses
 	batch    segment.Batch            // some of them, at most prefetch.Batch
 	prints   []index.Fingerprint      // of their keys
 	places   []index.Location         // of their records
-	tallies  map[*catalog.File]*tally // of the records that this worker put into the index
+	tallies  map[*catalog.File]*tally // of the records that this worker collects
 
 	holds     map[*source]bool // those with records that are not in the index yet
 	collected int              // records since the last flush
@@ -33,19 +34,27 @@ type collector struct {
 	active time.Time   // until then there are reads or writes to give way to
 }
 
-// loaded is a record that goes into the index.
-type loaded struct {
-	hash     uint64 // with check, the fingerprint of the key
-	location index.Location
-	size     int64 // in bytes; location has only small sizes
-	expiry   int64 // Unix milliseconds; 0: never
-	check    uint32
-	keySize  uint16
+// The Tag of an entry that a collector holds is the size of its key, and these.
+const (
+	hasMore = 1 << (16 + iota) // there is more to know
+	refused                    // the index has a younger record, or the same one already
+)
+
+// more is what an entry does not have room for. Most records are small and never expire.
+type more struct {
+	size   int64 // of the record, in bytes
+	expiry int64 // Unix milliseconds; 0: never
 }
 
-// tally is the sum of the records of a file that the index points to, in bytes.
+// tally is the sum of the live records of a file that a worker has collected, in bytes. Those that
+// the index has refused are taken off again.
 type tally struct {
 	live, liveHints int64 // for File.LiveBytes and File.LiveHints
+}
+
+func (t *tally) add(size int64, keySize int, sign int64) {
+	t.live += sign * size
+	t.liveHints += sign * segment.HintEntrySize(keySize)
 }
 
 // newCollector returns what a worker of Run collects with.
@@ -64,7 +73,8 @@ func (l *Loading) newCollectorOf(parts, capacity int) *collector {
 		keys:     l.Catalog.Files.Keys.Loader(),
 		parts:    parts,
 		capacity: capacity,
-		records:  make([]loaded, parts*capacity),
+		records:  make([]index.Entry, parts*capacity),
+		rest:     make([]more, parts*capacity),
 		counts:   make([]int, parts),
 		tallies:  map[*catalog.File]*tally{},
 		holds:    map[*source]bool{},
@@ -97,9 +107,11 @@ func (c *collector) addBatch(f *catalog.File) {
 	for i := range batch {
 		c.places[i] = c.locate(f, &batch[i])
 	}
-	for _, loc := range c.places[:len(batch)] {
+	of := c.tally(f)
+	for i, loc := range c.places[:len(batch)] {
 		if !loc.Tombstone() {
 			f.Alive.Set(loc.Offset()) // here and not in put, where the next record lies in another file
+			of.add(batch[i].Size, len(batch[i].Key), 1)
 		}
 	}
 	for i := range batch {
@@ -115,9 +127,13 @@ const maxBatchKeys = 64 << 10
 func (c *collector) add(fp index.Fingerprint, loc index.Location, e *segment.HintEntry) {
 	part := index.Part(fp.Hash, c.parts)
 	count := &c.counts[part]
-	r := &c.records[part*c.capacity+*count]
-	r.hash, r.check, r.location = fp.Hash, fp.Check, loc
-	r.size, r.expiry, r.keySize = e.Size, e.Expiry, uint16(len(e.Key))
+	at := part*c.capacity + *count
+	r := &c.records[at]
+	r.Hash, r.Check, r.Location, r.Tag = fp.Hash, fp.Check, loc, uint32(len(e.Key))
+	if _, known := loc.Size(); !known || e.Expiry != 0 {
+		r.Tag |= hasMore
+		c.rest[at] = more{e.Size, e.Expiry}
+	}
 	if c.collected++; c.collected%pauseEvery == 0 {
 		c.pause()
 	}
@@ -150,51 +166,54 @@ func (l *Loading) locate(f *catalog.File, e *segment.HintEntry) index.Location {
 
 // put puts the collected records of a part into the index.
 func (c *collector) put(part int) {
-	records := c.records[part*c.capacity:][:c.counts[part]]
+	from := part * c.capacity
+	records := c.records[from:][:c.counts[part]]
 	c.counts[part] = 0
-	keys := c.Catalog.Files.Keys
-	var f *catalog.File
-	var of *tally
+	for _, lost := range c.keys.PutNewer(records, c.pause) {
+		r := &records[lost.Entry]
+		if lost.Location == r.Location {
+			c.refuse(r, c.sizeOf(from+lost.Entry))
+		} else if !lost.Location.Tombstone() {
+			older := c.Catalog.Set().File(lost.Location)
+			older.Kill(lost.Location.Offset(), older.RecordSize(lost.Location), keySize(r))
+		}
+	}
 	for i := range records {
-		if ahead := i + prefetch.Ahead; ahead < len(records) {
-			keys.Prefetch(records[ahead].hash)
-		}
-		if i%pauseEvery == pauseEvery-1 {
-			c.pause()
-		}
 		r := &records[i]
-		if !c.load(&c.keys, r) {
+		if r.Tag&(hasMore|refused) != hasMore || r.Location.Tombstone() {
 			continue
 		}
-		if f == nil || f.Slot != r.location.Slot() {
-			f = c.Catalog.Set().File(r.location)
-			of = c.tally(f)
-		}
-		of.live += r.size
-		of.liveHints += segment.HintEntrySize(int(r.keySize))
-		if r.expiry != 0 {
-			c.Expires(f, r.location.Offset(), max(f.Capacity, f.Limit()), r.expiry)
+		if expiry := c.rest[from+i].expiry; expiry != 0 {
+			f := c.Catalog.Set().File(r.Location)
+			c.Expires(f, r.Location.Offset(), max(f.Capacity, f.Limit()), expiry)
 		}
 	}
 }
 
-// load puts one record into the index, and reports whether reads can find it, at least until a
-// younger one comes.
-func (l *Loading) load(keys *index.Loader, r *loaded) bool {
-	fp := index.Fingerprint{Hash: r.hash, Check: r.check}
-	loser, _ := keys.PutNewer(fp, r.location)
-	if loser == r.location {
-		// A hint that was rebuilt has the same records once more, and these stay alive.
-		if !loser.Tombstone() && l.Catalog.Files.Keys.Get(fp) != loser {
-			l.Catalog.Set().File(loser).Alive.Clear(loser.Offset())
-		}
-		return false
+// refuse takes back what was noted of a record that the index has refused.
+func (c *collector) refuse(r *index.Entry, size int64) {
+	r.Tag |= refused
+	if r.Location.Tombstone() {
+		return
 	}
-	if loser != index.NoLocation && !loser.Tombstone() {
-		older := l.Catalog.Set().File(loser)
-		older.Kill(loser.Offset(), older.RecordSize(loser), int(r.keySize))
+	f := c.Catalog.Set().File(r.Location)
+	c.tally(f).add(size, keySize(r), -1)
+	// A hint that was rebuilt has the same records once more, and these stay alive.
+	if c.Catalog.Files.Keys.Get(r.Fingerprint()) != r.Location {
+		f.Alive.Clear(r.Location.Offset())
 	}
-	return !r.location.Tombstone()
+}
+
+// keySize is the size of an entry's key.
+func keySize(r *index.Entry) int { return int(uint16(r.Tag)) }
+
+// sizeOf returns the size of a collected record.
+func (c *collector) sizeOf(at int) int64 {
+	if c.records[at].Tag&hasMore != 0 {
+		return c.rest[at].size
+	}
+	size, _ := c.records[at].Location.Size()
+	return size
 }
 
 // tally returns the tally of a file.

@@ -1,6 +1,10 @@
 package load
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/mmapkv/mmapkv/index"
+)
 
 // prepare sizes the index for all entries of the hints, and for the records of files without one, and
 // sizes what workers collect. If several entries are of one key, the index is too large; the end gives
@@ -42,6 +46,6 @@ func (l *Loading) prepare() {
 // capacityOf returns how many records of each part a worker collects, if all workers together have
 // that many parts. What all collect takes at most a quarter of what a large index takes.
 func capacityOf(indexBytes int64, parts int) int {
-	fitting := indexBytes / 4 / int64(parts) / int64(unsafe.Sizeof(loaded{}))
+	fitting := indexBytes / 4 / int64(parts) / int64(unsafe.Sizeof(index.Entry{})+unsafe.Sizeof(more{}))
 	return int(min(max(fitting, minCollected), maxCollected))
 }
