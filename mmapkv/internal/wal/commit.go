@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
-	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
@@ -26,10 +25,6 @@ func (l *Log) commit(w *Write) error {
 		l.space.AwaitRoom()
 	}
 	w.Err = errUncommitted
-	keys := l.catalog.Set().Keys // the set is there: Close waits for this write
-	for _, fp := range w.Fps[:min(prefetch.Ahead, len(w.Fps))] {
-		keys.Prefetch(fp.Hash)
-	}
 	members, lead := l.group.Enter(w)
 	if lead {
 		defer l.group.Leave()
@@ -78,6 +73,9 @@ func (l *Log) CommitSome(members []*Write) int {
 	}
 	if err != nil {
 		return fail(members[:1], l.catalog.Latch.WriteError(err))
+	}
+	for _, w := range taken {
+		l.beginPrefetch(w)
 	}
 	start := l.Tail.End.Offset
 	if err := l.appendTail(taken); err != nil {

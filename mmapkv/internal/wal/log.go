@@ -122,6 +122,7 @@ type Log struct {
 	Prepared *catalog.File
 	spare    *catalog.File // was prepared once; then a long value's file took its place
 	partials partials      // of the tail
+	ahead    ahead         // guarded by leadership of group
 	awaited  atomic.Bool   // a partial hint waits for a sync
 	quiet    pace.Pacer    // what work keeps pace with that nobody waits for; of Maintain alone
 	wake     chan struct{} // holds one token when Maintain has something to do

@@ -2,7 +2,6 @@ package wal
 
 import (
 	"github.com/mmapkv/mmapkv/index"
-	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -58,25 +57,6 @@ func (l *Log) moveIndex(members []*Write, start int64) (hints int64) {
 	}
 	l.Published.Store(t.End.Seq)
 	return hints
-}
-
-// prefetch asks for the memory that the records of a batch after the i-th will need: that of the
-// index for one far ahead, and for one half as far, whose part of the index is there by now, the
-// bit of the record that it replaces.
-func (l *Log) prefetch(keys *index.KeyDir, fps []index.Fingerprint, i int) {
-	if next := i + prefetch.Ahead; next < len(fps) {
-		keys.Prefetch(fps[next].Hash)
-	}
-	next := i + prefetch.Ahead/2
-	if next >= len(fps) {
-		return
-	}
-	candidates := keys.Find(fps[next].Hash)
-	if old, ok := candidates.Next(); ok {
-		if f := l.catalog.Set().File(old); f != nil {
-			f.Alive.Prefetch(old.Offset())
-		}
-	}
 }
 
 // publishDelete makes the index point to no record of a key, whose tombstone lies at an offset of the

@@ -43,8 +43,9 @@ func (l *Log) put(c Condition, key, value []byte, expiry int64) error {
 	w := writes.Get().(*Write)
 	defer w.discard()
 	w.Draft, w.Condition = &w.Own, c
-	w.Own.Put(key, value, expiry)
 	w.Fps = append(w.Fps, l.Hasher.Fingerprint(key))
+	l.askIndex(w) // the record is made meanwhile
+	w.Own.Put(key, value, expiry)
 	return l.commit(w)
 }
 
@@ -58,6 +59,7 @@ func (l *Log) delete(c Condition, key []byte, fp index.Fingerprint) error {
 	w.Draft, w.Condition, w.deletes = &w.Own, c, true
 	w.Own.Delete(key)
 	w.Fps = append(w.Fps, fp)
+	l.askIndex(w)
 	return l.commit(w)
 }
 
@@ -85,6 +87,7 @@ func (l *Log) write(c Condition, draft *segment.Draft) error {
 	if deletes > 0 && !w.deletes {
 		w.noteRevived()
 	}
+	l.askIndex(w)
 	return l.commit(w)
 }
 
