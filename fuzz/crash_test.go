@@ -330,6 +330,9 @@ func (l *life) writeOne(ops []oracle.Op) error {
 }
 
 func (l *life) writeBatch(ops []oracle.Op) error {
+	if l.turn++; l.turn%2 == 0 && l.conditional {
+		return l.writeTx(ops)
+	}
 	var b mmapkv.Batch
 	for _, op := range ops {
 		switch {

@@ -48,6 +48,10 @@
 // nothing. It keeps files that compaction has replaced, see Stats.Snapshots and
 // Options.SnapshotLimit.
 //
+// Transactions: when a Tx that has written commits, everything that it has read is still so, keys and
+// ranges. Otherwise it returns ErrConflict, and nothing of it is ever visible. Its writes become visible
+// at once to snapshots, scans and other transactions, and survive a crash whole or not at all.
+//
 // Open: a store can be read and written as soon as the end of its log is settled.
 // The index fills in the background. Until it is full, every read and write is
 // right, but Len, Keys, Range and Compact wait, as Ready does, and nothing is
@@ -120,6 +124,12 @@
 // scanned, view_make.go brings the entries of many tables into one order, which
 // view.go keeps and run_view.go reads.
 //
+// A transaction is in tx.go, what it reads in txread.go, txscan.go and txiterator.go, and
+// its own writes in txown.go. Package conflict knows what has been written since it began.
+// Its commit is one batch, which the leader makes only if nothing of that was read. Update
+// is in update.go. If transactions keep conflicting, lanes.go and turn.go say who goes
+// first.
+//
 // Verify and the scrub use package check, and Salvage uses package salvage.
 // Close is in close.go, and what a store does once a second in watch.go.
 //
@@ -188,7 +198,7 @@
 // and Syncer.mu of package fsync, walkers.mu of package index, Loading.mu and
 // tables.mu of package load, Reserve.mu of package reserve, Space.Mu of package space,
 // retired.mu of package catalog, Scrubber.mu of package check, Swept.mu of package
-// expiry, Order.mu of package order, and here compactions.mu, notifier.mu, walks.mu
+// expiry, Order.mu of package order, List.mu of package conflict, and here compactions.mu, notifier.mu, walks.mu
 // and holds.mu. Locks inside xsync and package vfs come last.
 //
 // Leadership and the compaction token nest one way: a leader may take the token,

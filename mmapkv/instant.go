@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mmapkv/mmapkv/internal/rank"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/conflict"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/order"
 )
 
@@ -18,6 +19,9 @@ type instant struct {
 	// judged is the latest time, in Unix milliseconds, by which expired records had been taken out of
 	// the index. It lies after now only if the clock has been set back.
 	judged int64
+	// firstExpiry is where scans note when the first of what they read here expires, in Unix
+	// milliseconds; nil if nobody asks.
+	firstExpiry *int64
 }
 
 // judge returns the clock of those who take expired records out of the index. It notes the latest time.
@@ -62,6 +66,11 @@ type hold struct {
 	ended atomic.Int32 // an ending
 	made  callers      // where a Snapshot was made; zero for an Iterator
 
+	// The next two are a transaction's alone: what keeps the list of conflicts for it, and when the
+	// first of what it has read here expires, in Unix milliseconds.
+	mark     conflict.Mark
+	earliest int64
+
 	// holds.mu guards what follows.
 	listed       bool
 	older, newer *hold // its neighbours on the list
@@ -82,12 +91,17 @@ const (
 // instant and returns ErrClosed.
 func newHold(m instant, made callers) (*hold, error) {
 	h := &hold{instant: m, made: made}
+	return h, h.list()
+}
+
+// list lists the hold of a new instant as open, or ends the instant.
+func (h *hold) list() error {
 	h.users.Store(1)
-	if !m.store.holds.add(h) {
-		m.end()
-		return nil, ErrClosed
+	if !h.store.holds.add(h) {
+		h.instant.end()
+		return ErrClosed
 	}
-	return h, nil
+	return nil
 }
 
 // enter begins a use of the instant, which leave ends. It returns why there can be none. The count

@@ -32,6 +32,7 @@ type Iterator struct {
 	hold     *hold
 	of       *Snapshot // that the hold is of; nil: the Iterator's own
 	closed   bool      // and of is not nil
+	merged   *merged   // of a transaction, does the work; nil: the rest does
 	keysOnly bool
 	opposite bool // Next goes downwards
 
@@ -75,19 +76,35 @@ func (m instant) iterator(o *ScanOptions) (*Iterator, error) {
 }
 
 // First moves to the lowest key, whatever ScanOptions.Reverse says.
-func (it *Iterator) First() bool { return it.beginMove() && it.endMove(it.ascend(nil)) }
+func (it *Iterator) First() bool {
+	if it.merged != nil {
+		return it.merged.seek([]byte{}, false)
+	}
+	return it.beginMove() && it.endMove(it.ascend(nil))
+}
 
 // Last moves to the highest key, whatever ScanOptions.Reverse says.
-func (it *Iterator) Last() bool { return it.beginMove() && it.endMove(it.descend(nil, false)) }
+func (it *Iterator) Last() bool {
+	if it.merged != nil {
+		return it.merged.seek(nil, true)
+	}
+	return it.beginMove() && it.endMove(it.descend(nil, false))
+}
 
 // SeekGE moves to the first key that is not below the given one.
 func (it *Iterator) SeekGE(key []byte) bool {
+	if it.merged != nil {
+		return it.merged.seekTo(key, false)
+	}
 	it.sought = append(it.sought[:0], key...) // key may be what Key returned, which dies now
 	return it.beginMove() && it.endMove(it.ascend(it.sought))
 }
 
 // SeekLT moves to the last key that is below the given one.
 func (it *Iterator) SeekLT(key []byte) bool {
+	if it.merged != nil {
+		return it.merged.seekTo(key, true)
+	}
 	it.sought = append(it.sought[:0], key...) // key may be what Key returned, which dies now
 	return it.beginMove() && it.endMove(it.descend(it.sought, true))
 }
@@ -101,6 +118,9 @@ func (it *Iterator) Prev() bool { return it.step(!it.opposite) }
 
 // step moves to the next pair in a direction.
 func (it *Iterator) step(down bool) bool {
+	if it.merged != nil {
+		return it.merged.step(down)
+	}
 	if it.place != atPair {
 		if !it.beginMove() {
 			return false
@@ -205,15 +225,29 @@ func (it *Iterator) forget() {
 }
 
 // Valid reports whether the Iterator stands at a pair.
-func (it *Iterator) Valid() bool { return it.place == atPair }
+func (it *Iterator) Valid() bool {
+	if it.merged != nil {
+		return it.merged.place == atPair
+	}
+	return it.place == atPair
+}
 
 // Err returns the first error that ended the moves, or that reading a value met; nil if there was
 // none.
-func (it *Iterator) Err() error { return it.err }
+func (it *Iterator) Err() error {
+	if it.merged != nil {
+		return it.merged.err
+	}
+	return it.err
+}
 
 // Close ends the Iterator, and lets go of the files. It may be called more than once, and always
 // returns nil. What View is showing stays until its callback returns.
 func (it *Iterator) Close() error {
+	if it.merged != nil {
+		it.merged.close()
+		return nil
+	}
 	it.forget()
 	it.place = atNoPair
 	if it.of != nil {

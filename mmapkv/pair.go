@@ -18,6 +18,9 @@ import (
 // Key returns the key of the pair, nil if the Iterator stands at none. It is good until the next
 // move, and must not be written.
 func (it *Iterator) Key() []byte {
+	if it.merged != nil {
+		return it.merged.Key()
+	}
 	if it.place != atPair {
 		return nil
 	}
@@ -36,6 +39,9 @@ func (it *Iterator) Key() []byte {
 func (it *Iterator) Value() ([]byte, error) {
 	if it.keysOnly {
 		return nil, it.present()
+	}
+	if it.merged != nil {
+		return it.merged.Value()
 	}
 	if err := it.copyValue(); err != nil {
 		if err != errNoPair {
@@ -73,6 +79,9 @@ func (it *Iterator) View(fn func(value []byte) error) error {
 		rank.AssertNone("a callback of View")
 		return fn(nil)
 	}
+	if it.merged != nil {
+		return it.merged.View(fn)
+	}
 	damage, err := it.view(fn)
 	if damage {
 		it.note(err)
@@ -100,6 +109,9 @@ func (it *Iterator) view(fn func(value []byte) error) (damage bool, err error) {
 // ValueSize returns the size of the value in bytes. It reads only the header of the record. It
 // returns 0 if the Iterator stands at no pair, and if the header is damaged: Err says so then.
 func (it *Iterator) ValueSize() int64 {
+	if it.merged != nil {
+		return it.merged.ValueSize()
+	}
 	size, err := it.valueSize()
 	if err != nil && err != errNoPair {
 		it.note(err)
@@ -129,7 +141,7 @@ func (it *Iterator) valueSize() (size int64, err error) {
 // yielded last. After the loop, look at Err.
 func (it *Iterator) Pairs() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
-		for ok := it.place == atPair || it.Next(); ok; ok = it.Next() {
+		for ok := it.Valid() || it.Next(); ok; ok = it.Next() {
 			value, err := it.Value()
 			if err != nil {
 				return
@@ -156,6 +168,9 @@ func (it *Iterator) use() (order.Entry, error) {
 
 // present returns why there is no pair to be read, nil if there is one.
 func (it *Iterator) present() error {
+	if it.merged != nil {
+		return it.merged.present()
+	}
 	if err := it.ended(); err != nil {
 		it.note(err)
 		return err

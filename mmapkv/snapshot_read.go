@@ -28,13 +28,18 @@ func (n *Snapshot) appendGet(operation string, dst, key []byte) (out []byte, err
 		defer s.timed(operation, time.Now())
 	}
 	r := pastRead{found: found{copies: true}}
+	return n.appendInto(&r, dst, key)
+}
+
+// appendInto is AppendGet without timing, with a read of the caller's.
+func (n *Snapshot) appendInto(r *pastRead, dst, key []byte) (out []byte, err error) {
 	old := guard.Enter()
 	defer func() {
-		if n.endRead(&r, old, recover(), &err) {
+		if n.endRead(r, old, recover(), &err) {
 			out = dst
 		}
 	}()
-	if err := n.lookup(key, &r, true); err != nil {
+	if err := n.lookup(key, r, true); err != nil {
 		return dst, err
 	}
 	r.dst = dst[:cap(dst)]

@@ -56,6 +56,7 @@ type Store struct {
 	log       *wal.Log
 	compactor *compact.Compactor
 	order     *order.Order
+	txs       transactions
 
 	watcher watcher
 
@@ -77,6 +78,7 @@ func newStore(options Options) *Store {
 		hasher:    options.newHasher(),
 		stop:      make(chan struct{}),
 		wroteLast: make(chan struct{}, 1),
+		txs:       newTransactions(),
 
 		events: newNotifier(options.Events, options.Logger),
 	}
@@ -121,7 +123,8 @@ func (s *Store) makeLog() {
 		Always: s.options.Sync == fsync.Always, Hasher: s.hasher, Stop: s.stop, Events: s.events,
 		Closed: s.closed.Load, Busy: s.beingWritten, MakeRoom: func() bool { return s.compactor.MakeRoom() }, WakeCompactor: func() { s.compactor.Wake() },
 		PartStep: s.options.partStep(), Exclude: func(do func() (bool, error)) (bool, error) { return s.compactor.Exclude(do) },
-		Compacts: !s.options.ReadOnly && !s.options.Compaction.Disabled,
+		Conflicts: s.txs.conflicts,
+		Compacts:  !s.options.ReadOnly && !s.options.Compaction.Disabled,
 	})
 	s.compactor = compact.New(&s.catalog, &s.hints, s.space, s.sweeper, s.log, compact.Options{
 		Hasher: s.hasher, Now: judge(s), Stop: s.stop, Closed: s.closed.Load, Busy: s.beingWritten, Writable: s.writable,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/order"
+	"github.com/mmapkv/mmapkv/segment"
 )
 
 // stretch is the keys of one instant that lie within bounds. It fetches them in batches, which grow, so
@@ -145,6 +146,9 @@ func (p *stretch) keep(entries []order.Entry) []order.Entry {
 		e := &entries[i]
 		if p.leavesOut(e) {
 			continue
+		}
+		if p.firstExpiry != nil && e.Flags&segment.Expires != 0 {
+			*p.firstExpiry = min(*p.firstExpiry, e.Expiry)
 		}
 		if kept != i {
 			entries[kept] = *e

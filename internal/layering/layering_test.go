@@ -14,11 +14,12 @@ const module = "github.com/mmapkv/mmapkv"
 
 // rooms lists which packages of the module each package may import. Tests are exempt.
 var rooms = map[string][]string{
-	"mmapkv":                    {"mmapkv/internal/alive", "mmapkv/internal/catalog", "mmapkv/internal/check", "mmapkv/internal/compact", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/listing", "mmapkv/internal/load", "mmapkv/internal/order", "mmapkv/internal/pace", "mmapkv/internal/recovery", "mmapkv/internal/reserve", "mmapkv/internal/residency", "mmapkv/internal/salvage", "mmapkv/internal/space", "mmapkv/internal/sweep", "mmapkv/internal/wal", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
+	"mmapkv":                    {"mmapkv/internal/alive", "mmapkv/internal/catalog", "mmapkv/internal/check", "mmapkv/internal/compact", "mmapkv/internal/conflict", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/listing", "mmapkv/internal/load", "mmapkv/internal/order", "mmapkv/internal/pace", "mmapkv/internal/recovery", "mmapkv/internal/reserve", "mmapkv/internal/residency", "mmapkv/internal/salvage", "mmapkv/internal/space", "mmapkv/internal/sweep", "mmapkv/internal/wal", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/guard", "internal/inject", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/tick", "internal/vfs"},
 	"mmapkv/internal/alive":     {"segment", "internal/prefetch"},
 	"mmapkv/internal/catalog":   {"mmapkv/internal/alive", "mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/patient", "mmapkv/internal/replay", "mmapkv/internal/reserve", "fsync", "index", "segment", "internal/errno", "internal/invariant", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/check":     {"mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/pace", "mmapkv/internal/patient", "mmapkv/internal/replay", "segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/compact":   {"mmapkv/internal/alive", "mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/pace", "mmapkv/internal/residency", "mmapkv/internal/space", "mmapkv/internal/sweep", "mmapkv/internal/wal", "fsync", "index", "segment", "internal/errno", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/vfs"},
+	"mmapkv/internal/conflict":  {"internal/rank"},
 	"mmapkv/internal/expiry":    {"segment", "internal/rank"},
 	"mmapkv/internal/failure":   {"fsync", "internal/errno"},
 	"mmapkv/internal/hints":     {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/patient", "fsync", "segment", "internal/errno", "internal/guard", "internal/prefetch", "internal/vfs"},
@@ -34,7 +35,7 @@ var rooms = map[string][]string{
 	"mmapkv/internal/salvage":   {"mmapkv/internal/failure", "mmapkv/internal/listing", "mmapkv/internal/patient", "mmapkv/internal/replay", "segment", "internal/errno", "internal/rank", "internal/vfs"},
 	"mmapkv/internal/space":     {"mmapkv/internal/catalog", "mmapkv/internal/reserve", "internal/rank"},
 	"mmapkv/internal/sweep":     {"mmapkv/internal/catalog", "mmapkv/internal/expiry", "mmapkv/internal/failure", "mmapkv/internal/pace", "index", "segment", "internal/rank"},
-	"mmapkv/internal/wal":       {"mmapkv/internal/catalog", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/pace", "mmapkv/internal/residency", "mmapkv/internal/space", "mmapkv/internal/sweep", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/vfs"},
+	"mmapkv/internal/wal":       {"mmapkv/internal/catalog", "mmapkv/internal/conflict", "mmapkv/internal/failure", "mmapkv/internal/hints", "mmapkv/internal/pace", "mmapkv/internal/residency", "mmapkv/internal/space", "mmapkv/internal/sweep", "fsync", "index", "segment", "internal/bulk", "internal/errno", "internal/invariant", "internal/nap", "internal/prefetch", "internal/rank", "internal/vfs"},
 	"segment":                   {"internal/bulk", "internal/errno", "internal/invariant", "internal/prefetch", "internal/vfs"},
 	"index":                     {"internal/invariant", "internal/prefetch", "internal/rank"},
 	"fsync":                     {"internal/vfs", "internal/invariant", "internal/rank"},

@@ -18,7 +18,7 @@ const (
 	maxFileLines     = 300 // of a file of the library, except doc.go
 	maxFunctionLines = 60  // of a function of the library, from its first line to its last
 	maxStoreMethods  = 78
-	maxStoreFields   = 30
+	maxStoreFields   = 31
 )
 
 // sourceFile is a Go file.

@@ -65,6 +65,7 @@ type (
 	Holds       struct{} // holds.mu
 	Walkers     struct{} // index.walkers.mu
 	Order       struct{} // Order.mu
+	Conflicts   struct{} // List.mu of package conflict
 )
 
 // level is a place in the lock order. Levels from firstLeaf on are leaves.
@@ -105,6 +106,7 @@ const (
 	holds
 	walkers
 	order
+	conflicts
 )
 
 // names are the names in mmapkv/doc.go.
@@ -117,6 +119,7 @@ var names = [...]string{
 	group: "Group.mu", syncer: "Syncer.mu", loading: "Loading.mu", tables: "tables.mu", reserve: "Reserve.mu", space: "Space.Mu", retired: "retired.mu",
 	compactions: "compactions.mu", scrubs: "Scrubber.mu", swept: "Swept.mu", notifier: "notifier.mu",
 	walks: "walks.mu", holds: "holds.mu", walkers: "walkers.mu", order: "Order.mu",
+	conflicts: "List.mu",
 }
 
 func (Closing) level() level     { return closing }
@@ -149,3 +152,4 @@ func (Walks) level() level       { return walks }
 func (Holds) level() level       { return holds }
 func (Walkers) level() level     { return walkers }
 func (Order) level() level       { return order }
+func (Conflicts) level() level   { return conflicts }

@@ -43,6 +43,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/conflict"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
@@ -71,6 +72,8 @@ type Options struct {
 	PartStep int64
 	// WakeCompactor makes the compactor look for work. It does not wait.
 	WakeCompactor func()
+	// Conflicts gets the keys that are written while transactions are open.
+	Conflicts *conflict.List
 	// Compacts says that compaction runs in the background and reclaims what has expired.
 	Compacts bool
 	// Events is told what happens to the log.

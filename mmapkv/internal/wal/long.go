@@ -111,6 +111,9 @@ func (l *Log) publishLong(w *Write, start int64) {
 	defer l.catalog.Publishing.Unlock()
 	long := w.long
 	long.file.SetLimit(l.Tail.End.Offset)
+	if l.Conflicts.Open() {
+		l.Conflicts.Add(l.Tail.End.Seq, w.Fps[0].Hash, long.key)
+	}
 	l.markDead(l.publishPut(l.catalog.Set().Keys, w.Fps[0], start, long.recordSize, len(long.key), long.expiry), len(long.key))
 	l.Published.Store(l.Tail.End.Seq)
 }

@@ -31,6 +31,9 @@ func (l *Log) moveIndex(members []*Write, start int64) (hints int64) {
 	defer l.catalog.Publishing.Unlock()
 	t := &l.Tail
 	t.File.SetLimit(t.End.Offset)
+	if l.Conflicts.Open() {
+		l.tellConflicts(members)
+	}
 	set := l.catalog.Set()
 	keys := set.Keys
 	for _, w := range members {
@@ -57,6 +60,21 @@ func (l *Log) moveIndex(members []*Write, start int64) (hints int64) {
 	}
 	l.Published.Store(t.End.Seq)
 	return hints
+}
+
+// tellConflicts tells the open transactions which keys the members write. They have the last numbers of
+// the log.
+func (l *Log) tellConflicts(members []*Write) {
+	seq := l.Tail.End.Seq
+	for _, w := range members {
+		seq -= uint64(len(w.Fps))
+	}
+	for _, w := range members {
+		for i, fp := range w.Fps {
+			seq++
+			l.Conflicts.Add(seq, fp.Hash, w.Draft.Key(i))
+		}
+	}
 }
 
 // publishDelete makes the index point to no record of a key, whose tombstone lies at an offset of the
