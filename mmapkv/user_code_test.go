@@ -48,9 +48,17 @@ var userCode = map[string]func(t *testing.T, s *Store){
 	"Snapshot.GetMany": ofSnapshot(func(n *Snapshot) {
 		_ = n.GetMany([][]byte{[]byte("absent")}, func(int, []byte, error) error { return nil })
 	}),
-	"Snapshot.Scan": ofSnapshot(func(n *Snapshot) { _ = n.Scan(ScanOptions{}, func([]byte, []byte) error { return nil }) }),
-	"Store.Compact": func(t *testing.T, s *Store) { _ = s.Compact(t.Context()) },
-	"Store.Verify":  func(t *testing.T, s *Store) { _, _ = s.Verify(t.Context()) },
+	"Snapshot.Scan":     ofSnapshot(func(n *Snapshot) { _ = n.Scan(ScanOptions{}, func([]byte, []byte) error { return nil }) }),
+	"Store.Update":      func(t *testing.T, s *Store) { _ = s.Update(t.Context(), func(*Tx) error { return nil }) },
+	"Tx.View":           ofTx(func(tx *Tx) { viewsA(tx) }),
+	"Tx.GetMany":        ofTx(func(tx *Tx) { asksForAbsent(tx) }),
+	"Tx.Scan":           ofTx(func(tx *Tx) { scansAll(tx) }),
+	"merged.View":       ofMerged(func(it *Iterator) { _ = it.View(func([]byte) error { return nil }) }),
+	"untracked.View":    ofTx(func(tx *Tx) { viewsA(tx.Untracked()) }),
+	"untracked.GetMany": ofTx(func(tx *Tx) { asksForAbsent(tx.Untracked()) }),
+	"untracked.Scan":    ofTx(func(tx *Tx) { scansAll(tx.Untracked()) }),
+	"Store.Compact":     func(t *testing.T, s *Store) { _ = s.Compact(t.Context()) },
+	"Store.Verify":      func(t *testing.T, s *Store) { _, _ = s.Verify(t.Context()) },
 	"Store.DeleteRange": func(t *testing.T, s *Store) {
 		_ = s.DeleteRange(t.Context(), []byte("none"), []byte("none"))
 	},
@@ -106,6 +114,46 @@ func ofSnapshot(use func(n *Snapshot)) func(t *testing.T, s *Store) {
 		use(n)
 	}
 }
+
+// ofTx returns a call of use with a transaction. The first call with a store begins it, which needs
+// locks.
+func ofTx(use func(tx *Tx)) func(t *testing.T, s *Store) {
+	var tx *Tx
+	return func(t *testing.T, s *Store) {
+		if tx == nil || tx.store != s {
+			var err error
+			if tx, err = s.Begin(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(tx.Rollback)
+		}
+		use(tx)
+	}
+}
+
+// ofMerged returns a call of use with an Iterator of a transaction that stands at the first pair.
+func ofMerged(use func(it *Iterator)) func(t *testing.T, s *Store) {
+	var of *Tx
+	var it *Iterator
+	return ofTx(func(tx *Tx) {
+		if of != tx {
+			of = tx
+			var err error
+			if it, err = tx.Iterator(ScanOptions{}); err != nil || !it.First() {
+				panic("there is no pair")
+			}
+		}
+		use(it)
+	})
+}
+
+func viewsA(r Reader) { _ = r.View([]byte("a"), func([]byte) error { return nil }) }
+
+func asksForAbsent(r Reader) {
+	_ = r.GetMany([][]byte{[]byte("absent")}, func(int, []byte, error) error { return nil })
+}
+
+func scansAll(r Reader) { _ = r.Scan(ScanOptions{}, func([]byte, []byte) error { return nil }) }
 
 func eventCode(t *testing.T, s *Store) {
 	delivers(recordAll(new([]any)), nil, func(n *notifier) { oneOfEach(n) })
