@@ -68,7 +68,6 @@ var suites = []suite{
 	{"mmapkv", "TestRun|TestKept|TestOnly|TestClose|TestRead|TestWatermark", plainMutants},
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStatesHold", orderMutants},
 	{"mmapkv", "TestStateShows|TestDamagedTable|TestStateBelow|TestView|TestShortScan", viewMutants},
-	{"mmapkv", "TestStateShows|TestDamagedTable|TestStateBelow|TestView", viewMutants},
 	{"mmapkv", "TestStatesAround|TestWritesWhileACursor|TestStateOfALoading|TestSweptStretch|TestDeletedWhile|TestViewWithout|TestStatesShare", sieveMutants},
 	{"mmapkv", "TestCaptureWaits", captureMutants},
 	{"mmapkv/internal/conflict", "Test", conflictMutants},
