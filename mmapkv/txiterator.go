@@ -11,10 +11,11 @@ import (
 func (tx *Tx) Iterator(o ScanOptions) (*Iterator, error) { return tx.iterator(&o, true) }
 
 func (tx *Tx) iterator(o *ScanOptions, tracked bool) (*Iterator, error) {
-	if err := tx.usable(); err != nil {
-		return nil, err
+	var base *Iterator
+	err := tx.usable()
+	if err == nil {
+		base, err = tx.snapshot.Iterator(*o)
 	}
-	base, err := tx.snapshot.Iterator(*o)
 	if err != nil {
 		return nil, err
 	}
