@@ -57,10 +57,7 @@ func TestTxIteratorMeetsDamage(t *testing.T) {
 // TestTxEndsWithinItsScan: what a callback ends, ends: the scan of the transaction, and its Iterators.
 func TestTxEndsWithinItsScan(t *testing.T) {
 	s := open(t, t.TempDir(), byHand())
-	for name, stored := range map[string]string{"own writes only": "", "own writes before a pair": "m"} {
-		if stored != "" {
-			put(t, s, stored, "value")
-		}
+	for _, name := range []string{"own writes only", "own writes before a pair"} {
 		tx := begin(t, s)
 		txPut(t, tx, "a", "1")
 		txPut(t, tx, "b", "2")
@@ -80,6 +77,7 @@ func TestTxEndsWithinItsScan(t *testing.T) {
 		if err := it.View(func([]byte) error { return nil }); !errors.Is(err, ErrDone) {
 			t.Errorf("%s: View of an Iterator: %v", name, err)
 		}
+		put(t, s, "m", "value")
 	}
 }
 
@@ -101,7 +99,16 @@ func TestUpdateInAStoreThatIsClosing(t *testing.T) {
 	}
 }
 
-// failed opens a store whose log has failed.
+// TestRangeInAStoreThatIsClosing: once Close has given those in flight what they need, none begins.
+func TestRangeInAStoreThatIsClosing(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	s.walks.handOver(nil)
+	if err := s.Range(func(_, _ []byte) error { return nil }); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+}
+
+// failedStore opens a store whose log has failed.
 func failedStore(t *testing.T, before func(s *Store)) *Store {
 	o := byHand()
 	o.Sync = fsync.Always

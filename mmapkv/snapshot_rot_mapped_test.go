@@ -31,13 +31,16 @@ func TestSnapshotOfADamagedTail(t *testing.T) {
 		offsets = append(offsets, set.Keys.Get(s.hasher.Fingerprint(k)).Offset())
 	}
 	path := filepath.Join(dir, segment.FileName(set.File(set.Keys.Get(s.hasher.Fingerprint(key))).ID))
-	put(t, s, string(key), "newer")
+	fill(t, s, 200, 300, 51)
 	wantThen(t, n, string(key), string(value))
 	for _, offset := range offsets {
 		flip(t, path, offset+9)
 	}
-	if got, err := n.Get(key); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("%q, %v", got, err)
+	for i := 200; i < 300; i++ {
+		key, _ := numbered(i, 50)
+		if got, err := n.Get(key); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%q, %v", got, err)
+		}
 	}
 	n.Close()
 	_ = s.Close()

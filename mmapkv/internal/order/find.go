@@ -149,10 +149,13 @@ func (r *sortedRun) giveBack() {
 func (r *sortedRun) findNewest(key []byte) (found bool, err error) {
 	err = r.heads.within(func() error {
 		i, err := r.find(key)
-		if err != nil || i == len(r.places) {
-			return err
+		if i == len(r.places) && err == nil {
+			return nil
 		}
-		if err := r.heads.read(r.places[i]); err != nil {
+		if err == nil {
+			err = r.heads.read(r.places[i])
+		}
+		if err != nil {
 			return err
 		}
 		if !bytes.Equal(r.heads.key, key) {
