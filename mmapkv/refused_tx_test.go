@@ -81,6 +81,19 @@ func TestTxEndsWithinItsScan(t *testing.T) {
 	}
 }
 
+// TestScanOfATxThatHasEnded: a scan that was about to begin shows nothing.
+func TestScanOfATxThatHasEnded(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	put(t, s, "a", "value")
+	tx := begin(t, s)
+	sc := txScan{tx: tx, fn: func(_, _ []byte) error { t.Error("it shows a pair"); return nil }}
+	m := tx.snapshot.hold.instant
+	tx.Rollback()
+	if err := sc.run(m, &ScanOptions{}); !errors.Is(err, ErrDone) {
+		t.Error(err)
+	}
+}
+
 // TestUpdateInAStoreThatIsClosing: a transaction that would begin with its first read, after the store has
 // ended all others, does not begin.
 func TestUpdateInAStoreThatIsClosing(t *testing.T) {

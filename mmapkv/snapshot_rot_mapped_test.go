@@ -13,9 +13,15 @@ import (
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// TestSnapshotOfADamagedTail: a read of a snapshot that searches the sorted records of the unsealed file
-// and meets one that has rotted since returns ErrCorrupt.
+// TestSnapshotOfADamagedTail: a read of a snapshot that searches the records of the unsealed file, and meets
+// one that has rotted, before they were sorted or since, returns ErrCorrupt.
 func TestSnapshotOfADamagedTail(t *testing.T) {
+	damageTail(t, false)
+	damageTail(t, true)
+}
+
+func damageTail(t *testing.T, sorted bool) {
+	t.Helper()
 	dir := t.TempDir()
 	o := byHand()
 	o.SegmentSize = 1 << 20
@@ -32,7 +38,9 @@ func TestSnapshotOfADamagedTail(t *testing.T) {
 	}
 	path := filepath.Join(dir, segment.FileName(set.File(set.Keys.Get(s.hasher.Fingerprint(key))).ID))
 	fill(t, s, 200, 300, 51)
-	wantThen(t, n, string(key), string(value))
+	if sorted {
+		wantThen(t, n, string(key), string(value))
+	}
 	for _, offset := range offsets {
 		flip(t, path, offset+9)
 	}
