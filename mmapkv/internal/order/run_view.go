@@ -194,15 +194,14 @@ func (r *viewRun) ahead(dst []byte, n int, heading heading) ([]byte, bool) {
 }
 
 // findSplit returns the first key that is not below a splitter.
-func (r *viewRun) findSplit(split []byte) (int, error) {
-	if !r.hasAt || !bytes.Equal(r.split, split) {
-		i, err := r.search(split)
-		if err != nil {
-			return 0, err
-		}
-		r.split, r.splitAt, r.hasAt = append(r.split[:0], split...), i, true
+func (r *viewRun) findSplit(split []byte) (at int, err error) {
+	if r.hasAt && bytes.Equal(r.split, split) {
+		return r.splitAt, nil
 	}
-	return r.splitAt, nil
+	if at, err = r.search(split); err == nil {
+		r.split, r.splitAt, r.hasAt = append(r.split[:0], split...), at, true
+	}
+	return at, err
 }
 
 func (r *viewRun) gather(b *block, split []byte, heading heading) (more, stands bool, err error) {
