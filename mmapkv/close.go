@@ -12,7 +12,7 @@ import (
 // of an earlier failure. Whatever it is, the files
 // on disk are safe to open again.
 func (s *Store) Close() error {
-	s.closing.Do(func() {
+	s.closing.once.Do(func() {
 		rank.Acquire[rank.Closing]()
 		defer rank.Release[rank.Closing]()
 		s.closed.Store(true)
@@ -20,19 +20,19 @@ func (s *Store) Close() error {
 		s.space.End()
 		close(s.stop)
 		s.loading.Halt()
-		s.endWatch()
+		endWatch(s)
 		s.awaitWrites()
 		s.running.Wait()
 		s.loading.Close()
 		if s.options.ReadOnly {
 			s.compactor.End()
 		} else {
-			s.closeError = s.log.Close(s.compactor.End)
+			s.closing.err = s.log.Close(s.compactor.End)
 		}
 		s.catalog.CheckAlive()
-		s.closeError = errors.Join(s.closeError, s.release())
+		s.closing.err = errors.Join(s.closing.err, s.release())
 	})
-	return s.closeError
+	return s.closing.err
 }
 
 // release lets go of everything. When it returns, memory and descriptors that no read uses are

@@ -54,7 +54,7 @@ func (s *Store) awaitIndex(ended <-chan struct{}) error {
 }
 
 // startLoading begins to fill the index. If the store was closed, that has time until Open is done.
-func (s *Store) startLoading(clean bool) {
+func startLoading(s *Store, clean bool) {
 	s.loading = load.Start(load.Options{
 		Catalog: &s.catalog, Hints: &s.hints, Hasher: s.hasher, Now: judge(s), Expires: s.sweeper.Expires,
 		ExpectedKeys: s.options.ExpectedKeys, OneWorker: s.manual(), OnDemand: s.onDemand(),
@@ -63,7 +63,7 @@ func (s *Store) startLoading(clean bool) {
 }
 
 // continueLoading fills the index, in the background if that may take long. A test decides when.
-func (s *Store) continueLoading() {
+func continueLoading(s *Store) {
 	small := s.loading.Settle()
 	switch {
 	case s.manual():
@@ -110,7 +110,7 @@ func corruptErrors(damages []failure.Damage) (list []CorruptError) {
 }
 
 // recoveryStats returns what Open and loading have found.
-func (s *Store) recoveryStats() RecoveryStats {
+func recoveryStats(s *Store) RecoveryStats {
 	r := s.recovery
 	done := s.loading.IsDone()
 	found := s.loading.Found()

@@ -137,7 +137,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.catalog.Files.Publish()
-	s.startLoading(m.Clean)
+	startLoading(s, m.Clean)
 	if !m.Clean {
 		found, err := recovery.Run(&s.catalog, &s.hints)
 		if err != nil {
@@ -160,8 +160,8 @@ func (s *Store) recover() error {
 		}
 	}
 	s.recovery.Duration = s.now().Sub(began)
-	s.reportRecovery()
-	s.continueLoading()
+	reportRecovery(s)
+	continueLoading(s)
 	return nil
 }
 
@@ -171,7 +171,7 @@ func (s *Store) noteDamage(d failure.Damage) {
 }
 
 // reportRecovery logs what Open found, and sends the events.
-func (s *Store) reportRecovery() {
+func reportRecovery(s *Store) {
 	r := s.recovery
 	s.events.message(slog.LevelInfo, "mmapkv: opened", "segments", len(s.catalog.Files.Order), "clean", r.Clean,
 		"recovered", r.RecordsRecovered, "took", r.Duration)

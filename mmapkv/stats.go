@@ -176,7 +176,7 @@ func (s *Store) Stats() Stats {
 		Loading:    !s.loading.IsDone(),
 		Keys:       set.Keys.Len(),
 		IndexBytes: set.Keys.Bytes(),
-		Recovery:   s.recoveryStats(),
+		Recovery:   recoveryStats(s),
 		WriteStall: time.Duration(s.events.stalledFor.Load()),
 		Err:        s.latch.Err(),
 
@@ -189,7 +189,7 @@ func (s *Store) Stats() Stats {
 	}
 	stats.LastSync, stats.LastSyncTook = s.syncer.LastSync()
 	for _, f := range set.Order {
-		one := s.segmentStats(f)
+		one := segmentStats(s, f)
 		stats.Segments = append(stats.Segments, one)
 		stats.LiveBytes += one.LiveBytes
 		stats.DeadBytes += one.DeadBytes
@@ -200,7 +200,7 @@ func (s *Store) Stats() Stats {
 }
 
 // segmentStats returns the stats of one file.
-func (s *Store) segmentStats(f *catalog.File) SegmentStats {
+func segmentStats(s *Store, f *catalog.File) SegmentStats {
 	s.catalog.Files.Mu.Lock()
 	active := f.Active
 	s.catalog.Files.Mu.Unlock()

@@ -60,13 +60,18 @@ type Store struct {
 
 	watcher watcher
 
-	closed     atomic.Bool
-	writing    atomic.Int64  // calls in flight that Close waits for
-	wroteLast  chan struct{} // holds a token once the last of them ends after closed is set
-	closing    sync.Once
-	closeError error
-	stop       chan struct{} // closed to stop the goroutines
-	running    sync.WaitGroup
+	closed    atomic.Bool
+	writing   atomic.Int64  // calls in flight that Close waits for
+	wroteLast chan struct{} // holds a token once the last of them ends after closed is set
+	closing   closing
+	stop      chan struct{} // closed to stop the goroutines
+	running   sync.WaitGroup
+}
+
+// closing is the Close of a Store, which happens once.
+type closing struct {
+	once sync.Once
+	err  error // its result
 }
 
 // newStore makes a Store from checked options.

@@ -39,7 +39,7 @@ type watcher struct {
 func (s *Store) startWatch() { s.watcher.end = s.options.every(s.glance) }
 
 // endWatch ends the glances. None runs once it returns.
-func (s *Store) endWatch() {
+func endWatch(s *Store) {
 	if s.watcher.end != nil {
 		s.watcher.end()
 	}
