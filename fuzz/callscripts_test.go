@@ -72,7 +72,7 @@ func (c *caller) life(stream uint64) *life {
 	l := newLife(c.t, &census{seen: map[uint64]bool{}, enough: math.MaxInt64}, c.policy(), c.random(stream))
 	l.name = fmt.Sprint("seed ", c.seed)
 	l.compacting = c.seed%2 == 0
-	l.tune = c.tune
+	l.tune, l.unscanned = c.tune, true
 	return l
 }
 
@@ -100,7 +100,7 @@ func (c *caller) crash() {
 func (c *caller) fault() {
 	run := func(rule errorfs.Rule) (calls []errorfs.Op) {
 		r := newFaultRun(c.t, c.policy())
-		r.rng, r.tune = c.random(2), c.tune
+		r.rng, r.tune, r.unscanned = c.random(2), c.tune, true
 		r.run(rule)
 		return r.faulty.Calls()
 	}
@@ -119,7 +119,7 @@ func (c *caller) fault() {
 // frees space.
 func (c *caller) full() {
 	r := newFaultRun(c.t, fsync.Always)
-	r.rng, r.tune = c.random(4), c.tune
+	r.rng, r.tune, r.unscanned = c.random(4), c.tune, true
 	r.fillDisk(50<<10 + int64(c.seed)*1999)
 
 	l := c.life(5)

@@ -36,13 +36,15 @@ var (
 // TestCrashStates cuts the power, or kills the process, at every file call of random scripts,
 // and opens what may be left. It cuts the power again in the middle of some recoveries, writes
 // more, and cuts once more. The oracle judges each state.
-func TestCrashStates(t *testing.T) { crashAll(t, false) }
+func TestCrashStates(t *testing.T) { crashAll(t, func(*life) {}) }
 
 // TestCompactionCrashStates is TestCrashStates with frequent compactions, and with writes
 // during them.
-func TestCompactionCrashStates(t *testing.T) { crashAll(t, true) }
+func TestCompactionCrashStates(t *testing.T) {
+	crashAll(t, func(l *life) { l.compacting = true })
+}
 
-func crashAll(t *testing.T, compacting bool) {
+func crashAll(t *testing.T, set func(*life)) {
 	seed := *crashSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
@@ -56,10 +58,12 @@ func crashAll(t *testing.T, compacting bool) {
 				shards[n] = &census{seen: map[uint64]bool{}}
 				t.Run(fmt.Sprint(n), func(t *testing.T) {
 					t.Parallel()
-					crashShard(t, shards[n], policy, seed, uint64(n), compacting)
+					crashShard(t, shards[n], policy, seed, uint64(n), set)
 				})
 			}
-			t.Cleanup(func() { report(t, shards[:], compacting) })
+			var like life
+			set(&like)
+			t.Cleanup(func() { report(t, shards[:], like.compacting) })
 		})
 	}
 }
@@ -69,12 +73,13 @@ func crashAll(t *testing.T, compacting bool) {
 const crashShards = 4
 
 // crashShard runs every fourth script until it has visited a fourth of the states.
-func crashShard(t *testing.T, c *census, policy fsync.Policy, seed, first uint64, compacting bool) {
+func crashShard(t *testing.T, c *census, policy fsync.Policy, seed, first uint64, set func(*life)) {
 	c.enough = int64(*crashStates / sampleOneIn / crashShards)
 	for script := first; c.states.Load() < c.enough && !t.Failed(); script += crashShards {
 		life := newLife(t, c, policy, rand.New(rand.NewPCG(seed, script)))
 		life.name = fmt.Sprintf("seed %d, script %d", seed, script)
-		life.compacting = compacting
+		life.conditional = true
+		set(life)
 		life.run(10+int(script%20), true)
 	}
 }
@@ -142,6 +147,13 @@ type life struct {
 	readOnly   bool // how open opens
 	compacting bool // compactions happen often
 	quiet      bool // nothing is written during compactions
+	held       bool // the index is loaded in steps, and not by Open
+
+	conditional bool // every other single change is conditional
+	turn        int  // counts them
+
+	unscanned bool        // nothing is scanned: the reads would be calls
+	mayFail   func() bool // if not nil, whether a scan may fail, since a file call has failed
 }
 
 func newLife(t *testing.T, c *census, policy fsync.Policy, rng *rand.Rand) *life {
@@ -190,9 +202,11 @@ func (l *life) open(disk vfs.FS) (*mmapkv.Store, error) {
 		Now:       func() time.Time { return time.UnixMilli(l.now) },
 		Random:    l.rng.Uint64,
 		PageSlots: 8,
+		PartStep:  200,
 		Manual:    true,
 		OnOpen:    func(steps []inject.Step) { l.steps = steps },
 		Between:   l.between,
+		Hold:      l.held,
 	}
 	if l.tune != nil {
 		l.tune(o, seams)
@@ -303,6 +317,9 @@ func (l *life) write(ops []oracle.Op, do func([]oracle.Op) error) {
 // writeOne makes a single change.
 func (l *life) writeOne(ops []oracle.Op) error {
 	op := ops[0]
+	if l.turn++; l.turn%2 == 0 && l.conditional {
+		return l.writeIf(op)
+	}
 	switch {
 	case op.Delete:
 		return l.store.Delete([]byte(op.Key))
@@ -313,6 +330,9 @@ func (l *life) writeOne(ops []oracle.Op) error {
 }
 
 func (l *life) writeBatch(ops []oracle.Op) error {
+	if l.turn++; l.turn%2 == 0 && l.conditional {
+		return l.writeTx(ops)
+	}
 	var b mmapkv.Batch
 	for _, op := range ops {
 		switch {
@@ -389,7 +409,8 @@ func (l *life) examine(disk *crashfs.Disk, powerLost bool, ended string, depth i
 	if depth > 0 {
 		l.census.nested.Add(1)
 	}
-	after := &life{t: l.t, name: l.name, ended: l.ended + ended, census: l.census, policy: l.policy, rng: l.rng, oracle: l.oracle, now: l.now, disk: disk, compacting: l.compacting, tune: l.tune}
+	after := &life{t: l.t, name: l.name, ended: l.ended + ended, census: l.census, policy: l.policy, rng: l.rng, oracle: l.oracle, now: l.now, disk: disk, compacting: l.compacting, held: l.held, tune: l.tune}
+	after.unscanned = l.unscanned
 	if depth < maxDepth {
 		disk.OnCall = func(n int, _ crashfs.Op) {
 			if l.rng.IntN(nestedOneIn) != 0 {
@@ -444,8 +465,11 @@ func (l *life) liveOn(state oracle.State) {
 	l.examine(l.disk.PowerCut(crashfs.KeepNothing), true, ", power cut", maxDepth)
 }
 
-// content returns everything that a store shows. All ways to read must agree.
+// content returns everything that a store shows. All ways to read must agree, scans too.
 func (l *life) content(store *mmapkv.Store) map[string]string {
+	if l.held && store.Stats().Loading && l.rng.IntN(3) != 0 {
+		return l.pointReads(store)
+	}
 	shown := map[string]string{}
 	err := store.Range(func(key, value []byte) error {
 		if _, again := shown[string(key)]; again {
@@ -464,6 +488,12 @@ func (l *life) content(store *mmapkv.Store) map[string]string {
 // compare checks that reads find exactly the wanted content.
 func (l *life) compare(store *mmapkv.Store, want map[string]string) {
 	l.t.Helper()
+	if l.held && store.Stats().Loading {
+		if shown := l.pointReads(store); !maps.Equal(shown, want) {
+			l.fail("while it loads, the store shows %v; want %v", shown, want)
+		}
+		return
+	}
 	keys := map[string]bool{}
 	for key := range store.Keys() {
 		keys[string(key)] = true
@@ -483,6 +513,26 @@ func (l *life) compare(store *mmapkv.Store, want map[string]string) {
 		if _, err := store.Get([]byte(key)); there != (err == nil) || !there && !errors.Is(err, mmapkv.ErrNotFound) {
 			l.fail("Get(%q): %v", key, err)
 		}
+	}
+	if !l.unscanned {
+		l.scan(store, want)
+	}
+}
+
+// scan checks that scans and iterators show exactly the wanted content.
+func (l *life) scan(store *mmapkv.Store, want map[string]string) {
+	l.t.Helper()
+	if err := wantOrder(store, want); err != nil {
+		l.failedScan(err)
+	}
+}
+
+// failedScan judges what a scan has returned. What the disk refuses to read is damage too.
+func (l *life) failedScan(err error) {
+	l.t.Helper()
+	var scan orderError
+	if l.mayFail == nil || !l.mayFail() || errors.Is(err, errWrongOrder) || errors.As(err, &scan) && (scan.err == nil || scan.wrong()) {
+		l.fail("%v", err)
 	}
 }
 
@@ -509,7 +559,7 @@ func (l *life) checkDirectory(store *mmapkv.Store, segments int) {
 			l.fail("%s is left over", name)
 		case kind == segment.SegmentFile && !listed[name] && segments > 0:
 			segments--
-		case (kind == segment.SegmentFile || kind == segment.HintFile) && !listed[segment.FileName(id)]:
+		case (kind == segment.SegmentFile || kind == segment.HintFile || kind == segment.PartialFile) && !listed[segment.FileName(id)]:
 			l.fail("%s is left over beside %v", name, slices.Sorted(maps.Keys(listed)))
 		}
 	}

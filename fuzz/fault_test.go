@@ -57,12 +57,14 @@ type faultRun struct {
 	life
 	faulty *errorfs.Disk
 	failed bool // the store has returned ErrFailed
+	once   bool // only one call fails
 }
 
 func newFaultRun(t *testing.T, policy fsync.Policy) *faultRun {
 	r := &faultRun{life: *newLife(t, &census{}, policy, rand.New(rand.NewPCG(7, 7)))}
 	r.faulty = errorfs.New(r.disk)
 	r.compacting, r.quiet = true, true
+	r.mayFail = func() bool { return r.faulty.Fired() > 0 }
 	return r
 }
 
@@ -70,7 +72,7 @@ func newFaultRun(t *testing.T, policy fsync.Policy) *faultRun {
 // number of calls.
 func (r *faultRun) run(rule errorfs.Rule) (calls int) {
 	r.name = fmt.Sprintf("%v, call %d fails with %v, short %v, forever %v", r.policy, rule.Nth, rule.Err, rule.Short, rule.Forever)
-	if rule.Err != nil {
+	if r.once = !rule.Forever; rule.Err != nil {
 		r.faulty.Fail(rule)
 	}
 	for range 3 {
@@ -90,6 +92,10 @@ func (r *faultRun) session(actions int) {
 	if err != nil {
 		return // nothing was shown, and nothing may be lost
 	}
+	if err := store.Ready(context.Background()); err != nil {
+		_ = store.Close() // a hint cannot be read, nor the records to rebuild it
+		return
+	}
 	if len(store.Stats().Recovery.Damages) > 0 {
 		r.fail("open reports damage: %v", store.Stats().Recovery.Damages)
 	}
@@ -105,6 +111,9 @@ func (r *faultRun) session(actions int) {
 
 // actFaulty performs one random action, which may fail.
 func (r *faultRun) actFaulty() {
+	if !r.unscanned && r.rng.IntN(16) == 0 {
+		r.tryScan()
+	}
 	switch p := r.rng.IntN(20); {
 	case p < 13:
 		op := r.randomOp()
@@ -129,6 +138,19 @@ func (r *faultRun) actFaulty() {
 	default:
 		// A later turn tries a failed step again.
 		_, _ = r.steps[r.rng.IntN(len(r.steps))].Run()
+	}
+}
+
+// tryScan scans. A scan in which a call fails is right or fails, and the next one is right.
+func (r *faultRun) tryScan() {
+	want := r.oracle.Current().Visible(r.now)
+	err := wantOrder(r.store, want)
+	if err == nil {
+		return
+	}
+	r.failedScan(err)
+	if again := wantOrder(r.store, want); r.once && again != nil {
+		r.fail("a scan failed with %v, and then with %v", err, again)
 	}
 }
 
@@ -202,7 +224,7 @@ func (r *faultRun) afterwards() {
 			r.fail("open after a %s reports damage: %v", name, damages)
 		}
 		after := r.life
-		after.disk = disk
+		after.disk, after.mayFail = disk, nil
 		shown := after.content(store)
 		check := r.oracle.CheckPowerLoss
 		if name == "kill" {
@@ -276,6 +298,7 @@ func (r *faultRun) fillDisk(capacity int64) {
 // afterFull opens the store of the full disk after a power cut, then adds space and writes.
 func (r *faultRun) afterFull() {
 	killed := r.life
+	killed.mayFail = nil
 	killed.disk = r.disk.PowerCut(chooser{r.rng})
 	killed.disk.SetCapacity(1 << 30)
 	store, err := killed.open(killed.disk)

@@ -14,7 +14,10 @@ import (
 const fuzzHintID = 7
 
 // sealHintBytes gives a hint and its parts matching checksums, if its lengths fit.
-func sealHintBytes(data []byte) []byte {
+func sealHintBytes(data []byte) []byte { return sealTableBytes(data, fuzzSalt) }
+
+// sealTableBytes does that with another salt.
+func sealTableBytes(data []byte, salt uint64) []byte {
 	const header, line, tail = 80, 20, 8
 	data = bytes.Clone(data)
 	if len(data) < header+tail {
@@ -34,11 +37,11 @@ func sealHintBytes(data []byte) []byte {
 		}
 		if begin <= end && end <= directory {
 			content := slices.Concat(data[8:48], data[begin:end])
-			le.PutUint32(one[16:], sealed(content, fuzzSalt, uint64(begin), sealPart))
+			le.PutUint32(one[16:], sealed(content, salt, uint64(begin), sealPart))
 		}
 	}
 	content := slices.Concat(data[:header], data[directory:sections])
-	le.PutUint64(data[sections:], uint64(sealed(content, fuzzSalt, fuzzHintID, sealHint)))
+	le.PutUint64(data[sections:], uint64(sealed(content, salt, fuzzHintID, sealHint)))
 	return data
 }
 

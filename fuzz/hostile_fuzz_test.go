@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,7 +19,7 @@ import (
 
 // FuzzHostileDirectory opens a directory in which anything may have happened to any file: no
 // panic, no hang, memory within twice the files plus 64 MiB, and the store shows the same when
-// opened again.
+// opened again. Scans show pairs that Get returns, in order, or say that something is damaged.
 func FuzzHostileDirectory(f *testing.F) {
 	f.Add(uint64(1), []byte{0, 0, 0, 1, 2, 3})
 	f.Add(uint64(2), []byte{1, 0, 16, 0xff, 2, 0, 8, 1, 3, 1, 0, 0x80})
@@ -111,6 +113,9 @@ func damage(t *testing.T, disk *crashfs.Disk, edits []byte) {
 	}
 }
 
+// maxScanned is how many bytes some scans of a small store may allocate.
+const maxScanned = 64 << 20
+
 // readable returns what a store shows of each of its keys: the value, or "damaged".
 func readable(t *testing.T, store *mmapkv.Store) map[string]string {
 	shown := map[string]string{}
@@ -128,7 +133,45 @@ func readable(t *testing.T, store *mmapkv.Store) map[string]string {
 	if err := store.Range(func(key, value []byte) error { return nil }); err != nil && !errors.Is(err, mmapkv.ErrCorrupt) {
 		t.Fatalf("Range: %v", err)
 	}
+	scanHostile(t, store, shown)
 	return shown
+}
+
+// scanHostile compares scans with what Get returns of the keys that Keys yields, and of those that scans
+// list besides: they must be damaged.
+func scanHostile(t *testing.T, store *mmapkv.Store, shown map[string]string) {
+	t.Helper()
+	content := maps.Clone(shown)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	keys, err := scanned(store, mmapkv.ScanOptions{KeysOnly: true})
+	if err != nil && !errors.Is(err, mmapkv.ErrCorrupt) {
+		t.Fatalf("Scan: %v", err)
+	}
+	for _, p := range keys {
+		if _, there := shown[p.key]; there {
+			continue
+		}
+		if _, err := store.Get([]byte(p.key)); !errors.Is(err, mmapkv.ErrCorrupt) {
+			t.Fatalf("a scan lists %q; Keys does not, and Get: %v", p.key, err)
+		}
+		content[p.key] = "damaged"
+	}
+	for _, o := range orders {
+		pairs, err := scanned(store, o)
+		e := orderError{o, pairs, ordered(content, o), err}
+		if e.wrong() || err == nil && len(pairs) < len(e.want) || err != nil && !errors.Is(err, mmapkv.ErrCorrupt) {
+			t.Fatal(e)
+		}
+		again, err := iterated(store, o)
+		if !slices.Equal(again, pairs) || (err == nil) != (e.err == nil) {
+			t.Fatalf("Scan shows %v, %v; an Iterator %v, %v", pairs, e.err, again, err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > maxScanned {
+		t.Fatalf("scans allocated %d bytes", grown)
+	}
 }
 
 // FuzzOperations runs the operations that the bytes encode, and compares the store with the

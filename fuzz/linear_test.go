@@ -19,11 +19,14 @@ import (
 
 // request and response are one operation on one key.
 type request struct {
-	kind byte // 'g'et, 'p'ut, 'd'elete
+	kind byte // 'g'et, 'p'ut, 'd'elete, put if 'a'bsent, 's'wap, delete if equal 'x'
 	key  int
 	put  string
+	old  string // of a swap and a delete if equal
 }
 
+// response is what an operation returned: a value, or whether a conditional write was made. It is
+// also what a key has.
 type response struct {
 	value string
 	found bool
@@ -50,6 +53,9 @@ var register = porcupine.Model{
 			return true, response{in.put, true}
 		case 'd':
 			return true, response{}
+		case 'a', 's', 'x':
+			done := output.(response).found
+			return done == in.holds(state.(response)), in.after(state.(response), done)
 		default:
 			return output.(response) == state.(response), state
 		}
@@ -60,26 +66,32 @@ var register = porcupine.Model{
 // store splits pages again.
 const historiesOfStore = 10
 
-// TestLinearizable checks histories of Get, Put and Delete from eight goroutines on eight keys.
+// TestLinearizable checks histories of Get, Put and Delete, and of conditional writes among them,
+// from eight goroutines on eight keys.
 // Tiny segments rotate, compaction runs in the background and by Compact, and hundreds of other
 // keys on tiny pages make the index split and rebuild all the time.
 func TestLinearizable(t *testing.T) {
 	const goroutines, operations, keys = 8, 125, 8
 	for _, test := range []struct {
+		name      string
 		policy    fsync.Policy
 		histories int
+		draw      func(rng *rand.Rand, keys int, unique string) request
 	}{
-		{fsync.Never, 100},
-		{fsync.Every(time.Millisecond), 100},
-		{fsync.Always, 5}, // real syncs are slow
+		{"never", fsync.Never, 100, unconditional},
+		{"every", fsync.Every(time.Millisecond), 100, unconditional},
+		{"always", fsync.Always, 5, unconditional}, // real syncs are slow
+		{"never, conditional", fsync.Never, 50, conditional},
+		{"every, conditional", fsync.Every(time.Millisecond), 50, conditional},
+		{"always, conditional", fsync.Always, 5, conditional},
 	} {
-		t.Run(test.policy.String(), func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			rotations, runs := 0, 0
 			for h := 0; h < test.histories; {
 				store := openSmall(t, test.policy)
 				stop := compactAgain(t, store)
 				for range min(historiesOfStore, test.histories-h) {
-					history := record(t, store, h, goroutines, operations, keys)
+					history := record(t, store, h, goroutines, operations, keys, test.draw)
 					if !porcupine.CheckOperations(register, history) {
 						t.Fatalf("history %d is not linearizable: %v", h, history)
 					}
@@ -142,7 +154,7 @@ func compactAgain(t *testing.T, store *mmapkv.Store) (stop func()) {
 }
 
 // record runs the goroutines and returns what they saw.
-func record(t *testing.T, store *mmapkv.Store, round, goroutines, operations, keys int) []porcupine.Operation {
+func record(t *testing.T, store *mmapkv.Store, round, goroutines, operations, keys int, draw func(rng *rand.Rand, keys int, unique string) request) []porcupine.Operation {
 	histories := make([][]porcupine.Operation, goroutines)
 	var running sync.WaitGroup
 	began := time.Now()
@@ -150,7 +162,7 @@ func record(t *testing.T, store *mmapkv.Store, round, goroutines, operations, ke
 		running.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(round), uint64(g)))
 			for i := range operations {
-				in := request{kind: "gpd"[rng.IntN(3)], key: rng.IntN(keys), put: fmt.Sprint(g, " ", i)}
+				in := draw(rng, keys, fmt.Sprint(g, " ", i))
 				start := time.Since(began)
 				out, err := perform(store, round, in)
 				if err != nil {
@@ -188,6 +200,9 @@ func perform(store *mmapkv.Store, round int, in request) (response, error) {
 		return response{}, store.Put(key, []byte(in.put))
 	case 'd':
 		return response{}, store.Delete(key)
+	case 'a', 's', 'x':
+		done, err := in.performIf(store, key)
+		return response{found: done}, err
 	}
 	value, err := store.Get(key)
 	if errors.Is(err, mmapkv.ErrNotFound) {

@@ -168,6 +168,22 @@ func (r *mappedRun) locate() {
 	tail := r.pairs[len(r.pairs)-1].file
 	r.files = r.files[:tail+1] // drop a file that is prepared for later: it has no records
 	r.files[tail].tail = true
+	r.addTables()
+}
+
+// addTables adds the hints that there are: they are cut like the rest.
+func (r *mappedRun) addTables() {
+	names, err := filepath.Glob(filepath.Join(r.dir, "*.hint"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, name := range names {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.files = append(r.files, &mappedFile{name: name, content: content})
+	}
 }
 
 func (r *mappedRun) run() {
@@ -396,6 +412,59 @@ func (r *mappedRun) readAll() {
 		return nil
 	})
 	r.count("Range", "all", err)
+	for _, o := range orders {
+		r.scanAll(o)
+	}
+}
+
+// scanAll reads by Scan and by an Iterator, which show all pairs up to where they say what is damaged.
+func (r *mappedRun) scanAll(o mmapkv.ScanOptions) {
+	var want []*mappedPair // the keys are put in order
+	for _, p := range r.pairs {
+		if bytes.HasPrefix(p.key, o.Prefix) && bytes.Compare(p.key, o.From) >= 0 && (o.To == nil || bytes.Compare(p.key, o.To) < 0) {
+			want = append(want, p)
+		}
+	}
+	if o.Reverse {
+		slices.Reverse(want)
+	}
+	shown := 0
+	show := func(key, value []byte) error {
+		if string(key) == "a copy" {
+			return nil
+		}
+		if shown == len(want) || !bytes.Equal(key, want[shown].key) {
+			r.t.Errorf("pair %d of %d in order is %q", shown, len(want), key)
+			return errWrongValue
+		}
+		shown++
+		if o.KeysOnly {
+			return nil
+		}
+		return r.same(want[shown-1], value, nil)
+	}
+	err := r.store.Scan(o, show)
+	if r.count("Scan", "all", err); err == nil && shown != len(want) {
+		r.t.Errorf("a scan shows %d pairs of %d", shown, len(want))
+	}
+	it, err := r.store.Iterator(o)
+	if err != nil {
+		r.count("Iterator", "all", err)
+		return
+	}
+	defer it.Close()
+	shown = 0
+	for it.Next() && !r.t.Failed() {
+		if err = it.View(func(value []byte) error { return show(it.Key(), value) }); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = it.Err()
+	}
+	if r.count("an Iterator", "all", err); err == nil && shown != len(want) {
+		r.t.Errorf("an Iterator shows %d pairs of %d", shown, len(want))
+	}
 }
 
 func (r *mappedRun) wantAll(when string) {
@@ -409,6 +478,12 @@ func (r *mappedRun) wantAll(when string) {
 	shown := 0
 	if err := r.store.Range(func(_, _ []byte) error { shown++; return nil }); err != nil || shown != len(r.pairs)+1 {
 		r.t.Errorf("%s: Range shows %d pairs, %v", when, shown, err)
+	}
+	for _, reverse := range []bool{false, true} {
+		pairs, err := scanned(r.store, mmapkv.ScanOptions{Reverse: reverse})
+		if err != nil || len(pairs) != shown {
+			r.t.Errorf("%s: a scan shows %d pairs of %d, reverse %v, %v", when, len(pairs), shown, reverse, err)
+		}
 	}
 }
 

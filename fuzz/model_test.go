@@ -67,7 +67,11 @@ type model struct {
 	steps   []inject.Step
 	clock   atomic.Int64 // Unix milliseconds
 	entries map[string]*entry
-	serial  int // numbers the values
+
+	iterators []*modelIterator // that are open
+	snapshots []*modelSnapshot // that are open
+	latest    int64            // how late the clock has been, in Unix milliseconds
+	serial    int              // numbers the values
 }
 
 // entry is a value that was put and neither overwritten nor deleted. Reads stop finding it as
@@ -232,15 +236,31 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		"Write":          m.doWrite,
 		"Put many":       m.doPutMany,
 		"Put in a View":  m.doPutInView,
+		"PutIfAbsent":    m.doPutIfAbsent,
+		"a swap":         m.doSwap,
+		"a delete if":    m.doCompareAndDelete,
+		"DeleteRange":    m.doDeleteRange,
 		"refused writes": m.doRefusedWrites,
 		"reads":          func(t *rapid.T) { m.checkKey(t, keyGenerator.Draw(t, "key")) },
 		"all reads":      m.checkAll,
 		"Sync":           func(t *rapid.T) { m.must(t, "Sync", m.store.Sync()) },
 		"Compact":        m.doCompact,
 		"clock forward":  func(t *rapid.T) { m.clock.Add(rapid.Int64Range(1, 1000).Draw(t, "milliseconds")) },
-		"clock back":     func(t *rapid.T) { m.clock.Add(-rapid.Int64Range(1, 1000).Draw(t, "milliseconds")) },
-		"reopen":         m.reopen,
-		"read-only":      m.doReadOnly,
+		"clock back": func(t *rapid.T) {
+			m.latest = max(m.latest, m.now())
+			m.clock.Add(-rapid.Int64Range(1, 1000).Draw(t, "milliseconds"))
+		},
+		"reopen":    m.reopen,
+		"read-only": m.doReadOnly,
+
+		"Scan":                     m.doScan,
+		"Iterator":                 m.doIterate,
+		"moves":                    m.doMove,
+		"Close of an Iterator":     m.doEndIterator,
+		"Delete under an Iterator": m.doDeleteUnderIterator,
+		"Snapshot":                 m.doSnapshot,
+		"reads of a Snapshot":      m.doReadSnapshot,
+		"Close of a Snapshot":      m.doEndSnapshot,
 	}
 	if m.byHand {
 		actions["step"] = m.doStep
@@ -417,6 +437,8 @@ func (m *model) doReadOnly(t *rapid.T) {
 	m.close(t)
 	m.open(t, true)
 	m.checkAll(t)
+	m.compareScan(t, false)
+	m.doMove(t)
 	for what, err := range map[string]error{
 		"Put":     m.store.Put(nil, nil),
 		"Delete":  m.store.Delete(nil),
@@ -427,7 +449,10 @@ func (m *model) doReadOnly(t *rapid.T) {
 			t.Fatalf("%s on a read-only store: %v", what, err)
 		}
 	}
+	m.wantReadOnly(t)
 	m.must(t, "Close of a read-only store", m.store.Close())
+	m.iteratorsEnded(t)
+	m.snapshotsEnded(t)
 	m.open(t, false)
 	m.checkAccounts(t, m.store.Stats())
 	m.checkAll(t)
@@ -436,6 +461,8 @@ func (m *model) doReadOnly(t *rapid.T) {
 func (m *model) close(t *rapid.T) {
 	stats := m.store.Stats()
 	m.must(t, "Close", m.store.Close())
+	m.iteratorsEnded(t)
+	m.snapshotsEnded(t)
 	m.checkAccounts(t, stats)
 	if _, err := m.store.Get(nil); !errors.Is(err, mmapkv.ErrClosed) {
 		t.Fatalf("Get after Close: %v", err)
@@ -464,6 +491,7 @@ func (m *model) checkLen(t *rapid.T) {
 // checkKey compares every way to read one key.
 func (m *model) checkKey(t *rapid.T, key string) {
 	t.Helper()
+	m.checkSize(t, key)
 	e, found := m.find(t, key)
 	var shown []byte
 	calls, failed := 0, errors.New("of the callback")
@@ -549,6 +577,7 @@ func (m *model) checkAll(t *rapid.T) {
 	if len(want) > 0 || keys != len(ranged) {
 		t.Fatalf("Keys yields %d keys of %d", keys, len(ranged))
 	}
+	m.checkOrder(t, ranged)
 	m.checkLen(t)
 }
 

@@ -22,6 +22,7 @@ const (
 	sealValue    = 0xc3a5c85c97cb3127
 	sealHint     = 0xb492b66fbe98f273
 	sealPart     = 0x8ebc6af09c88c6e3
+	sealRange    = 0xe7037ed1a0b428db
 	sealManifest = 0x9ddfea08eb382d69
 	sealEdit     = 0xd6e8feb86659fd93
 	sealChange   = 0xa0761d6478bd642f

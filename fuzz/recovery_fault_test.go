@@ -106,6 +106,20 @@ func (r *faultRun) shown(store interface {
 	return shown
 }
 
+// refuses checks a store that cannot load a file: each read finds what it must, or returns an error that
+// does not say that the key has no value. It closes the store.
+func (r *faultRun) refuses(store *mmapkv.Store, want map[string]string) {
+	for k := range 4 * 3 {
+		key := fmt.Sprint("kk"[:k/4], string(rune('a'+k%4)))
+		value, err := store.Get([]byte(key))
+		wanted, there := want[key]
+		if err == nil && (!there || string(value) != wanted) || errors.Is(err, mmapkv.ErrNotFound) && there {
+			r.fail("a store that cannot load shows %q as %.20q, %v; want %.20q, %v", key, value, err, wanted, there)
+		}
+	}
+	_ = store.Close()
+}
+
 // openWithFault opens the disk with the rule in force, and then without it.
 func (r *faultRun) openWithFault(disk *crashfs.Disk, rule errorfs.Rule, want map[string]string, damages int) {
 	f := errorfs.New(disk)
@@ -113,6 +127,8 @@ func (r *faultRun) openWithFault(disk *crashfs.Disk, rule errorfs.Rule, want map
 	store, err := r.open(f)
 	var errno syscall.Errno
 	switch {
+	case err == nil && store.Stats().Loading:
+		r.refuses(store, want)
 	case err == nil:
 		if got := r.shown(store); !maps.Equal(got, want) {
 			r.fail("Open shows %d keys, want %d", len(got), len(want))

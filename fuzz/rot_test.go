@@ -61,8 +61,8 @@ func TestDamageIsLocalAndReported(t *testing.T) {
 					r.damage(n)
 				}
 			}
-			t.Logf("%d files, %d keys: Open refused %d times, everything was read %d times, %d keys damaged, %d lost or old and reported, %d lost or old and not known to be synced; at most %d bytes allocated, %d without damage",
-				len(r.names), len(r.keys), r.refused, r.intact, r.damaged, r.reported, r.unknown, r.allocated, r.needed)
+			t.Logf("%d files, %d keys: Open refused %d times, everything was read %d times, %d keys damaged, %d lost or old and reported, %d lost or old and not known to be synced, %d times the order was lost; at most %d bytes allocated, %d without damage",
+				len(r.names), len(r.keys), r.refused, r.intact, r.damaged, r.reported, r.unknown, r.ended, r.allocated, r.needed)
 			enough := *rotOnly < 0 && *rotMutations/sampleOneIn >= 2000 // for each of these to happen
 			if enough && (r.refused == 0 || r.intact == 0 || r.damaged == 0 || r.reported+r.unknown == 0) {
 				t.Error("one of these never happened")
@@ -93,6 +93,7 @@ type rotten struct {
 	needed                                      uint64 // bytes allocated to open and read the intact store
 	refused, intact, damaged, reported, unknown int
 	allocated                                   uint64 // maximum
+	ended                                       int    // stores whose order is lost from some key on
 }
 
 // placedRecord is a record in a file.
@@ -388,6 +389,7 @@ func (r *rotten) readAll(l *life, store *mmapkv.Store, shown map[string]string) 
 	if len(ranged)+len(listed) > 0 {
 		l.fail("Range shows absent keys %v, and Keys %v", ranged, listed)
 	}
+	r.scanAround(l, store, shown)
 }
 
 // judge reads everything, and checks that nothing is wrong beyond what the damage explains.

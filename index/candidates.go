@@ -22,6 +22,14 @@ func (d *KeyDir) Find(hash uint64) Candidates {
 	return Candidates{slots: slots, hash: hash, word: start(hash, len(slots))}
 }
 
+// FindInto is Find that prefetches what an update of the key will need, for who looks at the candidates later.
+func (d *KeyDir) FindInto(c *Candidates, hash uint64) {
+	hash = neverZero(hash)
+	p := d.page(hash)
+	p.prefetch(hash)
+	c.slots, c.hash, c.word = p.slots, hash, start(hash, len(p.slots))
+}
+
 // Memory is the address that Next will read first, so that the caller can prefetch it.
 func (c *Candidates) Memory() unsafe.Pointer { return unsafe.Pointer(&c.slots[c.word]) }
 

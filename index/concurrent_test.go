@@ -249,19 +249,29 @@ func TestPutNewerInAnyOrder(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, uint64(worker)))
 				loader := d.Loader()
 				defer loader.Done()
+				var entries []Entry
+				put := func() {
+					for _, lost := range loader.PutNewer(entries, func() {}) {
+						e := &entries[lost.Entry]
+						if lost.Location > e.Location {
+							t.Errorf("key %d: %#x was replaced by %#x", e.Tag, lost.Location, e.Location)
+						}
+						losers[worker][[2]uint64{uint64(e.Tag), uint64(lost.Location)}]++
+					}
+					entries = entries[:0]
+				}
 				for _, task := range random.Perm(keys * versions) {
 					if task%workers != worker {
 						continue
 					}
 					key, version := uint64(task/versions), uint64(task%versions)
-					loser, replaced := loader.PutNewer(fpOf(key), locationOf(version))
-					if replaced && loser >= locationOf(version) {
-						t.Errorf("key %d: %#x was replaced by %#x", key, loser, locationOf(version))
-					}
-					if loser != NoLocation {
-						losers[worker][[2]uint64{key, uint64(loser)}]++
+					fp := fpOf(key)
+					entries = append(entries, Entry{Hash: fp.Hash, Location: locationOf(version), Check: fp.Check, Tag: uint32(key)})
+					if len(entries) >= random.IntN(100) {
+						put()
 					}
 				}
+				put()
 			})
 		}
 		group.Wait()

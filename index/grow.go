@@ -44,18 +44,45 @@ func (d *KeyDir) grow() bool {
 	if d.live.Load() <= d.pageKeys*int64(count) {
 		return false
 	}
-	d.split(count)
+	d.split(count, func(bucket, uint64) int { return 0 })
+	return true
+}
+
+// Reserve makes the KeyDir large enough for the expected number of keys, as New does, one split after the other. Others
+// may use it meanwhile: they wait for one split at most. Reserve ends early once stop returns true.
+func (d *KeyDir) Reserve(expectedKeys int, stop func() bool) {
+	expected := uint64(max(0, expectedKeys))
+	target := (expected + uint64(d.pageKeys) - 1) / uint64(d.pageKeys)
+	room := func(b bucket, mask uint64) int {
+		if mask != maskOf(b, target) {
+			return 0 // its page will be split again
+		}
+		return int(float64(expected>>bits.Len64(mask)) / growthFactor(b, mask, target))
+	}
+	for !stop() && d.reserveOne(target, room) {
+	}
+}
+
+// reserveOne splits the next bucket if there are fewer than target, and reports whether it did.
+func (d *KeyDir) reserveOne(target uint64, room func(b bucket, mask uint64) int) bool {
+	d.growing.Lock()
+	defer d.growing.Unlock()
+	count := d.buckets.Load()
+	if count >= target {
+		return false
+	}
+	d.split(count, room)
 	return true
 }
 
 // split splits bucket number count off its sibling, the bucket whose number lacks the highest bit. The caller holds
 // d.growing. Readers rely on the order: split publishes the new page, then the count that makes it visible, and only
-// then the old bucket's page without the keys that moved.
-func (d *KeyDir) split(count uint64) {
+// then the old bucket's page without the keys that moved. room says for how many keys a page is made at least.
+func (d *KeyDir) split(count uint64, room func(b bucket, mask uint64) int) {
 	sibling := count ^ 1<<(bits.Len64(count)-1)
 	p := d.lock(sibling)
 	defer p.mu.Unlock()
-	low, high := p.splitLocked(d.minSlots)
+	low, high := p.splitLocked(d.minSlots, room)
 	invariant.Check(uint64(p.bucket) == sibling && uint64(high.bucket) == count, "split of bucket %d made %d, not %d", p.bucket, high.bucket, count)
 	d.put(high)
 	d.buckets.Store(count + 1)

@@ -3,9 +3,7 @@ package index
 import (
 	"math/bits"
 	"sync/atomic"
-	"unsafe"
 
-	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/puzpuzpuz/xsync/v3"
 )
@@ -108,10 +106,7 @@ func growthFactor(b bucket, mask, count uint64) float64 {
 // not wait for it.
 func (d *KeyDir) Prefetch(hash uint64) {
 	hash = neverZero(hash)
-	p := d.page(hash)
-	word := start(hash, len(p.slots))
-	prefetch.Line(unsafe.Pointer(&p.slots[word]))
-	prefetch.Line(unsafe.Pointer(&p.checks[word/wordsPerSlot]))
+	d.page(hash).prefetch(hash)
 }
 
 // Part is the part of a KeyDir that the key with a hash is in, if the KeyDir is divided into the given number of parts,
@@ -143,15 +138,19 @@ func (d *KeyDir) lock(hash uint64) *page {
 
 // Get returns the location of a fingerprint, or NoLocation. It is exact, as writers need, and locks the page's mutex.
 func (d *KeyDir) Get(fp Fingerprint) Location {
-	s := d.lockSlot(fp)
-	s.page.mu.Unlock()
+	fp.Hash = neverZero(fp.Hash)
+	p := d.lock(fp.Hash)
+	s := p.slotLocked(fp)
+	p.mu.Unlock()
 	return s.old
 }
 
 // Put sets the location of a fingerprint and returns the one it had. Putting NoLocation is Delete.
 func (d *KeyDir) Put(fp Fingerprint, location Location) (old Location) {
-	s := d.lockSlot(fp)
-	d.setAndUnlock(s, location)
+	fp.Hash = neverZero(fp.Hash)
+	p := d.lock(fp.Hash)
+	s := p.slotLocked(fp)
+	d.setAndUnlock(p, fp, s, location)
 	return s.old
 }
 
@@ -162,65 +161,34 @@ func (d *KeyDir) Delete(fp Fingerprint) (old Location) {
 
 // CompareAndSwap sets the location of a fingerprint if it equals old, and reports whether it did. NoLocation: absent.
 func (d *KeyDir) CompareAndSwap(fp Fingerprint, old, location Location) bool {
-	s := d.lockSlot(fp)
+	fp.Hash = neverZero(fp.Hash)
+	p := d.lock(fp.Hash)
+	s := p.slotLocked(fp)
 	if s.old != old {
-		s.page.mu.Unlock()
+		p.mu.Unlock()
 		return false
 	}
-	d.setAndUnlock(s, location)
+	d.setAndUnlock(p, fp, s, location)
 	return true
 }
 
-// slotRef is the slot that a fingerprint has or would get, in a page whose mutex is held.
-type slotRef struct {
-	page  *page
-	fp    Fingerprint
-	word  int
-	taken bool
-	old   Location
-}
-
-// lockSlot locks the page of a fingerprint and finds its slot. The caller calls setAndUnlock, or unlocks the page.
-func (d *KeyDir) lockSlot(fp Fingerprint) slotRef {
-	fp.Hash = neverZero(fp.Hash)
-	p := d.lock(fp.Hash)
-	word, taken := p.findLocked(fp)
-	s := slotRef{page: p, fp: fp, word: word, taken: taken}
-	if taken {
-		s.old = Location(p.slots[word+1])
-	}
-	return s
-}
-
-// setAndUnlock sets the location of a slot and unlocks its page. It copies at most one page: this one if it is full or
-// sparse, or the next one to be split.
-func (d *KeyDir) setAndUnlock(s slotRef, location Location) {
-	copied := d.setLocked(s, location)
+// setAndUnlock sets the location of a fingerprint's slot and unlocks its page. It copies at most one page: this one if
+// it is full or sparse, or the next one to be split.
+func (d *KeyDir) setAndUnlock(p *page, fp Fingerprint, s slot, location Location) {
+	copied := d.setLocked(p, fp, s, location)
 	if keys := s.keyDelta(location); keys != 0 {
 		d.live.Add(keys)
 	}
-	s.page.mu.Unlock()
+	p.mu.Unlock()
 	if !copied {
 		d.grow()
 	}
 }
 
-// keyDelta is by how much the number of keys changes if the slot gets this location.
-func (s *slotRef) keyDelta(location Location) int64 {
-	switch {
-	case s.old == NoLocation && location != NoLocation:
-		return 1
-	case s.old != NoLocation && location == NoLocation:
-		return -1
-	}
-	return 0
-}
-
-// setLocked sets the location of a slot, and reports whether it copied a page.
-func (d *KeyDir) setLocked(s slotRef, location Location) (copied bool) {
-	p := s.page
+// setLocked sets the location of a fingerprint's slot, and reports whether it copied the page.
+func (d *KeyDir) setLocked(p *page, fp Fingerprint, s slot, location Location) (copied bool) {
 	if s.old == NoLocation && location != NoLocation {
-		d.walkers.noteInsertLocked(s.fp)
+		d.walkers.noteInsertLocked(fp)
 	}
 	switch {
 	case s.taken:
@@ -228,10 +196,10 @@ func (d *KeyDir) setLocked(s slotRef, location Location) (copied bool) {
 		copied = location == NoLocation && d.rebuildIfSparseLocked(p)
 	case location == NoLocation:
 	case p.used < fullSlots(p.capacity()):
-		p.takeLocked(s.word, s.fp, location)
+		p.takeLocked(s.word, fp, location)
 	default:
 		fresh := p.rebuiltLocked(capacityFor(p.live+1, d.minSlots))
-		fresh.add(s.fp, location)
+		fresh.add(fp, location)
 		d.replaceLocked(p, fresh)
 		copied = true
 	}

@@ -148,11 +148,15 @@ func TestKeyDirIsAMap(t *testing.T) {
 				fp, to := fingerprint.Draw(t, "fp"), location.Draw(t, "to")
 				old := model[normal(fp)]
 				loader := d.Loader()
-				loser, replaced := loader.PutNewer(fp, to)
+				var loser Location
+				refused := false
+				for _, lost := range loader.PutNewer([]Entry{{Hash: fp.Hash, Check: fp.Check, Location: to}}, func() {}) {
+					loser, refused = lost.Location, lost.Location == to
+				}
 				loader.Done()
 				same("PutNewer", loser, min(old, to))
-				if replaced != (old != NoLocation && to > old) {
-					t.Fatalf("PutNewer of %#x over %#x: replaced is %v", to, old, replaced)
+				if refused != (to <= old) {
+					t.Fatalf("PutNewer of %#x over %#x: refused is %v", to, old, refused)
 				}
 				set(normal(fp), max(old, to))
 			},

@@ -55,6 +55,10 @@ func (l Location) Size() (size int64, known bool) {
 	return sizeUnits * unit, true
 }
 
+// Unsized is the location with the size unknown. Of a placeholder, it is where the tombstone or the
+// expired record lies.
+func (l Location) Unsized() Location { return l | sizeUnknown }
+
 // Tombstone reports whether l is a placeholder for a key that was deleted or has expired. Such
 // locations exist only while a store loads.
 func (l Location) Tombstone() bool { return l&sizeUnknown == 0 }

@@ -3,6 +3,7 @@ package index
 import (
 	"math/bits"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/rank"
@@ -67,18 +68,45 @@ func start(hash uint64, words int) int {
 	return int((hash>>32)*uint64(words/wordsPerSlot)>>32) * wordsPerSlot
 }
 
-// findLocked returns the first word of the fingerprint's slot and true, or of a free slot for it
-// and false.
-func (p *page) findLocked(fp Fingerprint) (word int, taken bool) {
-	for word = start(fp.Hash, len(p.slots)); p.slots[word] != 0; {
+// prefetch starts to load the memory of the slot that a fingerprint with this hash has or would get, and does not wait
+// for it.
+func (p *page) prefetch(hash uint64) {
+	word := start(hash, len(p.slots))
+	prefetch.Line(unsafe.Pointer(&p.slots[word]))
+	prefetch.Line(unsafe.Pointer(&p.checks[word/wordsPerSlot]))
+}
+
+// slot is the slot that a fingerprint has or would get, in a page whose mutex is held. It is small enough to stay in
+// registers.
+type slot struct {
+	word  int // the first one
+	taken bool
+	old   Location
+}
+
+// keyDelta is by how much the number of keys changes if the slot gets this location.
+func (s slot) keyDelta(location Location) int64 {
+	switch {
+	case s.old == NoLocation && location != NoLocation:
+		return 1
+	case s.old != NoLocation && location == NoLocation:
+		return -1
+	}
+	return 0
+}
+
+// slotLocked finds the fingerprint's slot, or a free one for it.
+func (p *page) slotLocked(fp Fingerprint) slot {
+	word := start(fp.Hash, len(p.slots))
+	for p.slots[word] != 0 {
 		if p.slots[word] == fp.Hash && p.checks[word/wordsPerSlot] == fp.Check {
-			return word, true
+			return slot{word, true, Location(p.slots[word+1])}
 		}
 		if word += wordsPerSlot; word == len(p.slots) {
 			word = 0
 		}
 	}
-	return word, false
+	return slot{word: word}
 }
 
 // takeLocked gives a never-used slot to a fingerprint, for the rest of the page's life. It stores
@@ -140,8 +168,9 @@ func (p *page) rebuiltLocked(capacity int) *page {
 	return fresh
 }
 
-// splitLocked returns two pages that share the keys by the next bit of the hash.
-func (p *page) splitLocked(minSlots int) (low, high *page) {
+// splitLocked returns two pages that share the keys by the next bit of the hash. room says for how many keys each is
+// made at least.
+func (p *page) splitLocked(minSlots int, room func(b bucket, mask uint64) int) (low, high *page) {
 	bit := p.mask + 1
 	highKeys := 0
 	p.eachLocked(func(fp Fingerprint, _ Location) {
@@ -150,8 +179,10 @@ func (p *page) splitLocked(minSlots int) (low, high *page) {
 		}
 	})
 	mask := p.mask | bit
-	low = newPage(p.bucket, mask, capacityFor(p.live-highKeys, minSlots))
-	high = newPage(p.bucket|bucket(bit), mask, capacityFor(highKeys, minSlots))
+	half := func(b bucket, keys int) *page {
+		return newPage(b, mask, capacityFor(max(keys, room(b, mask)), minSlots))
+	}
+	low, high = half(p.bucket, p.live-highKeys), half(p.bucket|bucket(bit), highKeys)
 	p.eachLocked(func(fp Fingerprint, location Location) {
 		if fp.Hash&bit == 0 {
 			low.add(fp, location)

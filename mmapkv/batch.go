@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -49,6 +50,36 @@ func (b *Batch) Delete(key []byte) {
 	if b.admit(key, nil) {
 		b.draft.Delete(key)
 	}
+}
+
+// Each calls put or del for each entry, in order, so that one batch can be written elsewhere too. ttl
+// is what PutWithTTL was given, 0 for a Put. Both slices can be read until the batch changes, which
+// it must not do while Each runs. An error of put or del ends Each and is returned. If Write would
+// refuse the batch, Each returns why, and calls neither.
+func (b *Batch) Each(put func(key, value []byte, ttl time.Duration) error, del func(key []byte) error) error {
+	if b.err != nil {
+		return b.err
+	}
+	rank.AssertNone("a callback of Batch.Each")
+	ttls := b.ttls
+	for i := range b.draft.Len() {
+		key := b.draft.Key(i)
+		key = key[:len(key):len(key)]
+		var err error
+		if b.draft.IsDelete(i) {
+			err = del(key)
+		} else {
+			var ttl time.Duration
+			if len(ttls) > 0 && ttls[0].entry == i {
+				ttl, ttls = ttls[0].ttl, ttls[1:]
+			}
+			err = put(key, b.draft.Value(i), ttl)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Len returns the number of entries.

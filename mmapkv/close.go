@@ -6,28 +6,33 @@ import (
 	"github.com/mmapkv/mmapkv/internal/rank"
 )
 
-// Close waits for the writes in flight, syncs, and releases the store. Reads in flight complete.
-// Every call that starts afterwards returns ErrClosed, and a second Close returns what the first
-// one did. The error is that of the last sync or of an earlier failure. Whatever it is, the files
+// Close stops loading, waits for the writes in flight, syncs, and releases the store. Reads in flight
+// complete. Scans, iterators and snapshots end with their next step. Every call that starts afterwards returns
+// ErrClosed, and a second Close returns what the first one did. The error is that of the last sync or
+// of an earlier failure. Whatever it is, the files
 // on disk are safe to open again.
 func (s *Store) Close() error {
-	s.closing.Do(func() {
+	s.closing.once.Do(func() {
 		rank.Acquire[rank.Closing]()
 		defer rank.Release[rank.Closing]()
 		s.closed.Store(true)
+		s.holds.endAll()
 		s.space.End()
 		close(s.stop)
-		s.endWatch()
+		s.loading.Halt()
+		endWatch(s)
 		s.awaitWrites()
 		s.running.Wait()
+		s.loading.Close()
 		if s.options.ReadOnly {
 			s.compactor.End()
 		} else {
-			s.closeError = s.log.Close(s.compactor.End)
+			s.closing.err = s.log.Close(s.compactor.End)
 		}
-		s.closeError = errors.Join(s.closeError, s.release())
+		s.catalog.CheckAlive()
+		s.closing.err = errors.Join(s.closing.err, s.release())
 	})
-	return s.closeError
+	return s.closing.err
 }
 
 // release lets go of everything. When it returns, memory and descriptors that no read uses are
@@ -36,6 +41,7 @@ func (s *Store) release() error {
 	s.walks.handOver(s.catalog.Set())
 	s.catalog.Publish(nil)
 	files := s.catalog.Files.Drop()
+	s.order.Close()
 	if spare := s.log.Drop(); spare != nil {
 		files = append(files, spare)
 	}

@@ -13,7 +13,7 @@ import (
 // When the context ends, Compact stops at the next opportunity, with nothing lost, and returns
 // the context's error. Sealing a segment and a sync cannot be interrupted, and may continue for a
 // moment longer. Compact returns ErrClosed if the store is closed before it is done, and
-// ErrReadOnly if the store is read-only.
+// ErrReadOnly if the store is read-only. It first waits until the index is full, see Ready.
 //
 // An error that wraps ErrCorrupt means that a segment could not be rewritten because it is
 // damaged. All others have been rewritten even so.
@@ -23,6 +23,13 @@ func (s *Store) Compact(ctx context.Context) error {
 	}
 	ctx, done := pace.OwnContext(ctx)
 	defer done()
+	if err := s.awaitIndex(ctx.Done()); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	defer lookAtSnapshots(s)
 	return s.compactor.All(ctx)
 }
 

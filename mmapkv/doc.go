@@ -33,6 +33,31 @@
 // Reads: a read returns a value that was written to that key, whole, or an error.
 // Damage is ErrCorrupt, never data and never ErrNotFound.
 //
+// Conditions: PutIfAbsent, CompareAndSwap and CompareAndDelete are atomic with
+// respect to everything else. Whether they are made rests only on what reads could
+// see, so the answer is as durable as that.
+//
+// Order: Scan and Iterator visit keys in the order of bytes.Compare, forward or
+// backward, from any key, within a prefix or bounds. Every key that had a value when
+// the scan began comes exactly once, with that value, whatever is written, deleted,
+// expires or is compacted meanwhile.
+//
+// Snapshots: a Snapshot is the state after one commit: whole batches, no later write, and no
+// earlier write missing. A key that had not expired when it was taken does not expire in it. Taking
+// one never waits for a sync. Its reads keep the promises above. Writers do not wait for it, and pay
+// nothing. It keeps files that compaction has replaced, see Stats.Snapshots and
+// Options.SnapshotLimit.
+//
+// Transactions: when a Tx that has written commits, everything that it has read is still so, keys and
+// ranges. Otherwise it returns ErrConflict, and nothing of it is ever visible. Its writes become visible
+// at once to snapshots, scans and other transactions, and survive a crash whole or not at all.
+//
+// Open: a store can be read and written as soon as the end of its log is settled.
+// The index fills in the background. Until it is full, every read and write is
+// right, but Len, Keys, Range and Compact wait, as Ready does, and nothing is
+// compacted. Damage that is found then is an error of Ready and of every read that
+// it affects, and is in Stats.
+//
 // Failure: the first failed sync or write error stops all writing (ErrFailed)
 // until the store is opened again. Reads continue. A write that does not fit on a
 // full disk fails with an error that wraps syscall.ENOSPC. Nothing of it is ever
@@ -54,15 +79,30 @@
 // commit.go joins it with concurrent writes, append.go writes and syncs them, and
 // publish.go moves the index. When the file is full, rotate.go continues the log
 // in the next one, which maintain.go has prepared, and seal.go seals the old one:
-// sync, hint (package hints), manifest (package catalog). A long value gets a file
-// of its own in long.go. Package space makes writers wait for compaction. Package
-// reserve holds back disk blocks so that deletes work on a full disk. Package
-// failure decides which errors stop all writing.
+// sync, hint (package hints), manifest (package catalog). Before that, partial.go
+// writes partial hints of what is synced, so that a recovery need not read it. A
+// long value gets a file of its own in long.go. Package space makes writers wait
+// for compaction. Package reserve holds back disk blocks so that deletes work on a
+// full disk. Package failure decides which errors stop all writing.
+//
+// A CompareAndSwap goes from conditional.go, which reads the key and compares, to the
+// same leader, which judges what sight.go remembers of that: see condition.go of
+// package wal. DeleteRange, in deleterange.go, is made of scans and batches.
 //
 // A Get goes from read.go to lookup.go, which searches the index, and to found.go,
 // which decodes the record. Package residency knows which files are not in
 // memory; fetch.go reads those by system calls. GetMany is in many.go, Keys in
-// keys.go, Range in range.go, and what the last two share in walk.go.
+// keys.go, Range in range.go, and what the last two share in walk.go. Range and
+// compactions go by the bits of package alive, which say what the index points to.
+//
+// A Scan goes from scan.go to instant.go, which captures the state that it reads, and
+// to stretch.go, which fetches the keys within the bounds, in batches, from package
+// order. An Iterator is in iterator.go and pair.go; it holds its state as instant.go
+// says.
+//
+// A read of a Snapshot goes from snapshot_read.go to snapshot_lookup.go. That searches the index, and
+// if the key has changed since, the state: find.go of package order, which asks the files' tables one
+// by one. snapshot_limit.go ends and reports snapshots that keep too much.
 //
 // A Compact goes from compact.go to package compact: picker.go picks files that
 // are worth it, shadows.go finds the tombstones that are still needed, rewrite.go
@@ -73,39 +113,59 @@
 // An Open is in open.go. Package catalog reads the manifest and opens the files
 // that it names. Package listing refuses a manifest that is older than other
 // files. Package recovery makes durable what counts of a log that was not closed;
-// package replay decides what that is. Package load fills the index from hints.
+// package replay decides what that is. Then Open returns, and package load fills
+// the index from hints, and from what recovery has found. Until that is full,
+// reads go through loading.go. The background writes the hints of recovered files
+// afterwards.
+//
+// Package order visits keys in order: state.go captures the state after one
+// commit, run_table.go reads a sealed file's hint as a table, tail.go sorts the
+// records of the others, step.go and gather.go merge them. If the store is
+// scanned, view_make.go brings the entries of many tables into one order, which
+// view.go keeps and run_view.go reads.
+//
+// A transaction is in tx.go, what it reads in txread.go, txscan.go and txiterator.go, and
+// its own writes in txown.go. Package conflict knows what has been written since it began.
+// Its commit is one batch, which the leader makes only if nothing of that was read. Update
+// is in update.go. If transactions keep conflicting, lanes.go and turn.go say who goes
+// first.
 //
 // Verify and the scrub use package check, and Salvage uses package salvage.
 // Close is in close.go, and what a store does once a second in watch.go.
 //
 // The read path takes no mutex and writes no memory that other reads use at the
-// same time, unless other reads have taken the eight slots that it tries. It loads the published set (catalog.FileSet), hashes the key, walks
-// the index (loads only), reads the segment's published end (a load), and decodes
-// the record from mapped memory. The set, the index pages and the segments are Go
-// objects. A segment's mapping and descriptor are released once it is retired and
-// no read uses it. A read announces in a slot of its own which segment it uses,
-// before it checks whether that is retired: see segment/lifetime.go.
+// same time, unless other reads have taken the eight slots that it tries. It loads
+// the published set (catalog.FileSet), hashes the key, walks the index (loads
+// only), reads the segment's published end (a load), and decodes the record from
+// mapped memory. The set, the index pages and the segments are Go objects. A
+// segment's mapping and descriptor are released once it is retired and no read
+// uses it. A read announces in a slot of its own which segment it uses, before it
+// checks whether that is retired: see segment/lifetime.go.
 //
-// Reads use segments by slots. Others that use them count: Range, Keys that
-// outlive Close, background syncs, residency, prefaulting, the sweep and the
-// scrub. The file being written needs no count, since only its writer retires it.
-// Nor does the holder of the compaction token need one for sealed files, or the
-// holder of the maintenance lock for empty ones, since only they retire these.
+// Reads use segments by slots. Others that use them count: scans, iterators and
+// snapshots, Range, Keys that outlive Close, background syncs, residency, prefaulting, the
+// sweep and the scrub. The file being written needs no count, since only its
+// writer retires it. Nor does the holder of the compaction token need one for
+// sealed files, or the holder of the maintenance lock for empty ones, since only
+// they retire these.
 //
 // Every read of mapped memory runs under the fault guard. A page that cannot be
 // read becomes an error if, and only if, it lies in the segment being read; while
-// a callback has the value, it must also fail to be read a second time. A callback's own panic passes through unchanged.
-// A value that a callback hands to another goroutine is outside the guard.
+// a callback has the value, it must also fail to be read a second time. A
+// callback's own panic passes through unchanged. A value that a callback hands to
+// another goroutine is outside the guard.
 //
 // # Words
 //
-// A segment is one file of the log. The tail is the segment being written; it has ended when it
-// gets no more records, and is sealed once it is synced, hinted and listed as such. A run is
-// segments next to each other that are compacted together. A record's sequence number (Seq) says
-// which is newer, a segment's ID which file it is, and a file's slot which file a location of the
-// index points into. What has a number at most the watermark is known to be on disk. Written is
-// not yet acknowledged: a write is acknowledged when its call returns nil. A shadow is a tombstone,
-// or an expired record, that an older record of its key makes necessary.
+// A segment is one file of the log. The tail is the segment being written; it has
+// ended when it gets no more records, and is sealed once it is synced, hinted and
+// listed as such. (A recovery seals files whose hints follow later.) A run is
+// segments next to each other that are compacted together. A record's sequence
+// number (Seq) says which is newer, a segment's ID which file it is, and a file's
+// slot which file a location of the index points into. What has a number at most
+// the watermark is known to be on disk. Written is not yet acknowledged: a write
+// is acknowledged when its call returns nil. A shadow is a tombstone, or an
+// expired record, that an older record of its key makes necessary.
 //
 // # Locks
 //
@@ -121,21 +181,25 @@
 //     in the file through publishing. It guards Log.Tail and Log.shut.
 //  5. Compactor.Compacting (package compact): the token of whoever compacts.
 //  6. Log.Maintenance (package wal): sealing and preparing files, one step at a
-//     time. It guards Log.Prepared, Log.spare and Log.sealing.
+//     time. It guards Log.Prepared, Log.spare, Log.sealing and Log.partials.
 //  7. Syncer.syncing (package fsync): the token of whoever syncs the log.
 //  8. Manifest.Mu (package catalog): edits of the manifest, each on the current
 //     list.
-//  9. FileList.Mu (package catalog): the list of files, and publishing the set.
-//  10. Sweeper.sweeping (package sweep): taking expired records out of the index.
-//  11. KeyDir.growing (package index): the split of one page.
-//  12. page.mu (package index): one page.
+//  9. source.sorting (package order): opening a file's table, or sorting its
+//     records, for scans.
+//  10. FileList.Mu (package catalog): the list of files, and publishing the set.
+//  11. Sweeper.sweeping (package sweep): taking expired records out of the index.
+//  12. Catalog.Publishing: the leader moves the index and Log.Published, and a scan
+//     captures where both stand.
+//  13. KeyDir.growing (package index): the split of one page.
+//  14. page.mu (package index): one page.
 //
 // The others are leaves: whoever holds one takes no other lock. They are Group.mu
-// and Syncer.mu of package fsync, walkers.mu of package index, Loading.mu of
-// package load, Reserve.mu of package reserve, Space.Mu of package space,
+// and Syncer.mu of package fsync, walkers.mu of package index, Loading.mu and
+// tables.mu of package load, Reserve.mu of package reserve, Space.Mu of package space,
 // retired.mu of package catalog, Scrubber.mu of package check, Swept.mu of package
-// expiry, and here compactions.mu, notifier.mu and walks.mu. Locks inside xsync
-// and package vfs come last.
+// expiry, Order.mu of package order, List.mu of package conflict, and here compactions.mu, notifier.mu, walks.mu
+// and holds.mu. Locks inside xsync and package vfs come last.
 //
 // Leadership and the compaction token nest one way: a leader may take the token,
 // and the holder of the token never leads. A delete on a full disk takes the token
@@ -156,7 +220,7 @@
 // background's steps can come later. It finds Log.shut set, and does not write.
 //
 // No lock is held while the store calls its user's code: callbacks of View,
-// GetMany and Range, bodies of loops over Keys, Events, the Logger and its
+// GetMany, Range and Scan, bodies of loops over Keys and Pairs, Events, the Logger and its
 // handler, Progress, and methods of contexts. The notifier queues events and
 // messages. A context is wrapped (context.WithCancel) before the first lock, and
 // after that only the standard library's is asked. The clock and the hash are

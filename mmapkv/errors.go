@@ -33,6 +33,15 @@ var (
 	// ErrNamespace means that a namespace name is empty, too long, or would lead outside the
 	// root.
 	ErrNamespace = errors.New("mmapkv: invalid namespace")
+	// ErrDone means that an Iterator or a Snapshot is used after its Close, a Tx after Commit or
+	// Rollback, or an Iterator of a Snapshot or Tx after that has ended.
+	ErrDone = errors.New("mmapkv: the iterator, snapshot or transaction has ended")
+	// ErrConflict means that a Tx has not committed, since something that it had read has changed.
+	// Nothing of it is visible, ever.
+	ErrConflict = errors.New("mmapkv: what the transaction has read has changed")
+	// ErrSnapshotTooOld means that a Snapshot was ended because files were kept for snapshots
+	// beyond Options.SnapshotLimit, and it was the oldest.
+	ErrSnapshotTooOld = errors.New("mmapkv: the snapshot is too old, and was ended to free its files")
 	// ErrInvalid means that an argument or option makes no sense, such as a TTL that is not
 	// positive.
 	ErrInvalid = failure.ErrInvalid

@@ -21,8 +21,11 @@ type Events struct {
 	Rotated func(Rotated)
 	// Recovered is called once, when Open has recovered the store.
 	Recovered func(RecoveryStats)
+	// Loaded is called once, when the index is full: see Store.Ready.
+	Loaded func(Loaded)
 	// SlowOperation is called when an operation took SlowThreshold or longer. Without this
-	// callback the store does not time operations, and logs no slow one.
+	// callback the store does not time operations, and logs no slow one. How long Range, Keys,
+	// Scan and iterators take is up to their user, so they are not timed.
 	SlowOperation func(SlowOperation)
 	// SlowThreshold is the duration from which an operation is slow; 0 means 100ms.
 	SlowThreshold time.Duration
@@ -32,9 +35,22 @@ type Events struct {
 	// WriteStalled is called after writers had to wait for compaction to make room, or for syncs
 	// to catch up, once for each wait.
 	WriteStalled func(WriteStalled)
+	// SnapshotOld is called when a Snapshot has been open for SnapshotAge or longer, once for each,
+	// and when one is ended because of Options.SnapshotLimit.
+	SnapshotOld func(SnapshotOld)
+	// SnapshotAge is the age from which a Snapshot is old; 0 means ten minutes.
+	SnapshotAge time.Duration
 	// SpaceLow is called when the disk is full. It is not called again until there has been
 	// space.
 	SpaceLow func(SpaceLow)
+}
+
+// Loaded says what loading found.
+type Loaded struct {
+	Keys         int            // in the index
+	HintsRebuilt int            // hints that were missing or damaged
+	Damages      []CorruptError // what was known to be on disk and cannot be read
+	Duration     time.Duration  // from when Open began to load
 }
 
 // CompactionStarted is what a compaction is about to rewrite.
@@ -58,13 +74,19 @@ type Rotated struct {
 
 // SlowOperation is a call that was slow.
 type SlowOperation struct {
-	Operation string        // name of the Store's method, such as "Get"
+	Operation string        // name of the Store's method, such as "Get", or "Snapshot.Get"
 	Duration  time.Duration // from call to return, including a read's callback
 }
 
 // WriteStalled is a wait of writers.
 type WriteStalled struct {
 	Duration time.Duration // of this one wait
+}
+
+// SnapshotOld is a Snapshot that has been open for long, or for too long.
+type SnapshotOld struct {
+	SnapshotStats
+	Ended bool // because of Options.SnapshotLimit
 }
 
 // SpaceLow says how the store noticed that the disk is full.

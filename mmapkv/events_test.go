@@ -39,10 +39,12 @@ func recordAll(seen *[]any) Events {
 		CompactionEnded:   func(e CompactionEnded) { *seen = append(*seen, e) },
 		Rotated:           func(e Rotated) { *seen = append(*seen, e) },
 		Recovered:         func(e RecoveryStats) { *seen = append(*seen, e) },
+		Loaded:            func(e Loaded) { *seen = append(*seen, e) },
 		SlowOperation:     func(e SlowOperation) { *seen = append(*seen, e) },
 		CorruptionFound:   func(e CorruptError) { *seen = append(*seen, e) },
 		WriteStalled:      func(e WriteStalled) { *seen = append(*seen, e) },
 		SpaceLow:          func(e SpaceLow) { *seen = append(*seen, e) },
+		SnapshotOld:       func(e SnapshotOld) { *seen = append(*seen, e) },
 	}
 }
 
@@ -53,6 +55,8 @@ func oneOfEach(n *notifier) []any {
 	recovery := RecoveryStats{RecordsScanned: 5, Damages: []CorruptError{{File: "a", Offset: 8}}}
 	corrupt := CorruptError{File: "a", Offset: 8, Reason: "checksum"}
 	n.recovered(recovery)
+	loaded := Loaded{Keys: 7, Damages: []CorruptError{{File: "d", Offset: 16}}}
+	n.loaded(loaded)
 	n.Rotated("c")
 	n.CompactionStarted(files, 100)
 	n.CompactionEnded(compact.Ended(CompactionEnded{Files: files, BytesIn: 90, BytesOut: 40, Duration: time.Second, Err: errFake}))
@@ -60,9 +64,12 @@ func oneOfEach(n *notifier) []any {
 	n.corruption(&corrupt)
 	n.Stalled(time.Hour)
 	n.SpaceLow(syscall.ENOSPC)
+	n.snapshotOld(SnapshotOld{Ended: true})
 	files[0], corrupt.Reason, recovery.Damages[0].File = "spoilt", "spoilt", "spoilt"
+	loaded.Damages[0].File = "spoilt"
 	return []any{
 		RecoveryStats{RecordsScanned: 5, Damages: []CorruptError{{File: "a", Offset: 8}}},
+		Loaded{Keys: 7, Damages: []CorruptError{{File: "d", Offset: 16}}},
 		Rotated{File: "c"},
 		CompactionStarted{Files: []string{"a", "b"}, BytesIn: 100},
 		CompactionEnded{Files: []string{"a", "b"}, BytesIn: 90, BytesOut: 40, Duration: time.Second, Err: errFake},
@@ -70,6 +77,7 @@ func oneOfEach(n *notifier) []any {
 		CorruptError{File: "a", Offset: 8, Reason: "checksum"},
 		WriteStalled{Duration: time.Hour},
 		SpaceLow{Err: syscall.ENOSPC},
+		SnapshotOld{Ended: true},
 	}
 }
 
@@ -296,6 +304,9 @@ func TestSlowOperationsHaveTheirOwnNames(t *testing.T) {
 	k, v := []byte("key"), []byte("value")
 	var batch Batch
 	batch.Put(k, v)
+	put(t, s, "key", "value")
+	<-told
+	n := snapshot(t, s)
 	for _, c := range []struct {
 		name string
 		call func() error
@@ -310,6 +321,13 @@ func TestSlowOperationsHaveTheirOwnNames(t *testing.T) {
 		{"GetMany", func() error { return s.GetMany([][]byte{k}, func(int, []byte, error) error { return nil }) }},
 		{"Has", func() error { _, err := s.Has(k); return err }},
 		{"TTL", func() error { _, _, err := s.TTL(k); return err }},
+		{"Snapshot.Get", func() error { _, err := n.Get(k); return err }},
+		{"Snapshot.AppendGet", func() error { _, err := n.AppendGet(nil, k); return err }},
+		{"Snapshot.View", func() error { return n.View(k, func([]byte) error { return nil }) }},
+		{"Snapshot.GetMany", func() error { return n.GetMany([][]byte{k}, func(int, []byte, error) error { return nil }) }},
+		{"Snapshot.Has", func() error { _, err := n.Has(k); return err }},
+		{"Snapshot.Size", func() error { _, err := n.Size(k); return err }},
+		{"Snapshot.TTL", func() error { _, _, err := n.TTL(k); return err }},
 		{"Delete", func() error { return s.Delete(k) }},
 	} {
 		if err := c.call(); err != nil {
@@ -326,8 +344,8 @@ func TestEventsAreLoggedWithoutCallbacks(t *testing.T) {
 		level slog.Level
 		want  []string
 	}{
-		{slog.LevelDebug, []string{"DEBUG", "INFO", "INFO", "WARN", "ERROR", "WARN", "WARN"}},
-		{slog.LevelWarn, []string{"WARN", "ERROR", "WARN", "WARN"}},
+		{slog.LevelDebug, []string{"INFO", "DEBUG", "INFO", "INFO", "WARN", "ERROR", "WARN", "WARN", "WARN"}},
+		{slog.LevelWarn, []string{"WARN", "ERROR", "WARN", "WARN", "WARN"}},
 		{slog.LevelError, []string{"ERROR"}},
 	} {
 		inBubble(t, c.level.String(), func(t *testing.T) {

@@ -135,9 +135,13 @@ func segmentFiles(t testing.TB, dir string) []string {
 	return names
 }
 
-// checkAccounts compares each segment's account of live bytes with a recount.
+// checkAccounts compares each segment's account of live bytes with a recount, and the bits with
+// the index.
 func checkAccounts(t testing.TB, s *Store) {
 	t.Helper()
+	if wrong := s.catalog.FindWrongBits(); wrong != "" {
+		t.Error(wrong)
+	}
 	type account struct{ records, hints int64 }
 	live := s.catalog.Set()
 	want := map[segment.ID]account{}

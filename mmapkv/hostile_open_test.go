@@ -5,7 +5,9 @@
 package mmapkv
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -75,6 +77,9 @@ func TestHintOfTooManyKeysTakesLittleMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := openWithin(t, dir, Options{SegmentSize: end})
+	if err := s.Ready(context.Background()); !errors.Is(err, ErrCorrupt) { // the file was made longer
+		t.Errorf("Ready: %v", err)
+	}
 	if bytes, most := s.Stats().IndexBytes, int64(end/segment.RecordHeaderSize*32); bytes > most {
 		t.Errorf("an index of %d bytes for what can need %d", bytes, most)
 	}
@@ -93,6 +98,9 @@ func TestHintOfManyDamagesTakesLittleMemory(t *testing.T) {
 	}
 	replaceBytes(t, dir, segment.HintName(info.ID), b.Encode(info.ID, info.Salt, info.End, 0))
 	s := openWithin(t, dir, Options{SegmentSize: end})
+	if err := s.Ready(context.Background()); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Ready: %v", err)
+	}
 	damages := s.Stats().Recovery.Damages
 	if len(damages) != load.MaxRanges+1 || damages[load.MaxRanges].Offset != segment.HeaderSize+16*load.MaxRanges {
 		t.Errorf("%d damages are told of, the last is %v", len(damages), damages[len(damages)-1])

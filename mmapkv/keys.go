@@ -16,10 +16,13 @@ import (
 // record has a damaged header cannot be read and are left out; Range and Stats().Recovery report
 // damage.
 //
-// After Close there are no keys. A Keys in flight runs on to its end, and keeps the files until
+// Keys waits until the index is full, see Ready. After Close there are no keys. A Keys in flight runs on to its end, and keeps the files until
 // then. So a Keys that was passed to iter.Pull must be stopped.
 func (s *Store) Keys() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
+		if s.closed.Load() || !s.loading.Wait() {
+			return
+		}
 		w, err := s.beginWalk()
 		if err != nil {
 			return
@@ -30,7 +33,7 @@ func (s *Store) Keys() iter.Seq[[]byte] {
 		var locations [prefetch.Batch]index.Location
 		n := 0
 		yieldAll := func() bool {
-			prefetchRecords(set, locations[:n])
+			prefetchRecords(set, locations[:n], cacheLine) // the header and the beginning of the key
 			for i := range n {
 				key, ok := w.keyAt(fps[i], locations[i])
 				if !ok {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -112,4 +113,30 @@ func TestCompactionsLeaveNothingInTheProcess(t *testing.T) {
 	waitFor(t, fmt.Sprintf("%d descriptors, as before", opened), func() bool {
 		return descriptors(t)-len(s.Stats().Segments) <= opened
 	})
+}
+
+// TestCompactLeavesNoTimer ensures that Compact closes the timer with which it gave way while it sealed the
+// tail, although the goroutine that usually seals has nothing to do. On one processor it always gives way.
+func TestCompactLeavesNoTimer(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	s := open(t, t.TempDir(), byHand())
+	fillWithChurn(t, s, smallSize)
+	compactAll(t, s)
+	timers := func() (n int) {
+		names, err := filepath.Glob("/proc/self/fd/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if target, err := os.Readlink(name); err == nil && strings.Contains(target, "timerfd") {
+				n++
+			}
+		}
+		return n
+	}
+	for round := 2; round < 30; round++ {
+		churn(t, s, round)
+		compactAll(t, s)
+		waitFor(t, "all timers to be closed", func() bool { return timers() == 0 })
+	}
 }

@@ -155,6 +155,9 @@ func TestLoadingAHintThatFailsInBetween(t *testing.T) {
 		t.Helper()
 		s = open(t, dir, o)
 		defer closeStore(t, s)
+		if err := s.Ready(t.Context()); err != nil {
+			t.Errorf("%s: Ready: %v", what, err)
+		}
 		if stats := s.Stats(); stats.Recovery.HintsRebuilt != rebuilt || rebuilt < 2 || len(stats.Recovery.Damages) > 0 {
 			t.Errorf("%s: %+v", what, stats.Recovery)
 		}
@@ -349,6 +352,9 @@ func TestLoadingGivesMemoryBack(t *testing.T) {
 	for _, expected := range []int{0, keys - 1, keys + 1, 2 * keys} {
 		o.ExpectedKeys = expected
 		s = open(t, dir, o)
+		if err := s.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		if perKey := s.Stats().IndexBytes / int64(max(keys, expected)); s.Len() != keys || perKey > 40 {
 			t.Errorf("with %d keys expected the index takes %d bytes for each of %d", expected, perKey, s.Len())
 		}

@@ -26,7 +26,12 @@ func (s *Store) lookup(key []byte, f *found, checkValue bool) error {
 		if set == nil {
 			return ErrClosed
 		}
-		err := s.search(set.Keys, hash, key, f, checkValue)
+		var err error
+		if set.Partial && !s.catalog.Loaded.Load() {
+			err = s.searchPartial(set, hash, key, f, checkValue)
+		} else {
+			err = s.search(set.Keys, hash, key, f, checkValue)
+		}
 		if err == nil || err == ErrNotFound || err == ErrClosed {
 			return err
 		}
@@ -81,6 +86,9 @@ func (s *Store) search(keys *index.KeyDir, hash uint64, key []byte, f *found, ch
 		if err := f.load(set, loc); err == errRetired {
 			return err
 		} else if err != nil {
+			if loc.Tombstone() {
+				continue // loading has just ended, and has yet to sweep the placeholders
+			}
 			damage, damaged = err, loc
 			continue
 		}

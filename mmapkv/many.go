@@ -71,13 +71,12 @@ func (s *Store) prefetch(keys [][]byte) {
 	for i := range keys {
 		locations[i], _ = candidates[i].Next()
 	}
-	prefetchRecords(set, locations[:len(keys)])
+	prefetchRecords(set, locations[:len(keys)], prefetchBytes)
 }
 
-// prefetchRecords asks for the memory of the records at the locations, at most prefetch.Batch. It
-// first asks for one line of each, because those wait for page tables. It does not touch the
-// memory, so it need not use the files: asking for memory that is gone does no harm.
-func prefetchRecords(set *catalog.FileSet, locations []index.Location) {
+// prefetchRecords asks for the memory of the records at the locations, at most prefetch.Batch, as
+// far as their first most bytes.
+func prefetchRecords(set *catalog.FileSet, locations []index.Location, most int64) {
 	var lines [prefetch.Batch]unsafe.Pointer
 	var bytes [prefetch.Batch]int64
 	for i, loc := range locations {
@@ -87,17 +86,31 @@ func prefetchRecords(set *catalog.FileSet, locations []index.Location) {
 		}
 		size, known := loc.Size()
 		if !known {
-			size = prefetchBytes
+			size = most
 		}
-		memory := f.Memory()
-		begin := loc.Offset() &^ (cacheLine - 1)
-		end := min(loc.Offset()+min(size, prefetchBytes), int64(len(memory)))
-		if begin < end {
-			lines[i], bytes[i] = unsafe.Pointer(&memory[begin]), end-begin
-		}
+		lines[i], bytes[i] = recordMemory(f, loc.Offset(), min(size, most))
 	}
-	prefetch.Lines(lines[:len(locations)])
-	for i, line := range lines[:len(locations)] {
+	prefetchMemory(lines[:len(locations)], bytes[:len(locations)])
+}
+
+// recordMemory returns where the memory of a record begins, and how many bytes of it to ask for. It
+// does not touch the memory, so it need not use the file: asking for memory that is gone does no
+// harm.
+func recordMemory(f *catalog.File, offset, size int64) (line unsafe.Pointer, bytes int64) {
+	memory := f.Memory()
+	begin := offset &^ (cacheLine - 1)
+	end := min(offset+min(size, prefetchBytes), int64(len(memory)))
+	if begin >= end {
+		return nil, 0
+	}
+	return unsafe.Pointer(&memory[begin]), end - begin
+}
+
+// prefetchMemory asks for memory that recordMemory returned. It first asks for one line of each,
+// because those wait for page tables.
+func prefetchMemory(lines []unsafe.Pointer, bytes []int64) {
+	prefetch.Lines(lines)
+	for i, line := range lines {
 		for at := int64(cacheLine); at < bytes[i]; at += cacheLine {
 			prefetch.Line(unsafe.Add(line, at))
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
-	"github.com/mmapkv/mmapkv/mmapkv/internal/load"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/recovery"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
 	"github.com/mmapkv/mmapkv/segment"
@@ -22,13 +21,17 @@ import (
 // Open opens the store in a directory, and recovers what a crash left. It creates the directory
 // and its parents if they do not exist. A nil o means all defaults.
 //
+// Open returns once the end of the log is settled and durable. The index of a store of more than
+// 1 MiB then fills in the background: see Ready.
+//
 // Open returns ErrInvalid if an option is out of its range, ErrLocked if another opener has the
 // store, and ErrVersion if its files are of another version. It returns an error that wraps
 // ErrCorrupt if the manifest or a segment is missing or unreadable, or if the manifest is older
 // than the files beside it, as after restoring it from a copy. With ReadOnly it returns
 // fs.ErrNotExist if there is no store. It returns errors.ErrUnsupported where no store can be
-// kept: on systems other than linux, darwin and freebsd, and on 32-bit machines. Damage that Open
-// can work around is reported in Stats().Recovery and to the Logger.
+// kept: on systems other than linux, darwin and freebsd, and on 32-bit machines. Damage that the
+// store can work around is reported in Stats().Recovery and to the Logger, by Open or once the index
+// is full.
 func Open(dir string, o *Options) (_ *Store, err error) {
 	options, err := o.withDefaults()
 	if err != nil {
@@ -40,6 +43,9 @@ func Open(dir string, o *Options) (_ *Store, err error) {
 	}
 	defer func() {
 		if err != nil {
+			if s.loading != nil {
+				s.loading.Close()
+			}
 			err = errors.Join(err, s.release())
 		}
 	}()
@@ -104,9 +110,9 @@ func (s *Store) takeLock() (vfs.Lock, error) {
 	}
 }
 
-// recover restores the state that the files describe: the manifest says which files count,
-// recovery decides how far the unsealed ones go, and the hints fill the index. A ReadOnly store
-// changes nothing on disk.
+// recover restores the state that the files describe: the manifest says which files count, and
+// recovery decides how far the unsealed ones go. Then the hints fill the index, beside whatever
+// follows. A ReadOnly store changes nothing on disk.
 func (s *Store) recover() error {
 	began := s.now()
 	names, err := s.catalog.Dir.Names()
@@ -127,29 +133,19 @@ func (s *Store) recover() error {
 	if slices.Contains(names, segment.ReserveName) {
 		s.catalog.Reserve.Found()
 	}
-	if err := s.catalog.OpenFiles(m); err != nil {
+	if err := s.catalog.OpenFiles(m, names); err != nil {
 		return err
 	}
 	s.catalog.Files.Publish()
-	loading := load.Start(load.Options{
-		Catalog: &s.catalog, Hints: &s.hints, Hasher: s.hasher, Now: s.now, Expires: s.sweeper.Expires,
-		NewIndex: s.options.newIndex, ExpectedKeys: s.options.ExpectedKeys, OneWorker: s.manual(),
-	}, !m.Clean)
+	startLoading(s, m.Clean)
 	if !m.Clean {
 		found, err := recovery.Run(&s.catalog, &s.hints)
 		if err != nil {
-			return loading.Abandon(err)
+			return err
 		}
 		s.recovery.RecordsScanned, s.recovery.RecordsRecovered = found.Scanned, found.Recovered
 		s.recovery.BytesDiscarded = found.Discarded
 		s.catalog.Files.Publish()
-	}
-	if err := loading.Finish(); err != nil {
-		return err
-	}
-	s.recovery.HintsRebuilt += loading.Rebuilt
-	if s.catalog.Hides.Load() {
-		s.sweeper.ExpiresAt(0) // the tail may have expired, or most of it
 	}
 	s.log.Continue()
 	if err := s.residency.WarmUp(s.options.Preload); err != nil {
@@ -164,7 +160,8 @@ func (s *Store) recover() error {
 		}
 	}
 	s.recovery.Duration = s.now().Sub(began)
-	s.reportRecovery()
+	reportRecovery(s)
+	continueLoading(s)
 	return nil
 }
 
@@ -174,10 +171,10 @@ func (s *Store) noteDamage(d failure.Damage) {
 }
 
 // reportRecovery logs what Open found, and sends the events.
-func (s *Store) reportRecovery() {
+func reportRecovery(s *Store) {
 	r := s.recovery
-	s.events.message(slog.LevelInfo, "mmapkv: opened", "keys", s.catalog.Files.Keys.Len(), "segments", len(s.catalog.Files.Order), "clean", r.Clean,
-		"recovered", r.RecordsRecovered, "hintsRebuilt", r.HintsRebuilt, "took", r.Duration)
+	s.events.message(slog.LevelInfo, "mmapkv: opened", "segments", len(s.catalog.Files.Order), "clean", r.Clean,
+		"recovered", r.RecordsRecovered, "took", r.Duration)
 	s.events.recovered(r)
 	for i := range r.Damages {
 		s.events.corruption(&r.Damages[i])

@@ -66,6 +66,10 @@ type Options struct {
 	// reads by system calls, and leaves the page cache about as it was. A ReadOnly store scrubs
 	// too.
 	ScrubBytesPerSecond int64
+	// SnapshotLimit is how many bytes of segments that compaction has replaced open snapshots may keep
+	// together; 0 means no limit. The store looks once a second, and after each Compact. Beyond the
+	// limit it ends the oldest snapshots: their reads and iterators then return ErrSnapshotTooOld.
+	SnapshotLimit int64
 	// Events are called when something happens that an operator wants to know.
 	Events Events
 	// Logger gets what an operator wants to know: recovery, damage, failure. It is called as
@@ -86,7 +90,8 @@ type Compaction struct {
 	// when the whole store comes near MaxSpaceRatio.
 	GarbageRatio float64
 	// MaxSpaceRatio bounds the space that the store takes on disk: this many times the live bytes
-	// (Stats.LiveBytes), plus two segments or 2 MiB, whichever is more. It is more than 1; 0
+	// (Stats.LiveBytes), plus two segments or 2 MiB, whichever is more. Nothing bounds it until the
+	// index is full, see Store.Ready. It is more than 1; 0
 	// means 2. Writers wait rather than exceed it, see Stats.WriteStall, unless compaction can do
 	// nothing about it. Deleted segments that reads still use do not count, see Stats.HeldBytes.
 	MaxSpaceRatio float64
@@ -127,6 +132,12 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if c.ScrubBytesPerSecond < 0 {
 		return c, fmt.Errorf("%w: Options.ScrubBytesPerSecond is %d; it must not be negative", ErrInvalid, c.ScrubBytesPerSecond)
+	}
+	if c.SnapshotLimit < 0 {
+		return c, fmt.Errorf("%w: Options.SnapshotLimit is %d; it must not be negative", ErrInvalid, c.SnapshotLimit)
+	}
+	if c.Events.SnapshotAge < 0 {
+		return c, fmt.Errorf("%w: Options.Events.SnapshotAge is %v; it must not be negative", ErrInvalid, c.Events.SnapshotAge)
 	}
 	if c.Events.SlowThreshold < 0 {
 		return c, fmt.Errorf("%w: Options.Events.SlowThreshold is %v; it must not be negative", ErrInvalid, c.Events.SlowThreshold)

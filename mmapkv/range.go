@@ -2,34 +2,39 @@ package mmapkv
 
 import (
 	"errors"
-	"slices"
-	"unsafe"
 
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/guard"
-	"github.com/mmapkv/mmapkv/internal/prefetch"
+	"github.com/mmapkv/mmapkv/internal/invariant"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/alive"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
-// Range calls fn with the live pairs, in the order of the files, without copying them. Both
-// slices can be read until fn returns, and must not be written. Range ends with the first error
-// of fn, which it returns, and with the first damage, which it returns as an error that wraps
-// ErrCorrupt.
+// Range calls fn with the live pairs, in the order of the files, without copying them. It is faster
+// than Scan, which goes by the order of the keys. Both slices can be read until fn returns, and must
+// not be written. Range ends with the first error of fn, which it returns, and with the first damage,
+// which it returns as an error that wraps ErrCorrupt.
 //
 // A pair that exists throughout comes exactly once, even if compaction moves it. A pair that is
 // overwritten during Range comes once, with a value from before the call, or not at all. What is
 // written during Range, for instance by fn, does not come. If the store is closed during Range,
 // it runs on to its end.
+//
+// Range waits until the index is full, and returns the error of Ready if that is impossible.
 func (s *Store) Range(fn func(key, value []byte) error) error {
+	if err := s.awaitIndex(nil); err != nil {
+		return err
+	}
 	w, err := s.beginWalk()
 	if err != nil {
 		return err
 	}
 	defer w.end()
-	r := ranging{walk: w, upTo: s.log.Published.Load(), fn: fn}
-	r.sparse = findSparse(w.set())
+	invariant.Check(s.catalog.Loaded.Load(), "Range believes bits while the index is loaded")
+	r := ranging{walk: w, upTo: s.log.Published.Load(), written: s.log.Written.Load(), fn: fn}
+	r.settled = s.log.Published.Load() >= r.written
 	for more := true; more && err == nil; {
 		more, err = r.nextFile()
 	}
@@ -38,14 +43,26 @@ func (s *Store) Range(fn func(key, value []byte) error) error {
 
 // ranging is one Range. It shows the part of the log after one sequence number and up to another,
 // upTo, which the index had reached when Range began. Past upTo, a key could come twice: with its
-// old record, while the index still points there, and then with its new one. From file to file
+// old record, while that is still alive, and then with its new one. From file to file
 // ranging goes by the number that it has reached, because compaction may replace the files that
 // are still to come.
+//
+// Within a file the bits say which records are alive (package alive). Range verifies those, and
+// passes over the others by what their headers say of their size. That is not verified, but it
+// must lead to the next record that is alive.
 type ranging struct {
 	*walk
 	fn          func(key, value []byte) error
 	after, upTo uint64
-	sparse      map[*catalog.File][]int64 // offsets of the live records in files that are mostly garbage
+
+	// The writes that are being published when Range begins may be in the index, and the bits of
+	// the records that they replace still set. A read before Range may have seen such a write, so
+	// until all of them are published, up to written, Range asks the index as well.
+	written uint64
+	settled bool
+
+	in    found // the record in hand
+	limit int64 // where the records of its file end, as far as Range goes
 }
 
 // nextFile shows the live records of one file, and reports whether there may be more.
@@ -57,91 +74,89 @@ func (r *ranging) nextFile() (more bool, err error) {
 	defer done()
 	// After a file that still gets records, nothing is as old as upTo.
 	end, ended := r.store.catalog.Files.IsEnded(f)
-	if offsets, ok := r.sparse[f]; ok {
-		err = r.showSome(f, offsets)
-	} else {
-		err = r.showAll(f)
-	}
+	err = r.showFile(f)
 	r.after = max(r.after, end.Seq)
 	return ended && r.after < r.upTo, err
 }
 
-// showAll shows the live records of a file.
-func (r *ranging) showAll(f *catalog.File) error {
-	var prefetched, ahead int64
-	for offset := f.DataStart; offset < f.Limit(); {
-		if offset >= prefetched {
-			prefetched = r.prefetchIndex(f, offset)
-		}
-		if limit := f.Limit(); f.Cold.Load() && ahead < min(offset+headBytes, limit) {
-			ahead = min(offset+walkBytes, limit)
-			f.Populate(offset, ahead)
-		}
-		next, err := r.showRecord(f, offset, ahead)
-		if err != nil || next < 0 {
-			return err
-		}
-		offset = next
-	}
-	return nil
-}
-
-// showSome shows those of the records at the offsets that are live.
-func (r *ranging) showSome(f *catalog.File, offsets []int64) error {
-	for _, offset := range offsets {
-		if _, err := r.showRecord(f, offset, 0); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// showRecord shows the record at an offset if it is live and in the interval. It returns the
-// offset of the next record, or -1 if that lies past the interval. The file is populated up to
-// ahead.
-func (r *ranging) showRecord(f *catalog.File, offset, ahead int64) (next int64, err error) {
-	s := r.store
-	in := found{store: s, walk: r.walk, file: f, whole: true, ahead: ahead}
+// showFile shows the live records of a file.
+func (r *ranging) showFile(f *catalog.File) (err error) {
+	r.in = found{store: r.store, walk: r.walk, file: f, whole: true}
+	r.limit = f.Limit() // what is written from here on is past upTo
 	old := guard.Enter()
-	defer func() { in.endRead(old, recover(), &err) }()
-	if err := in.loadAt(offset, -1); err != nil {
+	defer func() { r.in.endRead(old, recover(), &err) }()
+	for offset := f.DataStart; offset < r.limit && err == nil; {
+		switch {
+		case f.Alive.Test(offset):
+			offset, err = r.showRecord(f, offset)
+		case f.Damaged.Load():
+			// A record that the index does not know of may be what is damaged.
+			offset, err = r.passOne(f, offset)
+		default:
+			offset, err = r.passDead(f, offset)
+		}
+	}
+	return err
+}
+
+// showRecord shows the record at an offset, whose bit says that it is alive, if it is in the
+// interval. It returns the offset of the next record, or the file's limit if that lies past the
+// interval.
+func (r *ranging) showRecord(f *catalog.File, offset int64) (next int64, err error) {
+	s, record := r.store, &r.in.record
+	if err := r.load(f, offset); err != nil {
 		return 0, err
 	}
-	record := &in.record
 	next = offset + record.Size
 	switch {
 	case record.Seq > r.upTo:
-		return -1, nil
-	case record.Seq <= r.after, record.Flags&segment.Tombstone != 0, s.expired(record):
+		return r.limit, nil
+	case record.Seq <= r.after, s.expired(record):
 		return next, nil
 	}
-	if live, err := r.isLive(&in, offset); !live {
-		return next, err
+	if !r.settled || f.Dropped.Load() {
+		if live, err := r.isLive(f, offset); !live {
+			return next, err
+		}
 	}
 	if !s.options.SkipReadChecksum && !record.ValueOK() {
 		return 0, f.Corrupt(offset, failure.BadValue)
 	}
-	in.shown = true
-	return next, showPair(record.Key, record.Value, r.fn)
+	r.in.shown = true
+	err = showPair(record.Key, record.Value, r.fn)
+	r.in.shown = false
+	return next, err
 }
 
-// isLive reports whether the index points to the record in hand, which lies at the offset of its
-// file, or to the copy that compaction made of it.
-func (r *ranging) isLive(in *found, offset int64) (bool, error) {
-	hash := r.store.hasher.Hash(in.record.Key)
-	if !in.file.Dropped.Load() {
-		if pointsTo(r.set(), hash, index.MakeLocation(in.file.Slot, offset, in.record.Size)) {
-			return true, nil
-		}
-		if !in.file.Dropped.Load() {
+// isLive reports whether the record in hand, whose bit is set, is its key's record. That the bit is
+// set is not enough before everything is settled, or if a compaction moves the file's records: the
+// bit of one that was moved stays set, even if it has been overwritten since.
+func (r *ranging) isLive(f *catalog.File, offset int64) (bool, error) {
+	if !r.settled && r.store.log.Published.Load() >= r.written {
+		r.settled = true
+		if !f.Alive.Test(offset) {
 			return false, nil
 		}
 	}
-	seq, err := r.newest(in.record.Key)
+	if !f.Dropped.Load() {
+		if r.settled || r.indexHas(f, offset) {
+			return true, nil
+		}
+		if !f.Dropped.Load() {
+			return false, nil
+		}
+	}
+	seq, err := r.newest(r.in.record.Key)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
-	return err == nil && seq == in.record.Seq, err
+	return err == nil && seq == r.in.record.Seq, err
+}
+
+// indexHas reports whether the index points to the record in hand, which lies at the offset.
+func (r *ranging) indexHas(f *catalog.File, offset int64) bool {
+	record := &r.in.record
+	return pointsTo(r.set(), r.store.hasher.Hash(record.Key), index.MakeLocation(f.Slot, offset, record.Size))
 }
 
 // newest returns the sequence number of the key's record.
@@ -155,68 +170,71 @@ func (w *walk) newest(key []byte) (seq uint64, err error) {
 	return f.record.Seq, nil
 }
 
-// prefetchIndex asks for the index memory of the records from an offset on, for many at once, and
-// returns where they end. It leaves damage to showRecord.
-func (r *ranging) prefetchIndex(f *catalog.File, offset int64) (end int64) {
-	if f.Memory() == nil || f.Cold.Load() {
-		return f.Limit()
-	}
-	set := r.set()
-	in := found{store: r.store, walk: r.walk, file: f}
-	var err error
-	old := guard.Enter()
-	defer func() { in.endRead(old, recover(), &err) }()
-	end = offset
-	var lines [prefetch.Batch]unsafe.Pointer
-	n := 0
-	for ; n < prefetch.Batch && end < f.Limit() && in.loadAt(end, -1) == nil; n++ {
-		candidates := set.Keys.Find(r.store.hasher.Hash(in.record.Key))
-		lines[n] = candidates.Memory()
-		end += in.record.Size
-	}
-	prefetch.Lines(lines[:n])
-	return max(end, offset+1)
+// load decodes the record at an offset.
+func (r *ranging) load(f *catalog.File, offset int64) error {
+	r.populate(f, offset)
+	return r.in.loadAt(offset, -1)
 }
 
-const (
-	// sparse is the fraction of live bytes in a file, one in sparse, below which Range asks
-	// the index where the live records are.
-	sparse = 16
-	// sparseWorth is how many bytes such files must have for each key of the index before
-	// it is worth going through the index. A key takes some ten nanoseconds there, and a
-	// record takes at least ten times that in its file.
-	sparseWorth = 8
-)
+// populate populates a cold file some way ahead of an offset.
+func (r *ranging) populate(f *catalog.File, offset int64) {
+	if f.Cold.Load() && r.in.ahead < min(offset+headBytes, r.limit) {
+		r.in.ahead = min(offset+walkBytes, r.limit)
+		f.Populate(offset, r.in.ahead)
+	}
+}
 
-// findSparse finds the live records of files that are mostly garbage, and returns their offsets
-// in order.
-func findSparse(set *catalog.FileSet) map[*catalog.File][]int64 {
-	found := map[*catalog.File][]int64{}
-	var bytes int64
-	for _, f := range set.Order {
-		if records := f.RecordBytes(); f.LiveBytes.Load() < records/sparse {
-			found[f] = nil
-			bytes += records
+// passOne verifies the record at an offset, without its value, and returns the offset of the next
+// one.
+func (r *ranging) passOne(f *catalog.File, offset int64) (next int64, err error) {
+	if err := r.load(f, offset); err != nil {
+		return 0, err
+	}
+	return offset + r.in.record.Size, nil
+}
+
+// jumpBytes is how many bytes of dead records make it worth asking the index where the next live
+// one begins.
+const jumpBytes = 4 << 10
+
+// passDead returns the offset of the next record that is alive, or the limit. The record at the
+// offset is dead.
+func (r *ranging) passDead(f *catalog.File, offset int64) (next int64, err error) {
+	at, ok := f.Alive.Next(offset)
+	if !ok || at >= r.limit {
+		return r.limit, nil
+	}
+	if at-offset >= jumpBytes && f.Memory() != nil {
+		if next, ok := r.jump(f, at); ok {
+			return next, nil
 		}
 	}
-	if bytes <= sparseWorth*int64(set.Keys.Len()) {
-		return nil
-	}
-	set.Keys.Range(func(_ index.Fingerprint, loc index.Location) bool {
-		if f := set.File(loc); f != nil {
-			if offsets, ok := found[f]; ok {
-				found[f] = append(offsets, loc.Offset())
-			}
+	for next = offset; next < at && !alive.SamePlace(next, at); {
+		r.populate(f, next)
+		size, err := f.PeekSize(next)
+		if err != nil {
+			break
 		}
-		return true
-	})
-	for f, offsets := range found {
-		// A compaction that had begun to move the file's entries by now may have moved some
-		// before Range of the index met them.
-		if f.Dropped.Load() {
-			delete(found, f)
-		}
-		slices.Sort(offsets)
+		next += size
 	}
-	return found
+	if alive.SamePlace(next, at) {
+		return next, nil
+	}
+	// A dead record's size is wrong, unless the bit was of a record that is not there.
+	for next = offset; next < at && err == nil; {
+		next, err = r.passOne(f, next)
+	}
+	return next, err
+}
+
+// jump returns the offset of the record that is alive and begins in the place at, if the index
+// points to one there. Only the index knows where in the place it begins: by chance, bytes of the
+// record before could validate.
+func (r *ranging) jump(f *catalog.File, at int64) (offset int64, ok bool) {
+	for offset = at; offset < min(at+alive.PlaceSize, r.limit); offset += segment.Alignment {
+		if r.load(f, offset) == nil && r.indexHas(f, offset) {
+			return offset, true
+		}
+	}
+	return 0, false
 }

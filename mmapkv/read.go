@@ -108,10 +108,10 @@ func (s *Store) TTL(key []byte) (ttl time.Duration, ok bool, err error) {
 }
 
 // Len returns the number of keys. Expired keys count until they are swept, some seconds later,
-// also on a read-only store. After Close it is 0.
+// also on a read-only store. Len waits until the index is full, see Ready. After Close it is 0.
 func (s *Store) Len() int {
 	set := s.catalog.Set()
-	if set == nil {
+	if set == nil || !s.loading.Wait() {
 		return 0
 	}
 	return set.Keys.Len()

@@ -115,7 +115,8 @@ func TestGroupThatDoesNotFitIsTriedOneByOne(t *testing.T) {
 	wantValue(t, s, "key 1", "value")
 }
 
-// If Open rebuilds a hint and cannot write it, the segment does not count as damaged.
+// If loading rebuilds a hint and cannot write it, the segment does not count as damaged. The store
+// has failed then, but reads go on.
 func TestHintThatOpenCannotWrite(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, byHand())
@@ -125,9 +126,15 @@ func TestHintThatOpenCannotWrite(t *testing.T) {
 	disk, o := errorfs.New(vfs.OS()), byHand()
 	inject.Into(o, &inject.Seams{FS: disk})
 	disk.Fail(fails(syscall.EIO, ".hint.tmp", errorfs.Create))
-	if _, err := Open(dir, o); !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) || errors.Is(err, ErrCorrupt) {
-		t.Errorf("Open: %v", err)
+	s = open(t, dir, o)
+	if err := s.Ready(t.Context()); err != nil {
+		t.Errorf("Ready: %v", err)
 	}
+	if err := s.Put(nil, nil); !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) || errors.Is(err, ErrCorrupt) {
+		t.Errorf("Put: %v", err)
+	}
+	wantFilled(t, s, 0, 300, 100)
+	s.Close()
 	disk.Heal()
 	s = open(t, dir, o)
 	wantFilled(t, s, 0, 300, 100)

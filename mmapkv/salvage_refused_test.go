@@ -24,7 +24,7 @@ import (
 func salvageOn(t *testing.T, disk vfs.FS, from, to string) (SalvageReport, error) {
 	t.Helper()
 	before := directoryListing(t, from)
-	o := &SalvageOptions{Options: new(Options)}
+	o := &SalvageOptions{Options: &Options{SegmentSize: 256 << 10}}
 	inject.Into(o.Options, &inject.Seams{FS: disk})
 	report, err := Salvage(t.Context(), from, to, o)
 	if after := directoryListing(t, from); after != before {

@@ -75,6 +75,24 @@ func TestOpenWithoutDescriptors(t *testing.T) {
 	}
 }
 
+// Reading a hint fails because memory is short, at each call in turn. That says nothing about the
+// hint, so what only the hint knows is not lost.
+func TestOpenWithoutMemoryToReadAHint(t *testing.T) {
+	readsHint := fails(syscall.ENOMEM, ".hint", errorfs.Read)
+	for _, forever := range []bool{false, true} {
+		t.Run(fmt.Sprint("for ever ", forever), func(t *testing.T) {
+			fixture := scarceFixture(t, false)
+			failed := 0
+			for nth := 1; openWithout(t, fixture, false, errorfs.Rule{Match: readsHint.Match, Err: readsHint.Err, Nth: nth, Forever: forever}); nth++ {
+				failed++
+			}
+			if failed < 4 { // header, directory, checksum, part
+				t.Errorf("only %d calls read a hint", failed)
+			}
+		})
+	}
+}
+
 // openWithout opens the store while calls fail, and tells whether any failed.
 func openWithout(t *testing.T, fixture *crashfs.Disk, clean bool, rule errorfs.Rule) (fired bool) {
 	t.Helper()

@@ -28,7 +28,7 @@ func newScrubber(s *Store) *check.Scrubber {
 			defer s.catalog.Files.Mu.Unlock()
 			return s.catalog.Files.SealedSeqLocked()
 		},
-		Next: s.nextToScrub,
+		Next: func(after, upTo uint64) (*check.SealedFile, uint64) { return nextToScrub(s, after, upTo) },
 		NewPacer: func() (*pace.Pacer, func()) {
 			return s.newQuietPacer(context.Background(), s.options.ScrubBytesPerSecond)
 		},
@@ -43,13 +43,13 @@ func (s *Store) scrub() {
 }
 
 // nextToScrub is ScrubSource.Next.
-func (s *Store) nextToScrub(after, upTo uint64) (next *check.SealedFile, before uint64) {
+func nextToScrub(s *Store, after, upTo uint64) (next *check.SealedFile, before uint64) {
 	s.catalog.Files.Mu.Lock()
 	defer s.catalog.Files.Mu.Unlock()
 	for _, f := range s.catalog.Files.Order {
 		if f.Active == nil && f.End.Seq > after && before < upTo {
 			f.Acquire() // never refused, since a listed file is not retired
-			return s.toScrub(f), before
+			return toScrub(s, f), before
 		}
 		before = f.End.Seq
 	}
@@ -60,7 +60,7 @@ func (s *Store) nextToScrub(after, upTo uint64) (next *check.SealedFile, before 
 // compaction of the file would fail, so compactions leave it out. They do not leave it out for a
 // damaged value, which they may no longer need, nor for what the disk refuses to read, since it
 // may read that tomorrow.
-func (s *Store) toScrub(f *catalog.File) *check.SealedFile {
+func toScrub(s *Store, f *catalog.File) *check.SealedFile {
 	return &check.SealedFile{
 		File:      f.Handle(),
 		Info:      f.Info(true),

@@ -44,6 +44,14 @@ func (o *Options) newIndex(expected int) *index.KeyDir {
 	return index.New(i)
 }
 
+// partStep returns how many bytes of the log each partial hint covers, 0 for as many as are best.
+func (o *Options) partStep() int64 {
+	if o.seams != nil {
+		return o.seams.PartStep
+	}
+	return 0
+}
+
 // fileSystem returns the file system of the store.
 func (o *Options) fileSystem() vfs.FS {
 	if o.seams != nil && o.seams.FS != nil {
@@ -76,6 +84,8 @@ func (s *Store) steps() []inject.Step {
 		{Name: "sync", Run: s.syncer.Step},
 		{Name: "seal", Run: s.log.StepSeal},
 		{Name: "prepare", Run: s.log.StepPrepare},
+		{Name: "partial", Run: s.log.StepPartial},
+		{Name: "hint", Run: s.log.StepHint},
 		{Name: "compact", Run: s.compactor.Step},
 		{Name: "watch", Run: s.stepWatch},
 		{Name: "expire", Run: s.sweeper.Step},
@@ -83,5 +93,11 @@ func (s *Store) steps() []inject.Step {
 	if s.options.ScrubBytesPerSecond > 0 {
 		steps = append(steps, inject.Step{Name: "scrub", Run: s.scrubber.Step})
 	}
+	if s.options.seams.Hold {
+		steps = append(steps, inject.Step{Name: "load", Run: func() (bool, error) { return s.loading.Step() }})
+	}
 	return steps
 }
+
+// onDemand reports whether the index is loaded only once somebody needs it.
+func (s *Store) onDemand() bool { return s.options.seams != nil && s.options.seams.OnDemand }

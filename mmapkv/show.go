@@ -19,7 +19,7 @@ func show(value []byte, fn func(value []byte) error) error {
 
 // showPair does the same with a key and its value.
 func showPair(key, value []byte, fn func(key, value []byte) error) error {
-	rank.AssertNone("a callback of Range")
+	rank.AssertNone("a callback of Range or Scan")
 	if !invariant.Enabled {
 		return fn(key[:len(key):len(key)], value[:len(value):len(value)])
 	}
@@ -27,6 +27,17 @@ func showPair(key, value []byte, fn func(key, value []byte) error) error {
 	defer poison(shownKey)
 	defer poison(shownValue)
 	return fn(shownKey, shownValue)
+}
+
+// showKey does the same with a key alone. fn gets no value.
+func showKey(key []byte, fn func(key, value []byte) error) error {
+	rank.AssertNone("a callback of Scan")
+	if !invariant.Enabled {
+		return fn(key[:len(key):len(key)], nil)
+	}
+	shown := clone(key)
+	defer poison(shown)
+	return fn(shown, nil)
 }
 
 // clone copies b. The copy is not nil, and has no room to grow.

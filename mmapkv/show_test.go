@@ -39,6 +39,17 @@ func TestKeptSlicesArePoisoned(t *testing.T) {
 		"Range": {2, func(end func() error) error {
 			return s.Range(func(key, value []byte) error { show(key, value); return end() })
 		}},
+		"Scan": {2, func(end func() error) error {
+			return s.Scan(ScanOptions{}, func(key, value []byte) error { show(key, value); return end() })
+		}},
+		"Scan of keys": {1, func(end func() error) error {
+			return s.Scan(ScanOptions{KeysOnly: true}, func(key, _ []byte) error { show(key); return end() })
+		}},
+		"Iterator.View": {1, func(end func() error) error {
+			it := iterator(t, s, ScanOptions{})
+			it.Next()
+			return it.View(func(value []byte) error { show(value); return end() })
+		}},
 	}
 	ends := map[string]func() error{
 		"returns": func() error { return nil },
@@ -62,6 +73,31 @@ func TestKeptSlicesArePoisoned(t *testing.T) {
 				if poisoned := bytes.Count(b, []byte{0xdb}) == len(b); poisoned != invariant.Enabled {
 					t.Errorf("%s whose callback %s: the slice that was kept holds %q", name, how, b)
 				}
+			}
+		}
+	}
+}
+
+// TestWhatAnIteratorReturnedIsPoisoned checks the same of what Key and Value return, after a move.
+func TestWhatAnIteratorReturnedIsPoisoned(t *testing.T) {
+	s := open(t, t.TempDir(), byHand())
+	put(t, s, "a", "value")
+	put(t, s, "b", "value")
+	for name, end := range map[string]func(it *Iterator){
+		"Next": func(it *Iterator) { it.Next() }, "Prev": func(it *Iterator) { it.Prev() },
+		"SeekGE": func(it *Iterator) { it.SeekGE(it.Key()) }, "Close": func(it *Iterator) { it.Close() },
+	} {
+		it := iterator(t, s, ScanOptions{})
+		it.Next()
+		key := it.Key()
+		value, err := it.Value()
+		if string(key) != "a" || string(value) != "value" || err != nil || cap(key) != 1 || cap(value) != 5 {
+			t.Errorf("%q, %q, %v", key, value, err)
+		}
+		end(it)
+		for _, b := range [][]byte{key, value} {
+			if poisoned := bytes.Count(b, []byte{0xdb}) == len(b); invariant.Enabled && !poisoned {
+				t.Errorf("after %s what was kept holds %q", name, b)
 			}
 		}
 	}

@@ -10,6 +10,10 @@ import (
 
 // Stats is the state of a store. Sizes are in bytes.
 type Stats struct {
+	// Loading says that the index is not full yet, see Store.Ready. Until then Keys counts what is
+	// in it, tombstones too, and LiveBytes and DeadBytes are not known: all counts as dead that is
+	// not yet known to be alive.
+	Loading bool
 	// Keys is the number of keys, as Len returns it.
 	Keys int
 	// LiveBytes is the size of the records that reads can find, and about the size of their
@@ -19,10 +23,19 @@ type Stats struct {
 	// DiskBytes is the size on disk of the segments, with the space reserved ahead of the log,
 	// and about the size of their hints.
 	DiskBytes int64
-	// HeldBytes is the size of deleted segments that reads still use.
+	// HeldBytes is the size of deleted segments that reads, scans, open iterators and snapshots still
+	// use.
 	HeldBytes int64
+	// Snapshots lists the open snapshots, oldest first.
+	Snapshots []SnapshotStats
 	// IndexBytes is the memory that the index takes.
 	IndexBytes int64
+	// AliveBytes is the memory that says which records are alive: one bit for each 24 bytes of a
+	// segment of small records, and next to nothing for large ones.
+	AliveBytes int64
+	// Order is what the store keeps so that scans find keys in order. It is all zero in a store
+	// that is never scanned.
+	Order OrderStats
 	// Segments lists the files of the log, oldest first.
 	Segments []SegmentStats
 	// Recovery is what the Open that made this Store found.
@@ -43,6 +56,33 @@ type Stats struct {
 	LastSyncTook time.Duration
 	// Err is why the store takes no more writes; nil if it takes them.
 	Err error
+}
+
+// OrderStats is what the store keeps so that scans find keys in order. Sizes are in bytes.
+type OrderStats struct {
+	// Tables is the number of sealed segments whose hints are open, and Runs that of the sorted
+	// lists of records of the others. Bytes is the memory that both take.
+	Tables, Runs int
+	Bytes        int64
+	// ViewSegments is the number of segments whose keys the view has in one order, and ViewKeys the
+	// number of these keys. ViewBytes is the memory that it takes. They are 0 while there is no view:
+	// the background makes one once a store with several sealed segments is scanned, and drops it
+	// when a compaction takes one of these segments away.
+	ViewSegments, ViewKeys int
+	ViewBytes              int64
+	// Views is how many views have been made since Open, and ViewsTook how long that took.
+	Views     int
+	ViewsTook time.Duration
+}
+
+// orderStats returns OrderStats.
+func orderStats(s *Store) OrderStats {
+	o := s.order.Stats()
+	return OrderStats{
+		Tables: o.Tables, Runs: o.Runs, Bytes: o.Bytes,
+		ViewSegments: o.ViewTables, ViewKeys: o.ViewKeys, ViewBytes: o.ViewBytes,
+		Views: o.ViewsMade, ViewsTook: o.ViewsTook,
+	}
 }
 
 // SegmentStats is one file of the log. Sizes are in bytes.
@@ -106,19 +146,24 @@ func (c *compactions) get() CompactionStats {
 
 // RecoveryStats is what an Open found and did.
 type RecoveryStats struct {
-	// Duration is how long Open took to recover the store.
+	// Duration is how long Open took to recover the store, without loading the index.
 	Duration time.Duration
 	// Clean says that the store had been closed, so that nothing was scanned.
 	Clean bool
-	// RecordsScanned counts the records read in unsealed files. RecordsRecovered counts those
-	// of them that were not known to be on disk and were made durable. BytesDiscarded is the
-	// size of the torn end that was cut.
+	// RecordsScanned counts the records read in unsealed files. Those that partial hints know are
+	// not read. RecordsRecovered counts those of them that were not known to be on disk and were
+	// made durable. BytesDiscarded is the size of the torn end that was cut.
 	RecordsScanned, RecordsRecovered int
 	BytesDiscarded                   int64
-	// HintsRebuilt counts hints that were missing or damaged.
+	// HintsRebuilt counts hints that were missing or damaged. Loading finds them, and also adds to
+	// Damages: both are complete once Stats.Loading is false. So are they in Events.Loaded, but not
+	// in Events.Recovered.
 	HintsRebuilt int
 	// Damages lists what was known to be on disk and cannot be read.
 	Damages []CorruptError
+	// LoadingTook is how long the index took to be full, from when Open began to fill it; 0 while
+	// it is not.
+	LoadingTook time.Duration
 }
 
 // Stats returns the state of the store. After Close it is all zero.
@@ -128,34 +173,39 @@ func (s *Store) Stats() Stats {
 		return Stats{}
 	}
 	stats := Stats{
+		Loading:    !s.loading.IsDone(),
 		Keys:       set.Keys.Len(),
 		IndexBytes: set.Keys.Bytes(),
-		Recovery:   s.recovery,
+		Recovery:   recoveryStats(s),
 		WriteStall: time.Duration(s.events.stalledFor.Load()),
 		Err:        s.latch.Err(),
 
+		Order:         orderStats(s),
 		HeldBytes:     s.catalog.Retired.Held(),
+		Snapshots:     snapshotStats(s),
 		Compaction:    s.events.compactions.get(),
 		Scrub:         ScrubStats(s.scrubber.Stats()),
 		EventsDropped: s.events.dropped(),
 	}
 	stats.LastSync, stats.LastSyncTook = s.syncer.LastSync()
 	for _, f := range set.Order {
-		one := s.segmentStats(f)
+		one := segmentStats(s, f)
 		stats.Segments = append(stats.Segments, one)
 		stats.LiveBytes += one.LiveBytes
 		stats.DeadBytes += one.DeadBytes
 		stats.DiskBytes += one.DiskBytes
+		stats.AliveBytes += f.Alive.Bytes()
 	}
 	return stats
 }
 
 // segmentStats returns the stats of one file.
-func (s *Store) segmentStats(f *catalog.File) SegmentStats {
+func segmentStats(s *Store, f *catalog.File) SegmentStats {
 	s.catalog.Files.Mu.Lock()
 	active := f.Active
 	s.catalog.Files.Mu.Unlock()
-	live, liveHints, hints := f.LiveBytes.Load(), f.LiveHints.Load(), f.HintBytes.Load()
+	// While the index is loaded, records are counted as dead before they are counted as alive.
+	live, liveHints, hints := max(f.LiveBytes.Load(), 0), max(f.LiveHints.Load(), 0), f.HintBytes.Load()
 	disk := f.Limit()
 	if active != nil {
 		disk = max(disk, active.Allocated())
@@ -164,7 +214,7 @@ func (s *Store) segmentStats(f *catalog.File) SegmentStats {
 		File:      segment.FileName(f.ID),
 		LiveBytes: live + liveHints,
 		DeadBytes: max(f.RecordBytes()-live, 0) + max(hints-liveHints, 0),
-		DiskBytes: disk + hints,
+		DiskBytes: disk + hints + f.PartialBytes.Load(),
 		Sealed:    active == nil,
 		Mapped:    f.Memory() != nil,
 		Cold:      f.Cold.Load(),

@@ -18,6 +18,8 @@ import (
 	"github.com/mmapkv/mmapkv/mmapkv/internal/compact"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/load"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/order"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/space"
@@ -39,7 +41,9 @@ type Store struct {
 	lock      vfs.Lock // nil on read-only media without a lock file
 
 	walks    walks
-	recovery RecoveryStats
+	holds    holds
+	recovery RecoveryStats // what Open itself found; final once it returns
+	loading  *load.Loading // made by Open
 
 	syncer *fsync.Syncer
 	latch  *failure.Latch
@@ -51,16 +55,23 @@ type Store struct {
 
 	log       *wal.Log
 	compactor *compact.Compactor
+	order     *order.Order
+	txs       transactions
 
 	watcher watcher
 
-	closed     atomic.Bool
-	writing    atomic.Int64  // calls in flight that Close waits for
-	wroteLast  chan struct{} // holds a token once the last of them ends after closed is set
-	closing    sync.Once
-	closeError error
-	stop       chan struct{} // closed to stop the goroutines
-	running    sync.WaitGroup
+	closed    atomic.Bool
+	writing   atomic.Int64  // calls in flight that Close waits for
+	wroteLast chan struct{} // holds a token once the last of them ends after closed is set
+	closing   closing
+	stop      chan struct{} // closed to stop the goroutines
+	running   sync.WaitGroup
+}
+
+// closing is the Close of a Store, which happens once.
+type closing struct {
+	once sync.Once
+	err  error // its result
 }
 
 // newStore makes a Store from checked options.
@@ -72,6 +83,7 @@ func newStore(options Options) *Store {
 		hasher:    options.newHasher(),
 		stop:      make(chan struct{}),
 		wroteLast: make(chan struct{}, 1),
+		txs:       newTransactions(),
 
 		events: newNotifier(options.Events, options.Logger),
 	}
@@ -90,43 +102,53 @@ func (s *Store) makeFiles() {
 		SegmentSize: o.SegmentSize, ReadOnly: o.ReadOnly, LockMemory: o.LockMemory,
 		SyncParents: func() error { return vfs.SyncParents(o.fileSystem(), s.path) },
 		Syncer:      s.syncer, Latch: s.latch, Random: s.random, Message: s.events.message, NoteDamage: s.noteDamage,
+		Forget: func(f *catalog.File) { s.order.Forget(f) },
 	}, o.newIndex(o.ExpectedKeys))
 	s.hints = hints.New(&s.catalog)
+	s.order = order.New(order.Options{
+		Catalog: &s.catalog, Hints: &s.hints, Hash: s.hasher.Hash,
+		Published: func() uint64 { return s.log.Published.Load() },
+	})
 	s.residency = residency.New(&s.catalog)
 	s.space = space.New(&s.catalog, space.Options{
 		MaxRatio: o.Compaction.MaxSpaceRatio, Unbounded: o.Compaction.Disabled || s.manual(),
 		WakeCompactor: func() { s.compactor.Wake() }, Stalled: s.events.Stalled,
+		Idle: func() bool { return !s.loading.IsDone() },
 	})
 }
 
 // makeLog makes the rooms that write.
 func (s *Store) makeLog() {
 	s.sweeper = sweep.New(&s.catalog, sweep.Options{
-		Hasher: s.hasher, Now: s.now, Manual: s.manual(), Stop: s.stop, Background: s.background,
+		Hasher: s.hasher, Now: judge(s), Manual: s.manual(), Stop: s.stop, Background: s.background,
 		NewPacer:   func(ctx context.Context) (*pace.Pacer, func()) { return s.newQuietPacer(ctx, 0) },
 		EndExpired: func() error { return s.log.EndExpired() },
 	})
 	s.log = wal.New(&s.catalog, &s.hints, s.residency, s.space, s.sweeper, wal.Options{
 		Always: s.options.Sync == fsync.Always, Hasher: s.hasher, Stop: s.stop, Events: s.events,
 		Closed: s.closed.Load, Busy: s.beingWritten, MakeRoom: func() bool { return s.compactor.MakeRoom() }, WakeCompactor: func() { s.compactor.Wake() },
-		Compacts: !s.options.ReadOnly && !s.options.Compaction.Disabled,
+		PartStep: s.options.partStep(), Exclude: func(do func() (bool, error)) (bool, error) { return s.compactor.Exclude(do) },
+		Conflicts: s.txs.conflicts,
+		Compacts:  !s.options.ReadOnly && !s.options.Compaction.Disabled,
 	})
 	s.compactor = compact.New(&s.catalog, &s.hints, s.space, s.sweeper, s.log, compact.Options{
-		Hasher: s.hasher, Now: s.now, Stop: s.stop, Closed: s.closed.Load, Busy: s.beingWritten, Writable: s.writable,
+		Hasher: s.hasher, Now: judge(s), Stop: s.stop, Closed: s.closed.Load, Busy: s.beingWritten, Writable: s.writable,
 		GarbageRatio: s.options.Compaction.GarbageRatio, BytesPerSecond: s.options.Compaction.BytesPerSecond,
 		Disabled: s.options.Compaction.Disabled, Manual: s.manual(), Between: s.options.between,
 		UnlessEnded: s.unlessEnded, Events: s.events,
+		Loaded: func() bool { return s.loading.IsDone() }, AwaitLoaded: func() error { return s.loading.Ready(nil) },
 	})
 }
 
 // start starts the goroutines. Close stops them.
 func (s *Store) start() {
 	s.startWatch()
-	s.background("prefault", func() { s.residency.Run(s.stop) })
+	s.background("prefault", s.prefault)
 	if s.options.ScrubBytesPerSecond > 0 {
 		s.background("scrub", s.scrub)
 	}
 	s.sweeper.Start()
+	s.background("view", func() { keepView(s) })
 	if s.options.ReadOnly {
 		return
 	}

@@ -35,8 +35,39 @@ var userCode = map[string]func(t *testing.T, s *Store){
 		for range s.Keys() {
 		}
 	},
-	"Store.Compact": func(t *testing.T, s *Store) { _ = s.Compact(t.Context()) },
-	"Store.Verify":  func(t *testing.T, s *Store) { _, _ = s.Verify(t.Context()) },
+	"Store.Scan": func(t *testing.T, s *Store) {
+		_ = s.Scan(ScanOptions{}, func([]byte, []byte) error { return nil })
+		_ = s.Scan(ScanOptions{KeysOnly: true}, func([]byte, []byte) error { return nil })
+	},
+	"Iterator.View": atFirst(func(it *Iterator) { _ = it.View(func([]byte) error { return nil }) }),
+	"Iterator.Pairs": atFirst(func(it *Iterator) {
+		for range it.Pairs() {
+		}
+	}),
+	"Snapshot.View": ofSnapshot(func(n *Snapshot) { _ = n.View([]byte("a"), func([]byte) error { return nil }) }),
+	"Snapshot.GetMany": ofSnapshot(func(n *Snapshot) {
+		_ = n.GetMany([][]byte{[]byte("absent")}, func(int, []byte, error) error { return nil })
+	}),
+	"Snapshot.Scan":     ofSnapshot(func(n *Snapshot) { _ = n.Scan(ScanOptions{}, func([]byte, []byte) error { return nil }) }),
+	"Store.Update":      func(t *testing.T, s *Store) { _ = s.Update(t.Context(), func(*Tx) error { return nil }) },
+	"Tx.View":           ofTx(func(tx *Tx) { viewsA(tx) }),
+	"Tx.GetMany":        ofTx(func(tx *Tx) { asksForAbsent(tx) }),
+	"Tx.Scan":           ofTx(func(tx *Tx) { scansAll(tx) }),
+	"merged.View":       ofMerged(func(it *Iterator) { _ = it.View(func([]byte) error { return nil }) }),
+	"untracked.View":    ofTx(func(tx *Tx) { viewsA(tx.Untracked()) }),
+	"untracked.GetMany": ofTx(func(tx *Tx) { asksForAbsent(tx.Untracked()) }),
+	"untracked.Scan":    ofTx(func(tx *Tx) { scansAll(tx.Untracked()) }),
+	"Store.Compact":     func(t *testing.T, s *Store) { _ = s.Compact(t.Context()) },
+	"Store.Verify":      func(t *testing.T, s *Store) { _, _ = s.Verify(t.Context()) },
+	"Store.DeleteRange": func(t *testing.T, s *Store) {
+		_ = s.DeleteRange(t.Context(), []byte("none"), []byte("none"))
+	},
+	"Batch.Each": func(t *testing.T, s *Store) {
+		var b Batch
+		b.Put(nil, nil)
+		_ = b.Each(func([]byte, []byte, time.Duration) error { return nil }, func([]byte) error { return nil })
+	},
+	"Store.Ready": func(t *testing.T, s *Store) { _ = s.Ready(t.Context()) },
 	"Verify": func(t *testing.T, s *Store) {
 		_, _ = Verify(t.Context(), s.path, &VerifyOptions{Progress: func(done, total int64) {}})
 	},
@@ -55,8 +86,74 @@ var userCode = map[string]func(t *testing.T, s *Store){
 	"Events.CompactionStarted": eventCode, "Events.CompactionEnded": eventCode, "Events.Rotated": eventCode,
 	"Events.Recovered": eventCode, "Events.SlowOperation": eventCode, "Events.CorruptionFound": eventCode,
 	"Events.WriteStalled": eventCode, "Events.SpaceLow": eventCode,
+	"Events.Loaded": eventCode, "Events.SnapshotOld": eventCode,
 	"VerifyNamespace": nil, // it is Verify of another directory
 }
+
+// atFirst returns a call of use with an Iterator that stands at the first pair. The first call with
+// a store makes the Iterator, which needs locks.
+func atFirst(use func(it *Iterator)) func(t *testing.T, s *Store) {
+	var it *Iterator
+	return func(t *testing.T, s *Store) {
+		if it == nil || it.store != s {
+			it = iterator(t, s, ScanOptions{})
+		}
+		it.First()
+		use(it)
+	}
+}
+
+// ofSnapshot returns a call of use with a Snapshot. The first call with a store makes it, which needs
+// locks.
+func ofSnapshot(use func(n *Snapshot)) func(t *testing.T, s *Store) {
+	var n *Snapshot
+	return func(t *testing.T, s *Store) {
+		if n == nil || n.hold.store != s {
+			n = snapshot(t, s)
+		}
+		use(n)
+	}
+}
+
+// ofTx returns a call of use with a transaction. The first call with a store begins it, which needs
+// locks.
+func ofTx(use func(tx *Tx)) func(t *testing.T, s *Store) {
+	var tx *Tx
+	return func(t *testing.T, s *Store) {
+		if tx == nil || tx.store != s {
+			var err error
+			if tx, err = s.Begin(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(tx.Rollback)
+		}
+		use(tx)
+	}
+}
+
+// ofMerged returns a call of use with an Iterator of a transaction that stands at the first pair.
+func ofMerged(use func(it *Iterator)) func(t *testing.T, s *Store) {
+	var of *Tx
+	var it *Iterator
+	return ofTx(func(tx *Tx) {
+		if of != tx {
+			of = tx
+			var err error
+			if it, err = tx.Iterator(ScanOptions{}); err != nil || !it.First() {
+				panic("there is no pair")
+			}
+		}
+		use(it)
+	})
+}
+
+func viewsA(r Reader) { _ = r.View([]byte("a"), func([]byte) error { return nil }) }
+
+func asksForAbsent(r Reader) {
+	_ = r.GetMany([][]byte{[]byte("absent")}, func(int, []byte, error) error { return nil })
+}
+
+func scansAll(r Reader) { _ = r.Scan(ScanOptions{}, func([]byte, []byte) error { return nil }) }
 
 func eventCode(t *testing.T, s *Store) {
 	delivers(recordAll(new([]any)), nil, func(n *notifier) { oneOfEach(n) })
@@ -220,6 +317,8 @@ func isCode(e ast.Expr) bool {
 	case *ast.StarExpr:
 		return isCode(e.X)
 	case *ast.IndexExpr:
+		return isCode(e.X)
+	case *ast.IndexListExpr:
 		return isCode(e.X)
 	case *ast.SelectorExpr:
 		from, ok := e.X.(*ast.Ident)

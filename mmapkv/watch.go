@@ -39,7 +39,7 @@ type watcher struct {
 func (s *Store) startWatch() { s.watcher.end = s.options.every(s.glance) }
 
 // endWatch ends the glances. None runs once it returns.
-func (s *Store) endWatch() {
+func endWatch(s *Store) {
 	if s.watcher.end != nil {
 		s.watcher.end()
 	}
@@ -62,7 +62,8 @@ func (s *Store) glance() {
 		s.residency.Look()
 	}
 	changed := !s.options.ReadOnly && w.namesChanged(s.catalog.Dir)
-	if few && !changed {
+	held := s.holds.any()
+	if few && !changed && !held {
 		return
 	}
 	w.looking.Store(true)
@@ -73,6 +74,9 @@ func (s *Store) glance() {
 		}
 		if changed {
 			s.catalog.LookAtNames()
+		}
+		if held {
+			lookAtSnapshots(s)
 		}
 	})
 }
@@ -93,6 +97,7 @@ func (w *watcher) namesChanged(dir vfs.Dir) bool {
 
 // stepWatch is the watch of a test that takes the background's steps.
 func (s *Store) stepWatch() (did bool, err error) {
+	lookAtSnapshots(s)
 	if s.options.ReadOnly || s.latch.Err() != nil {
 		return false, nil
 	}

@@ -100,6 +100,7 @@ var unclosedCases = []unclosedCase{
 	{"damage", []int{50}, nil, unclosedLast, []int{50}, 1},
 	{"a damaged value", nil, []int{50}, unclosedLast, []int{50}, 1},
 	{"damage at the watermark", []int{100}, nil, unclosedLast, []int{100}, 1},
+	{"damage over the watermark", []int{100, 101}, nil, 100, []int{100}, 1},
 	{"a torn end", []int{150}, nil, 149, nil, 0},
 	{"a torn value", nil, []int{150}, 149, nil, 0},
 	{"damage and a torn end", []int{50, 150}, nil, 149, []int{50}, 1},

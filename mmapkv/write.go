@@ -70,7 +70,7 @@ func (s *Store) Delete(key []byte) error {
 	if set == nil {
 		return ErrClosed
 	}
-	if set.Keys.Get(fp) == index.NoLocation && !s.catalog.Hides.Load() {
+	if !set.Partial && set.Keys.Get(fp) == index.NoLocation && !s.catalog.Hides.Load() {
 		return nil
 	}
 	return s.log.Delete(key, fp)

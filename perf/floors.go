@@ -28,6 +28,10 @@ type floors struct {
 // reading are the workloads in which the store and the Go map take turns.
 var reading = []string{"view", "get", "has", "zipf", "absent"}
 
+// walking are the workloads of many pairs, whose floor goes through an array of
+// locations. The first two also have a Go map, in a turn of its own.
+var walking = []string{"keys", "range", "scan", "scan-keys", "scan-reverse", "iterate", "seek", "seek-open"}
+
 // after measures the floor of one workload of the store in dir. A floor that two
 // engines share is measured after the first.
 func (f *floors) after(ctx context.Context, name, dir string) error {
@@ -38,6 +42,9 @@ func (f *floors) after(ctx context.Context, name, dir string) error {
 	switch {
 	case slices.Contains(reading, name):
 		return f.reads(ctx, name, dir)
+	case slices.Contains(walking, name):
+		f.goMap = nil
+		return f.same(ctx, floor.Ordered(), name, dir)
 	case name == "put" || name == "batch" || name == "put-latency":
 		return f.same(ctx, floor.Writes(f.segmentSize), name, f.dir)
 	case name == "load":

@@ -78,6 +78,7 @@ func parse(arguments []string, out io.Writer) (c *config, parent string, list bo
 	flags.IntVar(&c.Operations, "operations", 1_000_000, "`operations` of each goroutine in a workload; all stop when the first is done")
 	flags.DurationVar(&c.Longest, "longest", 10*time.Second, "how long a workload may take; slower ones do fewer operations")
 	flags.Func("goroutines", "`numbers` of goroutines that read (default 1,2)", numbers(&c.Goroutines))
+	flags.IntVar(&c.Swath, "swath", 1_000_000, "`keys` next to each other that are deleted before a scan")
 	flags.IntVar(&c.BatchSize, "batch", 100, "`pairs` in a batch")
 	flags.Func("durable", "`numbers` of goroutines that write durably (default 1,4,16,64)", numbers(&c.Durable))
 	flags.IntVar(&c.Rate, "rate", 50_000, "`operations` that start per second in latency workloads")
@@ -282,6 +283,12 @@ func engines(options mmapkv.Options) []workload.Engine {
 	}
 }
 
+// needsOrder says that only a store with ordered keys, or with files, can do it.
+func needsOrder(name string) bool {
+	return slices.Contains(walking[2:], name) ||
+		slices.Contains([]string{"ycsb-e", "scan-beside", "scan-compacted", "loading", "prefix", "swath", "order"}, name)
+}
+
 func (c *config) workloadsOf(engine string) []workload.Workload {
 	if !slices.Contains(c.engines, engine) {
 		return nil
@@ -293,7 +300,7 @@ func (c *config) workloadsOf(engine string) []workload.Workload {
 		case always:
 			return !slices.Contains([]string{"durable", "batch", "put-latency"}, w.Name)
 		case goMap:
-			return slices.Contains([]string{"disk", "read-latency", "put-latency", "compaction", "durable", "open", "open-killed", "cold"}, w.Name) ||
+			return slices.Contains([]string{"disk", "read-latency", "put-latency", "compaction", "durable", "open", "open-killed", "cold"}, w.Name) || needsOrder(w.Name) ||
 				c.floors && slices.Contains(c.engines, every) && slices.Contains(reading, w.Name)
 		default:
 			return w.Name == "durable"

@@ -20,7 +20,7 @@ func TestPerfReports(t *testing.T) {
 	files := map[string]string{}
 	arguments := []string{
 		"-keys", "1000", "-value", "16,300", "-rounds", "1", "-rest", "0", "-operations", "500", "-rate", "2000", "-phase", "10ms", "-segment", "256KiB",
-		"-durable", "1,2", "-goroutines", "1", "-engines", "mmapkv,mmapkv Always,Go map", "-dir", dir, "-run", "load,view,many,put,durable,read-latency,put-latency,compaction,open*",
+		"-durable", "1,2", "-goroutines", "1", "-engines", "mmapkv,mmapkv Always,Go map", "-dir", dir, "-run", "load,view,many,keys,range,scan,scan-reverse,iterate,seek*,ycsb-e,put,durable,read-latency,put-latency,compaction,scan-compacted,open*,loading,prefix,swath,order", "-swath", "1000",
 	}
 	for _, name := range []string{"html", "cpuprofile", "memprofile", "mutexprofile", "blockprofile", "trace"} {
 		files[name] = filepath.Join(dir, name)
@@ -30,7 +30,7 @@ func TestPerfReports(t *testing.T) {
 	if err := run(t.Context(), arguments, &out); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
-	for _, part := range []string{"view 16B", "view 300B", "read-latency 300B/writer+compaction", "open-killed 16B", "copy of the segments", "floor", "Go map"} {
+	for _, part := range []string{"view 16B", "view 300B", "read-latency 300B/writer+compaction", "open-killed 16B", "copy of the segments", "floor", "Go map", "scan-reverse 16B", "seek 300B/50", "swath 16B/later"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("the table lacks %q:\n%s", part, &out)
 		}

@@ -16,6 +16,7 @@ const (
 	roleValue  role = 0xc3a5c85c97cb3127
 	roleHint   role = 0xb492b66fbe98f273 // with the id as offset
 	rolePart   role = 0x8ebc6af09c88c6e3 // of a hint
+	roleRange  role = 0xe7037ed1a0b428db // of a partial hint, with the id as offset
 	roleBody   role = 0x9ddfea08eb382d69
 	roleEdit   role = 0xd6e8feb86659fd93
 	roleChange role = 0xa0761d6478bd642f

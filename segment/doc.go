@@ -217,6 +217,52 @@
 // Hints of the versions 1 and 2 are no longer read. Like a damaged hint, one of them costs time:
 // it is made anew from the records.
 //
+// # A partial hint
+//
+// A partial hint lists the newest record of each key in a range of a segment that is still being
+// written, so that after a crash these records need not be read. Partial hint 2 of segment 7 is the
+// file 0000000000000007.part2. What must hold:
+//
+//   - The records of the range follow each other without gaps, all of them were on disk before the
+//     partial hint was written, and the range ends where a commit ends. So a partial hint also is a
+//     watermark: a segment that is shorter is damaged. The range is used only if its last record is
+//     there.
+//   - The first one begins where the segment's records begin, and each of the others where the one
+//     before it ends. One that does not is not used, nor are those after it.
+//   - It belongs to the segment with its salt and id, and its table to its header. Nothing takes the
+//     table for a hint.
+//
+// The file is a header and a table, which has the form of a hint without damaged ranges. The table
+// says where the range ends:
+//
+//	       0       1       2       3       4       5       6       7
+//	   +-------+-------+-------+-------+-------+-------+-------+-------+
+//	 0 |  M       M       K       V       P       R       T       0    |
+//	 8 |         version, 1            |  checksum                     |
+//	16 |                       id of the segment                       |
+//	24 |  where the range begins:      offset                          |
+//	32 |                               sequence number before it       |
+//	40 |  end of the previous file, if the range begins with a record  |
+//	48 |  that names it: offset, sequence number                       |
+//	56 |  where the last record begins                                 |
+//	   +---------------------------------------------------------------+
+//	64 |  table ...                                                    |
+//	   +---------------------------------------------------------------+
+//
+// The checksum covers the header except its own four bytes, and then the last 8 bytes of the file,
+// which have the checksum of the table. It is sealed with the salt and the id. The table is sealed
+// with another salt: the segment's, xored with the role of a partial hint and with the beginning of
+// the range times 0x9e3779b97f4a7c15. The header of partial hint 0 of segment 7, for the record above:
+//
+//	0000  4d 4d 4b 56 50 52 54 00  "MMKVPRT", 0
+//	0008  01 00 00 00 dd 8b d1 d3  version 1, checksum
+//	0010  07 00 00 00 00 00 00 00  segment 7
+//	0018  40 00 00 00 00 00 00 00  from offset 64
+//	0020  00 00 00 00 00 00 00 00  after sequence number 0
+//	0028  00 00 00 00 00 00 00 00  no end of a previous file
+//	0030  00 00 00 00 00 00 00 00
+//	0038  40 00 00 00 00 00 00 00  the last record is at 64
+//
 // # The manifest
 //
 // A manifest file consists of two equal halves, each a multiple of 4096 bytes. A half starts

@@ -103,6 +103,13 @@ func (d *Draft) EncodedSize(hasWatermark, hasPrevious bool) int64 {
 // Key is the key of an entry.
 func (d *Draft) Key(i int) []byte { return d.buffer[d.entries[i].keyAt:][:d.entries[i].keySize] }
 
+// Value is the value of an entry, without room to grow.
+func (d *Draft) Value(i int) []byte {
+	e := &d.entries[i]
+	at, end := e.keyAt+e.keySize, e.keyAt+e.keySize+e.valueSize
+	return d.buffer[at:end:end]
+}
+
 // IsDelete says whether an entry is a tombstone.
 func (d *Draft) IsDelete(i int) bool { return d.entries[i].flags&Tombstone != 0 }
 

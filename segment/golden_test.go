@@ -30,6 +30,12 @@ func exampleHint() []byte {
 	return b.Encode(7, testSalt, End{Offset: 128, Seq: 2}, 1)
 }
 
+func examplePartial() []byte {
+	b := NewHintBuilder()
+	b.Add(Entry{Offset: 64, Size: 32, Seq: 1, Key: []byte("key")})
+	return b.EncodePartial(7, testSalt, Range{From: End{Offset: 64}, To: End{Offset: 96, Seq: 1}, Last: 64})
+}
+
 func exampleManifest() []byte {
 	copied := exampleCopy()
 	closed := copied
@@ -128,12 +134,13 @@ func TestDocExamplesAreTheGoldenBytes(t *testing.T) {
 		}
 		examples[last] = append(examples[last], b...)
 	}
-	names := []string{"header", "record", "hint", "manifest"}
+	names := []string{"header", "record", "hint", "partial", "manifest"}
 	if len(examples) != len(names) {
 		t.Fatalf("%d examples, want %d", len(examples), len(names))
 	}
 	// The example shows one half, without the zeros after it.
-	examples[3] = bytes.Repeat(append(examples[3], make([]byte, halfUnit-len(examples[3]))...), 2)
+	examples[4] = bytes.Repeat(append(examples[4], make([]byte, halfUnit-len(examples[4]))...), 2)
+	examples[3] = append(examples[3], examplePartial()[partialHeaderSize:]...) // a table, of which there is an example before
 	for i, name := range names {
 		if want := readGolden(t, name); !bytes.Equal(examples[i], want) {
 			t.Errorf("the example of the %s is\n%swant\n%s", name, hex.Dump(examples[i]), hex.Dump(want))

@@ -66,11 +66,15 @@ func ReadHintCount(r io.ReaderAt, size int64) (int, error) {
 	return int(min(binary.LittleEndian.Uint64(header[hintCountAt:]), fitting)), nil
 }
 
-// IsOlderHint reports whether data is a whole hint of version 2, which nothing reads any more. Its
-// last 8 bytes were a checksum of all bytes before them.
+// IsOlderHint reports whether data is a whole hint of an older version, which nothing reads any more.
+// In the versions 1 and 2 the last 8 bytes are a checksum of all bytes before them.
 func IsOlderHint(data []byte, id ID, salt uint64) bool {
 	end := len(data) - hintSumSize
-	return end >= hintDamagesAt && binary.LittleEndian.Uint32(data[hintVersionAt:]) == 2 &&
+	if end < hintDamagesAt {
+		return false
+	}
+	version := binary.LittleEndian.Uint32(data[hintVersionAt:])
+	return (version == 1 || version == 2) &&
 		binary.LittleEndian.Uint64(data[end:]) == uint64(hintSeal(crc32.Checksum(data[:end], castagnoli), id, salt))
 }
 

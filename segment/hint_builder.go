@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/mmapkv/mmapkv/internal/bulk"
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/internal/prefetch"
 )
 
@@ -65,9 +66,13 @@ func (b *HintBuilder) AddDamage(d Damage) { b.damages = append(b.damages, d) }
 
 // AddLost adds the records that an older hint of the same file has in the damaged ranges and
 // before end: their data is lost, but they are still known to exist. The damaged ranges are in
-// order. Of parts that cannot be read, AddLost adds nothing, and returns the first error.
+// order. Of parts that cannot be read, AddLost adds nothing, and returns the first error. It ends at
+// an error that says the system lacks something: then nothing is known of the rest.
 func (b *HintBuilder) AddLost(older *Table, end int64) (failed error) {
 	for e, err := range older.Entries() {
+		if errno.Scarce(err) {
+			return err
+		}
 		if err != nil {
 			failed = cmp.Or(failed, err)
 			continue

@@ -103,8 +103,11 @@ func cutEntry(e *HintEntry, b []byte, base uint64) (rest []byte, ok bool) {
 	if !ok || seq > math.MaxUint64-base {
 		return nil, false
 	}
-	*e = HintEntry{Key: key, Offset: int64(offset) * Alignment, Size: int64(size) * Alignment, Seq: base + seq, Flags: flags}
-	if e.Flags&Expires != 0 {
+	// Field by field: a composite literal is made elsewhere and then copied, by reads that are wider
+	// than the writes just before. A processor lets such a read wait for all earlier writes.
+	e.Key, e.Offset, e.Size = key, int64(offset)*Alignment, int64(size)*Alignment
+	e.Seq, e.Flags, e.Expiry = base+seq, flags, 0
+	if flags&Expires != 0 {
 		if len(rest) < expirySize {
 			return nil, false
 		}

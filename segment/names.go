@@ -16,6 +16,7 @@ const (
 	spareName       = "SPARE"
 	segmentSuffix   = ".seg"
 	hintSuffix      = ".hint"
+	partialInfix    = ".part" // and a number
 	temporarySuffix = ".tmp"
 	idDigits        = 16
 )
@@ -35,6 +36,7 @@ const (
 	LockFile                          // locked by whoever has the store open; its content means nothing
 	ReserveFile                       // occupies room until that is needed
 	TemporaryFile                     // being written, and not renamed yet, or left over from that
+	PartialFile                       // lists the keys of a range of one unsealed segment
 )
 
 // FileName is the name of a segment's file.
@@ -42,6 +44,28 @@ func FileName(id ID) string { return fmt.Sprintf("%0*x%s", idDigits, uint64(id),
 
 // HintName is the name of a segment's hint.
 func HintName(id ID) string { return fmt.Sprintf("%0*x%s", idDigits, uint64(id), hintSuffix) }
+
+// MaxPartials bounds the number of partial hints of one segment.
+const MaxPartials = 256
+
+// PartialName is the name of partial hint n of a segment, 0 <= n < MaxPartials.
+func PartialName(id ID, n int) string {
+	return fmt.Sprintf("%0*x%s%d", idDigits, uint64(id), partialInfix, n)
+}
+
+// ParsePartialName reports whether a name is that of a partial hint, and of which one.
+func ParsePartialName(name string) (id ID, n int, ok bool) {
+	digits, number, ok := strings.Cut(name, partialInfix)
+	if !ok {
+		return 0, 0, false
+	}
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 0 || n >= MaxPartials || strconv.Itoa(n) != number {
+		return 0, 0, false
+	}
+	id, ok = parseID(digits)
+	return id, n, ok
+}
 
 // SpareFiles is the number of empty spare files. A store removes one to make room for another file.
 const SpareFiles = 2
@@ -67,6 +91,9 @@ func ParseFileName(name string) (id ID, kind FileKind, ok bool) {
 		}
 		return id, TemporaryFile, true
 	}
+	if id, _, partial := ParsePartialName(name); partial {
+		return id, PartialFile, true
+	}
 	digits, isSegment := strings.CutSuffix(name, segmentSuffix)
 	kind = SegmentFile
 	if !isSegment {
@@ -76,16 +103,23 @@ func ParseFileName(name string) (id ID, kind FileKind, ok bool) {
 		}
 		kind = HintFile
 	}
-	n, err := strconv.ParseUint(digits, 16, 64)
-	if err != nil || len(digits) != idDigits || strings.ToLower(digits) != digits || n == 0 {
+	id, ok = parseID(digits)
+	if !ok {
 		return 0, 0, false
 	}
-	return ID(n), kind, true
+	return id, kind, true
+}
+
+// parseID parses the digits of an ID as file names have them.
+func parseID(digits string) (ID, bool) {
+	n, err := strconv.ParseUint(digits, 16, 64)
+	ok := err == nil && len(digits) == idDigits && strings.ToLower(digits) == digits && n != 0
+	return ID(n), ok
 }
 
 // KindByContent recognizes the kind of a store's file by its first bytes.
 func KindByContent(head []byte) (FileKind, bool) {
-	for magic, kind := range map[string]FileKind{segmentMagic: SegmentFile, hintMagic: HintFile, manifestMagic: ManifestFile} {
+	for magic, kind := range map[string]FileKind{segmentMagic: SegmentFile, hintMagic: HintFile, partialMagic: PartialFile, manifestMagic: ManifestFile} {
 		if bytes.HasPrefix(head, []byte(magic)) {
 			return kind, true
 		}

@@ -73,7 +73,11 @@ func (s *Scanner) Resync(minSeq uint64) (Entry, error) {
 		if len(b) < RecordHeaderSize {
 			break
 		}
-		if binary.LittleEndian.Uint64(b) == 0 || !plausible(b, s.to-at, minSeq) {
+		if binary.LittleEndian.Uint64(b) == 0 {
+			at += max(s.zerosAt(at)-Alignment, 0)
+			continue
+		}
+		if !plausible(b, s.to-at, minSeq) {
 			continue
 		}
 		refuted, err := s.refutes(b, at)
@@ -132,6 +136,23 @@ func (s *Scanner) Each(record func(Entry) (trusted bool), damage func(Damage)) e
 			last = e.Seq
 		}
 	}
+}
+
+// zerosAt returns how many bytes of the window are zero from an offset on, rounded down. Behind the
+// records of a file that was being written there are often hundreds of megabytes of them.
+func (s *Scanner) zerosAt(at int64) (n int64) {
+	const block = 8 * Alignment
+	for rest := s.window[at-s.windowAt:]; len(rest) >= block; rest = rest[block:] {
+		all := uint64(0)
+		for i := 0; i < block; i += Alignment {
+			all |= binary.LittleEndian.Uint64(rest[i:])
+		}
+		if all != 0 {
+			break
+		}
+		n += block
+	}
+	return n
 }
 
 // plausible reports whether header can be a record's header. It does not check the checksum.

@@ -193,3 +193,19 @@ func BenchmarkResyncFalseHeaders(b *testing.B) {
 		}
 	}
 }
+
+// Behind zeros, however many, a scan finds a record where it is.
+func TestScanFindsARecordBehindZeros(t *testing.T) {
+	for zeros := 8; zeros < 700; zeros += 8 {
+		file := make([]byte, zeros)
+		file = append(file, encode(Placement{Salt: testSalt, Offset: int64(zeros), Seq: 5}, "key", "value", 0)...)
+		file = append(file, make([]byte, 2*scanWindow)...)
+		s := NewScanner(bytes.NewReader(file), testSalt, 0, int64(len(file)))
+		if e, err := s.Resync(1); err != nil || e.Offset != int64(zeros) || e.Seq != 5 {
+			t.Fatalf("behind %d zeros: %+v, %v", zeros, e, err)
+		}
+		if e, err := s.Resync(1); err == nil {
+			t.Fatalf("behind that: %+v", e)
+		}
+	}
+}

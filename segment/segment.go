@@ -112,6 +112,22 @@ func (s *Segment) Record(r *Record, offset, size int64) error {
 	return nil
 }
 
+// PeekSize returns the size that the header at an offset says its record has. It verifies nothing
+// but that the record fits. Like Record, it must be called under the fault guard.
+func (s *Segment) PeekSize(offset int64) (size int64, err error) {
+	if s.memory == nil {
+		return ReadRecordSize(s.file, offset, s.limit.Load())
+	}
+	left := s.limit.Load() - offset
+	if offset < 0 || left < RecordHeaderSize {
+		return 0, ErrBounds
+	}
+	if size = sizeFromHeader(s.memory[offset:]); size > left {
+		return 0, ErrBounds
+	}
+	return size, nil
+}
+
 // firstLoad is how many bytes Load reads first if it does not know the size of the record. Most such
 // records are large, and a second read gets the rest.
 const firstLoad = 4 << 10

@@ -8,7 +8,8 @@ package segment
 type Cursor struct {
 	t     *Table
 	part  Part
-	of    int // the number of part, if it is loaded
+	ahead Part // for AppendAhead
+	of    int  // the number of part, if it is loaded
 	valid bool
 	i     int // the entry, in part
 	entry HintEntry
@@ -56,18 +57,9 @@ func (c *Cursor) Prev() bool {
 // that Entry returned.
 func (c *Cursor) Seek(key []byte) bool {
 	c.valid = false
-	from, to := c.t.candidates(key)
-	for from < to { // find the first part whose first key is not below
-		middle := int(uint(from+to) / 2)
-		i, ok := c.seekIn(middle, key)
-		switch {
-		case !ok:
-			return false
-		case i > 0:
-			from = middle + 1
-		default:
-			to = middle
-		}
+	from, ok := c.firstPart(key)
+	if !ok {
+		return false
 	}
 	if from > 0 { // the part before may end with such a key
 		i, ok := c.seekIn(from-1, key)
@@ -79,6 +71,24 @@ func (c *Cursor) Seek(key []byte) bool {
 		}
 	}
 	return c.move(from, 0)
+}
+
+// firstPart returns the first part whose first key is not below the given one.
+func (c *Cursor) firstPart(key []byte) (from int, ok bool) {
+	from, to := c.t.candidates(key)
+	for from < to {
+		middle := int(uint(from+to) / 2)
+		i, ok := c.seekIn(middle, key)
+		switch {
+		case !ok:
+			return 0, false
+		case i > 0:
+			from = middle + 1
+		default:
+			to = middle
+		}
+	}
+	return from, true
 }
 
 // seekIn loads a part, and returns the number of its first entry whose key is not below the given

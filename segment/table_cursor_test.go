@@ -98,6 +98,14 @@ func TestCursorIsASortedSlice(t *testing.T) {
 				at = sort.Search(len(want), func(i int) bool { return bytes.Compare(want[i].Key, key) >= 0 })
 				check(fmt.Sprintf("Seek(%q)", key), c.Seek(key))
 			},
+			"Find": func(t *rapid.T) {
+				key := anyKey().Draw(t, "key")
+				at = sort.Search(len(want), func(i int) bool { return bytes.Compare(want[i].Key, key) >= 0 })
+				if at < len(want) && !bytes.Equal(want[at].Key, key) {
+					at = len(want)
+				}
+				check(fmt.Sprintf("Find(%q)", key), c.Find(key))
+			},
 		})
 	})
 }
@@ -133,6 +141,10 @@ func TestSeekInManyParts(t *testing.T) {
 			at := sort.Search(len(want), func(i int) bool { return bytes.Compare(want[i].Key, k) >= 0 })
 			if found := c.Seek(k); found != (at < len(want)) || found && (c.Index() != at || !sameEntry(c.Entry(), want[at])) {
 				t.Fatalf("%s: Seek(%q): %v, entry %d, want %d of %d", name, k, found, c.Index(), at, len(want))
+			}
+			there := at < len(want) && bytes.Equal(want[at].Key, k)
+			if found := c.Find(k); found != there || found && (c.Index() != at || !sameEntry(c.Entry(), want[at])) {
+				t.Fatalf("%s: Find(%q): %v, entry %d, want %v, %d", name, k, found, c.Index(), there, at)
 			}
 		}
 		at := len(want)

@@ -3,6 +3,7 @@ package segment
 import (
 	"bytes"
 	"iter"
+	"slices"
 )
 
 // hintPieceSize is the size of a piece in bytes, to which its last part may add: small enough for a
@@ -51,38 +52,77 @@ func (t *Table) piece(i int, e *HintEntries) (err error) {
 	return err
 }
 
-// Next returns the next entry, whose key is valid until the call after that. It returns false after
-// the last one, and instead of a part, or the rest of a part, that is damaged: then Err is not nil,
-// and another call goes on behind that part.
-func (e *HintEntries) Next() (HintEntry, bool) {
-	e.err = nil
-	if e.next == e.open.count {
-		if e.part == e.end {
-			return HintEntry{}, false
-		}
-		if !e.openPart() {
-			return e.fail()
-		}
+// Next sets entry to the next entry, whose key is valid until the call after that. It returns false
+// after the last one, and instead of a part, or the rest of a part, that is damaged: then Err is not
+// nil, and another call goes on behind that part.
+func (e *HintEntries) Next(entry *HintEntry) bool {
+	if !e.begin() {
+		return false
 	}
+	key, ok := e.cut(entry, e.open.key[:0])
+	if ok {
+		e.open.key = key
+	}
+	return ok
+}
+
+// Take appends the next entries to a batch, at most n. It returns false where Next does, after it has
+// appended the entries before that.
+//
+// It is faster than Next. Whoever reads a key in larger units than it was written in, right after
+// that, waits until the processor has done all its earlier writes. A batch gives it time.
+func (e *HintEntries) Take(b *Batch, n int) bool {
+	b.Entries = slices.Grow(b.Entries, n)
+	for ; n > 0; n-- {
+		if !e.begin() {
+			return false
+		}
+		b.room(e.open.start + len(e.rest)) // more than the prefix and the rest of the key
+		b.Entries = b.Entries[:len(b.Entries)+1]
+		keys, ok := e.cut(&b.Entries[len(b.Entries)-1], b.keys)
+		if !ok {
+			b.Entries = b.Entries[:len(b.Entries)-1]
+			return false
+		}
+		if e.next == e.open.count {
+			e.open.key = append(e.open.key[:0], keys[len(b.keys):]...)
+		}
+		b.keys = keys
+	}
+	return true
+}
+
+// begin opens a part, if the one before is done.
+func (e *HintEntries) begin() bool {
+	e.err = nil
+	if e.next < e.open.count {
+		return true
+	}
+	if e.part == e.end {
+		return false
+	}
+	return e.openPart() || e.fail()
+}
+
+// cut cuts the next entry off the part, and appends its key to keys.
+func (e *HintEntries) cut(entry *HintEntry, keys []byte) (longer []byte, ok bool) {
 	p := &e.open
 	place := len(p.data) - len(e.rest)
-	var entry HintEntry
-	rest, ok := cutEntry(&entry, e.rest, p.base)
-	prefix := p.start - placeSize*p.count
-	if !ok || p.entryPlace(e.next) != place || !entry.isWithin(p.covers) || prefix+len(entry.Key) > MaxKeySize {
-		return e.fail()
+	rest, ok := cutEntry(entry, e.rest, p.base)
+	prefix, suffix := p.prefix(), entry.Key
+	if !ok || p.entryPlace(e.next) != place || !entry.isWithin(p.covers) || len(prefix)+len(suffix) > MaxKeySize {
+		return keys, e.fail()
 	}
-	suffix := entry.Key
-	p.key = append(p.key[:prefix], suffix...)
-	entry.Key = p.key
+	longer = append(append(keys, prefix...), suffix...)
+	entry.Key = longer[len(keys):len(longer):len(longer)]
 	if e.next == 0 && !e.isInPlace(entry.Key) || e.next > 0 && bytes.Compare(e.previous, suffix) >= 0 {
-		return e.fail()
+		return keys, e.fail()
 	}
 	e.previous, e.rest, e.follows = suffix, rest, true
 	if e.next++; e.next == p.count && !isPartEnd(rest) {
-		return e.fail()
+		return keys, e.fail()
 	}
-	return entry, true
+	return longer, true
 }
 
 // openPart checks the next part, and begins with it.
@@ -109,11 +149,11 @@ func (e *HintEntries) isInPlace(key []byte) bool {
 }
 
 // fail ends the part. The key before it stays the last one.
-func (e *HintEntries) fail() (HintEntry, bool) {
+func (e *HintEntries) fail() bool {
 	e.err = &HintError{e.t.partPlace(e.part - 1)}
 	e.open.key = append(e.open.key[:0], e.last...)
 	e.open.count, e.next = 0, 0
-	return HintEntry{}, false
+	return false
 }
 
 // Err says why Next returned false: nil at the end, or a HintError.
@@ -129,15 +169,16 @@ func isPartEnd(rest []byte) bool {
 func (t *Table) Entries() iter.Seq2[HintEntry, error] {
 	return func(yield func(HintEntry, error) bool) {
 		var entries HintEntries
+		var e HintEntry
 		for i := range t.Pieces() {
 			if err := t.piece(i, &entries); err != nil && !yield(HintEntry{}, err) {
 				return
 			}
-			for {
-				e, ok := entries.Next()
-				if err := entries.Err(); !ok && err == nil {
-					break
-				} else if !yield(e, err) {
+			for entries.Next(&e) || entries.Err() != nil {
+				if err := entries.Err(); err != nil {
+					e = HintEntry{}
+				}
+				if !yield(e, entries.Err()) {
 					return
 				}
 			}

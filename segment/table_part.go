@@ -63,6 +63,9 @@ func (t *Table) setPart(i int, p *Part, data []byte) error {
 // where it would be if all were.
 func (t *Table) partOf(i int) int {
 	from := i / partEntries
+	if t.firstEntry(from+1) > i {
+		return from
+	}
 	return from + sort.Search(len(t.parts)-from-1, func(n int) bool { return t.firstEntry(from+n+1) > i })
 }
 

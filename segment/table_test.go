@@ -316,21 +316,26 @@ func TestPartBelongsToItsHint(t *testing.T) {
 }
 
 func TestOlderHintIsToldFromADamagedOne(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join("testdata", "v2", "hint"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !IsOlderHint(data, testHintID, testSalt) {
-		t.Error("a hint of version 2 is not one")
-	}
-	if IsOlderHint(data, testHintID+1, testSalt) || IsOlderHint(data, testHintID, testSalt+1) || IsOlderHint(exampleHint(), testHintID, testSalt) {
-		t.Error("another hint is one")
-	}
-	for n := range data {
-		data[n] ^= 1
-		if IsOlderHint(data, testHintID, testSalt) || IsOlderHint(data[:n], testHintID, testSalt) {
-			t.Errorf("with byte %d changed it still is one", n)
+	for version := 1; version < hintVersion; version++ {
+		data, err := os.ReadFile(filepath.Join("testdata", fmt.Sprint("v", version), "hint"))
+		if err != nil {
+			t.Fatal(err)
 		}
-		data[n] ^= 1
+		if !IsOlderHint(data, testHintID, testSalt) {
+			t.Errorf("a hint of version %d is not one", version)
+		}
+		if IsOlderHint(data, testHintID+1, testSalt) || IsOlderHint(data, testHintID, testSalt+1) {
+			t.Errorf("version %d: the hint of another segment is one", version)
+		}
+		for n := range data {
+			data[n] ^= 1
+			if IsOlderHint(data, testHintID, testSalt) || IsOlderHint(data[:n], testHintID, testSalt) {
+				t.Errorf("version %d: with byte %d changed it still is one", version, n)
+			}
+			data[n] ^= 1
+		}
+	}
+	if IsOlderHint(exampleHint(), testHintID, testSalt) {
+		t.Error("a hint of this version is one")
 	}
 }

@@ -1,7 +1,6 @@
 package segment
 
 import (
-	"encoding/binary"
 	"errors"
 	"hash/crc32"
 	"io"
@@ -68,20 +67,30 @@ func (w *Walker) Next(r *Record) error {
 	return err
 }
 
-// Peek calls fn with the keys of the next records that the window holds already, at most n, and
-// returns how many there were, possibly 0. It verifies nothing.
-func (w *Walker) Peek(n int, fn func(key []byte)) (peeked int) {
-	rest := w.window[min(w.offset-w.windowAt, int64(len(w.window))):]
-	for ; peeked < n && len(rest) >= RecordHeaderSize; peeked++ {
-		keyAt := RecordHeaderSize + Flags(rest[flagsAt]).extension()
-		keyEnd := keyAt + int(binary.LittleEndian.Uint16(rest[keySizeAt:]))
-		if keyEnd > len(rest) {
-			break
-		}
-		fn(rest[keyAt:keyEnd])
-		rest = rest[min(sizeFromHeader(rest), int64(len(rest))):]
+// Pass moves past the record at Offset by the size that its header says. It verifies nothing but
+// that the record fits, and if it does not, Pass does not move.
+func (w *Walker) Pass() error {
+	left := w.to - w.offset
+	if left < RecordHeaderSize {
+		return ErrBounds
 	}
-	return peeked
+	if err := w.ensure(RecordHeaderSize); err != nil {
+		return err
+	}
+	size := sizeFromHeader(w.window[w.offset-w.windowAt:])
+	if size > left {
+		return ErrBounds
+	}
+	w.offset += size
+	return nil
+}
+
+// MoveTo makes Next look at an offset.
+func (w *Walker) MoveTo(offset int64) {
+	if offset < w.windowAt {
+		w.window, w.windowAt = w.window[:0], offset
+	}
+	w.offset = offset
 }
 
 // Load reads the value of r if Next left it out.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 func newPut(t *target) *cobra.Command {
 	var ttl time.Duration
+	var ifAbsent bool
 	cmd := &cobra.Command{
 		Use:   "put KEY VALUE",
 		Short: "Set a key's value; - reads the value from standard input",
@@ -34,14 +34,22 @@ func newPut(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.write(func(s *mmapkv.Store) error {
-				if withTTL {
+			return t.with(fewKeys(), func(s *mmapkv.Store) error {
+				switch {
+				case ifAbsent && withTTL:
+					stored, err := s.PutIfAbsentWithTTL(key, value, ttl)
+					return held(stored, err, "the key has a value")
+				case ifAbsent:
+					stored, err := s.PutIfAbsent(key, value)
+					return held(stored, err, "the key has a value")
+				case withTTL:
 					return s.PutWithTTL(key, value, ttl)
 				}
 				return s.Put(key, value)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&ifAbsent, "if-absent", false, "only if the key has no value; else exit with 1")
 	cmd.Flags().DurationVar(&ttl, "ttl", 0, "how long the value lives, such as 90s or 24h")
 	return cmd
 }
@@ -73,7 +81,7 @@ func newGet(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.read(func(s *mmapkv.Store) error {
+			return t.look(func(s *mmapkv.Store) error {
 				value, err := s.Get(key)
 				if err != nil {
 					return err
@@ -93,11 +101,26 @@ func newGet(t *target) *cobra.Command {
 }
 
 func newDel(t *target) *cobra.Command {
-	return &cobra.Command{
+	var prefix string
+	withPrefix := func(cmd *cobra.Command) bool { return cmd.Flags().Changed("prefix") }
+	cmd := &cobra.Command{
 		Use:   "del KEY...",
 		Short: "Delete keys, all or none; absent keys are not an error",
-		Args:  usage(cobra.MinimumNArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
+		Long: `Deletes keys, all or none. With --prefix it deletes all keys that begin with that, one
+batch after the other: if it is interrupted, some of them are gone.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if !withPrefix(cmd) {
+				return usage(cobra.MinimumNArgs(1))(cmd, args)
+			}
+			if len(args) > 0 {
+				return fmt.Errorf("%w: give either keys or --prefix; see %s --help", errUsage, cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if withPrefix(cmd) {
+				return t.deletePrefix(cmd.Context(), prefix)
+			}
 			var batch mmapkv.Batch
 			for _, arg := range args {
 				key, err := t.decode(arg)
@@ -106,9 +129,11 @@ func newDel(t *target) *cobra.Command {
 				}
 				batch.Delete(key)
 			}
-			return t.existing(brief(), func(s *mmapkv.Store) error { return s.Write(&batch) })
+			return t.existing(fewKeys(), func(s *mmapkv.Store) error { return s.Write(&batch) })
 		},
 	}
+	cmd.Flags().StringVar(&prefix, "prefix", "", "delete all keys that begin with this")
+	return cmd
 }
 
 func newHas(t *target) *cobra.Command {
@@ -121,7 +146,7 @@ func newHas(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.read(func(s *mmapkv.Store) error {
+			return t.look(func(s *mmapkv.Store) error {
 				has, err := s.Has(key)
 				if err == nil && t.json {
 					err = printJSON(cmd.OutOrStdout(), map[string]bool{"has": has})
@@ -135,52 +160,6 @@ func newHas(t *target) *cobra.Command {
 	}
 }
 
-func newKeys(t *target) *cobra.Command {
-	return &cobra.Command{
-		Use:   "keys",
-		Short: "Print all keys, one per line, in no particular order",
-		Args:  usage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.read(func(s *mmapkv.Store) error {
-				out := bufio.NewWriter(cmd.OutOrStdout())
-				return errors.Join(t.printKeys(out, s), out.Flush())
-			})
-		},
-	}
-}
-
-func (t *target) printKeys(out io.Writer, s *mmapkv.Store) error {
-	for key := range s.Keys() {
-		var err error
-		if t.json {
-			err = printJSON(out, keyLine(key))
-		} else {
-			_, err = fmt.Fprintf(out, "%s\n", t.encode(key))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func newCount(t *target) *cobra.Command {
-	return &cobra.Command{
-		Use:   "count",
-		Short: "Print the number of keys",
-		Args:  usage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.read(func(s *mmapkv.Store) error {
-				if t.json {
-					return printJSON(cmd.OutOrStdout(), map[string]int{"keys": s.Len()})
-				}
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), s.Len())
-				return err
-			})
-		},
-	}
-}
-
 func newInfo(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use:   "info",
@@ -188,6 +167,9 @@ func newInfo(t *target) *cobra.Command {
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.read(func(s *mmapkv.Store) error {
+				if err := ready(cmd.Context(), s); err != nil {
+					return err
+				}
 				stats := s.Stats()
 				if t.json {
 					return printJSON(cmd.OutOrStdout(), stats)

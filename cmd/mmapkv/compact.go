@@ -35,6 +35,9 @@ still compacted.`,
 				ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 				defer stop()
 				context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process
+				if err := ready(ctx, s); err != nil && ctx.Err() == nil {
+					return err
+				}
 				bar = newCompactBar(cmd.ErrOrStderr(), s.Stats().Segments)
 				done, err := compact(ctx, s)
 				bar.finish()
@@ -61,7 +64,7 @@ type compacted struct {
 	Damaged     []string `json:"damaged,omitempty"` // files that were left as they are
 }
 
-// compact returns what it did even if it failed. Damage that Open found is an error
+// compact returns what it did even if it failed. Damage that was found is an error
 // even if there was nothing to compact.
 func compact(ctx context.Context, s *mmapkv.Store) (compacted, error) {
 	began, before := time.Now(), s.Stats()
@@ -71,7 +74,7 @@ func compact(ctx context.Context, s *mmapkv.Store) (compacted, error) {
 		err = errInterrupted
 	}
 	if !errors.Is(err, mmapkv.ErrCorrupt) {
-		for _, damage := range before.Recovery.Damages {
+		for _, damage := range after.Recovery.Damages {
 			err = errors.Join(err, &damage)
 		}
 	}

@@ -22,9 +22,9 @@ func newDump(t *target) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dump FILE...",
 		Short: "Print segments, hints and manifests in readable form",
-		Long: `Prints every record of a segment, every entry of a hint, or what a manifest lists,
-with offsets. It does not open the store and changes nothing. It recognises a file
-by its first bytes, or else by its name.
+		Long: `Prints every record of a segment, every entry of a hint, whole or partial, or what
+a manifest lists, with offsets. It does not open the store and changes nothing. It
+recognises a file by its first bytes, or else by its name.
 
 The checksums of a segment and its hint depend on a random number, the salt, which
 is in the segment's header and in the manifest. If the header of a segment is
@@ -104,6 +104,8 @@ func (d *dumper) dump(path string) (err error) {
 		err = d.dumpSegment()
 	case segment.HintFile:
 		err = d.dumpHint()
+	case segment.PartialFile:
+		err = d.dumpPartial()
 	case segment.ManifestFile:
 		err = d.dumpManifest()
 	}
@@ -121,7 +123,7 @@ func (d *dumper) kind() (segment.FileKind, error) {
 	}
 	_, kind, _ := segment.ParseFileName(filepath.Base(d.path))
 	switch kind {
-	case segment.SegmentFile, segment.HintFile, segment.ManifestFile:
+	case segment.SegmentFile, segment.HintFile, segment.PartialFile, segment.ManifestFile:
 		return kind, nil
 	}
 	return 0, fmt.Errorf("%w: %s is not a segment, hint or manifest, judging by its first bytes and its name", errUsage, d.path)

@@ -22,6 +22,9 @@ func (d *dumper) dumpHint() error {
 		return err
 	}
 	hint, err := segment.OpenTableIn(content, id, salt, nil)
+	if errors.Is(err, segment.ErrVersion) && segment.IsOlderHint(content, id, salt) {
+		return d.print(part{What: "hint", File: segment.FileName(id), Size: d.size, Note: err.Error() + "; the next open makes it anew"})
+	}
 	if err != nil {
 		d.damaged(0, err)
 		return nil
@@ -35,6 +38,33 @@ func (d *dumper) dumpHint() error {
 	if err := d.print(part{What: "hint", File: segment.FileName(id), Size: d.size, Note: note}); err != nil {
 		return err
 	}
+	return d.printEntries(hint)
+}
+
+// dumpPartial prints a partial hint.
+func (d *dumper) dumpPartial() error {
+	id, _, ok := segment.ParsePartialName(filepath.Base(d.path))
+	if !ok {
+		return fmt.Errorf("%w: the name of %s does not say which segment the partial hint belongs to", errUsage, d.path)
+	}
+	salt, _, err := d.segmentOf(id)
+	if err != nil {
+		return err
+	}
+	hint, err := segment.OpenPartial(d.file, d.size, id, salt, nil)
+	if err != nil {
+		d.damaged(0, err)
+		return nil
+	}
+	note := fmt.Sprintf("%d keys, covers the bytes from %d to %d, #%d to #%d", hint.Len(), hint.From.Offset, hint.To.Offset, hint.From.Seq+1, hint.To.Seq)
+	if err := d.print(part{What: "partial hint", File: segment.FileName(id), Size: d.size, Note: note}); err != nil {
+		return err
+	}
+	return d.printEntries(hint.Table)
+}
+
+// printEntries prints what a hint has.
+func (d *dumper) printEntries(hint *segment.Table) error {
 	for e, err := range hint.Entries() {
 		if err != nil {
 			if err := d.badPart(err); err != nil {

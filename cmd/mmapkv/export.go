@@ -1,8 +1,7 @@
 package main
 
 import (
-	"bufio"
-	"errors"
+	"io"
 	"os"
 	"syscall"
 	"unicode/utf8"
@@ -51,42 +50,51 @@ func newLine(s *mmapkv.Store, key, value []byte) (line, error) {
 }
 
 func newExport(t *target) *cobra.Command {
-	return &cobra.Command{
+	var selected selection
+	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Print all pairs as JSON Lines, which import reads",
-		Long: `Each line is a pair, in the format that import --help describes. The last line is
-{"count":N}, the number of pairs; an export without it was truncated. You may
-concatenate exports; import reads them all.`,
+		Short: "Print pairs as JSON Lines, which import reads",
+		Long: `Prints pairs in the order of their keys. Each line is a pair, in the format that
+import --help describes. The last line is {"count":N}, the number of pairs; an
+export without it was truncated. You may concatenate exports; import reads them all.
+` + boundsHelp,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := t.checkLines(); err != nil {
+			if !selected.given(cmd) {
+				if err := t.checkLines(); err != nil {
+					return err
+				}
+			}
+			o, err := selected.options(cmd, t)
+			if err != nil {
 				return err
 			}
 			return t.read(func(s *mmapkv.Store) error {
-				out := bufio.NewWriter(cmd.OutOrStdout())
-				progress := newProgress(cmd.ErrOrStderr(), "exporting", int64(s.Len())).clearOn(os.Interrupt, syscall.SIGTERM)
-				var done lastLine
-				err := s.Range(func(key, value []byte) error {
-					progress.add(1)
-					l, err := newLine(s, key, value)
-					if errors.Is(err, mmapkv.ErrNotFound) {
-						return nil // it has just expired
-					}
+				total := int64(-1)
+				if selected.all(cmd) && isTerminal(cmd.ErrOrStderr()) {
+					total = int64(s.Len()) // which waits for the index
+				}
+				progress := newProgress(cmd.ErrOrStderr(), "exporting", total).clearOn(os.Interrupt, syscall.SIGTERM)
+				return buffered(cmd.OutOrStdout(), func(out io.Writer) error {
+					defer progress.finish()
+					var done lastLine
+					var err error
+					done.Count, err = selected.each(s, o, func(key, value []byte) error {
+						progress.add(1)
+						l, err := newLine(s, key, value)
+						if err != nil {
+							return err
+						}
+						return printJSON(out, l)
+					})
 					if err != nil {
 						return err
 					}
-					done.Count++
-					return printJSON(out, l)
+					return printJSON(out, done)
 				})
-				if err == nil {
-					err = printJSON(out, done)
-				}
-				progress.finish()
-				if flushed := out.Flush(); err == nil {
-					err = flushed
-				}
-				return err
 			})
 		},
 	}
+	selected.addTo(cmd)
+	return cmd
 }

@@ -190,10 +190,14 @@ type progress struct {
 	ends chan os.Signal // signals that end the process
 }
 
+func isTerminal(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // newProgress starts a bar that ends at total, -1 if that is not known.
 func newProgress(out io.Writer, what string, total int64) *progress {
-	f, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !isTerminal(out) {
 		return &progress{}
 	}
 	return &progress{bar: progressbar.NewOptions64(total, progressbar.OptionSetWriter(out),

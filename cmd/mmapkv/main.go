@@ -17,8 +17,8 @@ import (
 
 // Exit codes.
 const (
-	exitOK = iota
-	exitNotFound
+	exitOK       = iota
+	exitNotFound // or a condition does not hold
 	exitUsage
 	exitLocked
 	exitCorrupt
@@ -54,7 +54,7 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, errCheck), errors.Is(err, mmapkv.ErrCorrupt), errors.Is(err, mmapkv.ErrVersion):
 		return exitCorrupt
-	case errors.Is(err, mmapkv.ErrNotFound):
+	case errors.Is(err, mmapkv.ErrNotFound), errors.Is(err, errCondition):
 		return exitNotFound
 	case errors.Is(err, mmapkv.ErrLocked):
 		return exitLocked
@@ -90,7 +90,7 @@ func newRoot() *cobra.Command {
 	flags.BoolVar(&t.hex, "hex", false, "keys and values are hexadecimal")
 	flags.BoolVar(&t.base64, "base64", false, "keys and values are base64")
 	root.AddCommand(
-		newPut(t), newGet(t), newDel(t), newHas(t), newKeys(t), newCount(t), newInfo(t), newCompact(t), newVerify(t),
+		newPut(t), newGet(t), newCas(t), newDel(t), newHas(t), newKeys(t), newScan(t), newCount(t), newInfo(t), newCompact(t), newVerify(t),
 		newImport(t), newExport(t), newSalvage(t), newDump(t), newTour(), newTourWriter(),
 	)
 	return root

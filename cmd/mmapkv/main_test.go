@@ -147,7 +147,7 @@ func TestLockedStoreExitsWith3(t *testing.T) {
 	if word, err := bufio.NewReader(stdout).ReadString('\n'); word != "held\n" {
 		t.Fatalf("the holder says %q, %v", word, err)
 	}
-	for _, args := range [][]string{{"get", "k"}, {"count"}, {"put", "k", "v"}, {"compact"}} {
+	for _, args := range [][]string{{"get", "k"}, {"count"}, {"scan"}, {"put", "k", "v"}, {"compact"}} {
 		var stderr bytes.Buffer
 		if code := run(append([]string{"--dir", dir}, args...), nil, io.Discard, &stderr); code != exitLocked || stderr.Len() == 0 {
 			t.Errorf("%v: exit code %d, %q", args, code, stderr.String())

@@ -25,7 +25,7 @@ func TestEveryCommandOpensTheStoreOnce(t *testing.T) {
 		do("put", "a", "1")
 		do("put", "a", "2")
 		once := openedBy(t, filepath.Join(store, "LOCK"), func() { do("put", "b", "1") })
-		for _, args := range [][]string{{"del", "a", "absent"}, {"compact"}, {"get", "b"}, {"count"}, {"import", "--no-count"}} {
+		for _, args := range [][]string{{"put", "--if-absent", "c", "1"}, {"cas", "b", "1", "1"}, {"del", "--prefix", "none"}, {"del", "a", "absent"}, {"compact"}, {"get", "b"}, {"count"}, {"scan", "--prefix", "b"}, {"export"}, {"import", "--no-count"}} {
 			opened := openedBy(t, filepath.Join(store, "LOCK"), func() { do(args...) })
 			if once == 0 || opened > once {
 				t.Errorf("%s takes the lock %d times, but put %d times", args[0], opened, once)

@@ -176,9 +176,7 @@ func TestReadmeSnippets(t *testing.T) {
 	program := `package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -210,7 +208,7 @@ func run() error {
 	}
 	out := offline(t, dir, "go mod init example.com/snippets\n"+
 		"go mod edit -require=github.com/mmapkv/mmapkv@v0.0.0 -replace=github.com/mmapkv/mmapkv=$MMAPKV\ngo mod tidy\ngo run .", "MMAPKV="+root)
-	if !strings.Contains(out, "alice\nuser:2\n") {
+	if !strings.Contains(out, "alice\nuser:1: ") || !strings.Contains(out, "\nuser:2 is bob\n") {
 		t.Errorf("the snippets print %s", out)
 	}
 }

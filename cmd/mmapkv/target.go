@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/mmapkv/mmapkv/internal/inject"
 	"github.com/mmapkv/mmapkv/mmapkv"
 )
 
@@ -32,8 +34,8 @@ func (t *target) check() error {
 	return nil
 }
 
-// checkLines refuses --hex and --base64: in JSON Lines the fields themselves say what
-// is base64.
+// checkLines refuses --hex and --base64 where they say nothing: in JSON Lines the
+// fields themselves say what is base64.
 func (t *target) checkLines() error {
 	if t.hex || t.base64 {
 		return fmt.Errorf("%w: --hex and --base64 do not apply to export and import; their lines have key64 and value64", errUsage)
@@ -74,16 +76,42 @@ func (t *target) with(o *mmapkv.Options, use func(s *mmapkv.Store) error) (err e
 	return use(s)
 }
 
+// read is for commands that read much of the store.
 func (t *target) read(use func(s *mmapkv.Store) error) error {
-	return t.with(&mmapkv.Options{ReadOnly: true}, use)
+	return t.with(onDemand(&mmapkv.Options{ReadOnly: true}), use)
 }
 
-func (t *target) write(use func(s *mmapkv.Store) error) error { return t.with(brief(), use) }
+// look is for commands that read few keys.
+func (t *target) look(use func(s *mmapkv.Store) error) error {
+	o := fewKeys()
+	o.ReadOnly = true
+	return t.with(o, use)
+}
+
+// fewKeys returns the options of commands that read or write few keys, however many the
+// store has. All of them open the store with these.
+func fewKeys() *mmapkv.Options { return brief() }
 
 // brief is for commands that open the store too briefly for background work. An
 // import may write a lot, so it opens the store as a service does.
 func brief() *mmapkv.Options {
-	return &mmapkv.Options{Compaction: mmapkv.Compaction{Disabled: true}}
+	return onDemand(&mmapkv.Options{Compaction: mmapkv.Compaction{Disabled: true}})
+}
+
+// onDemand is for commands that may not need the index: a command that reads or writes a
+// few keys is done before the index of a large store could be full.
+func onDemand(o *mmapkv.Options) *mmapkv.Options {
+	inject.Into(o, &inject.Seams{OnDemand: true})
+	return o
+}
+
+// ready waits until the index is full, for commands that print statistics. These list
+// damage, so it is no error here.
+func ready(ctx context.Context, s *mmapkv.Store) error {
+	if err := s.Ready(ctx); !errors.Is(err, mmapkv.ErrCorrupt) || s.Stats().Loading {
+		return err
+	}
+	return nil
 }
 
 // existing is with for commands that need an existing store: Open would create one.
@@ -103,9 +131,10 @@ func (t *target) existing(o *mmapkv.Options, use func(s *mmapkv.Store) error) er
 }
 
 // decode returns the key or value that an argument stands for.
-func (t *target) decode(argument string) ([]byte, error) {
-	var b []byte
-	var err error
+func (t *target) decode(argument string) ([]byte, error) { return t.decodeAs("", argument) }
+
+// decodeAs is decode for the argument of a flag, which the error then names.
+func (t *target) decodeAs(flag, argument string) (b []byte, err error) {
 	switch {
 	case t.hex:
 		b, err = hex.DecodeString(argument)
@@ -115,20 +144,28 @@ func (t *target) decode(argument string) ([]byte, error) {
 		b = []byte(argument)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %q: %w", errUsage, argument, err)
+		return nil, fmt.Errorf("%w: %s%q: %w", errUsage, flag, argument, err)
 	}
 	return b, nil
 }
 
 // encode returns a key or value as it is printed.
 func (t *target) encode(b []byte) []byte {
-	switch {
-	case t.hex:
-		return hex.AppendEncode(nil, b)
-	case t.base64:
-		return base64.StdEncoding.AppendEncode(nil, b)
+	if t.hex || t.base64 {
+		return t.appendEncoded(nil, b)
 	}
 	return b
+}
+
+// appendEncoded appends a key or value as it is printed.
+func (t *target) appendEncoded(to, b []byte) []byte {
+	switch {
+	case t.hex:
+		return hex.AppendEncode(to, b)
+	case t.base64:
+		return base64.StdEncoding.AppendEncode(to, b)
+	}
+	return append(to, b...)
 }
 
 // printJSON prints a value on one line.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -164,6 +165,9 @@ func (t *tour) inOneProcess(content map[string][]byte) error {
 	}
 	defer s.Close()
 	if err := compare(s, content); err != nil {
+		return err
+	}
+	if err := s.Ready(context.Background()); err != nil {
 		return err
 	}
 	stats := s.Stats()

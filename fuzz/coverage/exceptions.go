@@ -8,4 +8,5 @@ var exceptions = map[string]string{
 	"internal/vfs/os.go *osDir.Lock: err != nil #2":                   "flock of an open file on a file system without locks",
 	"internal/vfs/os_linux.go systemMappings: err != nil #1":          "a system without /proc/sys/vm/max_map_count",
 	"internal/vfs/os_linux.go systemMappings: err != nil || n < 2 #1": "/proc/sys/vm/max_map_count that is not a number",
+	"mmapkv/internal/hints/hints.go *Hints.RebuildTo: err != nil #2":  "opening a hint in the memory in which it was just encoded",
 }

@@ -9,7 +9,8 @@ var lateMutants = []mutant{
 		"	if !c.LockName.stays(c.Dir, segment.LockName) {", "	if false {"},
 	{"the tail stays at the limit", "mmapkv/internal/wal/commit.go", "errors.Is(err, failure.ErrFailed) || empty {", "errors.Is(err, failure.ErrFailed) || !empty {"},
 	{"a hint that cannot be opened is rebuilt", "mmapkv/internal/load/source.go", "		if errno.Scarce(err) {\n", "		if errno.Scarce(nil) {\n"},
-	{"a hint that cannot be opened counts as empty", "mmapkv/internal/hints/hints.go", "	if errno.Scarce(err) {\n", "	if false {\n"},
+	{"a hint that cannot be opened counts as empty", "mmapkv/internal/hints/hints.go",
+		"	if err = h.addLost(f, hint, end, pause); errno.Scarce(err) {\n", "	if err = h.addLost(f, hint, end, pause); false {\n"},
 }
 
 // revivedMutants make a key absent for a moment that no commit leaves absent.

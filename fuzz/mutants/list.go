@@ -41,7 +41,7 @@ var mutants = []mutant{
 		"next.Watermark = max(next.Watermark, c.Syncer.Durable())", "next.Watermark = max(next.Watermark, c.LastGiven.Load())"},
 	{"the manifest stays clean while written to", "mmapkv/internal/wal/commit.go",
 		"	if !l.Tail.markedClean {\n		return nil\n	}", "	if true {\n		return nil\n	}"},
-	{"an outdated hint is trusted", "mmapkv/internal/hints/hints.go", "	if err == nil && hint.Covers != f.End {", "	if false {"},
+	{"an outdated hint is trusted", "mmapkv/internal/hints/hints.go", "	if err == nil && hint.Covers != end && !(orMore && hint.Covers.Offset > end.Offset) {", "	if false {"},
 	{"an expired record does not shadow", "mmapkv/internal/load/collect.go",
 		"			size = 0\n			l.Catalog.Hides.Store(true)\n", "			l.Catalog.Hides.Store(true)\n			return index.NoLocation\n"},
 	{"a tombstone does not shadow", "mmapkv/internal/load/collect.go",

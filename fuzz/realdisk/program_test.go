@@ -118,7 +118,8 @@ func openProgram(dir string, o mmapkv.Options, hour int64, byHand bool) (*progra
 	p := &program{}
 	p.hour.Store(hour)
 	seams := &inject.Seams{
-		Now: func() time.Time { return time.Now().Add(time.Duration(p.hour.Load()) * time.Hour) },
+		PartStep: 2 << 10,
+		Now:      func() time.Time { return time.Now().Add(time.Duration(p.hour.Load()) * time.Hour) },
 	}
 	if byHand {
 		seams.Manual = true

@@ -1,5 +1,6 @@
 // Package inject lets a test replace the disk, the clock, the salts and the hash of the store
-// that it opens, and run the store's background work step by step.
+// that it opens, and run the store's background work step by step. The shell command uses it to open
+// stores whose index it may not need.
 //
 // What must hold: a store opened with Seams that replace all of these, and with Manual set,
 // makes the same file calls, byte for byte, in every run that calls the same methods and steps
@@ -20,7 +21,10 @@ type Seams struct {
 	Hash      func(key []byte) (hash uint64, check uint32) // the index's fingerprints
 	Every     func(fn func()) (end func())                 // calls fn once a second until end is called
 	PageSlots int                                          // slots of an index page
+	PartStep  int64                                        // bytes of the log between two partial hints
 	Manual    bool                                         // start no goroutine: the test runs the steps
+	Hold      bool                                         // with Manual: the index is loaded by the step "load", not by Open
+	OnDemand  bool                                         // the index is loaded once somebody needs it
 	OnOpen    func(steps []Step)                           // Open calls it with the background steps
 	Between   func(phase string)                           // called between the phases of a compaction, on its goroutine
 }

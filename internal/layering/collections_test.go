@@ -17,6 +17,12 @@ var forbidden = map[string]bool{
 	"runtime.SetFinalizer": true, "runtime.AddCleanup": true,
 }
 
+// nets are the files that may use a forbidden function once, as a safety net that no promise relies
+// on.
+var nets = map[string]string{
+	"mmapkv/forgotten.go": "runtime.AddCleanup", // reports an Iterator or a Snapshot that its user forgot to close
+}
+
 // collections lists the forbidden functions that a Go file names.
 func collections(t *testing.T, name string, source []byte) (calls []string) {
 	t.Helper()
@@ -54,12 +60,19 @@ func TestCollectionsAreTheHosts(t *testing.T) {
 		}
 		looked++
 		for _, call := range collections(t, path, source) {
+			if net := nets[path]; net != "" && strings.HasSuffix(call, ": "+net) {
+				delete(nets, path)
+				continue
+			}
 			t.Errorf("%s: only tests and perf may use it", call)
 		}
 		return nil
 	})
 	if err != nil || looked < 100 {
 		t.Errorf("%d files searched: %v", looked, err)
+	}
+	for path, net := range nets {
+		t.Errorf("%s does not use %s", path, net)
 	}
 	if calls := collections(t, "example.go", []byte("package example\n\nfunc f() { runtime.GC() }")); len(calls) != 1 {
 		t.Errorf("runtime.GC() is not reported: %v", calls)

@@ -105,7 +105,7 @@ var driverRooms = []string{
 	"cmd/mmapkv", "cmd/mmapkv/internal/walrus", "cmd/mmapkv/internal/walrus/walrustest",
 	"fuzz", "fuzz/coverage", "fuzz/mutants", "fuzz/realdisk",
 	"perf", "perf/copyspeed", "perf/idle", "perf/internal/floor", "perf/internal/rig", "perf/latency", "perf/littlememory",
-	"perf/report", "perf/rivals", "perf/space", "perf/workload",
+	"perf/report", "perf/rivals", "perf/space", "perf/suites", "perf/workload",
 }
 
 // TestEveryFileIsInARoom requires every Go file, whatever its system and build tags, to be in a

@@ -34,10 +34,14 @@ type (
 	Syncing struct{}
 	// Manifest is Manifest.Mu.
 	Manifest struct{}
+	// Sorting is source.sorting of package order.
+	Sorting struct{}
 	// Files is FileList.Mu.
 	Files struct{}
 	// Sweeping is Sweeper.sweeping.
 	Sweeping struct{}
+	// Publishing is Catalog.Publishing.
+	Publishing struct{}
 	// Growing is index.KeyDir.growing.
 	Growing struct{}
 	// Page is index.page.mu.
@@ -49,6 +53,7 @@ type (
 	Group       struct{} // fsync.Group.mu
 	Syncer      struct{} // fsync.Syncer.mu
 	Loading     struct{} // Loading.mu
+	Tables      struct{} // tables.mu
 	Reserve     struct{} // Reserve.mu
 	Space       struct{} // Space.Mu
 	Retired     struct{} // retired.mu
@@ -57,7 +62,10 @@ type (
 	Swept       struct{} // Swept.mu
 	Notifier    struct{} // notifier.mu
 	Walks       struct{} // walks.mu
+	Holds       struct{} // holds.mu
 	Walkers     struct{} // index.walkers.mu
+	Order       struct{} // Order.mu
+	Conflicts   struct{} // List.mu of package conflict
 )
 
 // level is a place in the lock order. Levels from firstLeaf on are leaves.
@@ -72,8 +80,10 @@ const (
 	maintenance
 	syncing
 	manifest
+	sorting
 	files
 	sweeping
+	publishing
 	growing
 	page
 
@@ -84,6 +94,7 @@ const (
 	group = firstLeaf + iota
 	syncer
 	loading
+	tables
 	reserve
 	space
 	retired
@@ -92,19 +103,23 @@ const (
 	swept
 	notifier
 	walks
+	holds
 	walkers
+	order
+	conflicts
 )
 
 // names are the names in mmapkv/doc.go.
 var names = [...]string{
 	closing: "Store.closing", background: "Store.running", inFlight: "Store.writing",
 	leadership: "leadership of Log.group", compacting: "Compactor.Compacting", maintenance: "Log.Maintenance",
-	syncing: "Syncer.syncing", manifest: "Manifest.Mu", files: "FileList.Mu",
-	sweeping: "Sweeper.sweeping", growing: "KeyDir.growing", page: "page.mu",
+	syncing: "Syncer.syncing", manifest: "Manifest.Mu", sorting: "source.sorting", files: "FileList.Mu",
+	sweeping: "Sweeper.sweeping", publishing: "Catalog.Publishing", growing: "KeyDir.growing", page: "page.mu",
 
-	group: "Group.mu", syncer: "Syncer.mu", loading: "Loading.mu", reserve: "Reserve.mu", space: "Space.Mu", retired: "retired.mu",
+	group: "Group.mu", syncer: "Syncer.mu", loading: "Loading.mu", tables: "tables.mu", reserve: "Reserve.mu", space: "Space.Mu", retired: "retired.mu",
 	compactions: "compactions.mu", scrubs: "Scrubber.mu", swept: "Swept.mu", notifier: "notifier.mu",
-	walks: "walks.mu", walkers: "walkers.mu",
+	walks: "walks.mu", holds: "holds.mu", walkers: "walkers.mu", order: "Order.mu",
+	conflicts: "List.mu",
 }
 
 func (Closing) level() level     { return closing }
@@ -116,13 +131,16 @@ func (Maintenance) level() level { return maintenance }
 func (Syncing) level() level     { return syncing }
 func (Manifest) level() level    { return manifest }
 func (Files) level() level       { return files }
+func (Sorting) level() level     { return sorting }
 func (Sweeping) level() level    { return sweeping }
+func (Publishing) level() level  { return publishing }
 func (Growing) level() level     { return growing }
 func (Page) level() level        { return page }
 
 func (Group) level() level       { return group }
 func (Syncer) level() level      { return syncer }
 func (Loading) level() level     { return loading }
+func (Tables) level() level      { return tables }
 func (Reserve) level() level     { return reserve }
 func (Space) level() level       { return space }
 func (Retired) level() level     { return retired }
@@ -131,4 +149,7 @@ func (Scrubs) level() level      { return scrubs }
 func (Swept) level() level       { return swept }
 func (Notifier) level() level    { return notifier }
 func (Walks) level() level       { return walks }
+func (Holds) level() level       { return holds }
 func (Walkers) level() level     { return walkers }
+func (Order) level() level       { return order }
+func (Conflicts) level() level   { return conflicts }

@@ -46,7 +46,11 @@ func (c *config) round(ctx context.Context, dir string, data rig.Data) (copied, 
 }
 
 func (c *config) open(dir string) (*mmapkv.Store, error) {
-	return mmapkv.Open(dir, &mmapkv.Options{SegmentSize: int64(c.segment), Compaction: mmapkv.Compaction{Disabled: true}})
+	store, err := mmapkv.Open(dir, &mmapkv.Options{SegmentSize: int64(c.segment), Compaction: mmapkv.Compaction{Disabled: true}})
+	if err != nil {
+		return nil, err
+	}
+	return store, store.Ready(context.Background())
 }
 
 // fill makes a store in which every second record of the first fill is dead.

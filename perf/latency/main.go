@@ -1,13 +1,16 @@
-// Command latency measures how long reads take while a writer and compaction run.
+// Command latency measures how long reads take while a writer, full scans and compaction
+// run.
 //
 //	go run ./perf/latency
 //	go run ./perf/latency -keys 100000 -duration 3s -background
+//	go run ./perf/latency -rate 50000 -segment 16MiB -rounds 5 -scanlimit 1.5
 //
 // One reader reads random keys at a fixed rate. A read's latency counts from its
 // intended start, whatever delayed it, so that the wait behind a slow read is
 // included. There is a phase for each combination of two choices: nothing else runs,
-// or a writer overwrites random keys at full speed, or a writer and compaction
-// without pause; and the reader reads, or only keeps its pace. Without reads, the
+// or a writer overwrites random keys at full speed, or a writer and a goroutine that
+// scans all pairs in order without pause, or a writer and compaction without pause; and
+// the reader reads, or only keeps its pace. Without reads, the
 // latency is that of the machine and the scheduler: on few or shared processors it is
 // most of the latency of the slowest reads.
 //
@@ -22,8 +25,9 @@
 // kernel lets it sleep some 50 µs longer than asked. Every latency includes this; the
 // second table, which counts from the actual start of the read, does not.
 //
-// It fails if a read does not find its key's value, or if the 99.9th percentile beside
-// compaction is more than -limit times that beside the writer alone.
+// It fails if a read or a scan does not find its key's value, if a scan misses a key, or
+// if the 99.9th percentile beside compaction is more than -limit times that beside the
+// writer alone, or beside scans more than -scanlimit times.
 package main
 
 import (
@@ -50,7 +54,8 @@ type config struct {
 	duration   time.Duration
 	rounds     int
 	background bool
-	limit      float64
+	limit      float64 // beside compaction
+	scanLimit  float64 // beside scans
 	seed       uint64
 }
 
@@ -66,6 +71,7 @@ func run(ctx context.Context, arguments []string, out io.Writer) error {
 	flags.IntVar(&c.rounds, "rounds", 1, "number of `rounds` of all phases; figures are over all rounds")
 	flags.BoolVar(&c.background, "background", false, "use background compaction")
 	flags.Float64Var(&c.limit, "limit", 0, "maximum `ratio` of p99.9 beside compaction to p99.9 beside the writer; 0: any")
+	flags.Float64Var(&c.scanLimit, "scanlimit", 0, "maximum `ratio` of p99.9 beside scans and the writer to p99.9 beside the writer; 0: any")
 	flags.Uint64Var(&c.seed, "seed", 1, "`seed` of the random keys")
 	parent := flags.String("dir", "", "create a fresh directory in this `directory` (default: the system's temporary directory)")
 	if err := rig.Parse(flags, arguments, out); err != nil {
@@ -74,8 +80,8 @@ func run(ctx context.Context, arguments []string, out io.Writer) error {
 	if err := c.data.Check(); err != nil {
 		return err
 	}
-	if c.rate < 1 || c.reads() < 1 || c.rounds < 1 || c.limit < 0 {
-		return fmt.Errorf("%w: %d reads a second for %v, %d rounds, limit %v", rig.ErrUsage, c.rate, c.duration, c.rounds, c.limit)
+	if c.rate < 1 || c.reads() < 1 || c.rounds < 1 || c.limit < 0 || c.scanLimit < 0 {
+		return fmt.Errorf("%w: %d reads a second for %v, %d rounds, limits %v and %v", rig.ErrUsage, c.rate, c.duration, c.rounds, c.limit, c.scanLimit)
 	}
 	return rig.InFreshDir(*parent, func(dir string) error {
 		fmt.Fprintf(out, "%d keys of %d bytes, values of %d bytes, segments of %v, %d reads a second, phases of %v, seed %d\n%s\n\n",
@@ -99,11 +105,12 @@ type beside int
 const (
 	nothing beside = iota
 	writing
+	scanning   // and writing
 	compacting // and writing
 	besides
 )
 
-func (b beside) String() string { return [...]string{"idle", "writer", "compaction"}[b] }
+func (b beside) String() string { return [...]string{"idle", "writer", "scans", "compaction"}[b] }
 
 // phase is one thing to measure.
 type phase struct {
@@ -163,9 +170,9 @@ func (c config) open(dir string, disabled bool) (*mmapkv.Store, error) {
 // report prints the tables.
 func report(out io.Writer, results map[phase]*result) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "from the intended start\tp50\tp99\tp99.9\tp99.99\tmax\tputs/s\tcompacted/s\tcompactions\twaited\tprocessors\t")
+	fmt.Fprintln(table, "from the intended start\tp50\tp99\tp99.9\tp99.99\tmax\tputs/s\tscanned/s\tcompacted/s\tcompactions\twaited\tprocessors\t")
 	each(results, func(p phase, r *result) {
-		fmt.Fprintf(table, "%v\t%s%.0f\t%v\t%d\t%v\t%.2f\t\n", p, percentiles(r.latency), float64(r.puts)/r.took.Seconds(),
+		fmt.Fprintf(table, "%v\t%s%.0f\t%.0f\t%v\t%d\t%v\t%.2f\t\n", p, percentiles(r.latency), float64(r.puts)/r.took.Seconds(), float64(r.scanned)/r.took.Seconds(),
 			rig.Bytes(float64(r.compacted)/r.took.Seconds()), r.compactions, r.stalled.Round(time.Millisecond),
 			r.processorTime.Seconds()/r.took.Seconds())
 	})
@@ -189,19 +196,24 @@ func each(results map[phase]*result, fn func(phase, *result)) {
 	}
 }
 
-// compare prints how compaction affects the slow reads.
+// compare prints how compaction and scans affect the slow reads.
 func (c config) compare(out io.Writer, results map[phase]*result) error {
-	ratio := func(reads bool) float64 {
-		return slow(results[phase{compacting, reads}].latency) / slow(results[phase{writing, reads}].latency)
-	}
-	fmt.Fprintln(out)
-	what := "p99.9 beside compaction / beside the writer alone"
-	fmt.Fprintf(out, "%-58s %7.3f\n", what+", no reads", ratio(false))
-	if c.limit == 0 {
-		fmt.Fprintf(out, "%-58s %7.3f\n", what, ratio(true))
-		return nil
-	}
 	limits := rig.Limits{Out: out}
-	limits.AtMost(what, ratio(true), c.limit)
+	fmt.Fprintln(out)
+	for _, against := range []struct {
+		beside beside
+		limit  float64
+	}{{scanning, c.scanLimit}, {compacting, c.limit}} {
+		ratio := func(reads bool) float64 {
+			return slow(results[phase{against.beside, reads}].latency) / slow(results[phase{writing, reads}].latency)
+		}
+		what := fmt.Sprintf("p99.9 beside %v / beside the writer alone", against.beside)
+		fmt.Fprintf(out, "%-58s %7.3f\n", what+", no reads", ratio(false))
+		if against.limit == 0 {
+			fmt.Fprintf(out, "%-58s %7.3f\n", what, ratio(true))
+		} else {
+			limits.AtMost(what, ratio(true), against.limit)
+		}
+	}
 	return limits.Err()
 }

@@ -19,7 +19,7 @@ func TestLatencyReportsEveryPhase(t *testing.T) {
 			if err := run(t.Context(), arguments, &out); err != nil {
 				t.Errorf("%v\n%s", err, &out)
 			}
-			for _, part := range []string{"idle, no reads", "writer, no reads", "compaction, no reads", "p99.99", "beside compaction / beside the writer alone"} {
+			for _, part := range []string{"idle, no reads", "writer, no reads", "scans, no reads", "compaction, no reads", "p99.99", "beside scans / beside the writer alone", "beside compaction / beside the writer alone"} {
 				if !strings.Contains(out.String(), part) {
 					t.Errorf("the report lacks %q:\n%s", part, &out)
 				}
@@ -65,7 +65,7 @@ func (d delayed) Err() error {
 }
 
 func TestLatencyRefusesNonsense(t *testing.T) {
-	for _, arguments := range [][]string{{"-keys", "0"}, {"-rate", "0"}, {"-duration", "0s"}, {"-rounds", "0"}, {"-limit", "-1"}} {
+	for _, arguments := range [][]string{{"-keys", "0"}, {"-rate", "0"}, {"-duration", "0s"}, {"-rounds", "0"}, {"-limit", "-1"}, {"-scanlimit", "-1"}} {
 		if err := run(t.Context(), arguments, new(strings.Builder)); err == nil {
 			t.Errorf("%q is accepted", arguments)
 		}

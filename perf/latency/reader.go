@@ -23,6 +23,7 @@ type result struct {
 
 	// What ran beside it, and what the process used.
 	puts, compactions int
+	scanned           int   // pairs
 	compacted         int64 // bytes read
 	stalled           time.Duration
 	processorTime     time.Duration
@@ -65,11 +66,14 @@ func (c config) run(ctx context.Context, store *mmapkv.Store, p phase, round int
 	}
 	aside, stop := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	var putErr, compactErr error
-	var puts int
+	var putErr, scanErr, compactErr error
+	var puts, scanned int
 	began := time.Now()
 	if p.beside != nothing {
 		group.Go(func() { puts, putErr = c.data.OverwriteUntil(aside, store, c.seed+uint64(round)) })
+	}
+	if p.beside == scanning {
+		group.Go(func() { scanned, scanErr = c.scanUntil(aside, store) })
 	}
 	if p.beside == compacting && !c.background {
 		group.Go(func() { compactErr = compactUntil(aside, store) })
@@ -77,9 +81,12 @@ func (c config) run(ctx context.Context, store *mmapkv.Store, p phase, round int
 	defer func() {
 		stop()
 		group.Wait()
-		// The writer's speed is averaged over all its time, warm-up included.
-		r.puts += int(float64(puts) * c.duration.Seconds() / time.Since(began).Seconds())
-		err = errors.Join(err, putErr, compactErr)
+		// The speeds of the writer and the scans are averaged over all their time, warm-up
+		// included.
+		share := c.duration.Seconds() / time.Since(began).Seconds()
+		r.puts += int(float64(puts) * share)
+		r.scanned += int(float64(scanned) * share)
+		err = errors.Join(err, putErr, scanErr, compactErr)
 	}()
 
 	time.Sleep(c.warmUp())
@@ -102,6 +109,35 @@ func compactUntil(ctx context.Context, store *mmapkv.Store) error {
 			return nil
 		} else if err != nil {
 			return err
+		}
+	}
+}
+
+// scanUntil scans all pairs in order, over and over, until the context ends, and returns
+// how many pairs that was.
+func (c config) scanUntil(ctx context.Context, store *mmapkv.Store) (pairs int, err error) {
+	var want []byte
+	for {
+		n := 0
+		err := store.Scan(mmapkv.ScanOptions{}, func(key, value []byte) error {
+			// The keys are in the order of their numbers.
+			if want = rig.AppendKey(want[:0], n); string(want) != string(key) {
+				return fmt.Errorf("a scan has key %s where %s should be", key, want)
+			}
+			if err := c.data.CheckValue(n, value); err != nil {
+				return err
+			}
+			n++
+			return ctx.Err()
+		})
+		pairs += n
+		switch {
+		case ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())):
+			return pairs, nil
+		case err == nil && n != c.data.Keys:
+			return pairs, fmt.Errorf("a scan has %d keys of %d", n, c.data.Keys)
+		case err != nil:
+			return pairs, err
 		}
 	}
 }

@@ -22,6 +22,7 @@ import (
 type loading struct {
 	Engine, Dir     string
 	Keys, ValueSize int
+	SegmentSize     int64
 	Seed            uint64
 }
 
@@ -62,7 +63,7 @@ func loadAndWait(told []byte) error {
 	d := newData(l.Keys, l.ValueSize)
 	source := d.newSource(l.Seed, 0)
 	before := memoryNow()
-	store, err := r.open(l.Dir, workload.Kill)
+	store, err := r.withSegments(l.SegmentSize).open(l.Dir, workload.Kill)
 	if err != nil {
 		return err
 	}

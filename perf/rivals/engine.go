@@ -28,7 +28,7 @@ type rival struct {
 
 // rivals are all engines; the others are compared with the first.
 var rivals = []rival{
-	{name: "mmapkv", open: openMmapkv},
+	{name: "mmapkv", open: openMmapkv(0)},
 	{name: "bbolt", open: openBbolt},
 	{name: "badger", open: openBadger},
 	{name: "pebble", open: openPebble, tailMayBeLost: true},
@@ -44,6 +44,14 @@ func rivalNamed(name string) (rival, error) {
 		}
 	}
 	return rival{}, fmt.Errorf("there is no engine %q", name)
+}
+
+// withSegments returns the rival with segments of this size, if it is mmapkv.
+func (r rival) withSegments(size int64) rival {
+	if r.name == "mmapkv" {
+		r.open = openMmapkv(size)
+	}
+	return r
 }
 
 // blockCache is the size of the block cache of engines that have one: enough for all

@@ -104,28 +104,11 @@ func (e badgerEngine) Write(pairs []workload.Pair) error {
 }
 
 func (e badgerEngine) Range(fn func(key, value []byte) error) error {
-	return e.iterate(badger.DefaultIteratorOptions, func(item *badger.Item) error {
-		return item.Value(func(value []byte) error { return fn(item.Key(), value) })
-	})
+	return e.Scan(workload.Span{}, fn)
 }
 
 func (e badgerEngine) Keys(fn func(key []byte) error) error {
-	o := badger.DefaultIteratorOptions
-	o.PrefetchValues = false
-	return e.iterate(o, func(item *badger.Item) error { return fn(item.Key()) })
-}
-
-func (e badgerEngine) iterate(o badger.IteratorOptions, fn func(item *badger.Item) error) error {
-	return e.db.View(func(tx *badger.Txn) error {
-		it := tx.NewIterator(o)
-		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
-			if err := fn(it.Item()); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return e.Scan(workload.Span{KeysOnly: true}, func(key, _ []byte) error { return fn(key) })
 }
 
 func (e badgerEngine) Sync() error { return e.db.Sync() }

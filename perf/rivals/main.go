@@ -4,6 +4,7 @@
 //
 //	go run .
 //	go run . -keys 100000 -count 3 -engines mmapkv,pebble,map
+//	go run . -run scan,seek,ycsb-e -segment 16MiB -engines mmapkv,bbolt,pebble
 //
 // Each engine is configured as its own documentation advises; the files engine_*.go
 // say how, and cite the documentation.
@@ -50,8 +51,12 @@ type config struct {
 	latency         time.Duration // how long reads and puts run at a fixed rate
 	readRate        int           // a second
 	putRate         int           // a second
+	rest            time.Duration
+	swath           int // keys
+	segment         rig.Bytes
 	count           int
 	engines         string
+	steps           []string // those that are measured
 	seed            uint64
 	rivals          []rival
 }
@@ -72,6 +77,13 @@ func run(ctx context.Context, arguments []string, out io.Writer) error {
 	flags.DurationVar(&c.latency, "latency", 2*time.Second, "how long reads and puts run at a fixed rate in a round, twice")
 	flags.IntVar(&c.readRate, "reads", 50_000, "`reads` per second at the fixed rate")
 	flags.IntVar(&c.putRate, "puts", 5_000, "`puts` per second at the fixed rate; the slowest engine must keep up")
+	flags.DurationVar(&c.rest, "rest", 3*time.Second, "how long to wait at most for background work before scans")
+	flags.IntVar(&c.swath, "swath", 1_000_000, "`keys` next to each other that are deleted before a scan")
+	flags.Var(&c.segment, "segment", "`size` of a segment of mmapkv (default: its own default)")
+	flags.Func("run", "what is measured (default "+strings.Join(stepNames(), ",")+")", func(names string) error {
+		c.steps = strings.Split(names, ",")
+		return nil
+	})
 	flags.IntVar(&c.count, "count", 5, "`rounds`")
 	flags.StringVar(&c.engines, "engines", allNames(), "the engines; the others are compared with the first")
 	flags.Uint64Var(&c.seed, "seed", 1, "`seed` of the random keys and values")
@@ -101,6 +113,17 @@ func (c *config) check() error {
 	if c.keys < 1 || c.keys > maxKeys || c.valueSize < minValueSize || c.count < 1 {
 		return fmt.Errorf("%w: %d keys, values of %d bytes, %d rounds", rig.ErrUsage, c.keys, c.valueSize, c.count)
 	}
+	if c.steps == nil {
+		c.steps = stepNames()
+	}
+	for _, name := range c.steps {
+		if !slices.Contains(stepNames(), name) {
+			return fmt.Errorf("%w: there is nothing named %q to measure", rig.ErrUsage, name)
+		}
+	}
+	if c.swath < 1 || c.rest < 0 {
+		return fmt.Errorf("%w: a swath of %d keys, a rest of %v", rig.ErrUsage, c.swath, c.rest)
+	}
 	if c.duration <= 0 || c.latency <= 0 || c.readRate < 1 || c.readRate > maxRate || c.putRate < 1 || c.putRate > maxRate {
 		return fmt.Errorf("%w: workloads of %v, %d reads and %d puts a second for %v", rig.ErrUsage, c.duration, c.readRate, c.putRate, c.latency)
 	}
@@ -112,7 +135,7 @@ func (c *config) check() error {
 		if slices.ContainsFunc(c.rivals, func(other rival) bool { return other.name == name }) {
 			return fmt.Errorf("%w: engine %q is given twice", rig.ErrUsage, name)
 		}
-		c.rivals = append(c.rivals, r)
+		c.rivals = append(c.rivals, r.withSegments(int64(c.segment)))
 	}
 	return nil
 }
@@ -128,7 +151,7 @@ func (c *config) compare(ctx context.Context, dir string, out io.Writer) error {
 				return ctx.Err()
 			}
 			began := time.Now()
-			t := turn{config: *c, rival: r, data: data, seed: c.seed + uint64(round), dir: filepath.Join(dir, r.name)}
+			t := turn{config: *c, rival: r, ctx: ctx, data: data, seed: c.seed + uint64(round), dir: filepath.Join(dir, r.name)}
 			if err := errors.Join(t.take(), os.RemoveAll(t.dir)); err != nil {
 				return err
 			}

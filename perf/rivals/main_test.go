@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 func TestRivalsReportsEveryFigure(t *testing.T) {
 	dir := t.TempDir()
 	var out strings.Builder
-	err := run(t.Context(), []string{"-keys", "2000", "-count", "2", "-time", "1ms", "-latency", "20ms", "-dir", dir}, &out)
+	err := run(t.Context(), []string{"-keys", "2000", "-count", "2", "-time", "1ms", "-latency", "20ms", "-rest", "0", "-swath", "500", "-segment", "256KiB", "-dir", dir}, &out)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
@@ -40,6 +40,19 @@ func TestRivalsReportsEveryFigure(t *testing.T) {
 	}
 }
 
+func TestRunChoosesWhatIsMeasured(t *testing.T) {
+	var out strings.Builder
+	arguments := "-run seek,ycsb-e -engines bbolt,map -keys 500 -count 1 -time 1ms -rest 0 -dir " + t.TempDir()
+	if err := run(t.Context(), strings.Fields(arguments), &out); err != nil {
+		t.Fatal(err)
+	}
+	for figure, want := range map[string]bool{figureSeek(1): true, figureMix(2) + ", p99": true, figureHeap: true, figurePrefix: false, writing[0].name: false} {
+		if got := lineWith(out.String(), "| "+figure+" |") != ""; got != want {
+			t.Errorf("%q is in the table: %v\n%s", figure, got, &out)
+		}
+	}
+}
+
 func lineWith(text, part string) string {
 	for line := range strings.Lines(text) {
 		if strings.Contains(line, part) {
@@ -50,7 +63,7 @@ func lineWith(text, part string) string {
 }
 
 func TestRivalsRefuses(t *testing.T) {
-	for _, arguments := range []string{"-keys 0", "-keys 3000000000", "-value 15", "-count 0", "-time 0s", "-latency 0s", "-reads 0", "-puts 2000000000", "-engines mmapkv,oracle", "-engines ,", "-engines map,map", "more"} {
+	for _, arguments := range []string{"-keys 0", "-keys 3000000000", "-value 15", "-count 0", "-time 0s", "-latency 0s", "-reads 0", "-puts 2000000000", "-engines mmapkv,oracle", "-engines ,", "-engines map,map", "-run nothing", "-swath 0", "-rest -1s", "more"} {
 		if err := run(t.Context(), strings.Fields(arguments), new(strings.Builder)); !errors.Is(err, rig.ErrUsage) {
 			t.Errorf("%s: %v", arguments, err)
 		}
@@ -59,8 +72,8 @@ func TestRivalsRefuses(t *testing.T) {
 
 func TestAnEngineThatLosesWhatItPromisedFails(t *testing.T) {
 	forgetful := rival{name: "map", open: openMap} // a map that claims to have files
-	c := config{duration: 1, latency: 1, readRate: 1, putRate: 1}
-	err := (&turn{config: c, rival: forgetful, data: newData(100, minValueSize), dir: t.TempDir()}).take()
+	c := config{steps: stepNames(), swath: 1, duration: 1, latency: 1, readRate: 1, putRate: 1}
+	err := (&turn{config: c, rival: forgetful, ctx: t.Context(), data: newData(100, minValueSize), dir: t.TempDir()}).take()
 	if err == nil || !strings.Contains(err.Error(), "not found") {
 		t.Errorf("an engine that lost everything: %v", err)
 	}

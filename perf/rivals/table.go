@@ -35,9 +35,12 @@ func sections() []section {
 		timed(reading),
 		[]row{
 			{figureRange, nanoseconds},
+			{figureKeys, nanoseconds},
 			{figureClose, nanoseconds},
 			{figureOpenClosed, nanoseconds},
+			{figureReadyClosed, nanoseconds},
 			{figureOpenKilled, nanoseconds},
+			{figureReadyKilled, nanoseconds},
 			{figureLost, number},
 			{figureHeap, size},
 			{figureAnonymous, size},
@@ -49,8 +52,13 @@ func sections() []section {
 			paced = append(paced, row{pacedFigure(name, p), nanoseconds})
 		}
 	}
+	var ordered []row
+	for _, figure := range scanFigures() {
+		ordered = append(ordered, row{figure, nanoseconds})
+	}
 	return []section{
 		{"survives SIGKILL: no sync for a write", kill},
+		{"the same, keys in order", ordered},
 		{"the same, reads and puts at a fixed rate: latency from the intended start", paced},
 		{"survives power loss: a sync for each write or group of writes", timed(durable)},
 	}
@@ -96,6 +104,16 @@ func (r results) of(engine, figure string) (figures []float64) {
 	return figures
 }
 
+// measured reports whether any engine has a figure of this kind.
+func (r results) measured(figure string) bool {
+	for engine := range r {
+		if len(r.of(engine, figure)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // print writes the table in Markdown: medians of the rounds, and the median ratio to
 // the first engine's figure of the same round.
 func (r results) print(out io.Writer, engines []rival) {
@@ -105,8 +123,12 @@ func (r results) print(out io.Writer, engines []rival) {
 	}
 	fmt.Fprintf(out, "| | %s |\n|---|%s\n", strings.Join(names, " | "), strings.Repeat("---:|", len(names)))
 	for _, s := range sections() {
+		rows := slices.DeleteFunc(s.rows, func(row row) bool { return !r.measured(row.figure) })
+		if len(rows) == 0 {
+			continue
+		}
 		fmt.Fprintf(out, "| **%s** |%s\n", s.title, strings.Repeat(" |", len(names)))
-		for _, row := range s.rows {
+		for _, row := range rows {
 			fmt.Fprintf(out, "| %s |", row.figure)
 			for _, name := range names {
 				fmt.Fprintf(out, " %s |", r.cell(row, name, names[0]))

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -17,11 +19,17 @@ const (
 	figureOpenKilled = "open after SIGKILL, read a key"
 	figureLost       = "pairs lost by SIGKILL, of the last 10,000"
 	figureRange      = "iterate over all pairs"
+	figureKeys       = "iterate over all keys"
 	figureClose      = "close"
 	figureOpenClosed = "open after close, read a key"
-	figureHeap       = "Go heap for each key"
-	figureAnonymous  = "anonymous memory for each key"
-	figureDisk       = "disk / bytes of keys and values"
+
+	// Of what is loaded after Open has returned.
+	figureReadyKilled = "open after SIGKILL, until loaded"
+	figureReadyClosed = "open after close, until loaded"
+
+	figureHeap      = "Go heap for each key"
+	figureAnonymous = "anonymous memory for each key"
+	figureDisk      = "disk / bytes of keys and values"
 )
 
 const (
@@ -35,6 +43,7 @@ const (
 type turn struct {
 	config
 	rival
+	ctx     context.Context
 	data    *data
 	seed    uint64
 	dir     string
@@ -52,16 +61,58 @@ func (t *turn) take() (err error) {
 		}
 	}()
 	t.figures = map[string]float64{}
-	steps := []func() error{t.load, t.openKilled, t.overwrite, t.readAtPace, t.settle, t.read, t.iterate}
-	if !t.inMemory {
-		steps = append(steps, t.openClosed, t.writeDurably)
-	}
-	for _, step := range append(steps, t.close) {
-		if err := step(); err != nil {
+	for _, s := range steps {
+		wanted := len(s.names) == 0 || slices.ContainsFunc(s.names, func(name string) bool { return slices.Contains(t.steps, name) })
+		if !wanted || t.inMemory && s.files {
+			continue
+		}
+		if err := s.do(t); err != nil {
 			return err
 		}
 	}
-	return nil
+	return t.close()
+}
+
+// step is a part of a turn.
+type step struct {
+	names []string // those of the flag -run that need it; none: always
+	files bool     // a store in memory skips it
+	do    func(*turn) error
+}
+
+// steps are in the order in which a turn takes them.
+var steps = []step{
+	{nil, false, (*turn).load},
+	{nil, false, (*turn).openKilled},
+	{[]string{"write"}, false, (*turn).overwrite},
+	{[]string{"latency"}, false, (*turn).readAtPace},
+	{[]string{"read", "iterate", "scan", "seek"}, false, (*turn).settle},
+	{[]string{"read"}, false, (*turn).read},
+	{[]string{"iterate"}, false, (*turn).iterate},
+	{[]string{"scan"}, true, (*turn).scan},
+	{[]string{"seek"}, true, (*turn).seek},
+	{[]string{"open"}, true, (*turn).openClosed},
+	{[]string{"durable"}, true, (*turn).writeDurably},
+	{changing, true, (*turn).settleAgain},
+	{[]string{"beside"}, true, (*turn).scanBeside},
+	{[]string{"ycsb-e"}, true, (*turn).ycsbE},
+	{[]string{"prefix"}, true, (*turn).prefix},
+	{[]string{"swath"}, true, (*turn).crossSwath},
+}
+
+// changing are the steps that scan while keys are added and removed, so they come last.
+var changing = []string{"beside", "ycsb-e", "prefix", "swath"}
+
+// stepNames are the names for the flag -run.
+func stepNames() (names []string) {
+	for _, s := range steps {
+		for _, name := range s.names {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // load starts a child that fills the store and is then killed.
@@ -69,7 +120,7 @@ func (t *turn) load() error {
 	if err := os.MkdirAll(t.dir, 0o700); err != nil {
 		return err
 	}
-	said, err := loadInChild(loading{Engine: t.name, Dir: t.dir, Keys: t.data.keys, ValueSize: t.data.valueSize, Seed: t.seed})
+	said, err := loadInChild(loading{Engine: t.name, Dir: t.dir, Keys: t.data.keys, ValueSize: t.data.valueSize, SegmentSize: int64(t.segment), Seed: t.seed})
 	if err != nil {
 		return err
 	}
@@ -88,7 +139,7 @@ func (t *turn) openKilled() (err error) {
 		}
 		return load(t.store, source, 0, t.data.keys)
 	}
-	if err := t.openAndRead(figureOpenKilled); err != nil {
+	if err := t.openAndRead(figureOpenKilled, figureReadyKilled); err != nil {
 		return err
 	}
 	lost := 0
@@ -114,8 +165,8 @@ func (t *turn) openKilled() (err error) {
 }
 
 // openAndRead measures the time until a first value is read, so that an engine that
-// defers the work of opening gains nothing.
-func (t *turn) openAndRead(figure string) (err error) {
+// defers the work of opening gains nothing; and until all is loaded.
+func (t *turn) openAndRead(figure, ready string) (err error) {
 	key := appendKey(nil, 0)
 	began := time.Now()
 	if t.store, err = t.open(t.dir, workload.Kill); err != nil {
@@ -123,6 +174,10 @@ func (t *turn) openAndRead(figure string) (err error) {
 	}
 	_, err = t.store.Get(nil, key)
 	t.figures[figure] = float64(time.Since(began))
+	if store, ok := t.store.(workload.Loading); ok && err == nil {
+		err = store.Ready(t.ctx)
+	}
+	t.figures[ready] = float64(time.Since(began))
 	return of(0, err)
 }
 
@@ -155,19 +210,40 @@ func (t *turn) settle() error {
 
 func (t *turn) read() error { return t.do(reading) }
 
+// iterate goes through all pairs and through all keys, in any order.
 func (t *turn) iterate() error {
 	pairs := 0
-	began := time.Now()
-	err := t.store.Range(func(key, value []byte) error {
-		if len(key) != keySize || len(value) != t.data.valueSize {
-			return fmt.Errorf("a pair of %d and %d bytes", len(key), len(value))
-		}
-		pairs++
-		return nil
+	err := t.walk(figureRange, &pairs, func() error {
+		return t.store.Range(func(key, value []byte) error {
+			if len(key) != keySize || len(value) != t.data.valueSize {
+				return fmt.Errorf("a pair of %d and %d bytes", len(key), len(value))
+			}
+			pairs++
+			return nil
+		})
 	})
-	t.figures[figureRange] = float64(time.Since(began)) / float64(t.data.keys)
-	if err == nil && pairs != t.data.keys {
-		err = fmt.Errorf("iterated over %d pairs of %d", pairs, t.data.keys)
+	if err != nil {
+		return err
+	}
+	pairs = 0
+	return t.walk(figureKeys, &pairs, func() error {
+		return t.store.Keys(func(key []byte) error {
+			if len(key) != keySize {
+				return fmt.Errorf("a key of %d bytes", len(key))
+			}
+			pairs++
+			return nil
+		})
+	})
+}
+
+// walk times a walk over all pairs, which counts them.
+func (t *turn) walk(figure string, pairs *int, walk func() error) error {
+	began := time.Now()
+	err := walk()
+	t.figures[figure] = float64(time.Since(began)) / float64(t.data.keys)
+	if err == nil && *pairs != t.data.keys {
+		err = fmt.Errorf("%s: %d of %d", figure, *pairs, t.data.keys)
 	}
 	return err
 }
@@ -188,7 +264,7 @@ func (t *turn) openClosed() error {
 		disk += size
 	}
 	t.figures[figureDisk] = float64(disk) / float64(t.data.keys*(keySize+t.data.valueSize))
-	return t.openAndRead(figureOpenClosed)
+	return t.openAndRead(figureOpenClosed, figureReadyClosed)
 }
 
 // writeDurably first flushes all dirty pages of the system.

@@ -39,13 +39,18 @@ func (d Data) Bytes(pairs int) int64 { return int64(pairs) * int64(d.KeySize+d.V
 // AppendKey appends the key of a number. Keys of numbers from Keys on are absent until
 // a workload inserts them.
 func (d Data) AppendKey(dst []byte, number int) []byte {
-	dst = binary.BigEndian.AppendUint64(dst, scramble(uint64(number)^d.Seed))
+	return d.appendKey(dst, scramble(uint64(number)^d.Seed), uint64(number))
+}
+
+// appendKey appends a key that begins and ends with these words.
+func (d Data) appendKey(dst []byte, first, number uint64) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, first)
 	left := d.KeySize - 2*wordSize
 	for ; left > len(padding); left -= len(padding) {
 		dst = append(dst, padding...)
 	}
 	dst = append(dst, padding[:left]...)
-	return binary.LittleEndian.AppendUint64(dst, uint64(number))
+	return binary.LittleEndian.AppendUint64(dst, number)
 }
 
 const padding = "--------------------------------"

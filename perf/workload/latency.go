@@ -89,6 +89,14 @@ func Beside(ctx context.Context, do func() error, others ...func(ctx context.Con
 
 // readLatency measures reads in three phases.
 func (s *session) readLatency() error {
+	return s.inPhases("read-latency", func() (Result, error) {
+		return Pace(s.ctx, s.Rate, s.Phase, 1, func(g int) func() error { return s.newReader(s.uniform(g)).view })
+	})
+}
+
+// inPhases measures the same thing alone, beside a writer, and, if the store can
+// compact, beside a writer and compaction.
+func (s *session) inPhases(family string, measure func() (Result, error)) error {
 	if s.engine.OpenQuiet != nil { // compactUntil below compacts
 		if err := s.reopen(s.engine.OpenQuiet); err != nil {
 			return err
@@ -110,13 +118,13 @@ func (s *session) readLatency() error {
 		before, stalled := s.version.Load(), s.stalled()
 		var r Result
 		err := Beside(s.ctx, func() (err error) {
-			r, err = Pace(s.ctx, s.Rate, s.Phase, 1, func(g int) func() error { return s.newReader(s.uniform(g)).view })
+			r, err = measure()
 			return err
 		}, phase.others...)
 		if err != nil {
 			return err
 		}
-		name := "read-latency/" + phase.name
+		name := family + "/" + phase.name
 		r.Workload, r.Engine = name, s.engine.Name
 		r.Figures = []Figure{{"puts beside", float64(s.version.Load()-before) / r.Took.Seconds(), "/s"}}
 		r.Figures = append(r.Figures, s.waited(stalled)...)

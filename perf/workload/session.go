@@ -27,6 +27,8 @@ type Config struct {
 	Longest    time.Duration
 	// Goroutines are the numbers of concurrent readers, measured in turn.
 	Goroutines []int
+	// Swath is how many keys next to each other are deleted before a scan.
+	Swath int
 	// BatchSize is how many pairs are written together.
 	BatchSize int
 	// Durable are the numbers of concurrent writers whose writes survive a power
@@ -52,7 +54,7 @@ type Config struct {
 
 // Check returns an error if nothing can be measured with it.
 func (c Config) Check() error {
-	positive := c.Operations > 0 && c.Longest > 0 && c.BatchSize > 0 && c.Rate > 0 && c.Phase > 0 && c.WriterRate >= 0
+	positive := c.Operations > 0 && c.Longest > 0 && c.BatchSize > 0 && c.Swath > 0 && c.Rate > 0 && c.Phase > 0 && c.WriterRate >= 0
 	for _, n := range append(slices.Clone(c.Goroutines), c.Durable...) {
 		positive = positive && n > 0
 	}
@@ -278,26 +280,9 @@ func (s *session) measure(t task) (Result, error) {
 	return result, err
 }
 
-// The background is at rest when restLooks windows in a row show less than restWork
-// of processor time.
-const (
-	restWindow = 10 * time.Millisecond
-	restWork   = restWindow / 5
-	restLooks  = 10 // one could be a wait for the disk
-)
-
 // awaitRest returns when the process is nearly idle, so that the compaction of one
 // workload's garbage does not count for the next workload.
-func (s *session) awaitRest() {
-	quiet := 0
-	for waited := time.Duration(0); waited < s.Rest && quiet < restLooks && s.ctx.Err() == nil; waited += restWindow {
-		before := rig.ProcessorTime()
-		time.Sleep(restWindow)
-		if quiet++; rig.ProcessorTime()-before >= restWork {
-			quiet = 0
-		}
-	}
-}
+func (s *session) awaitRest() { rig.AwaitRest(s.ctx, s.Rest) }
 
 // stalled is how long writers have waited so far, 0 if the store does not know.
 func (s *session) stalled() time.Duration {

@@ -27,7 +27,7 @@ func tiny() Config {
 	return Config{
 		Data:       Data{Keys: 1000, KeySize: 24, ValueSize: 100, Seed: 1},
 		Operations: 500, Longest: time.Second, Goroutines: []int{1, 2}, BatchSize: 10,
-		Durable: []int{1, 4}, Rate: 5000, Phase: 20 * time.Millisecond,
+		Durable: []int{1, 4}, Rate: 5000, Phase: 20 * time.Millisecond, Swath: 1500,
 	}
 }
 
@@ -82,6 +82,10 @@ func expected(e Engine) map[string]int {
 		return map[string]int{
 			"load": 1, "view": 2, "many": 2, "disk": 1, "ycsb-f": 1, "read-latency/writer+compaction": 1, "compaction/put beside": 1,
 			"open": 1, "open-killed": 1, "cold": 1,
+			"scan-beside/alone": 1, "scan-beside/writer+compaction": 1,
+			"scan": 1, "scan-keys": 1, "scan-reverse": 1, "iterate": 1, "seek/1": 2, "seek/10": 2, "seek/50": 2, "seek-open/50": 2,
+			"ycsb-e": 2, "scan-compacted": 1, "loading/view": 1, "loading/put once loaded": 1,
+			"prefix/pairs": 2, "prefix/keys": 2, "swath/first": 1, "swath/again": 1, "swath/later": 1, "order": 1,
 		}
 	}
 }
@@ -177,7 +181,7 @@ func TestRunEndsWithTheContext(t *testing.T) {
 
 func TestSelect(t *testing.T) {
 	some, err := Select([]string{"ycsb-*", "view"})
-	if err != nil || len(some) != 6 || some[0].Name != "view" {
+	if err != nil || len(some) != 7 || some[0].Name != "view" {
 		t.Errorf("%v, %v", some, err)
 	}
 	if _, err := Select([]string{"nothing"}); err == nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/mmapkv/mmapkv/fsync"
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/reserve"
@@ -42,10 +43,25 @@ type Catalog struct {
 
 	LastGiven atomic.Uint64 // the highest sequence number that may be on disk
 
+	// Publishing guards the agreement of the index with what the log counts as published. It is
+	// held while a group of writes becomes visible: while the index moves to its
+	// records one after the other, until the log counts them as published. Whoever holds it and
+	// loads the number of the last published write and then the set knows that the set has the
+	// newest record of each key up to that number: a compaction drops only records that the index
+	// has left, and the index leaves none for a write that is not counted yet.
+	Publishing rank.Mutex[rank.Publishing]
+
 	// Hides reports that the disk may hold records which the index does not have: they had
 	// expired, or lie in ranges that cannot be read. If the clock is set back, or the disk
 	// recovers, the next Open finds them. So a Delete of an absent key is written down.
 	Hides atomic.Bool
+
+	// Loaded says that Files.Keys has the records of all files, and that whoever puts another
+	// placeholder for a tombstone into it takes it out again. Before that, the bits of the files are
+	// not believed. See packages load and alive.
+	Loaded atomic.Bool
+	// Judged is the latest time, in Unix milliseconds, by which expired records left the index.
+	Judged atomic.Int64
 }
 
 // Options is what a catalog needs of its store.
@@ -58,6 +74,7 @@ type Options struct {
 	Latch       *failure.Latch       // makes failures final
 	Random      func() uint64        // draws salts
 	NoteDamage  func(failure.Damage) // is told of damage that Open can work around
+	Forget      func(*File)          // is told of a file that is about to be retired; may be nil
 
 	// Message logs.
 	Message func(level slog.Level, text string, attributes ...any)
@@ -68,6 +85,7 @@ type Options struct {
 func (c *Catalog) Init(o Options, keys *index.KeyDir) {
 	c.Options = o
 	c.Files.Keys, c.Files.published = keys, &c.published
+	c.Retired.forget = o.Forget
 }
 
 // Set returns the set of files that readers use, nil after Close.

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mmapkv/mmapkv/index"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/alive"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/expiry"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
@@ -30,15 +31,25 @@ type File struct {
 
 	Dropped atomic.Bool // compaction has committed a manifest without it
 
+	Alive alive.Bits // of the records that the index points to; see package alive
+	// Died is the number of the last commit that made one of its records dead. It is noted before
+	// the record's bit is cleared. Loading and compaction note nothing: what they clear was dead
+	// before. Neither does the sweep: what it clears has expired.
+	Died atomic.Uint64
+
 	Cold      atomic.Bool  // not wholly in memory: see package residency
 	Populated atomic.Int64 // package residency has dealt with its pages up to this offset
 
-	LiveBytes atomic.Int64         // what its records take that the index points to
-	LiveHints atomic.Int64         // what their hint entries take, as segment.HintEntrySize estimates
-	HintBytes atomic.Int64         // what its hint takes, by the same estimate; 0 without a hint
-	HintDue   atomic.Int64         // what its hint will take, by the same estimate
-	Built     *segment.HintBuilder // by a read-only recovery, which cannot write it; loading uses it up
-	MayShadow atomic.Bool          // it has tombstones or records that expire
+	LiveBytes atomic.Int64 // what its records take that the index points to
+	LiveHints atomic.Int64 // what their hint entries take, as segment.HintEntrySize estimates
+	HintBytes atomic.Int64 // what its hint takes, by the same estimate; 0 without a hint
+	HintDue   atomic.Int64 // what its hint will take, by the same estimate
+	MayShadow atomic.Bool  // it has tombstones or records that expire
+
+	Partials     atomic.Int32 // its partial hints that may exist have numbers below this
+	PartialBytes atomic.Int64 // what they take, by about the same estimate
+	HintMissing  atomic.Bool  // recovery sealed it, and the background has yet to write its hint
+	Recovered    *Recovered   // what recovery found in it; loading uses it up
 
 	Expiring atomic.Pointer[expiry.Table] // where and when its records expire; nil while none does
 	Expired  atomic.Int64                 // what the records take that the sweep or Open found expired
@@ -53,14 +64,40 @@ type File struct {
 	Unreadable atomic.Bool // a compaction could not read it: others leave it alone until Compact is called
 }
 
+// Recovered is what recovery found in a file, so that loading need not read that again. Together
+// Tables and Scanned have all records that count.
+type Recovered struct {
+	Tables  []*segment.Table     // of its partial hints
+	Close   func()               // closes what the tables are read from; nil: nothing
+	Scanned *segment.HintBuilder // of what follows them
+}
+
+// Len returns how many entries there are. Several may be of one key.
+func (r *Recovered) Len() int {
+	n := r.Scanned.Len()
+	for _, t := range r.Tables {
+		n += t.Len()
+	}
+	return n
+}
+
 // GrowthStep is the first step, in bytes, by which a file is preallocated.
 const GrowthStep = 64 << 10
 
-// AddLive counts a record that the index now points to. A sign of -1 instead of 1 takes one
-// away that it no longer points to. The record has size bytes, and its key keySize.
-func (f *File) AddLive(size int64, keySize int, sign int64) {
-	f.LiveBytes.Add(sign * size)
-	f.LiveHints.Add(sign * segment.HintEntrySize(keySize))
+// Enliven marks and counts the record at an offset as alive. Call it before the index points to
+// the record. The record has size bytes, and its key keySize.
+func (f *File) Enliven(offset, size int64, keySize int) {
+	f.Alive.Set(offset)
+	f.LiveBytes.Add(size)
+	f.LiveHints.Add(segment.HintEntrySize(keySize))
+}
+
+// Kill takes back what Enliven did. Call it after the index has let go of the record, or has
+// refused it.
+func (f *File) Kill(offset, size int64, keySize int) {
+	f.Alive.Clear(offset)
+	f.LiveBytes.Add(-size)
+	f.LiveHints.Add(-segment.HintEntrySize(keySize))
 }
 
 // RecordBytes returns what all records of the file take, live and dead.

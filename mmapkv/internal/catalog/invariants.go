@@ -1,6 +1,9 @@
 package catalog
 
 import (
+	"fmt"
+
+	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/invariant"
 	"github.com/mmapkv/mmapkv/segment"
 )
@@ -72,4 +75,37 @@ func (c *Catalog) checkUnlisted(name string) {
 	c.Manifest.Mu.Lock()
 	defer c.Manifest.Mu.Unlock()
 	invariant.Check(c.Manifest.Current.IndexOf(id) < 0, "%s is removed, but the manifest lists it", name)
+}
+
+// CheckAlive checks, while nobody changes the index, that the index points to exactly the records
+// that are alive by the bits of their files.
+func (c *Catalog) CheckAlive() {
+	if invariant.Enabled && c.Loaded.Load() {
+		wrong := c.FindWrongBits()
+		invariant.Check(wrong == "", "%s", wrong)
+	}
+}
+
+// FindWrongBits says where the bits of the files and the index differ, "" if they do not. Nobody
+// changes the index meanwhile. It is exported for tests.
+func (c *Catalog) FindWrongBits() (wrong string) {
+	set := c.Set()
+	if set == nil {
+		return ""
+	}
+	keys, alive := 0, 0
+	set.Keys.Range(func(_ index.Fingerprint, loc index.Location) bool {
+		keys++
+		if f := set.File(loc); f == nil || !f.Alive.Test(loc.Offset()) {
+			wrong = fmt.Sprintf("the index points to offset %d of slot %d, and the record there is not alive by its bit", loc.Offset(), loc.Slot())
+		}
+		return wrong == ""
+	})
+	for _, f := range set.Order {
+		alive += f.Alive.Count()
+	}
+	if wrong == "" && alive != keys {
+		wrong = fmt.Sprintf("%d records are alive by their bits, and the index has %d keys", alive, keys)
+	}
+	return wrong
 }

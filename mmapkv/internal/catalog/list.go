@@ -15,6 +15,13 @@ type FileSet struct {
 	Keys  *index.KeyDir // where each key lies
 	Files []*File       // by slot; nil where no file has the slot
 	Order []*File       // by age, oldest first
+
+	// Partial says that Keys may lack records of some files, which are still being loaded: see
+	// package load. Absence from Keys then means nothing.
+	Partial bool
+	// Moving says that a compaction moves records from files of Order to another one. A record that
+	// was moved keeps its bit, whatever becomes of it: see package alive.
+	Moving bool
 }
 
 // NewFileSet makes a set of files that have their slots, oldest first.
@@ -44,11 +51,12 @@ func (l *FileSet) put(f *File) {
 
 // FileList is the list of files, and publishes it to readers.
 type FileList struct {
-	// Mu guards Order, beside and nextSlot, and each file's End, Ended, Active and NeededBy.
+	// Mu guards Order, beside, nextSlot and partial, and each file's End, Ended, Active and NeededBy.
 	Mu       rank.Mutex[rank.Files]
 	Order    []*File // by age, oldest first
 	beside   *File   // what compaction has made and not yet put into Order
 	nextSlot uint32  // where the search for a free slot goes on
+	partial  bool    // FileSet.Partial of the next set
 
 	// Keys is the index of all files. Open may replace it before it is published, and Drop
 	// forgets it when Close has waited for everybody who uses it without Mu.
@@ -74,9 +82,14 @@ func (s *FileList) AddLocked(f *File) {
 const minSlotRound = 4096
 
 // giveSlotLocked gives a file the next free slot, going round. So a location that was read
-// long ago does not soon point into another file, as it would if the lowest slot came first.
+// long ago does not soon point into another file, as it would if the lowest slot came first. While
+// files are loaded the slots follow the age of the files, so one round is all there is: see
+// SlotsLeft.
 func (s *FileList) giveSlotLocked(f *File) {
 	round := uint32(min(index.MaxSlots, max(minSlotRound, 4*len(s.Order))))
+	if s.partial {
+		round = index.MaxSlots
+	}
 	taken := make([]bool, round)
 	for _, other := range s.Order {
 		if other.Slot < round { // the round was longer when there were more files
@@ -88,6 +101,27 @@ func (s *FileList) giveSlotLocked(f *File) {
 	}
 	f.Slot = s.nextSlot % round
 	s.nextSlot = f.Slot + 1
+}
+
+// SlotsLeft reports whether another file may be added. While files are loaded, slots are not used
+// again, so there are about a million of them.
+func (s *FileList) SlotsLeft() bool {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	return !s.partial || s.nextSlot < index.MaxSlots
+}
+
+// BeginLoading says that the index lacks records of the files, and publishes the set. Open calls it.
+func (s *FileList) BeginLoading() { s.setPartial(true) }
+
+// EndLoading says that the index has the records of all files, and publishes the set.
+func (s *FileList) EndLoading() { s.setPartial(false) }
+
+func (s *FileList) setPartial(partial bool) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.partial = partial
+	s.publishLocked()
 }
 
 // has reports whether a file is listed.
@@ -132,7 +166,9 @@ func (s *FileList) Remove(f *File) {
 
 func (s *FileList) publishLocked() {
 	set := NewFileSet(s.Keys, slices.Clone(s.Order))
+	set.Partial = s.partial
 	if s.beside != nil {
+		set.Moving = true
 		set.put(s.beside)
 	}
 	s.published.Store(set)
@@ -197,4 +233,11 @@ func (s *FileList) Drop() (files []*File) {
 	files = s.Order
 	s.Order, s.beside, s.Keys = nil, nil, nil
 	return files
+}
+
+// SealedEnd returns where a file ends, and whether it is sealed.
+func (s *FileList) SealedEnd(f *File) (segment.End, bool) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	return f.End, f.Ended && f.Active == nil
 }

@@ -192,6 +192,10 @@ func (c *Catalog) NextID() segment.ID {
 // MaxWritableSeq is the highest sequence number after which a store still writes.
 const MaxWritableSeq = segment.MaxSeq - replay.MaxUntold
 
+// ErrNoSlot means that about a million files were begun while the index was loaded. The write can be
+// tried again once that has ended.
+var ErrNoSlot = errors.New("mmapkv: too many segments were begun while the index is loaded")
+
 // ErrUsedUp means that the next Open would not believe the numbers of what would be written
 // now. No store gets that far by itself.
 var ErrUsedUp = errors.New("mmapkv: the store has used up its numbers; `mmapkv salvage FROM TO` copies it into a new store")

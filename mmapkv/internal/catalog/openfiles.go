@@ -93,8 +93,9 @@ func firstFreeID(next segment.ID, names []string) segment.ID {
 	return free
 }
 
-// OpenFiles opens every file that the manifest lists, and lists it. It publishes nothing.
-func (c *Catalog) OpenFiles(m *segment.Manifest) error {
+// OpenFiles opens every file that the manifest lists, and lists it. names are those in the directory.
+// It publishes nothing.
+func (c *Catalog) OpenFiles(m *segment.Manifest, names []string) error {
 	for i, info := range m.Segments {
 		known := info.Sealed || m.Clean && i == len(m.Segments)-1
 		f, err := c.OpenFile(info, known)
@@ -103,6 +104,7 @@ func (c *Catalog) OpenFiles(m *segment.Manifest) error {
 		}
 		c.Files.AddLocked(f)
 	}
+	c.notePartials(names)
 	return nil
 }
 
@@ -147,6 +149,7 @@ func (c *Catalog) OpenFile(info segment.SegmentInfo, known bool) (*File, error) 
 	if known {
 		f.End, f.Ended = info.End, true
 	}
+	f.Alive.Cover(max(f.Capacity, size, f.End.Offset))
 	f.SetLimit(f.End.Offset)
 	if !info.Sealed {
 		f.name = NameOf(c.Dir, name)

@@ -10,6 +10,8 @@ import (
 // retired lists the files that are no longer listed and may still be in use. Their names are removed
 // just before or after they are retired, but each takes disk space until its last use ends.
 type retired struct {
+	forget func(*File) // Options.Forget; may be nil
+
 	mu   rank.Mutex[rank.Retired] // guards list; a leaf
 	list []*segment.Segment
 }
@@ -17,6 +19,9 @@ type retired struct {
 // Retire retires a file that is not listed: no use of it begins any more. Held counts its space
 // until the last use ends.
 func (r *retired) Retire(f *File) {
+	if r.forget != nil {
+		r.forget(f)
+	}
 	f.Retire()
 	r.mu.Lock()
 	defer r.mu.Unlock()

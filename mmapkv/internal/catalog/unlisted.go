@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"log/slog"
 
+	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -22,6 +23,7 @@ func (c *Catalog) CreateFile(capacity int64) (*File, error) {
 	active.SetLimit(h.Size())
 	f := &File{Segment: active.Segment, Active: active, DataStart: h.Size(), Capacity: capacity,
 		name: NameOf(c.Dir, segment.FileName(h.ID))}
+	f.Alive.Cover(capacity)
 	c.LockNew(f)
 	return f, nil
 }
@@ -104,6 +106,9 @@ func (c *Catalog) RemoveOrphans() error {
 	for _, f := range c.Files.Order {
 		listed[segment.FileName(f.ID)] = true
 		listed[segment.HintName(f.ID)] = true
+		for n := range int(f.Partials.Load()) {
+			listed[segment.PartialName(f.ID, n)] = true
+		}
 	}
 	var orphans []string
 	for _, name := range names {
@@ -111,7 +116,8 @@ func (c *Catalog) RemoveOrphans() error {
 		if !ours || listed[name] {
 			continue
 		}
-		if kind == segment.SegmentFile || kind == segment.HintFile || kind == segment.TemporaryFile {
+		switch kind {
+		case segment.SegmentFile, segment.HintFile, segment.PartialFile, segment.TemporaryFile:
 			orphans = append(orphans, name)
 		}
 	}
@@ -125,4 +131,34 @@ func (c *Catalog) RemoveOrphans() error {
 		c.Remove(name)
 	}
 	return nil
+}
+
+// notePartials notes which partial hints there are among the names in the directory. Those of a file
+// that is sealed and has the hint of all its records are orphans.
+func (c *Catalog) notePartials(names []string) {
+	hinted, below := map[segment.ID]bool{}, map[segment.ID]int32{}
+	for _, name := range names {
+		if id, n, ok := segment.ParsePartialName(name); ok {
+			below[id] = max(below[id], int32(n)+1)
+		} else if id, kind, _ := segment.ParseFileName(name); kind == segment.HintFile {
+			hinted[id] = true
+		}
+	}
+	for _, f := range c.Files.Order {
+		if f.Active != nil || !hinted[f.ID] || below[f.ID] > 0 && !c.hintCovers(f) {
+			f.Partials.Store(below[f.ID])
+		}
+	}
+}
+
+// hintCovers reports whether the hint of a sealed file is of all its records. One that a clean close
+// wrote before the file got more is not.
+func (c *Catalog) hintCovers(f *File) bool {
+	from, size, err := patient.OpenBounded(c.Dir, segment.HintName(f.ID), segment.MaxHintSize(f.End.Offset))
+	if err != nil {
+		return false
+	}
+	defer from.Close()
+	hint, err := segment.OpenTable(from, size, f.ID, f.Salt, nil)
+	return err == nil && hint.Covers == f.End
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/mmapkv/mmapkv/internal/errno"
 	"github.com/mmapkv/mmapkv/segment"
 )
 
@@ -16,10 +17,17 @@ const minHintRead = 256 << 20
 // there is no hint to compare with.
 func (v *verifier) readHint(info segment.SegmentInfo, size int64) (*segment.Table, error) {
 	name := segment.HintName(info.ID)
-	content, err := v.readFile(name, max(segment.MaxHintSize(size), minHintRead))
-	if errors.Is(err, fs.ErrNotExist) {
+	f, err := v.dir.OpenReadOnly(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, v.remarkHint(info, "it is missing; the next open makes it anew")
+	case errno.Scarce(err) || errors.Is(err, fs.ErrPermission): // this says nothing about the hint
+		return nil, err
+	case err != nil:
+		v.damage(damagedHint(name, err))
+		return nil, nil
 	}
+	content, err := v.content(f, max(segment.MaxHintSize(size), minHintRead))
 	if err != nil {
 		return nil, err
 	}
@@ -36,9 +44,17 @@ func (v *verifier) readHint(info segment.SegmentInfo, size int64) (*segment.Tabl
 		return nil, nil
 	}
 	if hint.Covers != info.End {
-		return nil, v.remarkHint(info, fmt.Sprintf("it is of an earlier time, when the segment ended at %d; the next open makes it anew", hint.Covers.Offset))
+		return nil, v.remarkHint(info, otherEnd(hint.Covers, info.End)+"; the next open makes it anew")
 	}
 	return hint, nil
+}
+
+// otherEnd says what a hint covers of a segment that ends elsewhere.
+func otherEnd(covers, end segment.End) string {
+	if covers.Offset < end.Offset && covers.Seq <= end.Seq {
+		return fmt.Sprintf("it is of an earlier time, when the segment ended at %d", covers.Offset)
+	}
+	return fmt.Sprintf("it covers %d bytes up to record %d, and the segment ends at %d with record %d", covers.Offset, covers.Seq, end.Offset, end.Seq)
 }
 
 // damagedHint reports a hint, and where in it the first damaged part begins, if it is only a part.

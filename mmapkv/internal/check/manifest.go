@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/mmapkv/mmapkv/internal/vfs"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/listing"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/patient"
@@ -84,6 +85,11 @@ func (v *verifier) readFile(name string, max int64) (content []byte, err error) 
 	if err != nil {
 		return nil, err
 	}
+	return v.content(f, max)
+}
+
+// content reads the first max bytes of a file like readFile, and closes the file.
+func (v *verifier) content(f vfs.File, max int64) (content []byte, err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	r := patient.Reader{File: f, Before: v.pacer.Work}
 	return r.Content(max)

@@ -19,9 +19,9 @@ func (v *verifier) findStrays() error {
 	if err != nil {
 		return err
 	}
-	listed := map[segment.ID]bool{}
+	listed, sealed := map[segment.ID]bool{}, map[segment.ID]bool{}
 	for _, info := range v.manifest.Segments {
-		listed[info.ID] = true
+		listed[info.ID], sealed[info.ID] = true, info.Sealed
 	}
 	for _, name := range names {
 		id, kind, ours := segment.ParseFileName(name)
@@ -33,7 +33,9 @@ func (v *verifier) findStrays() error {
 			}
 			v.damage(Damage{Kind: kind, File: name, Offset: newer[i].Offset, Reason: newer[i].Why(&v.manifest)})
 		case !ours:
-		case kind == segment.TemporaryFile, (kind == segment.SegmentFile || kind == segment.HintFile) && !listed[id]:
+		case kind == segment.PartialFile && sealed[id]:
+			v.remark(name, "its segment is sealed; a writer is about to remove it, or the next open removes it")
+		case kind == segment.TemporaryFile, (kind == segment.SegmentFile || kind == segment.HintFile || kind == segment.PartialFile) && !listed[id]:
 			v.remark(name, "the manifest does not name it; a writer is about to use or to remove it, or the next open removes it")
 		}
 	}

@@ -36,6 +36,9 @@ type tailCheck struct {
 // checkTail checks the unsealed files. again says that the manifest has changed and that
 // there are sealed files to check first.
 func (v *verifier) checkTail() (again bool, err error) {
+	if err := v.readPartials(); err != nil {
+		return false, err
+	}
 	watermark := v.known
 	through := v.through
 	for pass := 0; ; pass++ {
@@ -104,7 +107,9 @@ func (v *verifier) openTail() (files []*tailFile, changed bool, err error) {
 		t := &tailFile{File: f, name: segment.FileName(info.ID), salt: info.Salt, known: replay.File{DataStart: dataStart, Size: size}}
 		files = append(files, t)
 		v.total += size
-		if err := t.readFirst(v); err != nil {
+		if r, ok := v.first[info.ID]; ok && r.From.Offset == dataStart {
+			t.known.HasFirst, t.known.Previous = true, r.Previous
+		} else if err := t.readFirst(v); err != nil {
 			return files, false, err
 		}
 	}

@@ -43,14 +43,17 @@ type verifier struct {
 	progress func(done, total int64)
 	known    uint64 // all records up to this number can be read
 
-	manifest segment.Manifest
-	loaded   bool
-	from     int                 // all files listed before this one are checked
-	target   uint64              // the records up to here are to be checked
-	done     map[segment.ID]bool // checked up to its known end, or cannot be read
-	absent   map[segment.ID]bool // missing, or unusable
-	checked  uint64              // the log is checked up to here
-	changed  bool                // the manifest is not the one that was read first
+	manifest     segment.Manifest
+	loaded       bool
+	from         int                 // all files listed before this one are checked
+	target       uint64              // the records up to here are to be checked
+	done         map[segment.ID]bool // checked up to its known end, or cannot be read
+	absent       map[segment.ID]bool // missing, or unusable
+	checked      uint64              // the log is checked up to here
+	partialsRead bool                // the partial hints are checked
+	changed      bool                // the manifest is not the one that was read first
+
+	first map[segment.ID]segment.Range // what the first partial hint of an unsealed file covers
 
 	findings
 	segments, records, hints int

@@ -15,6 +15,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/mmapkv/mmapkv/index"
@@ -57,6 +58,8 @@ type Options struct {
 	// when ctx ends, whichever is first. In the second case do runs on until it checks ctx. See
 	// Locks in mmapkv/doc.go for why the holder of the token may wait for it.
 	UnlessEnded func(ctx context.Context, do func() error) error
+	Loaded      func() bool  // reports whether the index is full; nothing is compacted before
+	AwaitLoaded func() error // waits until Loaded, or returns why that may never be
 	// Between, if set, lets a test run code between two steps of a compaction.
 	Between func(phase string)
 	// Events is told of compactions.
@@ -98,6 +101,7 @@ type Compactor struct {
 	// Compacting holds one token while somebody compacts. Close takes the token and keeps it. The
 	// channel is exported for tests.
 	Compacting chan struct{}
+	refused    atomic.Bool // Exclude did not get the token, and is to be tried again
 	// liftBudget holds one token when a delete on a full disk waits for a compaction, which then
 	// ignores its byte budget.
 	liftBudget chan struct{}
@@ -182,12 +186,6 @@ func (c *Compactor) begin(done <-chan struct{}) bool {
 	return false
 }
 
-// endCompacting gives back the token.
-func (c *Compactor) endCompacting() {
-	<-c.Compacting
-	rank.Release[rank.Compacting]()
-}
-
 // tryAgain makes segments candidates again that an earlier compaction could not read. It returns
 // an error for each segment that holds garbage but is known to be damaged.
 func (c *Compactor) tryAgain() (err error) {
@@ -234,7 +232,7 @@ func (c *Compactor) Step() (did bool, err error) {
 
 // compactBest is Step with a context.
 func (c *Compactor) compactBest(ctx context.Context) (did bool, err error) {
-	if c.catalog.Syncer.Err() != nil || c.Disabled {
+	if c.catalog.Syncer.Err() != nil || c.Disabled || !c.Loaded() {
 		return false, nil
 	}
 	rank.Acquire[rank.Compacting]()

@@ -10,13 +10,47 @@ import (
 )
 
 // MakeRoom frees space on a full disk for a delete, and reports whether to try again. The leader
-// of the log calls it. It drops files of which nothing is needed, then a hint, and then waits for
-// a running compaction to drop more files.
+// of the log calls it. It drops partial hints. If there are none, it waits until the index is full.
+// Then it drops files of which nothing is needed, then a hint, and then waits for a running compaction
+// to drop more files.
 func (c *Compactor) MakeRoom() bool {
-	if c.catalog.Latch.Err() != nil {
+	switch {
+	case c.catalog.Latch.Err() != nil:
+		return false
+	case c.log.DropPartials():
+		return true
+	case c.AwaitLoaded() != nil:
 		return false
 	}
 	return c.DropDead(false) || c.dropHint() || c.DropDead(true)
+}
+
+// Exclude calls do while nobody compacts, and while nobody begins to. It does not call do, and
+// returns false, if somebody compacts now. Then maintenance is woken after that.
+func (c *Compactor) Exclude(do func() (bool, error)) (did bool, err error) {
+	c.refused.Store(true) // first, or the compaction could end unnoticed
+	select {
+	case c.Compacting <- struct{}{}:
+		rank.Acquire[rank.Compacting]()
+	default:
+		return false, nil
+	}
+	c.refused.Store(false)
+	defer c.giveBack()
+	return do()
+}
+
+// endCompacting gives back the token. If maintenance tried to get it, it tries again now.
+func (c *Compactor) endCompacting() {
+	c.giveBack()
+	if c.refused.CompareAndSwap(true, false) {
+		c.log.WakeMaintenance()
+	}
+}
+
+func (c *Compactor) giveBack() {
+	<-c.Compacting
+	rank.Release[rank.Compacting]()
 }
 
 // DropDead removes the oldest run of files of which nothing is needed, and reports whether it

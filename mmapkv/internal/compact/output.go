@@ -120,6 +120,7 @@ func (rw *rewrite) finish() (*catalog.File, error) {
 	rw.end.Seq = rw.Run[len(rw.Run)-1].End.Seq
 	f := rw.Output
 	f.DataStart, f.Capacity, f.End, f.Ended = rw.header.Size(), c.catalog.SegmentSize, rw.end, true
+	f.Alive.Cover(rw.end.Offset)
 	hint := rw.hint.Encode(rw.id, rw.header.Salt, rw.end, c.catalog.Syncer.Durable())
 	f.HintBytes.Store(segment.HintSize(hint))
 	// Publish syncs the directory, and so the name of the new file too.

@@ -4,11 +4,10 @@ import (
 	"errors"
 	"io"
 	"syscall"
-	"unsafe"
 
 	"github.com/mmapkv/mmapkv/index"
-	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/internal/vfs"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/alive"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
@@ -184,13 +183,16 @@ func (rw *rewrite) copy() (f *catalog.File, err error) {
 // copyFile copies what is needed of the i-th file.
 func (rw *rewrite) copyFile(i int, f *catalog.File) error {
 	walker := segment.NewWalker(f.Handle(), f.Salt, f.DataStart, f.End.Offset)
-	keys, swept := rw.compactor.catalog.Files.Keys, f.Swept.Load()
+	verify := f.MayShadow.Load() // each record may be needed, dead or not
 	var r segment.Record
-	for asked := 0; ; asked-- {
-		if asked <= 0 {
-			asked = rw.prefetch(walker)
-		}
+	for {
 		offset := walker.Offset()
+		if !verify && !f.Alive.Test(offset) {
+			if err := rw.passDead(walker, f); err != nil {
+				return err
+			}
+			offset = walker.Offset()
+		}
 		err := walker.Next(&r)
 		if err == io.EOF {
 			return nil
@@ -199,30 +201,9 @@ func (rw *rewrite) copyFile(i int, f *catalog.File) error {
 			return unreadable(f, offset, err)
 		}
 		rw.bytesIn += r.Size
-		here := index.MakeLocation(f.Slot, offset, r.Size)
-		shadow := rw.Shadows[place{i, offset}]
-		live := shadow == nil && keys.Holds(rw.compactor.Hasher.Hash(r.Key), here)
-		wrote := int64(0)
-		switch {
-		case live:
-			if err = walker.Load(&r); err == nil {
-				wrote, err = rw.write(&r, false)
-			}
-		case shadow != nil && shadow.By != 0:
-			wrote, err = rw.write(&r, true)
-			if err == nil {
-				rw.Output.NeededBy[shadow.By] += wrote
-			}
-		case shadow == nil && r.Flags&segment.Expires != 0 && len(rw.older) > 0 && swept.Has(offset):
-			wrote, err = rw.write(&r, true) // the next compaction finds out whether an older file needs it
-		}
+		wrote, err := rw.copyRecord(walker, &r, place{i, offset})
 		if err != nil {
 			return unreadable(f, offset, err)
-		}
-		if live {
-			fp := rw.compactor.Hasher.Fingerprint(r.Key)
-			rw.note(move{hash: fp.Hash, check: fp.Check, from: here, keySize: uint16(len(r.Key)),
-				offset: uint32((rw.end.Offset - wrote) / segment.Alignment), size: uint32(wrote / segment.Alignment)})
 		}
 		if err := rw.pacer.Work(r.Size + wrote); err != nil {
 			return err
@@ -230,17 +211,67 @@ func (rw *rewrite) copyFile(i int, f *catalog.File) error {
 	}
 }
 
-// prefetch asks for the index memory of the next records, all at once, and returns how many
-// records that covers.
-func (rw *rewrite) prefetch(walker *segment.Walker) (n int) {
-	var lines [prefetch.Batch]unsafe.Pointer
-	walker.Peek(prefetch.Batch, func(key []byte) {
-		candidates := rw.compactor.catalog.Files.Keys.Find(rw.compactor.Hasher.Hash(key))
-		lines[n] = candidates.Memory()
-		n++
-	})
-	prefetch.Lines(lines[:n])
-	return n
+// copyRecord copies a record if it is alive, or a tombstone in its place if an older file may need
+// one. It returns the size written.
+func (rw *rewrite) copyRecord(walker *segment.Walker, r *segment.Record, at place) (wrote int64, err error) {
+	f := rw.Run[at.file]
+	var needed *shadow
+	if r.Flags&(segment.Tombstone|segment.Expires) != 0 {
+		needed = rw.Shadows[at]
+	}
+	switch {
+	case needed == nil && f.Alive.Test(at.offset):
+		if err := walker.Load(r); err != nil {
+			return 0, err
+		}
+		if wrote, err = rw.write(r, false); err != nil {
+			return 0, err
+		}
+		fp := rw.compactor.Hasher.Fingerprint(r.Key)
+		rw.note(move{hash: fp.Hash, check: fp.Check, from: index.MakeLocation(f.Slot, at.offset, r.Size), keySize: uint16(len(r.Key)),
+			offset: uint32((rw.end.Offset - wrote) / segment.Alignment), size: uint32(wrote / segment.Alignment)})
+		return wrote, nil
+	case needed != nil && needed.By != 0:
+		if wrote, err = rw.write(r, true); err == nil {
+			rw.Output.NeededBy[needed.By] += wrote
+		}
+		return wrote, err
+	case needed == nil && r.Flags&segment.Expires != 0 && len(rw.older) > 0 && f.Swept.Load().Has(at.offset):
+		return rw.write(r, true) // the next compaction finds out whether an older file needs it
+	}
+	return 0, nil
+}
+
+// passDead moves the walker past dead records, none of which can be needed, to the next one that is
+// alive or to the end of the file. It goes by the sizes in their headers. That is not verified, but
+// it must lead to the next live record; otherwise passDead verifies the records that it passed.
+func (rw *rewrite) passDead(walker *segment.Walker, f *catalog.File) error {
+	from := walker.Offset()
+	at, ok := f.Alive.Next(from)
+	if !ok || at >= f.End.Offset {
+		rw.bytesIn += f.End.Offset - from
+		walker.MoveTo(f.End.Offset)
+		return nil
+	}
+	for offset := from; offset < at && !alive.SamePlace(offset, at); offset = walker.Offset() {
+		if walker.Pass() != nil {
+			break
+		}
+		if err := rw.pacer.Work(walker.Offset() - offset); err != nil {
+			return err
+		}
+	}
+	if !alive.SamePlace(walker.Offset(), at) {
+		walker.MoveTo(from)
+		var r segment.Record
+		for offset := from; offset < at; offset = walker.Offset() {
+			if err := walker.Next(&r); err != nil {
+				return unreadable(f, offset, err)
+			}
+		}
+	}
+	rw.bytesIn += walker.Offset() - from
+	return nil
 }
 
 // unreadable wraps the error of a failed copy in a damagedRun if the file is damaged, or if the

@@ -153,13 +153,13 @@ func (c *Compactor) moveAll(rw *rewrite, f *catalog.File) {
 
 // move changes one index entry, unless a writer or the sweep already has.
 func (c *Compactor) move(move move, f *catalog.File) {
-	size := int64(move.size) * segment.Alignment
-	to := index.MakeLocation(f.Slot, int64(move.offset)*segment.Alignment, size)
+	offset, size := int64(move.offset)*segment.Alignment, int64(move.size)*segment.Alignment
+	to := index.MakeLocation(f.Slot, offset, size)
+	f.Enliven(offset, size, int(move.keySize))
 	if !c.catalog.Files.Keys.CompareAndSwap(index.Fingerprint{Hash: move.hash, Check: move.check}, move.from, to) {
-		return
+		f.Kill(offset, size, int(move.keySize))
 	}
-	// The old file and its live bytes are gone in a moment, so only the new file's are counted.
-	f.AddLive(size, int(move.keySize), 1)
+	// The old file is gone in a moment, so its own bits and live bytes no longer matter.
 }
 
 // discard removes files that are no longer listed, and their hints. Their space is free once no
@@ -167,6 +167,7 @@ func (c *Compactor) move(move move, f *catalog.File) {
 func (c *Compactor) discard(run []*catalog.File) {
 	for _, f := range run {
 		c.checkHidden(f)
+		c.hints.RemovePartials(f) // a recovered file may have some
 		c.catalog.Remove(segment.FileName(f.ID))
 		c.catalog.RemoveHint(f.ID)
 		c.catalog.Retired.Retire(f)

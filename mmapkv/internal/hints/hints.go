@@ -32,13 +32,19 @@ func New(c *catalog.Catalog) Hints { return Hints{c} }
 // Open opens the hint of a file that has ended. The error says why the hint cannot be used. The
 // caller closes the Hint. pause is passed to segment.OpenTable.
 func (h *Hints) Open(f *catalog.File, pause func()) (*Hint, error) {
-	from, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(f.End.Offset))
+	return h.OpenTo(f, f.End, false, pause)
+}
+
+// OpenTo is Open for a file whose records reach an end. orMore says that the file may have got more
+// records since, and then another hint, which covers these too.
+func (h *Hints) OpenTo(f *catalog.File, end segment.End, orMore bool, pause func()) (*Hint, error) {
+	from, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(max(end.Offset, f.Limit())))
 	if err != nil {
 		return nil, err
 	}
 	hint, err := segment.OpenTable(from, size, f.ID, f.Salt, pause)
-	if err == nil && hint.Covers != f.End {
-		err = fmt.Errorf("mmapkv: the hint covers %d bytes of %d", hint.Covers.Offset, f.End.Offset)
+	if err == nil && hint.Covers != end && !(orMore && hint.Covers.Offset > end.Offset) {
+		err = fmt.Errorf("mmapkv: the hint covers %d bytes of %d", hint.Covers.Offset, end.Offset)
 	}
 	if err != nil {
 		return nil, errors.Join(err, from.Close())
@@ -51,45 +57,72 @@ func (h *Hints) Open(f *catalog.File, pause func()) (*Hint, error) {
 // the file is sealed and the store is not read-only, Rebuild also publishes the hint for the next
 // Open. pause is passed to segment.BuildHint.
 func (h *Hints) Rebuild(f *catalog.File, pause func()) (*Hint, error) {
-	builder := f.Built
-	if f.Built = nil; builder == nil {
-		var err error
-		if builder, err = h.build(f, f.End, pause); err != nil {
-			return nil, err
-		}
+	hint, err := h.RebuildTo(f, f.Handle(), f.End, f.Active == nil, pause)
+	if err != nil {
+		return nil, err
 	}
-	content := builder.Encode(f.ID, f.Salt, f.End, f.End.Seq)
-	if !h.catalog.ReadOnly && f.Active == nil {
-		size, err := h.install(f.ID, content, pause)
-		if err != nil {
-			return nil, err
+	return hint, nil
+}
+
+// RebuildTo is Rebuild for a file whose records reach an end, and are read from r. It publishes the
+// hint if the store is not read-only and publish says so. If that fails with an error that wraps
+// failure.ErrFailed, RebuildTo returns both the error and the hint.
+func (h *Hints) RebuildTo(f *catalog.File, r io.ReaderAt, end segment.End, publish bool, pause func()) (*Hint, error) {
+	builder, err := h.buildFrom(r, f, end, pause)
+	if err != nil {
+		return nil, err
+	}
+	content := builder.Encode(f.ID, f.Salt, end, end.Seq)
+	var failed error
+	if !h.catalog.ReadOnly && publish {
+		var size int64
+		if size, failed = h.install(f.ID, content, pause); failed == nil {
+			f.HintBytes.Store(size)
+			f.HintMissing.Store(false)
+			h.RemoveReplaced(f)
 		}
-		f.HintBytes.Store(size)
 	}
 	hint, err := segment.OpenTableIn(content, f.ID, f.Salt, pause)
-	return &Hint{Table: hint}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Hint{Table: hint}, failed
 }
 
 // build makes the hint of a file that ends at end from its records. If some cannot be read, build
-// takes their keys from the file's present hint, such as one that Close wrote. Otherwise older
-// values of these keys would reappear.
+// takes their keys from the file's present hint, such as one that Close wrote, and from its partial
+// ones. Otherwise older values of these keys would reappear.
 func (h *Hints) build(f *catalog.File, end segment.End, pause func()) (*segment.HintBuilder, error) {
-	hint, err := segment.BuildHint(f.Handle(), f.Salt, f.DataStart, end.Offset, pause)
+	return h.buildFrom(f.Handle(), f, end, pause)
+}
+
+// buildFrom is build with what the records are read from.
+func (h *Hints) buildFrom(r io.ReaderAt, f *catalog.File, end segment.End, pause func()) (*segment.HintBuilder, error) {
+	hint, err := segment.BuildHint(r, f.Salt, f.DataStart, end.Offset, pause)
 	if err != nil || !hint.Damaged() {
 		return hint, err
 	}
-	file, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
-	if errno.Scarce(err) {
-		return nil, err // what only this hint knows would be lost for good
+	if err := h.addLostPartials(f, hint, end.Offset); err != nil {
+		return nil, err
 	}
+	if err = h.addLost(f, hint, end, pause); errno.Scarce(err) {
+		return nil, err // what only the present hint knows would be lost for good
+	}
+	return hint, nil // after any other error, with what can be read
+}
+
+// addLost adds to a hint what the file's present hint knows of the damaged ranges.
+func (h *Hints) addLost(f *catalog.File, hint *segment.HintBuilder, end segment.End, pause func()) error {
+	from, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
 	if err != nil {
-		return hint, nil
+		return err
 	}
-	defer file.Close()
-	if older, err := segment.OpenTable(file, size, f.ID, f.Salt, pause); err == nil {
-		_ = hint.AddLost(older, end.Offset) // on an error, the parts that can be read
+	defer from.Close()
+	present, err := segment.OpenTable(from, size, f.ID, f.Salt, pause)
+	if err != nil {
+		return err
 	}
-	return hint, nil
+	return hint.AddLost(present, end.Offset)
 }
 
 // Write builds and publishes the hint of a file that ends at end. If the records cannot be read,
@@ -99,6 +132,7 @@ func (h *Hints) Write(f *catalog.File, end segment.End, pause func()) error {
 	hint, err := h.build(f, end, pause)
 	if err != nil {
 		h.catalog.Message(slog.LevelWarn, "mmapkv: a segment could not be read for its hint", "file", segment.FileName(f.ID), "error", err)
+		f.HintBytes.Store(0)
 		return nil
 	}
 	return h.Install(f, hint, end, pause)
@@ -143,16 +177,16 @@ func (h *Hints) With(f *catalog.File, pause func(), use func(*Hint) error) error
 	return use(hint)
 }
 
-// Count returns the number of keys that the hint of a file claims, 0 if the hint cannot be read. It
-// verifies nothing, but returns no more than the file can hold.
-func (h *Hints) Count(f *catalog.File) int {
-	hint, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(f.End.Offset))
+// Count returns the number of keys that the hint of a file claims whose records reach an end, 0 if the
+// hint cannot be read. It verifies nothing, but returns no more than the file can hold.
+func (h *Hints) Count(f *catalog.File, end segment.End) int {
+	hint, size, err := patient.OpenBounded(h.catalog.Dir, segment.HintName(f.ID), segment.MaxHintSize(end.Offset))
 	if err != nil {
 		return 0
 	}
 	defer hint.Close()
 	count, _ := segment.ReadHintCount(hint, size) // 0 with an error
-	return int(min(int64(count), f.End.Offset/segment.RecordHeaderSize))
+	return int(min(int64(count), end.Offset/segment.RecordHeaderSize))
 }
 
 // Hint is an open hint.

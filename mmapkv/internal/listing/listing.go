@@ -26,10 +26,10 @@ func WhyNoManifest(names []string) string {
 	for _, name := range names {
 		_, kind, ours := segment.ParseFileName(name)
 		switch {
-		case !ours || kind != segment.SegmentFile && kind != segment.HintFile:
+		case !ours || kind != segment.SegmentFile && kind != segment.HintFile && kind != segment.PartialFile:
 		case Unfinished(names):
 			return UnfinishedReason
-		case kind == segment.HintFile:
+		case kind != segment.SegmentFile:
 			return "it is missing, but there are hints, such as " + name
 		default:
 			return "it is missing, but there are segments, such as " + name

@@ -107,17 +107,14 @@ func (r *recoverer) copyUnsynced(files []*unsealedFile, reached segment.End) (_ 
 	return c.finish()
 }
 
-// sealRecovered writes the hints of what recovery has made durable, commits the manifest, and
-// takes over its list.
+// sealRecovered writes the hints of damaged files, commits the manifest, and takes over its list.
 func (r *recoverer) sealRecovered(files, kept []*unsealedFile, copies []*catalog.File) error {
 	for _, u := range kept {
-		if err := r.writeRecoveredHint(u); err != nil {
-			return err
-		}
-	}
-	for _, f := range copies {
-		if err := r.hints.Write(f, f.End, nil); err != nil {
-			return err
+		if u.counts.Damaged {
+			// Write finds the damaged ranges.
+			if err := r.hints.Write(u.file, u.counts.Keep, nil); err != nil {
+				return err
+			}
 		}
 	}
 	var infos []segment.SegmentInfo
@@ -148,15 +145,6 @@ func (r *recoverer) sealRecovered(files, kept []*unsealedFile, copies []*catalog
 	return r.adopt(files, kept, copies)
 }
 
-// writeRecoveredHint writes the hint of a kept file. The scan has just read the file, so its
-// entries are at hand, unless the file is damaged.
-func (r *recoverer) writeRecoveredHint(u *unsealedFile) error {
-	if u.counts.Damaged {
-		return r.hints.Write(u.file, u.counts.Keep, nil) // Write finds the damaged ranges
-	}
-	return r.hints.Install(u.file, u.hint, u.counts.Keep, nil)
-}
-
 // adopt makes the files what the manifest now says. It may write Files.Order without the mutex: Open
 // is still alone with the list. The workers of package load, which run beside recovery, were given
 // their files before, and do not look at it.
@@ -182,10 +170,13 @@ func (r *recoverer) adopt(files, kept []*unsealedFile, copies []*catalog.File) e
 			f.Segment = mapped
 		}
 		f.Active = nil
+		u.handOver()
+		r.hints.RemoveReplaced(f) // it has its hint if it was damaged
 		order = append(order, f)
 	}
 	for _, u := range files {
 		if !slices.Contains(order, u.file) {
+			u.partials.Close()
 			u.file.Retire()
 		}
 	}

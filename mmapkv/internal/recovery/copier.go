@@ -85,6 +85,7 @@ func (c *copier) flush() error {
 		if err != nil {
 			return c.catalog.Latch.WriteError(err)
 		}
+		f.Recovered = &catalog.Recovered{Scanned: segment.NewHintBuilder()}
 		c.files = append(c.files, f)
 		c.end = segment.End{Offset: f.DataStart}
 	}
@@ -95,6 +96,7 @@ func (c *copier) flush() error {
 		p.Previous = &c.previous
 	}
 	data := c.draft.Finish(p)
+	c.addHints(f)
 	c.pending = bulk.Append(c.pending, data)
 	c.end = segment.End{Offset: c.end.Offset + int64(len(data)), Seq: c.first + uint64(c.draft.Len()) - 1}
 	f.End = c.end
@@ -103,6 +105,21 @@ func (c *copier) flush() error {
 		return nil
 	}
 	return c.write()
+}
+
+// addHints adds the records of the draft, which go to the end of a file, to what is known of it.
+func (c *copier) addHints(f *catalog.File) {
+	for i := range c.draft.Len() {
+		offset, size := c.draft.Position(i, c.end.Offset)
+		e := segment.Entry{Offset: offset, Size: size, Seq: c.first + uint64(i), Key: c.draft.Key(i), Expiry: c.draft.Expiry(i)}
+		if c.draft.IsDelete(i) {
+			e.Flags |= segment.Tombstone
+		}
+		if e.Expiry != 0 {
+			e.Flags |= segment.Expires
+		}
+		f.Recovered.Scanned.Add(e)
+	}
 }
 
 // write writes what is pending.

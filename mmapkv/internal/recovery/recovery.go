@@ -7,11 +7,17 @@
 //     which can write nothing: until a writer has recovered the log, it shows what counts, even
 //     if a power loss could still take it.
 //   - Until it commits the manifest that lists its copies, recovery leaves the files of the log as
-//     they are. Before that it only writes hints and files that are not listed, and commits the
-//     watermark and which numbers and ids are taken. On a full disk it also removes files that
+//     they are. Before that it only writes files that are not listed, and the hints of damaged
+//     ones, and commits the watermark and which numbers and ids are taken. On a full disk it also removes files that
 //     are not listed, and gives away the reserve. So a crash during recovery leaves the store as
 //     recoverable as the crash before it.
 //   - A record that rotted since the scan never gets a fresh checksum.
+//   - What a partial hint covers was on disk, and is not read again. So recovery does not notice
+//     damage there. Whoever reads such a record does, and Verify.
+//
+// Recovery gives what it has found to package load, which fills the index with it. The hints of the
+// recovered files come later, from the background. If a crash prevents that, the next Open reads the
+// records once more.
 package recovery
 
 import (
@@ -50,27 +56,48 @@ func Run(c *catalog.Catalog, h *hints.Hints) (Stats, error) {
 	return r.stats, err
 }
 
-// unsealedFile is an unsealed file with what the scan found in it, and what of that counts.
+// unsealedFile is an unsealed file with what was found in it, and what of that counts.
 type unsealedFile struct {
-	file   *catalog.File
-	found  *replay.Scanned
-	hint   *segment.HintBuilder // of the records found
-	counts replay.Part
+	file     *catalog.File
+	partials *hints.Partials      // what they know is not scanned
+	found    *replay.Scanned      // behind that
+	hint     *segment.HintBuilder // of the records found
+	counts   replay.Part
+}
+
+// handOver gives what was found in the file to package load, unless that lacks records that damage
+// took.
+func (u *unsealedFile) handOver() {
+	if u.counts.Damaged {
+		u.partials.Close()
+		return
+	}
+	u.file.Recovered = &catalog.Recovered{Close: u.partials.Close, Scanned: u.hint}
+	for _, one := range u.partials.Chain {
+		u.file.Recovered.Tables = append(u.file.Recovered.Tables, one.Table)
+	}
 }
 
 // run recovers the log. Package replay decides which records count. Records past the watermark
 // may be in the page cache only, since a failed sync can have left nothing of them on disk. So
 // recovery copies them to a new file, and syncs that.
-func (r *recoverer) run() error {
+func (r *recoverer) run() (err error) {
 	var files []*unsealedFile
+	defer func() {
+		if err != nil {
+			for _, u := range files {
+				u.partials.Close()
+			}
+		}
+	}()
 	var last *catalog.File // the sealed file before the unsealed ones
 	for _, f := range r.catalog.Files.Order {
 		if f.Active == nil {
 			last = f
 			continue
 		}
-		u, err := r.scanUnsealed(f)
-		if err != nil {
+		u := &unsealedFile{file: f, hint: segment.NewHintBuilder()}
+		if err := r.scanUnsealed(u); err != nil {
 			return err
 		}
 		files = append(files, u)
@@ -83,34 +110,43 @@ func (r *recoverer) run() error {
 	if r.catalog.ReadOnly {
 		for _, u := range files {
 			r.settle(u, u.counts.End)
-			if !u.counts.Damaged {
-				u.file.Built = u.hint
-			}
+			u.handOver()
 		}
 		return nil
 	}
 	return r.commitRecovery(files, start)
 }
 
-// scanUnsealed scans an unsealed file, and notes the highest sequence number and watermark in its
-// records.
-func (r *recoverer) scanUnsealed(f *catalog.File) (*unsealedFile, error) {
+// scanUnsealed scans what the partial hints of a file do not know. It notes the highest sequence
+// number and watermark that it learns of.
+func (r *recoverer) scanUnsealed(u *unsealedFile) error {
+	f := u.file
 	size, err := f.Handle().Size()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	u := &unsealedFile{file: f, hint: segment.NewHintBuilder()}
 	known := replay.File{DataStart: f.DataStart, Size: size}
-	u.found, err = replay.ScanFile(f.Handle(), f.Salt, known, r.catalog.Manifest.Current.LastSeq, func(e segment.Entry) {
+	lastSeq := r.catalog.Manifest.Current.LastSeq
+	if u.partials, err = r.hints.OpenPartials(f, size, nil); err != nil {
+		return fmt.Errorf("mmapkv: the partial hints of %s: %w", segment.FileName(f.ID), err)
+	}
+	if n := len(u.partials.Chain); n > 0 {
+		first := u.partials.Chain[0]
+		known.Known, known.HasFirst, known.Previous = u.partials.End(), true, first.Previous
+		known.KnownRecords = int(known.Known.Seq - first.From.Seq)
+	}
+	r.catalog.LastGiven.Store(max(r.catalog.LastGiven.Load(), u.partials.Synced))
+	u.found, err = replay.ScanFile(f.Handle(), f.Salt, known, lastSeq, func(e segment.Entry) {
 		r.catalog.LastGiven.Store(max(r.catalog.LastGiven.Load(), e.Seq))
 		u.hint.Add(e)
 	})
 	if err != nil {
-		return nil, failure.Unusable(segment.FileName(f.ID), fmt.Errorf("scanning it: %w", err))
+		u.partials.Close()
+		return failure.Unusable(segment.FileName(f.ID), fmt.Errorf("scanning it: %w", err))
 	}
-	r.catalog.Syncer.MarkDurable(u.found.Watermark)
+	r.catalog.Syncer.MarkDurable(max(u.found.Watermark, u.partials.Synced))
 	r.stats.Scanned += u.found.Count()
-	return u, nil
+	return nil
 }
 
 // decide asks package replay which records of the files count.

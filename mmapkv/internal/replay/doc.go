@@ -50,7 +50,8 @@
 // is missing at all.
 //
 // A damaged range is never empty, even if the file was cut where a record ends. So whoever writes a
-// hint of the file has a range to record the damage with.
+// hint of the file has a range to record the damage with. It ends before a record that was found
+// and does not count: whatever lies before the end of a file, and validates, counts from now on.
 //
 // The first unsealed file is not compared with the sealed one before it: that one was sealed only
 // after its last record, and the manifest knows its end.

@@ -16,8 +16,7 @@ type Log struct {
 	ended     bool   // nothing that follows counts
 
 	// Of the current file:
-	stopped bool // the log goes no further in it
-	torn    bool // the log ends in it, and does not go on in the next one
+	torn bool // the log ends in it, and does not go on in the next one
 	// unconfirmed says that this file's first record, which would name the end of the file
 	// before, could not be read. So nothing confirms that the log goes on here.
 	unconfirmed bool
@@ -30,6 +29,12 @@ type File struct {
 	Size      int64       // of the file
 	HasFirst  bool        // the first record can be read
 	Previous  segment.End // where the file before ends, as the first record says; zero without HasFirst
+
+	// Known is where the records end that partial hints know: whole commits from the first record on,
+	// without gaps, all up to the watermark. KnownRecords counts them. They are not passed to Add.
+	// Both are zero if there are none. With them HasFirst is set.
+	Known        segment.End
+	KnownRecords int
 }
 
 // Part is what counts of a file.
@@ -55,6 +60,7 @@ type state struct {
 	part     Part
 	found    int   // records, which may not all count
 	foundEnd int64 // where the last of them ends
+	stopped  int64 // where the first one begins that the log does not reach; 0 if it reaches all
 	open     run   // of an unfinished batch, after the watermark
 	unsynced run   // after the watermark
 }
@@ -72,10 +78,22 @@ func New(files []File, sealedSeq, watermark uint64) *Log {
 
 // enter begins the current file. The log has reached the number seq.
 func (l *Log) enter(seq uint64) {
-	l.stopped, l.torn, l.reached = false, false, seq
+	l.torn, l.reached = false, seq
 	if l.at < len(l.files) {
 		f := &l.files[l.at]
 		f.part.End = segment.End{Offset: f.file.DataStart, Seq: seq}
+		if f.file.KnownRecords > 0 {
+			l.addKnown(f)
+		}
+	}
+}
+
+// addKnown adds the records that partial hints know.
+func (l *Log) addKnown(f *state) {
+	invariant.Check(f.file.HasFirst && f.file.Known.Seq <= l.watermark, "records up to %d are known, but only those up to %d are on disk", f.file.Known.Seq, l.watermark)
+	f.found, f.foundEnd = f.file.KnownRecords, f.file.Known.Offset
+	if !l.ended {
+		f.part.Records, f.part.End = f.file.KnownRecords, f.file.Known
 	}
 }
 
@@ -97,19 +115,19 @@ func (l *Log) Add(r Record) (counts bool, lost *Lost) {
 	}
 	f.found++
 	f.foundEnd = r.end().Offset
-	if l.ended || l.stopped {
+	if l.ended || f.stopped > 0 {
 		return false, nil
 	}
 	if !l.follows(f, r) {
 		if l.endsHere(f) || r.Seq-1 > l.watermark {
-			l.stopped = true
+			f.stopped = r.Offset
 			return false, nil
 		}
 		lost = f.lose(r.start())
 	}
 	if !r.ValueOK {
 		if r.Seq > l.watermark {
-			l.stopped, l.torn = true, true
+			f.stopped, l.torn = r.Offset, true
 			return false, lost
 		}
 		f.part.Damaged = true
@@ -132,6 +150,15 @@ func (l *Log) follows(f *state, r Record) bool {
 func (l *Log) endsHere(f *state) bool {
 	next := l.next()
 	return next != nil && next.file.HasFirst && next.file.Previous == f.part.End
+}
+
+// unread returns where the rest of the file ends in which nothing was found. A record after that does
+// not count, so it must not lie in the file's damage, before its end.
+func (f *state) unread() int64 {
+	if f.stopped > 0 {
+		return f.stopped
+	}
+	return f.file.Size
 }
 
 // lose marks the range from where the log is up to the given place as damage, and moves the log
@@ -175,7 +202,7 @@ func (l *Log) leave(f *state) (lost *Lost) {
 	case l.endsHere(f):
 	case next == nil:
 		if l.watermark > f.part.End.Seq {
-			lost = f.lose(segment.End{Offset: f.file.Size, Seq: l.watermark})
+			lost = f.lose(segment.End{Offset: f.unread(), Seq: l.watermark})
 			f.part.End.Seq = l.watermark
 		}
 	case next.file.HasFirst && next.file.Previous.Offset > f.part.End.Offset && next.file.Previous.Seq <= l.watermark:
@@ -183,7 +210,7 @@ func (l *Log) leave(f *state) (lost *Lost) {
 		lost = f.lose(segment.End{Offset: min(next.file.Previous.Offset, f.file.Size), Seq: next.file.Previous.Seq})
 		f.part.End = next.file.Previous
 	case l.watermark > f.part.End.Seq:
-		lost = f.lose(segment.End{Offset: f.file.Size, Seq: l.watermark})
+		lost = f.lose(segment.End{Offset: f.unread(), Seq: l.watermark})
 		l.unconfirmed = !next.file.HasFirst
 		l.ended = next.file.HasFirst && next.file.Previous.Seq > l.watermark
 	default:

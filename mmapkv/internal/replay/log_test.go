@@ -136,7 +136,10 @@ var cases = []struct {
 	{"damage of a number between neighbours", []string{"1 3"}, 3, []string{"2/2 96#3 96#3 damaged"}, []string{"file 0: 80#1 to 80#2"}},
 	{"damage of a value", []string{"1 2! 3"}, 2, []string{"3/2 112#3 96#2 damaged"}, nil},
 	{"a torn value after damage", []string{"1 x 3!"}, 2, []string{"1/1 96#1 96#1 damaged discards 16"}, []string{"file 0: 80#1 to 96#2"}},
-	{"damage before a torn end", []string{"1 x x 4"}, 2, []string{"1/1 128#2 128#2 damaged"}, []string{"file 0: 80#1 to 128#2"}},
+	{"damage before a torn end", []string{"1 x x 4"}, 2, []string{"1/1 112#2 112#2 damaged discards 16"}, []string{"file 0: 80#1 to 112#2"}},
+	{"damage where a torn end begins", []string{"1 4"}, 2, []string{"1/1 88#2 88#2 damaged discards 8"}, []string{"file 0: 80#1 to 80#2"}},
+	{"damage before a torn end and a next file", []string{"1 x x 4", "5 6"}, 2,
+		[]string{"1/1 112#1 112#1 damaged discards 16", "0/0 64#1 64#1 discards 32"}, []string{"file 0: 80#1 to 112#2"}},
 
 	{"cut after a record", []string{"1 2 # 3 4"}, 4, []string{"2/2 104#4 104#4 damaged"}, []string{"file 0: 96#2 to 96#4"}},
 	{"cut in the middle of a record", []string{"1 2 #13 3 4"}, 3, []string{"2/2 104#3 104#3 damaged"}, []string{"file 0: 96#2 to 109#3"}},

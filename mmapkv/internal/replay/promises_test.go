@@ -3,6 +3,7 @@ package replay
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/mmapkv/mmapkv/segment"
@@ -108,6 +109,11 @@ func TestPromises(t *testing.T) {
 			for _, r := range found[i].records[:p.Records] {
 				counts[r.Seq] = true
 			}
+			for _, r := range found[i].records[p.Records:] {
+				if r.end().Offset <= p.End.Offset {
+					t.Fatalf("seed %d: %d does not count, and lies before the end: %s", seed, r.Seq, describe(p))
+				}
+			}
 			if p.Records < len(found[i].records) {
 				cuts++
 			}
@@ -183,5 +189,54 @@ func TestWhatCountsStays(t *testing.T) {
 		if len(lost) > 0 {
 			t.Fatalf("seed %d: lost is %q", seed, lost)
 		}
+	}
+}
+
+// TestKnownRecordsCountLikeFoundOnes ensures that the same records count if partial hints know some
+// commits at the start of a file as if all records were found by a scan.
+func TestKnownRecordsCountLikeFoundOnes(t *testing.T) {
+	known, later := 0, 0
+	for seed := range uint64(20_000) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		files, log := honest(rng)
+		watermark := synced(rng, log)
+		found, _ := crash(rng, files, log, watermark, false)
+		if rng.IntN(2) == 0 { // damage behind what is known is the same damage
+			damageOne(rng, found)
+		}
+		want, _, wantLost := replayed(found, 0, watermark)
+		for i := range found {
+			f := &found[i]
+			end, count := segment.End{Offset: f.DataStart}, 0
+			for n, r := range f.records {
+				if r.Offset != end.Offset || r.Seq > watermark || !r.ValueOK {
+					break
+				}
+				end = r.end()
+				if !r.BatchGoesOn && rng.IntN(3) > 0 {
+					f.Known, count = end, n+1
+				}
+			}
+			f.KnownRecords, f.records = count, f.records[count:]
+			if known += count; i == 1 && count > 0 {
+				later++
+			}
+		}
+		got, _, lost := replayed(found, 0, watermark)
+		if fmt.Sprint(got) != fmt.Sprint(want) || fmt.Sprint(lost) != fmt.Sprint(wantLost) {
+			t.Fatalf("seed %d, watermark %d: %v, lost %q, if all are found %v, %q", seed, watermark, got, lost, want, wantLost)
+		}
+	}
+	if known < 10_000 || later < 1000 {
+		t.Errorf("only %d records were known, and some of %d second files", known, later)
+	}
+}
+
+// damageOne takes a record that is not the first of its file.
+func damageOne(rng *rand.Rand, found []testFile) {
+	f := &found[rng.IntN(len(found))]
+	if n := len(f.records); n > 1 {
+		at := 1 + rng.IntN(n-1)
+		f.records = slices.Delete(f.records, at, at+1)
 	}
 }

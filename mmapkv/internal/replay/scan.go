@@ -19,7 +19,7 @@ func Each(scanner *segment.Scanner, lastSeq uint64, fn func(segment.Entry)) erro
 	}, func(segment.Damage) {})
 }
 
-// Scanned is an unsealed file and the records that a scan found in it.
+// Scanned is an unsealed file and the records that a scan found in it, behind those that are known.
 type Scanned struct {
 	File
 	records
@@ -27,11 +27,13 @@ type Scanned struct {
 }
 
 // ScanFile finds the credible records of an unsealed file. known says where its records can be;
-// ScanFile sets HasFirst and Previous. lastSeq is the highest number that the manifest knows.
-// ScanFile calls each, if it is not nil, with every record.
+// ScanFile looks behind Known, and sets HasFirst and Previous if it finds the first record there.
+// lastSeq is the highest number that the manifest knows. ScanFile calls each, if it is not nil, with
+// every record.
 func ScanFile(f io.ReaderAt, salt uint64, known File, lastSeq uint64, each func(segment.Entry)) (*Scanned, error) {
-	found := &Scanned{File: known}
-	err := Each(segment.NewScanner(f, salt, known.DataStart, known.Size), lastSeq, func(e segment.Entry) {
+	found := &Scanned{File: known, records: records{before: known.KnownRecords}}
+	from := max(known.DataStart, known.Known.Offset)
+	err := Each(segment.NewScanner(f, salt, from, known.Size), lastSeq, func(e segment.Entry) {
 		if e.Offset == known.DataStart {
 			found.HasFirst, found.Previous = true, e.Previous
 		}
@@ -57,7 +59,7 @@ func Decide(files []*Scanned, sealedSeq, watermark uint64, damaged func(i int, r
 	log := New(known, sealedSeq, watermark)
 	for i, f := range files {
 		for n := range f.count {
-			r := f.At(n)
+			r := f.At(f.before + n)
 			if counts, _ := log.Add(r); counts && !r.ValueOK {
 				damaged(i, r)
 			}
@@ -72,6 +74,7 @@ func Decide(files []*Scanned, sealedSeq, watermark uint64, damaged func(i int, r
 type records struct {
 	chunks [][]Record
 	count  int
+	before int // records of the file that are not in the list, before the first one
 }
 
 const maxChunkRecords = 16 << 10
@@ -89,5 +92,8 @@ func (r *records) add(one Record) {
 	r.count++
 }
 
-// At returns the i-th record, from 0.
-func (r *records) At(i int) Record { return r.chunks[i/maxChunkRecords][i%maxChunkRecords] }
+// At returns the i-th record of the file, from 0. It must not be one of those that are known.
+func (r *records) At(i int) Record {
+	i -= r.before
+	return r.chunks[i/maxChunkRecords][i%maxChunkRecords]
+}

@@ -44,12 +44,17 @@ func refusesUs(err error) bool {
 
 // readHint reads the hint of a source, if its header and directory are whole: then it was
 // finished, and the parts that are whole count. A hint that is too long for a segment of this
-// size has holes, and is left alone. If a segment was cut, the manifest knows its size.
-func (s *salvage) readHint(in *source) {
+// size has holes, and is left alone. If a segment was cut, the manifest knows its size. A hint that
+// the system refuses to read ends the salvage: only it may know that a key was deleted.
+func (s *salvage) readHint(in *source) error {
 	content, err := s.content(segment.HintName(in.id), segment.MaxHintSize(max(in.size, in.end)))
+	if refusesUs(err) {
+		return err
+	}
 	if err == nil {
 		in.hint, _ = segment.OpenTableIn(content, in.id, in.salt, nil)
 	}
+	return nil
 }
 
 // load reads a record that scan has found.

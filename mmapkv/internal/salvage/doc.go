@@ -16,7 +16,8 @@
 // # Which records count
 //
 // With a readable manifest, those that Open would take: of the files that it names, up to
-// the ends that it names, and in unsealed files as far as package replay follows the log.
+// the ends that it names, and in unsealed files as far as package replay follows the log. As in
+// recovery, all that a partial hint covers was on disk.
 //
 // Without one, nothing tells a torn end from damage. So all that validates counts, with
 // three exceptions:

@@ -52,8 +52,13 @@ func (s *salvage) readListed() error {
 			}
 		}
 		if len(in.bad) > 0 {
-			s.readHint(in)
+			if err := s.readHint(in); err != nil {
+				return err
+			}
 			s.askHint(in)
+			if err := s.askPartials(in); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -96,16 +101,20 @@ func (s *salvage) endLog(unsealed []*source) error {
 		if err != nil {
 			return err
 		}
-		found[i], err = replay.ScanFile(files[i], in.salt, replay.File{DataStart: in.start, Size: size}, s.manifest.LastSeq, nil)
+		if err := s.readPartials(in); err != nil {
+			return err
+		}
+		known := replay.File{DataStart: in.start, Size: size, HasFirst: in.partial.From.Offset > 0, Previous: in.partial.Previous}
+		found[i], err = replay.ScanFile(files[i], in.salt, known, s.manifest.LastSeq, nil)
 		if err != nil {
 			return fmt.Errorf("mmapkv: scanning %s: %w", segment.FileName(in.id), err)
 		}
-		watermark = max(watermark, found[i].Watermark)
+		watermark = max(watermark, found[i].Watermark, in.partial.To.Seq)
 	}
 	// Damage is found and reported when the records are read.
 	parts := replay.Decide(found, s.manifest.SealedSeq, watermark, func(int, replay.Record) {})
 	for i, part := range parts {
-		unsealed[i].end, unsealed[i].known = part.End.Offset, true
+		unsealed[i].end, unsealed[i].known = max(part.End.Offset, unsealed[i].partial.To.Offset), true
 		s.report.Discarded += part.Discarded
 	}
 	return nil

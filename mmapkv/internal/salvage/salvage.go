@@ -68,6 +68,7 @@ type salvage struct {
 
 	manifest *segment.Manifest // nil if there is none to go by
 	found    []*foundFile
+	partials map[segment.ID][]string // the names of the partial hints of a segment, in order
 	sources  []*source
 	newest   versions
 	version  error // a file has an unknown version
@@ -118,6 +119,7 @@ func (s *salvage) read() error {
 	if err := s.findFiles(names); err != nil {
 		return err
 	}
+	s.findPartials(names)
 	if s.manifest != nil {
 		err = s.readListed()
 	} else {

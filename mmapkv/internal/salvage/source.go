@@ -24,8 +24,9 @@ type source struct {
 	start, end int64 // of its records
 	known      bool  // the records are known to end at end and not before it
 	hint       *segment.Table
-	missing    bool // there is no file
-	headless   bool // its header is damaged
+	partial    segment.Range // what its partial hints know
+	missing    bool          // there is no file
+	headless   bool          // its header is damaged
 
 	reached   int64            // the end of the last record that validates
 	bad       []segment.Damage // ranges without valid records
@@ -133,10 +134,14 @@ func (s *salvage) count(h undecided) {
 // askHint learns from the hint which keys and deletes lay where nothing can be read. The
 // deletes count all the same.
 func (s *salvage) askHint(in *source) {
-	if in.hint == nil || len(in.bad) == 0 {
-		return
+	if in.hint != nil && len(in.bad) > 0 {
+		s.ask(in, in.hint)
 	}
-	for e, err := range in.hint.Entries() {
+}
+
+// ask learns from one table what lay in the bad ranges of a source.
+func (s *salvage) ask(in *source, table *segment.Table) {
+	for e, err := range table.Entries() {
 		if err != nil {
 			continue // the entries of one part cannot be read; the others can
 		}
@@ -167,7 +172,7 @@ func (in *source) forgiveZeros(f *patient.Reader) error {
 		return nil
 	}
 	from := in.bad[n-1].Offset
-	to := from
+	to := max(from, min(in.partial.To.Offset, in.end))
 	if in.hint != nil {
 		to = max(to, min(in.hint.Covers.Offset, in.end))
 	}

@@ -38,6 +38,9 @@ func (s *salvage) readUnlisted() error {
 				return err
 			}
 			s.askHint(in)
+			if err := s.askPartials(in); err != nil {
+				return err
+			}
 		}
 		if dead || s.finished(in) {
 			for _, id := range in.replaces {
@@ -64,11 +67,18 @@ func (s *salvage) addUnlisted(c *foundFile) error {
 	}
 	s.sources = append(s.sources, in)
 	s.total += 2 * in.size
-	s.readHint(in)
+	if err := s.readHint(in); err != nil {
+		return err
+	}
 	if in.hint != nil {
 		in.end = max(in.end, min(in.hint.Covers.Offset, maxEnd))
 		s.watermark = max(s.watermark, in.hint.Watermark, in.hint.Covers.Seq)
 	}
+	if err := s.readPartials(in); err != nil {
+		return err
+	}
+	in.end = max(in.end, in.partial.To.Offset)
+	s.watermark = max(s.watermark, in.partial.To.Seq)
 	return s.findGap(in)
 }
 

@@ -41,6 +41,8 @@ type Options struct {
 	MaxRatio  float64 // the largest ratio of what the store takes to its live bytes
 	Unbounded bool    // nothing compacts in the background, so writers never wait
 
+	Idle func() bool // reports whether nothing is compacted yet, because the store is still loading: writers do not wait
+
 	WakeCompactor func()              // makes the compactor look for something to do; does not block
 	Stalled       func(time.Duration) // told how long a writer waited
 }
@@ -51,7 +53,7 @@ func New(c *catalog.Catalog, o Options) *Space { return &Space{Options: o, catal
 // CheckRoom makes the next writers wait if compaction has to catch up. The writer that needs room
 // calls it when the store takes more.
 func (p *Space) CheckRoom() {
-	if p.Unbounded {
+	if p.Unbounded || p.Idle != nil && p.Idle() {
 		return
 	}
 	used, live := p.Use()
@@ -118,7 +120,7 @@ func (p *Space) Use() (used, live int64) {
 		if f.Active != nil {
 			length = max(length, f.Active.Allocated())
 		}
-		used += length + hints
+		used += length + hints + f.PartialBytes.Load()
 		live += f.LiveBytes.Load() + f.LiveHints.Load()
 	}
 	return used, live

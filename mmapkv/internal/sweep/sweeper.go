@@ -165,6 +165,9 @@ func (s *Sweeper) SweepAll(ctx context.Context) (did bool, err error) {
 	if s.Due.Load() > now {
 		return false, nil
 	}
+	if set := s.catalog.Set(); set != nil && set.Partial {
+		return false, nil // without its youngest record, an older one of a key could come into the index
+	}
 	defer pace.Region("expire").End()
 	pacer, done := s.NewPacer(ctx)
 	defer done()
@@ -206,7 +209,7 @@ type Record struct {
 func (s *Sweeper) Expire(f *catalog.File, r *Record) {
 	s.catalog.Hides.Store(true)
 	if s.catalog.Files.Keys.CompareAndSwap(r.Fp, r.Location, index.NoLocation) {
-		f.AddLive(r.Size, r.KeySize, -1)
+		f.Kill(r.Location.Offset(), r.Size, r.KeySize)
 		f.Expired.Add(r.Size)
 	}
 }

@@ -21,9 +21,11 @@ type tail struct {
 	empty       bool        // the file has no record yet
 	halfFull    bool        // the file is half full, and maintenance knows
 	markedClean bool        // the manifest still says that the store was closed cleanly
+	partialDue  int64       // from this offset on, maintenance looks whether to write a partial hint
 	watermark   uint64      // the last watermark that the log recorded
 	watermarkAt int64       // the offset in the file where it did
 	buffer      []byte      // for groups of several writes
+	taken       []*Write    // for groups of which some are refused
 }
 
 // appendTail assigns sequence numbers to the members, writes their records, and syncs them if the

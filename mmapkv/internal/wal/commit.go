@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/mmapkv/mmapkv/internal/errno"
-	"github.com/mmapkv/mmapkv/internal/prefetch"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/failure"
 	"github.com/mmapkv/mmapkv/segment"
@@ -26,10 +25,6 @@ func (l *Log) commit(w *Write) error {
 		l.space.AwaitRoom()
 	}
 	w.Err = errUncommitted
-	keys := l.catalog.Set().Keys // the set is there: Close waits for this write
-	for _, fp := range w.Fps[:min(prefetch.Ahead, len(w.Fps))] {
-		keys.Prefetch(fp.Hash)
-	}
 	members, lead := l.group.Enter(w)
 	if lead {
 		defer l.group.Leave()
@@ -59,14 +54,17 @@ func (l *Log) CommitSome(members []*Write) int {
 	if err := l.findRoom(first); err != nil {
 		return fail(members[:1], err)
 	}
-	n, size := l.fit(members)
-	for _, w := range members[:n] {
+	if !first.holds() {
+		return fail(members[:1], ErrRefused)
+	}
+	taken, n, size := l.fit(members)
+	for _, w := range taken {
 		w.arrived(l.space) // the blocks that are reserved now count instead
 	}
-	err := l.reserveTail(size, first.deletes && n == 1)
-	if err != nil && n > 1 {
+	err := l.reserveTail(size, first.deletes && len(taken) == 1)
+	if err != nil && len(taken) > 1 {
 		// There is not enough space for all of them, but perhaps for one.
-		n, size = 1, first.Draft.EncodedSize(true, l.Tail.empty)
+		taken, n, size = members[:1], 1, first.Draft.EncodedSize(true, l.Tail.empty)
 		err = l.reserveTail(size, first.deletes)
 	}
 	empty := l.Tail.empty
@@ -76,14 +74,18 @@ func (l *Log) CommitSome(members []*Write) int {
 	if err != nil {
 		return fail(members[:1], l.catalog.Latch.WriteError(err))
 	}
+	for _, w := range taken {
+		l.beginPrefetch(w)
+	}
 	start := l.Tail.End.Offset
-	if err := l.appendTail(members[:n]); err != nil {
+	if err := l.appendTail(taken); err != nil {
 		if l.endAtLimit(err, empty) {
 			return 0
 		}
-		return fail(members[:n], err)
+		fail(taken, err)
+		return n
 	}
-	l.publish(members[:n], start)
+	l.publish(taken, start)
 	return n
 }
 

@@ -59,6 +59,11 @@ func (l *Log) finish() error {
 	if err := l.finishTail(); err != nil {
 		return err
 	}
+	for f := l.unhinted(); f != nil; f = l.unhinted() {
+		if err := l.writeHint(f, &l.sealing); err != nil {
+			return err
+		}
+	}
 	err := l.catalog.Edit(true, func(m *segment.Manifest) error {
 		if prepared != nil {
 			m.Delist(prepared.ID)

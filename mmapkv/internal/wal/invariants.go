@@ -36,3 +36,11 @@ func checkPublished(f *catalog.File, offset, size int64) {
 		invariant.Check(offset >= f.DataStart && offset+size <= f.Limit(), "the index gets %d bytes at %d of file %d, which ends at %d", size, offset, f.ID, f.Limit())
 	}
 }
+
+// checkPartial checks that what a partial hint covers is durable, and that readers see all of it.
+func checkPartial(l *Log, f *catalog.File, r segment.Range) {
+	if invariant.Enabled {
+		invariant.Check(r.To.Seq <= l.catalog.Syncer.Durable(), "a partial hint of file %d ends at record %d, but %d is durable", f.ID, r.To.Seq, l.catalog.Syncer.Durable())
+		invariant.Check(r.To.Offset <= f.Limit(), "a partial hint of file %d ends at %d, but readers see %d bytes", f.ID, r.To.Offset, f.Limit())
+	}
+}

@@ -14,6 +14,8 @@
 //   - After an error nothing of a write is visible. If writing failed, what was written past the
 //     end of the log is cut off, durably, before the writer hears of the error. If the cut or a
 //     sync failed, the error is ErrFailed, and the next Open may find the records.
+//   - A write on a condition is made, or refused, on exactly what is published before it in the log:
+//     see Condition.
 //   - A file is listed before its first record. Sealing syncs it, writes its hint, and lists it
 //     as sealed, in this order.
 //
@@ -41,6 +43,7 @@ import (
 	"github.com/mmapkv/mmapkv/index"
 	"github.com/mmapkv/mmapkv/internal/rank"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/catalog"
+	"github.com/mmapkv/mmapkv/mmapkv/internal/conflict"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/hints"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/pace"
 	"github.com/mmapkv/mmapkv/mmapkv/internal/residency"
@@ -63,8 +66,14 @@ type Options struct {
 	// MakeRoom frees space on a full disk for a delete, and reports whether to try again. The
 	// leader calls it, and it may compact.
 	MakeRoom func() bool
+	// Exclude calls do while nobody compacts, and returns false without that if somebody does.
+	Exclude func(do func() (bool, error)) (did bool, err error)
+	// PartStep is how many bytes of the log each partial hint covers; 0 is 32 MiB.
+	PartStep int64
 	// WakeCompactor makes the compactor look for work. It does not wait.
 	WakeCompactor func()
+	// Conflicts gets the keys that are written while transactions are open.
+	Conflicts *conflict.List
 	// Compacts says that compaction runs in the background and reclaims what has expired.
 	Compacts bool
 	// Events is told what happens to the log.
@@ -107,20 +116,27 @@ type Log struct {
 	// Published is the highest sequence number in the index. All lower ones are there too.
 	Published atomic.Uint64
 
-	// Maintenance is held while files are sealed or prepared. It guards sealing, Prepared and
-	// spare, and is exported for tests.
+	// Maintenance is held while files are sealed or prepared. It guards sealing, Prepared, spare and
+	// partials, and is exported for tests.
 	Maintenance rank.Mutex[rank.Maintenance]
 	sealing     pace.Pacer   // what sealing keeps pace with
 	sealWaiters atomic.Int32 // writers that wait for sealing to finish
 	// Prepared is the next tail, already listed; nil if there is none. It is exported for tests.
 	Prepared *catalog.File
 	spare    *catalog.File // was prepared once; then a long value's file took its place
+	partials partials      // of the tail
+	ahead    ahead         // guarded by leadership of group
+	awaited  atomic.Bool   // a partial hint waits for a sync
+	quiet    pace.Pacer    // what work keeps pace with that nobody waits for; of Maintain alone
 	wake     chan struct{} // holds one token when Maintain has something to do
 }
 
 // New makes the log of a catalog. Call Continue once the files are open.
 func New(c *catalog.Catalog, h *hints.Hints, r *residency.Residency, p *space.Space, w *sweep.Sweeper, o Options) *Log {
 	l := &Log{Options: o, catalog: c, hints: h, residency: r, space: p, sweeper: w, wake: make(chan struct{}, 1)}
+	if l.PartStep == 0 {
+		l.PartStep = partStep
+	}
 	l.group = fsync.NewGroup[*Write]()
 	l.group.SetLinger(o.Always)
 	return l
@@ -176,6 +192,10 @@ func (l *Log) SyncFiles() (upTo uint64, err error) {
 			l.Events.Failed(err) // perhaps nobody is waiting for this sync
 			return 0, err
 		}
+	}
+	if l.awaited.Load() {
+		l.catalog.Syncer.MarkDurable(upTo)
+		l.WakeMaintenance()
 	}
 	return upTo, nil
 }

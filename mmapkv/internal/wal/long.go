@@ -24,8 +24,8 @@ type longWrite struct {
 	recordSize int64  // of the whole record, in bytes
 }
 
-// putLong is Put for a value with a file of its own.
-func (l *Log) putLong(key, value []byte, expiry int64) error {
+// putLong is put for a value with a file of its own.
+func (l *Log) putLong(c Condition, key, value []byte, expiry int64) error {
 	flags := segment.HasWatermark | segment.HasPrevious
 	if expiry != 0 {
 		flags |= segment.Expires
@@ -59,6 +59,7 @@ func (l *Log) putLong(key, value []byte, expiry int64) error {
 	if err := l.catalog.SyncNewFile(f); err != nil {
 		return err
 	}
+	w.Condition = c
 	w.long = &longWrite{file: f, key: append([]byte(nil), key...), size: int64(len(value)), sum: sum, expiry: expiry, recordSize: size}
 	w.Fps = append(w.Fps, l.Hasher.Fingerprint(key))
 	err = l.commit(w)
@@ -69,6 +70,9 @@ func (l *Log) putLong(key, value []byte, expiry int64) error {
 // commitLong makes a long value's file the next of the log, and writes the record's header.
 func (l *Log) commitLong(w *Write) error {
 	t, long := &l.Tail, w.long
+	if !w.holds() {
+		return ErrRefused
+	}
 	if err := l.enlist(long.file, false); err != nil {
 		return err
 	}
@@ -91,13 +95,25 @@ func (l *Log) commitLong(w *Write) error {
 	t.empty = false
 	l.markWritten()
 	l.space.CheckRoom()
-	long.file.SetLimit(t.End.Offset)
-	l.markDead(l.publishPut(l.catalog.Set().Keys, w.Fps[0], start.Offset, long.recordSize, len(long.key), long.expiry), len(long.key))
-	l.Published.Store(t.End.Seq)
+	l.publishLong(w, start.Offset)
 	long.file.HintDue.Store(segment.HintEntrySize(len(long.key)))
 	// The file ends only after the index has the record. An ended file may be sealed, and
 	// compaction drops records that the index does not have.
 	l.EndTail()
 	l.WakeMaintenance()
 	return nil
+}
+
+// publishLong makes a long value visible to readers. Its record starts at an offset of the tail's
+// file.
+func (l *Log) publishLong(w *Write, start int64) {
+	l.catalog.Publishing.Lock()
+	defer l.catalog.Publishing.Unlock()
+	long := w.long
+	long.file.SetLimit(l.Tail.End.Offset)
+	if l.Conflicts.Open() {
+		l.Conflicts.Add(l.Tail.End.Seq, w.Fps[0].Hash, long.key)
+	}
+	l.markDead(l.publishPut(l.catalog.Set().Keys, w.Fps[0], start, long.recordSize, len(long.key), long.expiry), len(long.key))
+	l.Published.Store(l.Tail.End.Seq)
 }

@@ -8,16 +8,18 @@ import (
 )
 
 // Maintain is the goroutine that seals ended files and prepares the next one, so that writers
-// need not. Open starts it, and Close stops it by closing Stop.
+// need not. It also writes the partial hints of the tail, and the hints that a recovery left out. Open starts it, and Close stops it by closing Stop.
 func (l *Log) Maintain() {
 	defer l.paceSealing()()
+	l.quiet = pace.Pacer{Napper: nap.New(), Hurry: l.Closed, Busy: l.Busy}
+	defer l.quiet.Napper.Close()
 	for {
 		select {
 		case <-l.Stop:
 			return
 		case <-l.wake:
 		}
-		for _, step := range []func() (bool, error){l.StepSeal, l.StepPrepare} {
+		for _, step := range []func() (bool, error){l.StepSeal, l.StepPrepare, l.StepPartial, l.StepHint} {
 			for {
 				did, err := step()
 				if err != nil {
@@ -30,6 +32,7 @@ func (l *Log) Maintain() {
 			}
 		}
 		l.restSealing()
+		l.quiet.Napper.Close()
 	}
 }
 

@@ -25,10 +25,13 @@ func (l *Log) fitsTail(size int64) bool {
 	return size <= l.Tail.File.Capacity-l.Tail.End.Offset
 }
 
-// fit returns how many members fit into the tail's file in one write, at least one, and their
-// total size.
-func (l *Log) fit(members []*Write) (n int, size int64) {
+// fit takes as many members as fit into the tail's file in one write, the first among them, and
+// passes over those that it refuses. It returns how many members it took or refused, and the total
+// size of those it took. A member whose verdict may depend on one of them ends the group: it is
+// judged when they are published.
+func (l *Log) fit(members []*Write) (taken []*Write, n int, size int64) {
 	size = members[0].Draft.EncodedSize(true, l.Tail.empty)
+	taken, asked := members[:1], 0
 	for n = 1; n < len(members); n++ {
 		w := members[n]
 		if w.long != nil {
@@ -38,9 +41,33 @@ func (l *Log) fit(members []*Write) (n int, size int64) {
 		if size+more > groupBytes || !l.fitsTail(size+more) {
 			break
 		}
+		if w.Condition != nil {
+			if w.dependsOn(taken, &asked) {
+				break
+			}
+			if !w.holds() {
+				w.Err = ErrRefused
+				continue
+			}
+		}
+		taken = l.take(taken, members, n)
 		size += more
 	}
-	return n, size
+	return taken, n, size
+}
+
+// take adds the n-th member to those taken. As long as none is refused, they are a part of members,
+// which others must not change: a member may be tried again.
+func (l *Log) take(taken, members []*Write, n int) []*Write {
+	if len(taken) == n {
+		return members[:n+1]
+	}
+	if &taken[0] == &members[0] {
+		taken = append(l.Tail.taken[:0], taken...)
+	}
+	taken = append(taken, members[n])
+	l.Tail.taken = taken
+	return taken
 }
 
 // reserveTail makes sure that the disk has room for size more bytes of the tail. The reserve is

@@ -17,6 +17,9 @@ func (l *Log) enlist(f *catalog.File, mayReserve bool) error {
 
 // enlistLocked is enlist for a caller that holds Maintenance.
 func (l *Log) enlistLocked(f *catalog.File, mayReserve bool) error {
+	if !l.catalog.Files.SlotsLeft() {
+		return catalog.ErrNoSlot
+	}
 	for {
 		// The tail may stay unsealed, but nothing before it.
 		sealed, err := l.sealOldestLocked(1, mayReserve)
@@ -66,6 +69,7 @@ func (l *Log) startFile(f *catalog.File) {
 	l.catalog.CheckListed(f, false)
 	t.File, t.previous, t.empty, t.halfFull = f, t.End, true, false
 	t.End = segment.End{Offset: f.DataStart, Seq: t.End.Seq}
+	t.partialDue = f.DataStart + l.PartStep
 }
 
 // Rotate makes a new file the tail, with room for size bytes of records. mayReserve lets it use

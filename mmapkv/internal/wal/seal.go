@@ -30,6 +30,7 @@ func (l *Log) sealOldestLocked(maxUnsealed int, mayReserve bool) (did bool, err 
 }
 
 // sealLocked makes an ended file immutable: sync, hint, manifest, in this order.
+// Until then partial hints say what it holds.
 func (l *Log) sealLocked(f *catalog.File, end segment.End, mayReserve bool) error {
 	defer pace.Region("seal").End()
 	if err := l.catalog.Syncer.SyncTo(end.Seq); err != nil {
@@ -52,6 +53,7 @@ func (l *Log) sealLocked(f *catalog.File, end segment.End, mayReserve bool) erro
 		return err
 	}
 	l.catalog.Files.Sealed(f)
+	l.hints.RemoveReplaced(f)
 	l.WakeCompactor()
 	l.residency.Wake()
 	return nil

@@ -68,6 +68,7 @@ func (l *Log) endUnused() {
 // SealEnded seals all files that have ended. It gives way to reads and writes, since nobody in a
 // hurry waits for it. It is exported for tests.
 func (l *Log) SealEnded(ctx context.Context) error {
+	defer l.restSealing() // Maintain may have nothing to do any more, and does not do it then
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

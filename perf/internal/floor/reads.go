@@ -8,7 +8,6 @@
 package floor
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -109,14 +108,10 @@ func (r *reads) value(key []byte) ([]byte, bool) {
 	if !found {
 		return nil, false
 	}
-	record := r.segments[location.Slot()].Memory()[location.Offset():]
-	if size, known := location.Size(); known {
-		record = record[:size]
-	}
+	record := r.record(location)
 	touch(record)
-	keySize := binary.LittleEndian.Uint16(record[keySizeAt:])
-	at := segment.LongLayout(int(keySize), segment.Flags(binary.LittleEndian.Uint16(record[flagsAt:])))
-	return record[at:][:binary.LittleEndian.Uint32(record[valueSizeAt:])], true
+	_, value := pairOf(record)
+	return value, true
 }
 
 // touch is not inlined, so that the compiler cannot remove its loads.

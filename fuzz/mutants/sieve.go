@@ -1,0 +1,32 @@
+package main
+
+// sieveMutants take a record for dead that a State has, or for alive that it does not have.
+var sieveMutants = []mutant{
+	{"marks are believed by a State of a loading store", "mmapkv/internal/order/sieve.go",
+		"	return !set.Partial && !set.Moving &&", "	return !set.Moving &&"},
+	{"marks are believed while records are moved", "mmapkv/internal/order/sieve.go",
+		"	return !set.Partial && !set.Moving &&", "	return !set.Partial &&"},
+	{"a missing mark is believed whatever was deleted since", "mmapkv/internal/order/sieve.go",
+		"	case e.Flags&segment.Expires != 0 || e.File.Died.Load() > s.seq:", "	case e.Flags&segment.Expires != 0:"},
+	{"a missing mark of a record that expires is believed", "mmapkv/internal/order/sieve.go",
+		"	case e.Flags&segment.Expires != 0 || e.File.Died.Load() > s.seq:", "	case e.File.Died.Load() > s.seq:"},
+	{"a file is left out whatever was deleted since", "mmapkv/internal/order/sieve.go",
+		" && !f.Damaged.Load() && f.Died.Load() <= seq\n", " && !f.Damaged.Load()\n"},
+	{"a file of records that expire is left out", "mmapkv/internal/order/sieve.go",
+		"	return f.Expiring.Load() == nil && !f.Damaged", "	return !f.Damaged"},
+	{"a record without a mark is shown while its tombstone is left out", "mmapkv/internal/order/sieve.go",
+		"		case present:\n			kept", "		case present, dead:\n			kept"},
+	{"a step shows a record without a mark", "mmapkv/internal/order/step.go",
+		"			if f == present {\n", "			if f != unknown {\n"},
+	{"a cursor that may not leave out files goes on without them", "mmapkv/internal/order/cursor.go",
+		"	c.err, c.opened, c.sieving = nil, false, false\n", "	c.err, c.sieving = nil, false\n"},
+	{"a death is noted after the mark is gone", "mmapkv/internal/wal/publish.go",
+		"		f.Died.Store(l.Tail.End.Seq)\n		f.Kill(old.Offset(), f.RecordSize(old), keySize)\n",
+		"		f.Kill(old.Offset(), f.RecordSize(old), keySize)\n		f.Died.Store(l.Published.Load())\n"},
+	{"a view's number is from before its marks were read", "mmapkv/internal/order/view_make.go",
+		"	v.seq = max(v.seq, number)\n", "	v.seq = max(v.seq, number-number)\n"},
+	{"a view leaves out what a State with an earlier clock has", "mmapkv/internal/order/view_make.go",
+		"	return e.Flags&segment.Expires == 0 && !e.File", "	return e.Flags|segment.Expires != 0 && !e.File"},
+	{"a view of an earlier State says which files are dead", "mmapkv/internal/order/state.go",
+		"		c.view.dead = c.view.dead[:0] // another State's\n", ""},
+}
